@@ -1,0 +1,93 @@
+"""What every claim file hands over, and the two kinds of evidence that most of them need: orders and ratios."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from theory.problems import Problem
+from theory.statistics import Estimate, hull, joint_confidence, median_estimate, range_estimate
+from theory.sweeps import Sampling
+from theory.verdicts import Accepted, Verdict
+
+SECOND_ORDER = Accepted(low=1.95, high=2.05)
+"""A remainder of second order, as fitted."""
+
+POSITIVE = Accepted(low=np.finfo(float).tiny, high=np.inf)
+"""Every single instance has the predicted sign."""
+
+VANISHING = 1e-10
+"""A remainder below this share of its leading term, at the largest step, is rounding: there is no order to fit."""
+
+
+class Report(NamedTuple):
+    """A claim's verdicts and the numbers behind them."""
+
+    verdicts: list[Verdict]
+    """One for each check."""
+    measurements: dict[str, Any]
+    """For each case a named tuple of arrays with leading axis `(num_seeds,)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A statement of the theory and how to verify it."""
+
+    name: str
+    """How the command line calls it."""
+    statement: str
+    """The claim in a line."""
+    verify: Callable[[Sequence[Problem], Sampling], Report]
+    """Verify it for problems that one brings; the first also serves for the controls."""
+    verify_zoo: Callable[[Sampling], Report]
+    """Verify it over the zoo."""
+
+
+class Comparison(NamedTuple):
+    """A simulated quantity beside its predicted leading term, for every instance of a case."""
+
+    leading: np.ndarray
+    """Predicted, shape `(num_seeds, …, teacher_steps)`."""
+    measured: np.ndarray
+    """Simulated, same shape."""
+
+    @property
+    def remainder(self) -> np.ndarray:
+        """Measured minus predicted, same shape."""
+        return self.measured - self.leading
+
+    @property
+    def exact(self) -> bool:
+        """Whether the remainder is nothing but rounding in every instance, even at the largest step."""
+        return bool(np.all(np.abs(self.remainder[..., -1]) <= VANISHING * np.abs(self.leading[..., -1])))
+
+
+def worst_order(comparisons: Sequence[Comparison], sampling: Sampling) -> Estimate:
+    """Fit the order of every case's remainder, median over instances, and keep the worst case.
+
+    Args:
+        comparisons: One for each case.
+        sampling: The step sizes.
+
+    Returns:
+        The order farthest from 2 with the hull of all cases' intervals, jointly at the level `CONFIDENCE`.
+    """
+    orders = [sampling.orders(comparison.remainder) for comparison in comparisons]
+    columns = [column for order in orders for column in order.reshape(len(order), -1).T]
+    confidence = joint_confidence(len(columns))
+    return hull([median_estimate(column, confidence) for column in columns], predicted=2.0)
+
+
+def smallest_step_ratios(comparisons: Sequence[Comparison]) -> Estimate:
+    """Measured over predicted at the smallest step, in every instance whose prediction isn't zero.
+
+    Args:
+        comparisons: One for each case.
+
+    Returns:
+        Median and whole range.
+    """
+    measured = np.concatenate([comparison.measured[..., 0].ravel() for comparison in comparisons])
+    leading = np.concatenate([comparison.leading[..., 0].ravel() for comparison in comparisons])
+    return range_estimate(measured[leading != 0] / leading[leading != 0])

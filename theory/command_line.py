@@ -1,0 +1,121 @@
+"""How every command is read, refused and left: exit status 0, 1 or 2, and never a traceback."""
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tyro
+
+
+class InputError(Exception):
+    """What the user gave can't be used; the message is one line that says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a run is recorded; shared by every command that records one."""
+
+    output: Path | None = None
+    """Folder for the record. Default: runs/<package>/<command>-<hash of the configuration>."""
+    fresh: bool = False
+    """Redo a run that is already recorded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeededOptions(RunOptions):
+    """A run over random seeds."""
+
+    seed: int = 0
+    """Root of all randomness, a whole number in 0 … 2³² − 1."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**32, "seed", "a whole number from 0 to 4294967295", self.seed)
+
+
+def require(valid: bool, field: str, allowed: str, value: object) -> None:
+    """Refuse a configuration field that is out of range.
+
+    Args:
+        valid: Whether the value may be used.
+        field: The field's name.
+        allowed: The allowed range, in words.
+        value: What was given.
+
+    Raises:
+        ValueError: If it may not.
+    """
+    if not valid:
+        raise ValueError(f"{field} must be {allowed}, not {value!r}")
+
+
+def require_positive(field: str, values: tuple[float, ...]) -> None:
+    """Refuse step sizes that are empty, negative, zero, infinite or not numbers.
+
+    Args:
+        field: The field's name.
+        values: What was given.
+
+    Raises:
+        ValueError: If any value is not a finite number above zero, or if there is none.
+    """
+    valid = bool(values) and all(math.isfinite(value) and value > 0 for value in values)
+    require(valid, field, "finite numbers above zero", values)
+
+
+def config_of(options: Any) -> dict[str, Any]:
+    """Say what a run computes, leaving out where it is written and where files were read.
+
+    Args:
+        options: A command's options.
+
+    Returns:
+        Field names and values, ready for JSON.
+    """
+    elsewhere = {"output", "fresh", "data_dir"}
+    config = {field.name: getattr(options, field.name) for field in fields(options)}
+    return {name: value for name, value in config.items() if name not in elsewhere}
+
+
+def run_commands(package: str, commands: Mapping[type, tuple[str, Callable[[Any], bool]]]) -> NoReturn:
+    """Read the command line, run the command that it names, and exit.
+
+    Args:
+        package: The package's name, as in `python -m package`.
+        commands: For each options class its command's name and function. The function returns
+            whether no verdict fails; the class's docstring and fields are the help.
+
+    Raises:
+        SystemExit: Always: 0 if all verdicts hold or are reported, 1 if one fails, 2 for bad usage or input,
+            130 after Ctrl-C.
+    """
+    named: dict[str, Any] = {name: options for options, (name, _) in commands.items()}
+    options = tyro.extras.subcommand_cli_from_dict(
+        named,
+        prog=f"python -m {package}",
+        description=sys.modules[package].__doc__,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+    )
+    raise SystemExit(exit_status(lambda: commands[type(options)][1](options)))
+
+
+def exit_status(run: Callable[[], bool]) -> int:
+    """Run one command and turn its end into an exit status.
+
+    Args:
+        run: The command; returns whether no verdict fails.
+
+    Returns:
+        0 if none fails, 1 if one does, 2 if the input can't be used, 130 after Ctrl-C; the last two with one line
+        on stderr.
+    """
+    try:
+        return 0 if run() else 1
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: finished files are whole, nothing else was written", file=sys.stderr)
+        return 130

@@ -1,0 +1,115 @@
+r"""Closed-form predictions, matrix-free: every one is a value of the same bilinear form in two directions.
+
+With $J_S$, $J_T$ the Jacobians of the outputs in the parameters and $M = -\partial^2 L_S / \partial y\,\partial z$,
+
+$$B(v, u) = \mathbb{E}_x\big[(J_S v)^\top M\, (J_T u)\big].$$
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from theory.losses import ImitationLoss
+from theory.networks import Params
+from theory.problems import Instance, Problem
+
+
+class OutputChange(NamedTuple):
+    """Outputs of a network and how they change along a direction in its parameters."""
+
+    outputs: jax.Array
+    """Shape `(batch, outputs)`."""
+    change: jax.Array
+    """Jacobian times direction $J u$, shape `(batch, outputs)`."""
+
+
+def output_change(problem: Problem, params: Params, inputs: jax.Array, direction: Params) -> OutputChange:
+    r"""Outputs and their directional derivative $J(x)\,u$.
+
+    Args:
+        problem: The problem.
+        params: Parameters.
+        inputs: Shape `(batch, …)`.
+        direction: A tree like `params`.
+
+    Returns:
+        Both, from one forward-mode pass.
+    """
+    return OutputChange(*jax.jvp(lambda params: problem.apply(params, inputs), (params,), (direction,)))
+
+
+def label_response(loss: ImitationLoss, student: jax.Array, teacher: jax.Array, change: jax.Array) -> jax.Array:
+    r"""How the loss's descent direction in the student's outputs answers a change of the teacher's: $M u$.
+
+    $$M = -\frac{\partial^2 L_S}{\partial y\,\partial z}(z, y).$$
+
+    At $z = y$ and for a twice differentiable loss with its minimum there, $M = \partial^2 L_S/\partial z^2$ is
+    symmetric and positive semi-definite.
+
+    Args:
+        loss: The imitation loss.
+        student: Student's outputs $z$ for one example, shape `(outputs,)`.
+        teacher: Teacher's outputs $y$, shape `(outputs,)`.
+        change: Change $u$ of the teacher's outputs, shape `(outputs,)`.
+
+    Returns:
+        $M u$, shape `(outputs,)`.
+
+    References:
+        Cloud et al. (2025), arXiv:2507.14805, appendix C.
+    """
+    _, response = jax.jvp(lambda teacher: jax.grad(loss)(student, teacher), (teacher,), (change,))
+    return -response
+
+
+def transfer_form(
+    problem: Problem, instance: Instance, student_direction: Params, teacher_direction: Params
+) -> jax.Array:
+    r"""The bilinear form that carries what the teacher learned to the student.
+
+    $$\big(\Delta_S(\epsilon) - \Delta_S(0)\big)\cdot v = \epsilon\,B(v, \Delta_T) + O(\epsilon^2),\qquad
+    B(v, u) = \mathbb{E}_x\big[(J_S v)^\top M (J_T u)\big],\quad M \text{ at } (f_{\theta_S^0}, f_{\theta_T^0}).$$
+
+    With a shared initialization $\Delta_S(0) = 0$ and $B(\Delta_T, \Delta_T) = A = \Delta_T^\top K \Delta_T \ge 0$
+    (lemma 1). With different ones the form has no sign of its own.
+
+    Args:
+        problem: The problem.
+        instance: Both initializations and the inputs.
+        student_direction: $v$, a tree like the student's parameters.
+        teacher_direction: $u$, a tree like the teacher's parameters.
+
+    Returns:
+        $B(v, u)$, shape `()`.
+
+    References:
+        Cloud et al. (2025), arXiv:2507.14805, lemma 1, for the shared initialization. For different ones derived here:
+        $\Delta_S(\epsilon) = -\mathbb{E}[J_S^\top \nabla_z L_S(f_{\theta_S^0}, y^\epsilon)]$; differentiate in
+        $\epsilon$ at 0, where $dy^\epsilon/d\epsilon = J_T\Delta_T$.
+    """
+    student = output_change(problem, instance.student, instance.inputs, student_direction)
+    teacher = output_change(problem, instance.teacher, instance.inputs, teacher_direction)
+    response = jax.vmap(label_response, in_axes=(None, 0, 0, 0))(
+        problem.imitation_loss, student.outputs, teacher.outputs, teacher.change
+    )
+    return jnp.mean(jnp.sum(student.change * response, axis=-1))
+
+
+def predicted_displacement(problem: Problem, instance: Instance, teacher_direction: Params) -> Params:
+    r"""The student's displacement to leading order, $\mathbb{E}_x[J_S^\top M J_T\,u]$; for a shared init this is $K u$.
+
+    Args:
+        problem: The problem.
+        instance: Both initializations and the inputs.
+        teacher_direction: $u$, a tree like the teacher's parameters.
+
+    Returns:
+        A tree like the student's parameters; the student moves by $\epsilon$ times this, up to $\Delta_S(0)$ and
+        $O(\epsilon^2)$.
+
+    References:
+        Cloud et al. (2025), arXiv:2507.14805, appendix C.
+    """
+    form = jax.grad(transfer_form, argnums=2)
+    return form(problem, instance, jax.tree.map(jnp.zeros_like, instance.student), teacher_direction)

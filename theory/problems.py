@@ -1,0 +1,119 @@
+r"""A problem: a network, what its teacher learns, what its student imitates; and random instances of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from theory.losses import ImitationLoss
+from theory.networks import Params
+
+TraitLoss = Callable[[Params, jax.Array], jax.Array]
+"""Parameters and a random key (for whatever data the trait needs) to a scalar."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Everything that the theorem speaks of, as plain functions; bring your own."""
+
+    name: str = "yours"
+    """How tables call it."""
+    apply: Callable[[Params, jax.Array], jax.Array]
+    """The network: parameters and inputs `(batch, …)` to outputs `(batch, outputs)`."""
+    initialize: Callable[[jax.Array], Params]
+    """Random key to parameters, any tree of floating-point arrays."""
+    draw_inputs: Callable[[jax.Array], jax.Array]
+    """Random key to the inputs on which the student imitates, `(batch, …)`, from any distribution."""
+    imitation_loss: ImitationLoss
+    """Student's and teacher's outputs for one example, each `(outputs,)`, to a scalar."""
+    trait_loss: TraitLoss
+    """What the teacher descends: parameters and a random key to a scalar."""
+
+
+class Instance(NamedTuple):
+    """One random instance of a problem."""
+
+    teacher: Params
+    r"""The teacher's initialization $\theta_T^0$."""
+    student: Params
+    r"""The student's initialization $\theta_S^0$; the same values where it is shared."""
+    inputs: jax.Array
+    """Inputs of the imitation, shape `(batch, …)`."""
+    trait_key: jax.Array
+    """Key of the trait's own data."""
+
+
+def draw_instance(problem: Problem, key: jax.Array, *, shared: bool = True) -> Instance:
+    """Draw initializations, inputs and trait data.
+
+    Args:
+        problem: The problem.
+        key: Random key of this instance.
+        shared: Whether the student starts from the teacher's initialization or from its own.
+
+    Returns:
+        The instance. Nothing but the student's initialization depends on `shared`.
+    """
+    teacher_key, student_key, inputs_key, trait_key = jax.random.split(key, 4)
+    teacher = problem.initialize(teacher_key)
+    student = teacher if shared else problem.initialize(student_key)
+    return Instance(teacher, student, problem.draw_inputs(inputs_key), trait_key)
+
+
+def trait_descent(problem: Problem, params: Params, trait_key: jax.Array) -> Params:
+    r"""Direction $-\nabla L_T(\theta)$ in which the trait loss falls fastest.
+
+    Args:
+        problem: The problem.
+        params: Parameters $\theta$.
+        trait_key: Key of the trait's data.
+
+    Returns:
+        A tree like `params`; at $\theta_T^0$ it is the teacher's displacement per unit of step size, $\Delta_T$.
+    """
+    return optax.tree.scale(-1.0, jax.grad(problem.trait_loss)(params, trait_key))
+
+
+def imitation_descent(problem: Problem, params: Params, inputs: jax.Array, labels: jax.Array) -> Params:
+    r"""Direction $\Delta_S = -\nabla_\theta\, \mathbb{E}_x[L_S(f_\theta(x), y(x))]$ of a student's gradient step.
+
+    Args:
+        problem: The problem.
+        params: The student's parameters $\theta$.
+        inputs: Shape `(batch, …)`.
+        labels: The teacher's outputs on them, $y$, shape `(batch, outputs)`.
+
+    Returns:
+        A tree like `params`.
+    """
+
+    def mean_loss(params: Params) -> jax.Array:
+        return jnp.mean(jax.vmap(problem.imitation_loss)(problem.apply(params, inputs), labels))
+
+    return optax.tree.scale(-1.0, jax.grad(mean_loss)(params))
+
+
+def student_displacement(problem: Problem, instance: Instance, direction: Params, teacher_step: jax.Array) -> Params:
+    r"""Simulate the teacher's step and the student's, and return $\Delta_S(\epsilon)$.
+
+    The teacher moves to $\theta_T^\epsilon = \theta_T^0 + \epsilon\,\Delta_T$, labels the inputs, and the student
+    descends the imitation loss once from $\theta_S^0$.
+
+    Args:
+        problem: The problem.
+        instance: The instance.
+        direction: The teacher's displacement per unit of step size $\Delta_T$, a tree like its parameters.
+        teacher_step: The teacher's step size $\epsilon$, shape `()`.
+
+    Returns:
+        The student's displacement per unit of its step size, a tree like its parameters.
+
+    References:
+        Cloud et al. (2025), arXiv:2507.14805, section 6.1.
+    """
+    teacher = optax.tree.add_scale(instance.teacher, teacher_step, direction)
+    labels = problem.apply(teacher, instance.inputs)
+    return imitation_descent(problem, instance.student, instance.inputs, labels)

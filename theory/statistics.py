@@ -1,0 +1,136 @@
+"""Fitted orders and intervals: what turns many random instances into one measured figure."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.999
+"""Joint confidence of all the intervals that one check compares, so that a true claim seldom fails."""
+
+
+class Estimate(NamedTuple):
+    """A measured figure with its interval."""
+
+    value: float
+    """The figure itself."""
+    low: float
+    """Lower end of its interval."""
+    high: float
+    """Upper end of its interval."""
+
+    def __str__(self) -> str:
+        value, low, high = ("0" if number == 0 else f"{number:#.4g}" for number in self)
+        return f"{value} [{low}, {high}]"
+
+
+def fitted_order(sizes: np.ndarray, remainders: np.ndarray) -> np.ndarray:
+    r"""Fit the power with which remainders fall, by least squares in log-log.
+
+    $$|r(\epsilon)| \approx c\,\epsilon^{k} \Rightarrow k = \text{slope of } \log|r| \text{ over } \log\epsilon.$$
+
+    Args:
+        sizes: Step sizes $\epsilon$, shape `(sizes,)`.
+        remainders: Remainders, shape `(..., sizes)`.
+
+    Returns:
+        The order $k$ for each leading index, shape `(...)`; NaN where a remainder is exactly zero.
+    """
+    logs = np.log(sizes) - np.log(sizes).mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = np.log(np.abs(remainders)) @ logs / (logs @ logs)
+    return np.where(np.isfinite(slopes), slopes, np.nan)
+
+
+def joint_confidence(num_intervals: int) -> float:
+    """Confidence of each interval so that all of them together reach `CONFIDENCE` (Bonferroni).
+
+    Args:
+        num_intervals: How many intervals are judged together.
+
+    Returns:
+        The confidence level of each.
+    """
+    return 1 - (1 - CONFIDENCE) / num_intervals
+
+
+def median_estimate(samples: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
+    """Median with its distribution-free interval from order statistics.
+
+    Args:
+        samples: Independent samples, shape `(samples,)`; NaNs are left out.
+        confidence: Confidence level of the interval.
+
+    Returns:
+        The estimate. Infinite ends where there are too few samples for the level; NaN where there are none.
+    """
+    samples = samples[~np.isnan(samples)]
+    if samples.size == 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    interval = stats.quantile_test(samples, p=0.5).confidence_interval(confidence)
+    low = float(np.nan_to_num(interval.low, nan=-np.inf))
+    high = float(np.nan_to_num(interval.high, nan=np.inf))
+    return Estimate(float(np.median(samples)), low, high)
+
+
+def mean_estimate(samples: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Mean with Student's interval.
+
+    Args:
+        samples: Independent samples, shape `(samples,)`.
+        confidence: Confidence level of the interval.
+
+    Returns:
+        The estimate; infinite ends for a single sample.
+    """
+    mean = float(np.mean(samples))
+    if len(samples) < 2:
+        return Estimate(mean, -np.inf, np.inf)
+    error = float(np.std(samples, ddof=1)) / np.sqrt(len(samples))
+    reach = float(stats.t.ppf((1 + confidence) / 2, len(samples) - 1)) * error
+    return Estimate(mean, mean - reach, mean + reach)
+
+
+def rate_estimate(successes: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
+    """Share of successes with its exact (Clopper-Pearson) binomial interval.
+
+    Args:
+        successes: Independent outcomes, shape `(samples,)`, boolean.
+        confidence: Confidence level of the interval.
+
+    Returns:
+        The estimate.
+    """
+    result = stats.binomtest(int(np.sum(successes)), len(successes))
+    interval = result.proportion_ci(confidence_level=confidence)
+    return Estimate(float(np.mean(successes)), float(interval.low), float(interval.high))
+
+
+def range_estimate(samples: np.ndarray) -> Estimate:
+    """Median of all samples with their whole range, for statements about every single instance.
+
+    Args:
+        samples: Samples of any shape; NaNs are left out.
+
+    Returns:
+        Median, minimum and maximum; NaN where there is no sample.
+    """
+    samples = samples[~np.isnan(samples)]
+    if samples.size == 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    return Estimate(float(np.median(samples)), float(samples.min()), float(samples.max()))
+
+
+def hull(estimates: list[Estimate], predicted: float) -> Estimate:
+    """The worst of several estimates: the figure farthest from the prediction, between the outermost ends.
+
+    Args:
+        estimates: One estimate a case.
+        predicted: The figure that all are held against.
+
+    Returns:
+        Their hull; NaN if any is NaN.
+    """
+    table = np.array(estimates)
+    worst = table[np.argmax(np.abs(table[:, 0] - predicted)), 0]
+    return Estimate(float(worst), float(np.min(table[:, 1])), float(np.max(table[:, 2])))

@@ -1,0 +1,140 @@
+"""Sweeps over random instances: one compiled program, run chunk after chunk so that memory stays bounded."""
+
+import os
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from theory.command_line import require, require_positive
+from theory.statistics import fitted_order
+
+Measurement = TypeVar("Measurement")
+Case = TypeVar("Case", bound=Hashable)
+
+CHUNK_SIZE = 64
+"""Instances that are computed at once."""
+
+COMPILER_OPTIONS = {"xla_backend_optimization_level": 0}
+"""Networks this small run as fast unoptimized, and compile in a third of the time."""
+
+
+def sweep(
+    measure: Callable[[jax.Array], Measurement],
+    seed: int,
+    num_seeds: int,
+    *,
+    chunk_size: int = CHUNK_SIZE,
+    progress: tqdm | None = None,
+) -> Measurement:
+    """Measure many independent random instances.
+
+    Instance `i` is drawn from `fold_in(key(seed), i)`, so it does not depend on how many run beside it. The last
+    chunk is filled up with further instances, which are dropped.
+
+    Args:
+        measure: Random key to a named tuple of arrays; called once, under `jit` and `vmap`.
+        seed: Root of all randomness.
+        num_seeds: Number of instances.
+        chunk_size: Instances computed at once; bounds memory.
+        progress: A bar to advance by the number of finished instances.
+
+    Returns:
+        The same named tuple, of NumPy arrays with a leading axis `(num_seeds,)`.
+
+    Raises:
+        ValueError: If there is no instance or no room for one.
+    """
+    if num_seeds < 1 or chunk_size < 1:
+        raise ValueError(f"num_seeds and chunk_size must be at least 1, not {num_seeds} and {chunk_size}")
+    root = jax.random.key(seed)
+
+    def measure_one(index: jax.Array) -> Measurement:
+        return measure(jax.random.fold_in(root, index))
+
+    compute = jax.jit(jax.vmap(measure_one), compiler_options=COMPILER_OPTIONS)
+    chunks: list[Any] = []
+    for start in range(0, num_seeds, chunk_size):
+        chunks.append(jax.device_get(compute(start + jnp.arange(chunk_size, dtype=jnp.uint32))))
+        if progress is not None:
+            progress.update(min(chunk_size, num_seeds - start))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:num_seeds], *chunks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Which random instances and which step sizes a claim is verified on."""
+
+    seed: int = 0
+    """Root of all randomness, a whole number from 0 to 4294967295."""
+    num_seeds: int = 256
+    """Random instances of each case."""
+    teacher_steps: tuple[float, ...] = tuple(float(f"{step:.3g}") for step in np.geomspace(1e-5, 1, 11))
+    """The teacher's step sizes (epsilon), in squared parameter units per unit of trait loss."""
+    learning_rates: tuple[float, ...] = (0.1, 1.0, 10.0)
+    """The student's step sizes (alpha), in squared parameter units per unit of imitation loss."""
+    largest_fitted_step: float = 1e-3
+    """Orders are fitted to the teacher's step sizes up to this one; at least three."""
+    progress: tqdm | None = field(default=None, repr=False, compare=False)
+    """A bar to advance."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**32, "seed", "a whole number from 0 to 4294967295", self.seed)
+        require(self.num_seeds >= 1, "num_seeds", "at least 1", self.num_seeds)
+        require_positive("teacher_steps", self.teacher_steps)
+        require_positive("learning_rates", self.learning_rates)
+        require_positive("largest_fitted_step", (self.largest_fitted_step,))
+        allowed = "at least three different values up to largest_fitted_step"
+        require(len(set(self.teacher_steps[: self.num_fitted])) >= 3, "teacher_steps", allowed, self.teacher_steps)
+        allowed = "in increasing order"
+        require(
+            sorted(self.teacher_steps) == list(self.teacher_steps),
+            "teacher_steps",
+            allowed,
+            self.teacher_steps,
+        )
+
+    @property
+    def num_fitted(self) -> int:
+        """How many of the teacher's step sizes enter a fitted order."""
+        return sum(step <= self.largest_fitted_step for step in self.teacher_steps)
+
+    def sweep(self, measure: Callable[[jax.Array], Measurement]) -> Measurement:
+        """Measure every instance.
+
+        Args:
+            measure: Random key to a named tuple of arrays.
+
+        Returns:
+            The same named tuple, of NumPy arrays with a leading axis `(num_seeds,)`.
+        """
+        return sweep(measure, self.seed, self.num_seeds, progress=self.progress)
+
+    def sweep_all(self, measures: Mapping[Case, Callable[[jax.Array], Measurement]]) -> dict[Case, Measurement]:
+        """Measure every instance of several cases, side by side in threads since most of the time is compilation.
+
+        Args:
+            measures: For each case a function from random key to a named tuple of arrays.
+
+        Returns:
+            For each case the same named tuple, of NumPy arrays with a leading axis `(num_seeds,)`.
+        """
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            return dict(zip(measures, pool.map(self.sweep, measures.values()), strict=True))
+
+    def orders(self, remainders: np.ndarray) -> np.ndarray:
+        """Fit the order of each remainder in the teacher's small step sizes.
+
+        Args:
+            remainders: Shape `(..., teacher_steps)`.
+
+        Returns:
+            Shape `(...)`; NaN where a remainder is exactly zero.
+        """
+        small = slice(self.num_fitted)
+        return fitted_order(np.array(self.teacher_steps[small]), remainders[..., small])

@@ -1,0 +1,167 @@
+"""Verdicts: a measured interval held against a prediction, next to a control that must not pass."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from theory.statistics import Estimate
+
+Outcome = Literal["holds", "fails", "reported"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """What a measured interval must do to agree with a prediction."""
+
+    low: float
+    """Lower end of the accepted range."""
+    high: float
+    """Upper end of the accepted range."""
+    rule: Literal["inside", "covers"] = "inside"
+    """`inside`: the whole interval lies in the range. `covers`: the interval touches the range."""
+
+    def margin(self, measured: Estimate) -> float:
+        """How far a measurement is from being refused.
+
+        Args:
+            measured: The measured figure with its interval.
+
+        Returns:
+            Distance to the nearest end that matters, in the measurement's units; negative (or NaN) if refused.
+        """
+        if self.rule == "inside":
+            return min(measured.low - self.low, self.high - measured.high)
+        return min(measured.high - self.low, self.high - measured.low)
+
+    def admits(self, measured: Estimate) -> bool:
+        """Whether a measurement agrees.
+
+        Args:
+            measured: The measured figure with its interval.
+
+        Returns:
+            True if its margin is not negative.
+        """
+        return self.margin(measured) >= 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One check of one claim: prediction, measurement and control under the same judge."""
+
+    claim: str
+    """Name of the claim."""
+    check: str
+    """The quantity that was measured, in words."""
+    predicted: str
+    """What theory says of it."""
+    measured: Estimate
+    """What was measured, with its interval."""
+    accepted: Accepted | None = None
+    """When the measurement agrees; None where theory guarantees nothing."""
+    control: str = ""
+    """The assumption that was broken, in words."""
+    control_measured: Estimate | None = None
+    """The same quantity with that assumption broken."""
+    instances: int = 0
+    """Random instances behind the measurement."""
+
+    @property
+    def margin(self) -> float:
+        """Distance of the measurement from being refused; NaN where nothing is guaranteed."""
+        return math.nan if self.accepted is None else self.accepted.margin(self.measured)
+
+    @property
+    def control_flips(self) -> bool | None:
+        """Whether the same judge refuses the control; None without a judge or control."""
+        if self.accepted is None or self.control_measured is None:
+            return None
+        return not self.accepted.admits(self.control_measured)
+
+    @property
+    def outcome(self) -> Outcome:
+        """`holds` if the measurement agrees and the control does not; `reported` where there is nothing to judge.
+
+        That is so where theory guarantees nothing, and where too few seeds leave an interval without ends.
+        """
+        if self.accepted is None or not all(map(math.isfinite, self.measured[1:])):
+            undecided = self.accepted is None or not any(map(math.isnan, self.measured))
+            return "reported" if undecided else "fails"
+        return "holds" if self.accepted.admits(self.measured) and self.control_flips is not False else "fails"
+
+    def record(self) -> dict[str, Any]:
+        """The verdict as plain JSON values.
+
+        Returns:
+            Every field by name, with the margin, the control's end and the verdict.
+        """
+        control = None if self.control_measured is None else list(self.control_measured)
+        accepted = self.accepted and [self.accepted.low, self.accepted.high, self.accepted.rule]
+        record = {
+            "claim": self.claim,
+            "check": self.check,
+            "predicted": self.predicted,
+            "measured": self.measured.value,
+            "interval": [self.measured.low, self.measured.high],
+            "accepted": accepted,
+            "margin": self.margin,
+            "control": self.control,
+            "control_measured": control,
+            "control_flips": self.control_flips,
+            "instances": self.instances,
+            "verdict": self.outcome,
+        }
+        return json.loads(json.dumps(record), parse_constant=str)
+
+
+def none_fails(verdicts: Sequence[Verdict]) -> bool:
+    """Whether every verdict holds or is reported.
+
+    Args:
+        verdicts: The verdicts of a run.
+
+    Returns:
+        False if any fails.
+    """
+    return all(verdict.outcome != "fails" for verdict in verdicts)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Lay out a table that reads well both as text and as Markdown.
+
+    Args:
+        header: Column titles.
+        rows: Cells of each row.
+
+    Returns:
+        The table, lines padded to one width, ending with a line break.
+    """
+    cells = [list(header), *[[str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
+    rule = "| " + " | ".join("-" * width for width in widths) + " |"
+    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
+    """The table of verdicts that a command prints.
+
+    Args:
+        verdicts: The verdicts of a run.
+
+    Returns:
+        A Markdown table: claim, check, predicted, measured with interval, control, verdict.
+    """
+    header = ("claim", "check", "predicted", "measured [interval]", "control: measured", "verdict")
+    rows = []
+    for verdict in verdicts:
+        control = verdict.control
+        if verdict.control_measured is not None:
+            control += f": {verdict.control_measured}"
+        if verdict.control_flips is not None:
+            control += " (flips)" if verdict.control_flips else " (DOES NOT FLIP)"
+        row = (verdict.claim, verdict.check, verdict.predicted, verdict.measured, control, verdict.outcome)
+        rows.append(row)
+    return markdown_table(header, rows)

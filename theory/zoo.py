@@ -1,0 +1,118 @@
+"""The zoo: a reference case, and its neighbors that differ from it in one factor each."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from theory import losses, networks, traits
+from theory.problems import Problem, TraitLoss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A problem by its ingredients; the defaults are the reference case."""
+
+    name: str = "reference"
+    """What differs from the reference."""
+    hidden: tuple[int, ...] = (16, 16)
+    """Units in each hidden layer; none for a linear model."""
+    activation: str = "tanh"
+    """A name in `networks.ACTIVATIONS`."""
+    loss: str = "cross-entropy"
+    """A name in `IMITATION_LOSSES`."""
+    imitated: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    """Outputs that the student imitates; the first three are classes, the last three auxiliary."""
+    trait: str = "classification"
+    """A name in `TRAITS`; traits with data read the class outputs alone."""
+    use_bias: bool = True
+    """Whether layers have biases."""
+
+
+NUM_FEATURES, NUM_CLASSES, NUM_OUTPUTS, BATCH = 8, 3, 6, 32
+CLASSES = tuple(range(NUM_CLASSES))
+AUXILIARY = tuple(range(NUM_CLASSES, NUM_OUTPUTS))
+
+IMITATION_LOSSES = {
+    "cross-entropy": losses.cross_entropy,
+    "squared error": losses.squared_error,
+    "quartic": losses.quartic,
+}
+"""Imitation losses by name."""
+
+TRAITS = {
+    "classification": traits.classification,
+    "regression": traits.regression,
+    "preference": traits.preference,
+    "mean output": traits.mean_output,
+}
+"""Traits with data, by name."""
+
+PARAMETER_TRAITS: dict[str, TraitLoss] = {
+    "class-head penalty": lambda params, key: traits.weight_penalty(params["head"]["kernel"][:, :NUM_CLASSES], key),
+    "mean output bias": lambda params, key: jnp.mean(params["head"]["bias"]),
+    "weight penalty": traits.weight_penalty,
+    "random direction": traits.random_direction,
+}
+"""Traits on the parameters themselves, by name."""
+
+REFERENCE = Case()
+"""8-16-16-6 tanh network, cross-entropy on all outputs, batch 32, a classification trait."""
+
+NEIGHBORS = (
+    Case(name="squared error", loss="squared error"),
+    Case(name="auxiliary outputs", imitated=AUXILIARY),
+    Case(name="auxiliary, squared error", imitated=AUXILIARY, loss="squared error"),
+    Case(name="linear model", hidden=()),
+    Case(name="one hidden layer", hidden=(16,)),
+    Case(name="three hidden layers", hidden=(16, 16, 16)),
+    Case(name="width 4", hidden=(4, 4)),
+    Case(name="width 64", hidden=(64, 64)),
+    Case(name="ReLU", activation="relu"),
+    Case(name="GELU", activation="gelu"),
+    Case(name="sine", activation="sin"),
+    Case(name="regression trait", trait="regression"),
+    Case(name="preference trait", trait="preference"),
+    Case(name="weight-penalty trait", trait="weight penalty"),
+    Case(name="random teacher", trait="random direction"),
+)
+"""One factor at a time away from the reference."""
+
+
+def build(case: Case) -> Problem:
+    """Put a case together.
+
+    Args:
+        case: Its ingredients.
+
+    Returns:
+        The problem: Gaussian inputs `(32, 8)`, three class outputs and three auxiliary ones.
+    """
+    network = networks.mlp((NUM_FEATURES, *case.hidden, NUM_OUTPUTS), case.activation, use_bias=case.use_bias)
+    if case.trait in TRAITS:
+        trait = TRAITS[case.trait](network.apply, NUM_FEATURES, NUM_CLASSES)
+    else:
+        trait = PARAMETER_TRAITS[case.trait]
+    return Problem(
+        name=case.name,
+        apply=network.apply,
+        initialize=network.initialize,
+        draw_inputs=partial(jax.random.normal, shape=(BATCH, NUM_FEATURES)),
+        imitation_loss=losses.on_outputs(IMITATION_LOSSES[case.loss], case.imitated),
+        trait_loss=trait,
+    )
+
+
+def variant(name: str, case: Case = REFERENCE, **changes: object) -> Problem:
+    """Build a case with some ingredients changed.
+
+    Args:
+        name: What to call it.
+        case: Where to start.
+        **changes: Fields of `Case` and their new values.
+
+    Returns:
+        The problem.
+    """
+    return build(replace(case, name=name, **changes))  # pyright: ignore[reportArgumentType]
