@@ -24,17 +24,6 @@ class RunOptions:
     """Redo a run that is already recorded."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SeededOptions(RunOptions):
-    """A run over random seeds."""
-
-    seed: int = 0
-    """Root of all randomness, a whole number in 0 … 2³² − 1."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.seed < 2**32, "seed", "a whole number from 0 to 4294967295", self.seed)
-
-
 def require(valid: bool, field: str, allowed: str, value: object) -> None:
     """Refuse a configuration field that is out of range.
 
@@ -49,6 +38,20 @@ def require(valid: bool, field: str, allowed: str, value: object) -> None:
     """
     if not valid:
         raise ValueError(f"{field} must be {allowed}, not {value!r}")
+
+
+def require_seeds(seed: int, num_seeds: int) -> None:
+    """Refuse a root of randomness or a number of seeds that is out of range.
+
+    Args:
+        seed: Root of all randomness.
+        num_seeds: How many seeds.
+
+    Raises:
+        ValueError: If the root doesn't fit 32 bits, or there is no seed.
+    """
+    require(0 <= seed < 2**32, "seed", "a whole number from 0 to 4294967295", seed)
+    require(num_seeds >= 1, "num_seeds", "at least 1", num_seeds)
 
 
 def require_positive(field: str, values: tuple[float, ...]) -> None:

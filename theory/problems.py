@@ -63,6 +63,19 @@ def draw_instance(problem: Problem, key: jax.Array, *, shared: bool = True) -> I
     return Instance(teacher, student, problem.draw_inputs(inputs_key), trait_key)
 
 
+def inner_product(left: Params, right: Params) -> jax.Array:
+    """Inner product of two trees of arrays.
+
+    Args:
+        left: A tree.
+        right: A tree of the same shapes.
+
+    Returns:
+        The sum of products over all entries, shape `()`.
+    """
+    return jnp.asarray(optax.tree.vdot(left, right))
+
+
 def trait_descent(problem: Problem, params: Params, trait_key: jax.Array) -> Params:
     r"""Direction $-\nabla L_T(\theta)$ in which the trait loss falls fastest.
 

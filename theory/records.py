@@ -1,27 +1,20 @@
 """Run folders: configuration, results, verdicts, table, pictures and provenance, each written whole or not at all."""
 
-import datetime
 import hashlib
-import importlib.metadata
+import io
 import json
 import os
-import platform
-import shlex
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
-import jax
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from theory.command_line import InputError, RunOptions, config_of
-from theory.verdicts import Verdict, none_fails
+from theory.provenance import Start
+from theory.verdicts import Verdict
 
 FILES = (
     "config.json",
@@ -79,20 +72,20 @@ def run_folder(package: str, command: str, options: RunOptions) -> Path:
     Returns:
         The folder that was asked for, else `runs/<package>/<command>-<8 hex digits of the configuration>`.
     """
-    digest = hashlib.sha256(config_text(config_of(options)).encode()).hexdigest()
+    digest = hashlib.sha256(json_text(config_of(options))).hexdigest()
     return options.output or Path("runs", package, f"{command}-{digest[:8]}")
 
 
-def config_text(config: Mapping[str, Any]) -> str:
-    """Write a configuration as JSON.
+def json_text(value: object) -> bytes:
+    """Write a value as JSON, always the same bytes for the same value.
 
     Args:
-        config: Field names and values.
+        value: Anything that JSON can hold.
 
     Returns:
-        The text of `config.json`.
+        Indented text in UTF-8.
     """
-    return json.dumps(config, indent=2, sort_keys=True) + "\n"
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def record_run(
@@ -125,27 +118,46 @@ def record_run(
         record = read_record(folder)
         print(f"{record.table}\nskipped: {folder} is already recorded, at commit {record.provenance['commit']}")
         return record
-    commit, start = current_commit(folder), time.time()
-    outcome = compute()
-    write_whole(folder / "config.json", config_text(config).encode())
-    write_whole(folder / "verdicts.json", verdicts_text(outcome.verdicts).encode())
-    write_whole(folder / "table.md", outcome.table.encode())
-    write_npz(folder / "results.npz", outcome.results)
+    start = Start.now(folder)
+    return save(compute(), folder, config, draw, start)
+
+
+def save(
+    outcome: Outcome, folder: Path, config: Mapping[str, Any], draw: Callable[[Record], Figure], start: Start
+) -> Record:
+    """Write a run folder and print the table.
+
+    Args:
+        outcome: What was computed.
+        folder: The run folder.
+        config: What was asked for.
+        draw: Draws the run's figure from its record.
+        start: When and from which commit the run started.
+
+    Returns:
+        The finished record.
+    """
+    (folder / "provenance.json").unlink(missing_ok=True)
     verdicts = [verdict.record() for verdict in outcome.verdicts]
     arrays = {name: np.asarray(array) for name, array in outcome.results.items()}
-    record = Record(folder, config, arrays, verdicts, outcome.table, {})
-    write_figure(draw(record), folder)
-    provenance = describe_run(f"{package} {command}", config, commit, start)
-    write_whole(folder / "provenance.json", config_text(provenance).encode())
-    print(f"{record.table}\nrecorded in {folder} ({provenance['duration_seconds']:.0f} s)")
-    return record._replace(provenance=provenance)
+    record = Record(folder, dict(config), arrays, verdicts, outcome.table, start.provenance(config))
+    write_whole(folder / "config.json", json_text(config))
+    write_whole(folder / "verdicts.json", json_text(verdicts))
+    write_whole(folder / "table.md", outcome.table.encode())
+    write_whole(folder / "results.npz", npz_bytes(arrays))
+    figure = draw(record)
+    write_whole(folder / "figure.png", figure_bytes(figure, "png"))
+    write_whole(folder / "figure.pdf", figure_bytes(figure, "pdf"))
+    write_whole(folder / "provenance.json", json_text(record.provenance))
+    print(f"{record.table}\nrecorded in {folder} after {record.provenance['duration_seconds']:.0f} s")
+    return record
 
 
 def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Look for a finished run in a folder, and make sure that it may be used.
+    """Look for a finished run in a folder, and make sure that the folder may be used.
 
     Args:
-        folder: The run folder; made if need be.
+        folder: The run folder; it need not exist.
         config: What is to be computed.
 
     Returns:
@@ -155,18 +167,14 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
         InputError: If it holds a run of another configuration, or can't be written.
     """
     path = folder / "config.json"
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise InputError(f"can't write into {folder}: {place} may not be written; choose another --output")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        if not path.exists():
-            return False
-        if json.loads(path.read_text()) != json.loads(config_text(config)):
+        if path.exists() and json.loads(path.read_text()) != json.loads(json_text(config)):
             raise InputError(f"{folder} holds a run of another configuration: choose another --output or delete it")
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not a record's: choose another --output or delete it") from error
-    except OSError as error:
-        raise InputError(f"can't write into {folder} ({error.strerror}): choose another --output") from error
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} can't be read: choose another --output or delete it") from error
     return all((folder / name).exists() for name in FILES)
 
 
@@ -215,13 +223,32 @@ def write_whole(path: Path, content: bytes) -> None:
         aside.unlink(missing_ok=True)
 
 
-def verdicts_text(verdicts: Sequence[Verdict]) -> str:
-    """Write verdicts as JSON.
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Pack arrays as a compressed `.npz`, always the same bytes for the same arrays.
 
     Args:
-        verdicts: The verdicts.
+        arrays: Arrays by name.
 
     Returns:
-        The text of `verdicts.json`.
+        The file's bytes.
     """
-    return json.dumps([verdict.record() for verdict in verdicts], indent=2, ensure_ascii=False) + "\n"
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
+    return buffer.getvalue()
+
+
+def figure_bytes(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
+    """Render a figure, always the same bytes for the same figure.
+
+    Args:
+        figure: The figure.
+        kind: File format.
+
+    Returns:
+        The file's bytes.
+    """
+    buffer = io.BytesIO()
+    undated = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
+    with mpl.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(buffer, format=kind, dpi=200, metadata=undated[kind])
+    return buffer.getvalue()

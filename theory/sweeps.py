@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from theory.command_line import require, require_positive
+from theory.command_line import require, require_positive, require_seeds
 from theory.statistics import fitted_order
 
 Measurement = TypeVar("Measurement")
@@ -80,12 +80,9 @@ class Sampling:
     """The student's step sizes (alpha), in squared parameter units per unit of imitation loss."""
     largest_fitted_step: float = 1e-3
     """Orders are fitted to the teacher's step sizes up to this one; at least three."""
-    progress: tqdm | None = field(default=None, repr=False, compare=False)
-    """A bar to advance."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.seed < 2**32, "seed", "a whole number from 0 to 4294967295", self.seed)
-        require(self.num_seeds >= 1, "num_seeds", "at least 1", self.num_seeds)
+        require_seeds(self.seed, self.num_seeds)
         require_positive("teacher_steps", self.teacher_steps)
         require_positive("learning_rates", self.learning_rates)
         require_positive("largest_fitted_step", (self.largest_fitted_step,))
@@ -104,28 +101,21 @@ class Sampling:
         """How many of the teacher's step sizes enter a fitted order."""
         return sum(step <= self.largest_fitted_step for step in self.teacher_steps)
 
-    def sweep(self, measure: Callable[[jax.Array], Measurement]) -> Measurement:
-        """Measure every instance.
-
-        Args:
-            measure: Random key to a named tuple of arrays.
-
-        Returns:
-            The same named tuple, of NumPy arrays with a leading axis `(num_seeds,)`.
-        """
-        return sweep(measure, self.seed, self.num_seeds, progress=self.progress)
-
-    def sweep_all(self, measures: Mapping[Case, Callable[[jax.Array], Measurement]]) -> dict[Case, Measurement]:
+    def sweep_all(self, measures: Mapping[Case, Callable[[jax.Array], Any]], description: str) -> dict[Case, Any]:
         """Measure every instance of several cases, side by side in threads since most of the time is compilation.
 
         Args:
             measures: For each case a function from random key to a named tuple of arrays.
+            description: What the progress bar says.
 
         Returns:
             For each case the same named tuple, of NumPy arrays with a leading axis `(num_seeds,)`.
         """
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            return dict(zip(measures, pool.map(self.sweep, measures.values()), strict=True))
+        total = len(measures) * self.num_seeds
+        bar = tqdm(total=total, desc=description, unit=" instances", disable=None, leave=False)
+        with bar, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            results = pool.map(lambda one: sweep(one, self.seed, self.num_seeds, progress=bar), measures.values())
+            return dict(zip(measures, results, strict=True))
 
     def orders(self, remainders: np.ndarray) -> np.ndarray:
         """Fit the order of each remainder in the teacher's small step sizes.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from theory.networks import Params
-from theory.problems import TraitLoss
+from theory.problems import TraitLoss, inner_product
 
 Apply = Callable[[Params, jax.Array], jax.Array]
 
@@ -121,4 +121,4 @@ def random_direction(params: Params, key: jax.Array) -> jax.Array:
         The trait loss, shape `()`.
     """
     direction = optax.tree.random_like(key, params, jax.random.normal)
-    return -optax.tree.vdot(direction, params) / optax.tree.norm(direction)
+    return -inner_product(direction, params) / optax.tree.norm(direction)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -104,7 +105,7 @@ def build(case: Case) -> Problem:
     )
 
 
-def variant(name: str, case: Case = REFERENCE, **changes: object) -> Problem:
+def variant(name: str, case: Case = REFERENCE, **changes: Any) -> Problem:
     """Build a case with some ingredients changed.
 
     Args:
@@ -115,4 +116,4 @@ def variant(name: str, case: Case = REFERENCE, **changes: object) -> Problem:
     Returns:
         The problem.
     """
-    return build(replace(case, name=name, **changes))  # pyright: ignore[reportArgumentType]
+    return build(replace(case, name=name, **changes))

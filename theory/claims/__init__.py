@@ -2,7 +2,5 @@
 
 from theory.claims import alignment, different_initialization, null_space, trait_loss
 
-CLAIMS = {
-    module.CLAIM.name: module.CLAIM for module in (alignment, trait_loss, null_space, different_initialization)
-}
+CLAIMS = {module.CLAIM.name: module.CLAIM for module in (alignment, trait_loss, null_space, different_initialization)}
 """Every claim by name."""

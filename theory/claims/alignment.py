@@ -14,7 +14,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from theory import losses, zoo
 from theory.claims.evidence import (
@@ -28,7 +27,7 @@ from theory.claims.evidence import (
     worst_order,
 )
 from theory.predictions import transfer_form
-from theory.problems import Problem, draw_instance, student_displacement, trait_descent
+from theory.problems import Problem, draw_instance, inner_product, student_displacement, trait_descent
 from theory.statistics import Estimate, range_estimate
 from theory.sweeps import Sampling
 from theory.verdicts import Accepted, Verdict
@@ -60,7 +59,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float],
     predicted = transfer_form(problem, instance._replace(student=instance.teacher), direction, direction)
 
     def simulate(teacher_step: jax.Array) -> jax.Array:
-        return optax.tree.vdot(student_displacement(problem, instance, direction, teacher_step), direction)
+        return inner_product(student_displacement(problem, instance, direction, teacher_step), direction)
 
     return Alignment(predicted, jax.vmap(simulate)(jnp.array(teacher_steps)))
 
@@ -80,7 +79,8 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     results = sampling.sweep_all(
         {problem.name: partial(measure_one, problem) for problem in problems}
         | {"control: another init": partial(measure_one, problems[0], shared=False)}
-        | {"control: stretched loss": partial(measure_one, outside)}
+        | {"control: stretched loss": partial(measure_one, outside)},
+        NAME,
     )
     steps = np.array(sampling.teacher_steps)
     compared = {

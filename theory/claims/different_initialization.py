@@ -11,7 +11,7 @@ $$L_T(\theta_S^0 + \alpha\Delta_S(\epsilon)) - L_T(\theta_S^0 + \alpha\Delta_S(0
 = -\epsilon\,\alpha\,B(v, \Delta_T) + O(\epsilon^2).$$
 
 If the student imitates auxiliary outputs that the trait doesn't use, $B$ is *odd* in the student's auxiliary head:
-a head with the opposite sign learns the opposite. A random head whose sign is a fair coin makes the transfer a fair coin.
+a head with the opposite sign learns the opposite. A random head whose sign is a fair coin makes the transfer one.
 
 References:
     Derived here: differentiate the student's step in $\epsilon$ (see `transfer_form`); for the oddness, note that
@@ -31,7 +31,14 @@ from theory import zoo
 from theory.claims.evidence import SECOND_ORDER, Claim, Comparison, Report, worst_order
 from theory.networks import Params
 from theory.predictions import transfer_form
-from theory.problems import Problem, draw_instance, imitation_descent, student_displacement, trait_descent
+from theory.problems import (
+    Problem,
+    draw_instance,
+    imitation_descent,
+    inner_product,
+    student_displacement,
+    trait_descent,
+)
 from theory.sharing import SHARING, negate_head_columns
 from theory.statistics import Estimate, joint_confidence, range_estimate, rate_estimate
 from theory.sweeps import Sampling
@@ -56,13 +63,10 @@ class Transfer(NamedTuple):
     change: jax.Array
     r"""$L_T$ after the step minus $L_T$ after the step that a teacher with $\epsilon = 0$ causes,
     shape `(learning_rates, teacher_steps)`."""
-    raw_alignment: jax.Array
-    r"""$\Delta_S(\epsilon)\cdot\Delta_T$, the $\epsilon = 0$ student not subtracted, shape `(teacher_steps,)`."""
-    raw_change: jax.Array
-    r"""$L_T$ after the step minus $L_T$ before it, shape `(learning_rates, teacher_steps)`."""
+    idle_alignment: jax.Array
+    r"""$\Delta_S(0)\cdot\Delta_T$: the teacher has learned nothing, shape `()`."""
     idle_change: jax.Array
-    r"""$L_T(\theta_S^0 + \alpha\Delta_S(0)) - L_T(\theta_S^0)$: the teacher has learned nothing,
-    shape `(learning_rates,)`."""
+    r"""$L_T(\theta_S^0 + \alpha\Delta_S(0)) - L_T(\theta_S^0)$, likewise, shape `(learning_rates,)`."""
 
 
 class Signs(NamedTuple):
@@ -90,7 +94,7 @@ def measure(
         learning_rates: The student's step sizes.
 
     Returns:
-        Predictions and measurements, with and without the subtraction.
+        Predictions, measurements, and what was subtracted.
     """
     instance = draw_instance(problem, key, shared=False)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
@@ -112,14 +116,13 @@ def measure(
         return predicted, after, trait_after(idle, learning_rate)
 
     predicted_change, after, after_idle = jax.vmap(at_rate)(jnp.array(learning_rates))
-    raw_alignment = jax.vmap(optax.tree.vdot, in_axes=(0, None))(moved, direction)
+    idle_alignment = inner_product(idle, direction)
     return Transfer(
         predicted_alignment=transfer_form(problem, instance, direction, direction),
-        alignment=raw_alignment - optax.tree.vdot(idle, direction),
+        alignment=jax.vmap(inner_product, in_axes=(0, None))(moved, direction) - idle_alignment,
         predicted_change=predicted_change,
         change=after - after_idle[:, None],
-        raw_alignment=raw_alignment,
-        raw_change=after - before,
+        idle_alignment=idle_alignment,
         idle_change=after_idle - before,
     )
 
@@ -135,7 +138,7 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
         The report.
     """
     measure_one = partial(measure, teacher_steps=sampling.teacher_steps, learning_rates=sampling.learning_rates)
-    results = sampling.sweep_all({problem.name: partial(measure_one, problem) for problem in problems})
+    results = sampling.sweep_all({problem.name: partial(measure_one, problem) for problem in problems}, NAME)
     steps = np.array(sampling.teacher_steps)
     rates = ", ".join(f"{rate:g}" for rate in sampling.learning_rates)
 
@@ -155,12 +158,12 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     alignment = verdict(
         "(Δ_S(ε) − Δ_S(0))·Δ_T − εB(Δ_T, Δ_T)",
         [Comparison(result.predicted_alignment[:, None] * steps, result.alignment) for result in results.values()],
-        Comparison(first.predicted_alignment[:, None] * steps, first.raw_alignment),
+        Comparison(first.predicted_alignment[:, None] * steps, first.alignment + first.idle_alignment[:, None]),
     )
     change = verdict(
         f"change of L_T + εαB(v, Δ_T) at α = {rates}",
         [Comparison(result.predicted_change[..., None] * steps, result.change) for result in results.values()],
-        Comparison(first.predicted_change[..., None] * steps, first.raw_change),
+        Comparison(first.predicted_change[..., None] * steps, first.change + first.idle_change[..., None]),
     )
     return Report([alignment, change], results)
 
@@ -235,7 +238,7 @@ def verify_signs(sampling: Sampling) -> Report:
     }
     everything = zoo.variant("signs: relu, all outputs, squared error", activation="relu", loss="squared error")
     problems = [*auxiliary.values(), everything]
-    results = sampling.sweep_all({problem.name: partial(measure_signs, problem) for problem in problems})
+    results = sampling.sweep_all({problem.name: partial(measure_signs, problem) for problem in problems}, NAME)
 
     def share_positive(problem: Problem, sharing: str, direction: str = "own") -> Estimate:
         forms = getattr(results[problem.name], direction)[:, list(SHARING).index(sharing)]

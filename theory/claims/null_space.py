@@ -3,12 +3,12 @@ r"""Claim 3: what the imitated outputs can't see, the student doesn't learn, at 
 $$A = 0 \iff K\Delta_T = 0 \implies \Delta_S(\epsilon)\cdot\Delta_T = 0 \text{ for every } \epsilon,$$
 
 because the null space of $M$ is orthogonal to the loss's gradient in the outputs. The quartic loss breaks that
-condition: there $A = 0$, and yet $\Delta_S\cdot\Delta_T = 4\epsilon^3\,\mathbb{E}\sum_k (J\Delta_T)_k^4 + O(\epsilon^4)$.
+condition: there $A = 0$, yet $\Delta_S\cdot\Delta_T = 4\epsilon^3\,\mathbb{E}\sum_k (J\Delta_T)_k^4 + O(\epsilon^4)$.
 """
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ import optax
 from theory import zoo
 from theory.claims.evidence import Claim, Comparison, Report
 from theory.predictions import output_change, predicted_displacement, transfer_form
-from theory.problems import Problem, draw_instance, student_displacement, trait_descent
+from theory.problems import Problem, draw_instance, inner_product, student_displacement, trait_descent
 from theory.statistics import Estimate, median_estimate, range_estimate
 from theory.sweeps import Sampling
 from theory.verdicts import Accepted, Verdict
@@ -42,17 +42,17 @@ class NullSpace(NamedTuple):
     """Largest of the three in units of rounding, shape `()`."""
 
 
-def measure(problem: Problem, teacher_steps: Sequence[float], key: jax.Array) -> NullSpace:
+def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> NullSpace:
     r"""Compute $A$ and $K\Delta_T$ in closed form, then simulate both steps.
 
     One rounding unit is machine epsilon times $\mathbb{E}\|J\Delta_T\|^2$ for $A$, times
     $\|\mathbb{E}J^\top J\Delta_T\|$ for $K\Delta_T$, and times $\mathbb{E}\|J\Delta_T\|_1 (1 + \max|y^\epsilon|)$ for
-    the alignment: what these would be if $M$ were the identity and $\nabla_z L_S$ were one rounding error of the labels.
+    the alignment: what these would be if $M$ were the identity and $\nabla_z L_S$ one rounding error of the labels.
 
     Args:
         problem: The problem.
-        teacher_steps: The teacher's step sizes, large ones included.
         key: Random key of the instance.
+        teacher_steps: The teacher's step sizes, large ones included.
 
     Returns:
         The three quantities, their size in rounding units, and the fourth moment for the quartic loss.
@@ -63,10 +63,10 @@ def measure(problem: Problem, teacher_steps: Sequence[float], key: jax.Array) ->
     steps = jnp.array(teacher_steps)
 
     def simulate(teacher_step: jax.Array) -> jax.Array:
-        return optax.tree.vdot(student_displacement(problem, instance, direction, teacher_step), direction)
+        return inner_product(student_displacement(problem, instance, direction, teacher_step), direction)
 
     curvature = transfer_form(problem, instance, direction, direction)
-    kernel_norm = optax.tree.norm(predicted_displacement(problem, instance, direction))
+    kernel_norm = jnp.asarray(optax.tree.norm(predicted_displacement(problem, instance, direction)))
     alignment = jax.vmap(simulate)(steps)
 
     _, pull_back = jax.vjp(lambda params: problem.apply(params, instance.inputs), instance.student)
@@ -105,11 +105,12 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     Returns:
         The report; `reported` where no instance has $A = 0$, for then the claim says nothing.
     """
-    measurements, verdicts = {}, []
+    measure_one = partial(measure, teacher_steps=sampling.teacher_steps)
+    results = sampling.sweep_all({problem.name: partial(measure_one, problem) for problem in problems}, NAME)
+    verdicts = []
     for problem in problems:
-        result = sampling.sweep(partial(measure, problem, sampling.teacher_steps))
+        result = results[problem.name]
         null = np.abs(result.curvature) <= np.finfo(float).eps * ROUNDING * np.sqrt(result.fourth_moment)
-        measurements[problem.name] = result
         verdicts.append(
             Verdict(
                 claim=NAME,
@@ -120,7 +121,7 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
                 instances=sampling.num_seeds,
             )
         )
-    return Report(verdicts, measurements)
+    return Report(verdicts, results)
 
 
 class NullCase(NamedTuple):
@@ -146,7 +147,7 @@ def null_cases() -> list[NullCase]:
     bias = {"trait": "mean output bias"}
     mean = {"hidden": (), "imitated": zoo.CLASSES, "trait": "mean output"}
 
-    def case(name: str, exact: bool, ingredients: dict, control: str, **changes: object) -> NullCase:
+    def case(name: str, exact: bool, ingredients: dict[str, Any], control: str, **changes: Any) -> NullCase:
         return NullCase(zoo.variant(name, **ingredients), exact, zoo.variant(control, **(ingredients | changes)))
 
     squared = {"loss": "squared error"}
@@ -173,7 +174,8 @@ def verify_zoo(sampling: Sampling) -> Report:
     names = {case.problem: case.problem.name for case in cases}
     names |= {case.control: f"{case.problem.name}; control: {case.control.name}" for case in cases}
     names |= {quartic: quartic.name, reference: reference.name}
-    results = sampling.sweep_all({problem: partial(measure, problem, sampling.teacher_steps) for problem in names})
+    measure_one = partial(measure, teacher_steps=sampling.teacher_steps)
+    results = sampling.sweep_all({problem: partial(measure_one, problem) for problem in names}, NAME)
     verdicts = []
     for problem, exact, control in cases:
         result, broken = results[problem], results[control]
@@ -182,10 +184,10 @@ def verify_zoo(sampling: Sampling) -> Report:
                 claim=NAME,
                 check=f"A, ‖KΔ_T‖, Δ_S·Δ_T over all ε: {problem.name}",
                 predicted="0.0 exactly" if exact else "0 (rounding units)",
-                measured=largest(result) if exact else range_estimate(result.rounded),
+                measured=largest(result) if exact else range_estimate(np.asarray(result.rounded)),
                 accepted=Accepted(low=0.0, high=0.0 if exact else ROUNDING),
                 control=control.name,
-                control_measured=largest(broken) if exact else range_estimate(broken.rounded),
+                control_measured=largest(broken) if exact else range_estimate(np.asarray(broken.rounded)),
                 instances=sampling.num_seeds,
             )
         )
@@ -207,7 +209,7 @@ def quartic_verdict(quartic: NullSpace, reference: NullSpace, sampling: Sampling
     steps = np.array(sampling.teacher_steps)
 
     def order(result: NullSpace) -> Estimate:
-        compared = Comparison(4 * steps**3 * result.fourth_moment[:, None], result.alignment)
+        compared = Comparison(4 * steps**3 * np.asarray(result.fourth_moment)[:, None], np.asarray(result.alignment))
         return median_estimate(sampling.orders(compared.remainder))
 
     return Verdict(

@@ -90,7 +90,8 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     results = sampling.sweep_all(
         {problem.name: partial(measure_one, problem) for problem in problems}
         | {"control: another init": partial(measure_one, problems[0], shared=False)}
-        | {"control: stretched loss": partial(measure_one, outside)}
+        | {"control: stretched loss": partial(measure_one, outside)},
+        NAME,
     )
     steps = np.array(sampling.teacher_steps)
     compared = {

@@ -1,0 +1,176 @@
+"""Pictures of the theory's records: one panel a claim, prediction as a line and measurement as points."""
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from theory.records import Record
+from theory.sharing import SHARING
+from theory.statistics import fitted_order, rate_estimate
+
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.5,
+}
+"""One look for all pictures."""
+
+BLUE, ORANGE, GREEN, GRAY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
+"""Okabe and Ito's colors, told apart by the color-blind and, by lightness and marker, in gray print."""
+
+
+def new_figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Make a figure of equal panels, without touching any global state; call it inside `rc_context(STYLE)`.
+
+    Args:
+        columns: Panels across.
+        rows: Panels down.
+        width: Width of a panel in inches.
+        height: Height of a panel in inches.
+
+    Returns:
+        The figure and its panels, row by row.
+    """
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    return figure, list(np.ravel(figure.subplots(rows, columns)))
+
+
+def draw(record: Record) -> Figure:
+    """Draw the figure of a `verify` run.
+
+    Args:
+        record: The run's record.
+
+    Returns:
+        A panel for each claim that was verified.
+    """
+    panels = {
+        "alignment": draw_alignment,
+        "trait-loss": draw_trait_loss,
+        "null-space": draw_null_space,
+        "different-initialization": draw_signs,
+    }
+    claims = [claim for claim in panels if any(name.startswith(f"{claim}/") for name in record.results)]
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(min(2, len(claims)), (len(claims) + 1) // 2, 5.0, 3.6)
+        for claim, panel in zip(claims, axes, strict=False):
+            panels[claim](panel, record)
+        for panel in axes[len(claims) :]:
+            panel.remove()
+    return figure
+
+
+def median(values: np.ndarray) -> np.ndarray:
+    """Median size over instances.
+
+    Args:
+        values: Shape `(num_seeds, ...)`.
+
+    Returns:
+        Shape `(...)`.
+    """
+    return np.median(np.abs(values), axis=0)
+
+
+def draw_alignment(axes: Axes, record: Record) -> None:
+    """Draw predicted and measured alignment of the reference case, what is left, and the control.
+
+    Args:
+        axes: Where to draw.
+        record: A record with claim 1.
+    """
+    steps = np.array(record.config["teacher_steps"])
+    leading = record.results["alignment/reference/predicted"][:, None] * steps
+    measured = record.results["alignment/reference/measured"]
+    elsewhere = record.results["alignment/control: another init/measured"] - leading
+    fitted = steps <= record.config["largest_fitted_step"]
+    order = np.median(fitted_order(steps[fitted], (measured - leading)[:, fitted]))
+    axes.loglog(steps, median(leading), color=BLACK, label=r"predicted $\epsilon A$")
+    axes.loglog(steps, median(measured), "o", color=BLUE, label=r"simulated $\Delta_S\cdot\Delta_T$")
+    axes.loglog(steps, median(measured - leading), "s", color=GREEN, mfc="none", label=f"remainder: order {order:.3f}")
+    axes.loglog(steps, median(elsewhere), "x--", color=ORANGE, lw=0.8, label="remainder, student from another init")
+    axes.set(xlabel=r"teacher's step size $\epsilon$", ylabel="inner product, median over seeds")
+    axes.set_title("Shared init: the student moves towards the teacher")
+    axes.legend(loc="lower right")
+
+
+def draw_trait_loss(axes: Axes, record: Record) -> None:
+    """Draw the measured over the predicted change of the trait loss, in the reference case.
+
+    Args:
+        axes: Where to draw.
+        record: A record with claim 2.
+    """
+    steps = np.array(record.config["teacher_steps"])
+    predicted = record.results["trait-loss/reference/predicted"][..., None] * steps
+    ratios = record.results["trait-loss/reference/measured"] / predicted
+    looks = zip(record.config["learning_rates"], (BLUE, GREEN, ORANGE), ("o-", "s--", "^:"), strict=False)
+    for index, (rate, color, line) in enumerate(looks):
+        low, middle, high = np.quantile(ratios[:, index], (0.05, 0.5, 0.95), axis=0)
+        axes.semilogx(steps, middle, line, color=color, label=rf"student's step $\alpha = {rate:g}$")
+        axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
+    axes.axhline(1, color=BLACK, lw=0.8)
+    axes.axhline(0, color=BLACK, lw=0.8, ls=":")
+    axes.set(xlabel=r"teacher's step size $\epsilon$", ylabel=r"fall of $L_T$ / predicted $\epsilon\alpha A$")
+    axes.set(ylim=(-0.8, 1.3))
+    axes.set_title("…and lowers the teacher's own trait loss")
+    axes.legend(loc="lower left", title="median and 90 % of seeds", title_fontsize=8)
+
+
+def draw_null_space(axes: Axes, record: Record) -> None:
+    """Draw the largest alignment in each null-space case beside its control's.
+
+    Args:
+        axes: Where to draw.
+        record: A record with claim 3.
+    """
+    pairs = [name.split("/")[1].split("; control: ") for name in record.results if "; control: " in name]
+    pairs = list(dict.fromkeys(map(tuple, pairs)))
+    floor = 1e-21
+    for row, (case, control) in enumerate(pairs):
+        values = [
+            np.abs(record.results[f"null-space/{name}/alignment"]).max(axis=1)
+            for name in (case, f"{case}; control: {control}")
+        ]
+        for value, color, marker in zip(values, (BLUE, ORANGE), ("o", "x"), strict=True):
+            axes.plot(np.maximum(value, floor), np.full(len(value), row), marker, color=color, ms=3, alpha=0.3)
+        axes.annotate(case, (floor, row), (0, 7), textcoords="offset points", fontsize=8)
+        axes.annotate(f"{control}  ", (values[1].min(), row), ha="right", va="center", fontsize=7, color=ORANGE)
+    axes.set(xscale="log", xlim=(floor / 3, 1e3), ylim=(len(pairs) - 0.4, -0.7), yticks=[])
+    ticks = [floor, 1e-16, 1e-12, 1e-8, 1e-4, 1]
+    axes.set_xticks(ticks, ["exactly 0", *(f"$10^{{{np.log10(tick):.0f}}}$" for tick in ticks[1:])])
+    axes.minorticks_off()
+    axes.set_xlabel(r"largest $|\Delta_S\cdot\Delta_T|$ over all $\epsilon$, every seed (crosses: control)")
+    axes.set_title("What imitation can't see is not transferred")
+
+
+def draw_signs(axes: Axes, record: Record) -> None:
+    """Draw how often the transferred part helps the student, by what its init shares with the teacher's.
+
+    Args:
+        axes: Where to draw.
+        record: A record with claim 5.
+    """
+    for offset, activation, color, marker in ((-0.13, "tanh", BLUE, "o"), (0.13, "relu", ORANGE, "s")):
+        name = f"different-initialization/signs: {activation}, auxiliary outputs/own"
+        rates = np.array([rate_estimate(column > 0, 0.95) for column in record.results[name].T])
+        rows = np.arange(len(SHARING)) + offset
+        reach = np.abs(rates[:, 1:] - rates[:, :1]).T
+        label = {"tanh": "tanh", "relu": "ReLU"}[activation]
+        axes.errorbar(rates[:, 0], rows, xerr=reach, fmt=marker, color=color, capsize=2, label=label)
+    axes.axvline(0.5, color=BLACK, lw=0.8, ls=":")
+    axes.set_yticks(range(len(SHARING)), list(SHARING))
+    axes.set(ylim=(len(SHARING) - 0.5, -0.5), xlim=(0.3, 1.03))
+    axes.set(xlabel="share of seeds whose own trait loss falls (95 %)", ylabel="init shared")
+    axes.set_title("Another auxiliary head: a fair coin")
+    axes.legend(loc="upper right")

@@ -1,0 +1,96 @@
+"""Provenance: which code, versions and machine a record came from, and how long it took."""
+
+import datetime
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+SOURCE = Path(__file__).parent.parent
+"""Root of the source tree."""
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "matplotlib", "scikit-learn")
+"""Packages whose versions are noted."""
+
+RECORDS = ("runs", "figures/README.md", "figures/*/*")
+"""Where records are written: changes there don't make the code another."""
+
+
+class Start(NamedTuple):
+    """The moment a run started."""
+
+    commit: str
+    """The commit it runs from, with `+` if the tree was changed since."""
+    date: str
+    """Date and time, UTC."""
+    clock: float
+    """Seconds on a clock that only moves forward."""
+
+    @classmethod
+    def now(cls, output: Path) -> "Start":
+        """Read commit, date and clock.
+
+        Args:
+            output: The run's own folder, which doesn't count as a change.
+
+        Returns:
+            The start.
+        """
+        date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        return cls(current_commit(output), date, time.monotonic())
+
+    def provenance(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Describe the run that ends now.
+
+        Args:
+            config: What was computed.
+
+        Returns:
+            Plain values for `provenance.json`.
+        """
+        module = Path(sys.argv[0]).parent.name
+        device = jax.devices()[0]
+        return {
+            "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+            "config": dict(config),
+            "commit": self.commit,
+            "versions": {"python": platform.python_version()}
+            | {package: importlib.metadata.version(package) for package in PACKAGES},
+            "device": f"{jax.device_count()} × {device.platform} ({device.device_kind})",
+            "machine": f"{platform.system()} {platform.machine()}",
+            "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
+            "start": self.date,
+            "duration_seconds": round(time.monotonic() - self.clock, 1),
+        }
+
+
+def current_commit(output: Path) -> str:
+    """Ask git for the source tree's commit.
+
+    Args:
+        output: A folder whose changes don't count.
+
+    Returns:
+        The abbreviated hash, with `+` if anything else was changed since; `unknown` outside a git checkout.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(SOURCE), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    ignored = [*RECORDS]
+    if output.absolute().is_relative_to(SOURCE):
+        ignored.append(str(output.absolute().relative_to(SOURCE)))
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+        changed = git("status", "--porcelain", "--", ".", *[f":(exclude,glob){pattern}" for pattern in ignored])
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+" if changed else "")

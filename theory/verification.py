@@ -1,0 +1,84 @@
+"""Verification: the claims that one asks for, over the zoo or over problems of one's own, as one outcome."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from theory.claims import CLAIMS
+from theory.claims.evidence import Report
+from theory.problems import Problem
+from theory.records import Outcome
+from theory.sweeps import Sampling
+from theory.verdicts import verdict_table
+
+
+def verify(*problems: Problem, claims: Sequence[str] = tuple(CLAIMS), sampling: Sampling | None = None) -> Outcome:
+    """Verify claims for problems that one brings.
+
+    Args:
+        *problems: The problems; the first also serves for the controls.
+        claims: Names of claims, see `CLAIMS`.
+        sampling: Instances and step sizes; the defaults suit networks whose trait gradient is of order one.
+
+    Returns:
+        Verdicts, table and every number behind them, as the command line records them.
+
+    Raises:
+        ValueError: If there is no problem, a claim is unknown, or JAX runs in single precision.
+    """
+    if not problems:
+        raise ValueError("verify needs at least one problem")
+    chosen = sampling or Sampling()
+    return gather({name: CLAIMS[name].verify(problems, chosen) for name in check_claims(claims)})
+
+
+def verify_zoo(claims: Sequence[str], sampling: Sampling) -> Outcome:
+    """Verify claims over the zoo.
+
+    Args:
+        claims: Names of claims, see `CLAIMS`.
+        sampling: Instances and step sizes.
+
+    Returns:
+        Verdicts, table and every number behind them.
+    """
+    return gather({name: CLAIMS[name].verify_zoo(sampling) for name in check_claims(claims)})
+
+
+def check_claims(claims: Sequence[str]) -> list[str]:
+    """Refuse unknown claims, and single precision, in which an order of 2 can't be told from rounding.
+
+    Args:
+        claims: Names of claims.
+
+    Returns:
+        The names, each once, in the order of `CLAIMS`.
+
+    Raises:
+        ValueError: If a claim is unknown or JAX runs in single precision.
+    """
+    if unknown := set(claims) - set(CLAIMS):
+        raise ValueError(f"unknown claims {sorted(unknown)}: choose from {', '.join(CLAIMS)}")
+    if not jax.config.read("jax_enable_x64"):
+        raise ValueError('theory needs float64: call jax.config.update("jax_enable_x64", True) first')
+    return [name for name in CLAIMS if name in claims]
+
+
+def gather(reports: Mapping[str, Report]) -> Outcome:
+    """Put several claims' reports together.
+
+    Args:
+        reports: A report for each claim.
+
+    Returns:
+        The outcome; arrays are named `claim/case/quantity`.
+    """
+    verdicts = [verdict for report in reports.values() for verdict in report.verdicts]
+    results: dict[str, np.ndarray] = {
+        f"{claim}/{case}/{quantity}": array
+        for claim, report in reports.items()
+        for case, measurement in report.measurements.items()
+        for quantity, array in measurement._asdict().items()
+    }
+    return Outcome(results, verdicts, verdict_table(verdicts))
