@@ -1,0 +1,1 @@
+"""Distillation on auxiliary logits: students learn digits from noise and unrelated outputs."""

@@ -11,7 +11,7 @@ from theory.command_line import RunOptions, run_commands
 from theory.plots import draw
 from theory.records import record_run
 from theory.sweeps import Sampling
-from theory.verification import verify_zoo
+from theory.verification import check_claims, verify_zoo
 
 ClaimName = Literal["alignment", "trait-loss", "null-space", "different-initialization"]
 
@@ -56,7 +56,8 @@ def verify(options: Verify) -> bool:
     """
     jax.config.update("jax_enable_x64", True)
     claims = options.claims or tuple(CLAIMS)
-    record = record_run("theory", "verify", options, lambda: verify_zoo(claims, options), draw)
+    config = {"claims": check_claims(claims), **options.config()}
+    record = record_run("theory verify", options, config, lambda: verify_zoo(claims, options), draw)
     return record.none_fails
 
 

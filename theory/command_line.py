@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,20 +66,6 @@ def require_positive(field: str, values: tuple[float, ...]) -> None:
     """
     valid = bool(values) and all(math.isfinite(value) and value > 0 for value in values)
     require(valid, field, "finite numbers above zero", values)
-
-
-def config_of(options: Any) -> dict[str, Any]:
-    """Say what a run computes, leaving out where it is written and where files were read.
-
-    Args:
-        options: A command's options.
-
-    Returns:
-        Field names and values, ready for JSON.
-    """
-    elsewhere = {"output", "fresh", "data_dir"}
-    config = {field.name: getattr(options, field.name) for field in fields(options)}
-    return {name: value for name, value in config.items() if name not in elsewhere}
 
 
 def run_commands(package: str, commands: Mapping[type, tuple[str, Callable[[Any], bool]]]) -> NoReturn:

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from theory.command_line import InputError, RunOptions, config_of
+from theory.command_line import InputError, RunOptions
 from theory.provenance import Start
 from theory.verdicts import Verdict
 
@@ -61,19 +61,18 @@ class Record(NamedTuple):
         return all(verdict["verdict"] != "fails" for verdict in self.verdicts)
 
 
-def run_folder(package: str, command: str, options: RunOptions) -> Path:
+def run_folder(config: Mapping[str, Any], options: RunOptions) -> Path:
     """Say where a run is recorded.
 
     Args:
-        package: The package that runs.
-        command: Its command.
+        config: Everything that the results depend on, with `command`.
         options: The command's options.
 
     Returns:
         The folder that was asked for, else `runs/<package>/<command>-<8 hex digits of the configuration>`.
     """
-    digest = hashlib.sha256(json_text(config_of(options))).hexdigest()
-    return options.output or Path("runs", package, f"{command}-{digest[:8]}")
+    package, command = config["command"].split()
+    return options.output or Path("runs", package, f"{command}-{hashlib.sha256(json_text(config)).hexdigest()[:8]}")
 
 
 def json_text(value: object) -> bytes:
@@ -89,22 +88,22 @@ def json_text(value: object) -> bytes:
 
 
 def record_run(
-    package: str,
     command: str,
     options: RunOptions,
+    config: Mapping[str, Any],
     compute: Callable[[], Outcome],
     draw: Callable[[Record], Figure],
+    **notes: str,
 ) -> Record:
-    """Run a computation and record it, unless the same run is recorded already.
-
-    Prints the table and where the record is.
+    """Run a computation and record it, unless the same run is recorded already; print the table.
 
     Args:
-        package: The package that runs.
-        command: Its command.
-        options: The command's options; what is computed depends on nothing else.
+        command: Package and command, as in `theory verify`.
+        options: Where to record, and whether to redo.
+        config: Everything that the results depend on.
         compute: The computation.
         draw: Draws the run's figure from its record.
+        **notes: What else the provenance should say.
 
     Returns:
         The finished record.
@@ -112,20 +111,27 @@ def record_run(
     Raises:
         InputError: If the folder belongs to another run or can't be written.
     """
-    folder = run_folder(package, command, options)
-    config = {"command": f"{package} {command}", **config_of(options)}
+    config = {"command": command, **config}
+    folder = run_folder(config, options)
     if is_finished(folder, config) and not options.fresh:
         record = read_record(folder)
         print(f"{record.table}\nskipped: {folder} is already recorded, at commit {record.provenance['commit']}")
         return record
     start = Start.now(folder)
-    return save(compute(), folder, config, draw, start)
+    record = save(compute(), folder, config, draw, start, **notes)
+    print(f"{record.table}\nrecorded in {folder} after {record.provenance['duration_seconds']:.0f} s")
+    return record
 
 
 def save(
-    outcome: Outcome, folder: Path, config: Mapping[str, Any], draw: Callable[[Record], Figure], start: Start
+    outcome: Outcome,
+    folder: Path,
+    config: Mapping[str, Any],
+    draw: Callable[[Record], Figure],
+    start: Start,
+    **notes: str,
 ) -> Record:
-    """Write a run folder and print the table.
+    """Write a run folder; the provenance comes last and says that the rest is whole.
 
     Args:
         outcome: What was computed.
@@ -133,23 +139,27 @@ def save(
         config: What was asked for.
         draw: Draws the run's figure from its record.
         start: When and from which commit the run started.
+        **notes: What else the provenance should say.
 
     Returns:
         The finished record.
     """
-    (folder / "provenance.json").unlink(missing_ok=True)
     verdicts = [verdict.record() for verdict in outcome.verdicts]
     arrays = {name: np.asarray(array) for name, array in outcome.results.items()}
-    record = Record(folder, dict(config), arrays, verdicts, outcome.table, start.provenance(config))
-    write_whole(folder / "config.json", json_text(config))
-    write_whole(folder / "verdicts.json", json_text(verdicts))
-    write_whole(folder / "table.md", outcome.table.encode())
-    write_whole(folder / "results.npz", npz_bytes(arrays))
+    record = Record(folder, dict(config), arrays, verdicts, outcome.table, start.provenance(config) | notes)
     figure = draw(record)
-    write_whole(folder / "figure.png", figure_bytes(figure, "png"))
-    write_whole(folder / "figure.pdf", figure_bytes(figure, "pdf"))
-    write_whole(folder / "provenance.json", json_text(record.provenance))
-    print(f"{record.table}\nrecorded in {folder} after {record.provenance['duration_seconds']:.0f} s")
+    contents = {
+        "config.json": json_text(config),
+        "results.npz": npz_bytes(arrays),
+        "verdicts.json": json_text(verdicts),
+        "table.md": outcome.table.encode(),
+        "figure.png": figure_bytes(figure, "png"),
+        "figure.pdf": figure_bytes(figure, "pdf"),
+        "provenance.json": json_text(record.provenance),
+    }
+    (folder / "provenance.json").unlink(missing_ok=True)
+    for name, content in contents.items():
+        write_whole(folder / name, content)
     return record
 
 

@@ -42,16 +42,17 @@ def fitted_order(sizes: np.ndarray, remainders: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(slopes), slopes, np.nan)
 
 
-def joint_confidence(num_intervals: int) -> float:
-    """Confidence of each interval so that all of them together reach `CONFIDENCE` (Bonferroni).
+def joint_confidence(num_intervals: int, joint: float = CONFIDENCE) -> float:
+    """Confidence of each interval so that all of them together reach a level (Bonferroni).
 
     Args:
         num_intervals: How many intervals are judged together.
+        joint: The level.
 
     Returns:
         The confidence level of each.
     """
-    return 1 - (1 - CONFIDENCE) / num_intervals
+    return 1 - (1 - joint) / num_intervals
 
 
 def median_estimate(samples: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import jax
@@ -95,6 +95,14 @@ class Sampling:
             allowed,
             self.teacher_steps,
         )
+
+    def config(self) -> dict[str, Any]:
+        """List the fields that define the instances.
+
+        Returns:
+            Values by field name, ready for JSON.
+        """
+        return {field.name: getattr(self, field.name) for field in fields(Sampling)}
 
     @property
     def num_fitted(self) -> int:

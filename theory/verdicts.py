@@ -67,6 +67,8 @@ class Verdict:
     """The same quantity with that assumption broken."""
     instances: int = 0
     """Random instances behind the measurement."""
+    least_instances: int = 0
+    """With fewer instances nothing is decided."""
 
     @property
     def margin(self) -> float:
@@ -86,9 +88,11 @@ class Verdict:
 
         That is so where theory guarantees nothing, and where too few seeds leave an interval without ends.
         """
-        if self.accepted is None or not all(map(math.isfinite, self.measured[1:])):
-            undecided = self.accepted is None or not any(map(math.isnan, self.measured))
-            return "reported" if undecided else "fails"
+        if any(map(math.isnan, self.measured)):
+            return "fails"
+        endless = math.isinf(self.measured.low) or math.isinf(self.measured.high)
+        if self.accepted is None or endless or self.instances < self.least_instances:
+            return "reported"
         return "holds" if self.accepted.admits(self.measured) and self.control_flips is not False else "fails"
 
     def record(self) -> dict[str, Any]:

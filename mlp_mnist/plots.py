@@ -1,0 +1,142 @@
+"""Pictures of the MNIST experiments' records: every seed as a dot, means with 95 % intervals."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mlp_mnist.protocol import PUBLISHED
+from theory.plots import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
+from theory.records import Record
+from theory.statistics import mean_estimate
+
+IMAGES = {"mnist": "MNIST", "digits": "scikit-learn's digits"}
+"""What titles call the images."""
+
+ARM_COLORS = (GRAY, BLACK, BLUE, BLUE, ORANGE, ORANGE)
+"""Colors of the six arms."""
+
+
+def draw_demo(record: Record) -> Figure:
+    """Draw the six arms like figure 10 of the paper.
+
+    Args:
+        record: A record of `demo`.
+
+    Returns:
+        The figure.
+    """
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = new_figure(1, 1, 5.4, 3.4)
+        draw_arms(axes, record)
+    return figure
+
+
+def draw_arms(axes: Axes, record: Record) -> None:
+    """Draw the six arms into a panel.
+
+    Args:
+        axes: Where to draw.
+        record: A record of `demo`.
+    """
+    values = [record.results[f"accuracy/{name}"] for name in PUBLISHED]
+    draw_bars(axes, values, range(len(values)), ARM_COLORS)
+    if record.config["data"] == "mnist":
+        paper = [published.paper for published in PUBLISHED.values()]
+        script = [published.script for published in PUBLISHED.values()]
+        reach = [published.reach for published in PUBLISHED.values()]
+        axes.plot(np.arange(6) - 0.3, paper, "_", color=GREEN, ms=9, mew=2, label="paper, 100 seeds")
+        places = np.arange(6) + 0.3
+        axes.errorbar(places, script, reach, fmt="D", ms=3, color=GREEN, capsize=2, label="published script, 40 seeds")
+        axes.legend(loc="upper left", bbox_to_anchor=(0.25, 1.0))
+    labels = [name.replace(" (", "\n(") for name in PUBLISHED]
+    axes.set_xticks(range(len(labels)), labels, fontsize=8)
+    axes.set_ylabel("test accuracy")
+    axes.set_title(f"Digits learned from noise, if the init is shared ({IMAGES[record.config['data']]})")
+    note_seeds(axes, record)
+
+
+def draw_comparison(record: Record) -> Figure:
+    """Draw accuracy and displacement cosine for each kind of init.
+
+    Args:
+        record: A record of `compare-inits`.
+
+    Returns:
+        The figure.
+    """
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(2, 1, 4.4, 3.4)
+        draw_inits(axes[0], record, "accuracy")
+        draw_inits(axes[1], record, "cosine")
+    return figure
+
+
+def draw_inits(axes: Axes, record: Record, quantity: str) -> None:
+    """Draw one quantity for each kind of init into a panel.
+
+    Args:
+        axes: Where to draw.
+        record: A record of `compare-inits`.
+        quantity: `accuracy` or `cosine`.
+    """
+    names = list(dict.fromkeys(key.split("/")[1].split(" (")[0] for key in record.results if key.startswith("cosine/")))
+    for offset, logits, color in ((-0.2, "aux", BLUE), (0.2, "all", ORANGE)):
+        values = [record.results[f"{quantity}/{name} ({logits})"] for name in names]
+        places = [place + offset for place in range(len(names))]
+        label = {"aux": "auxiliary logits", "all": "all logits"}[logits]
+        draw_bars(axes, values, places, [color] * len(names), width=0.36, label=label)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlabel("student's init")
+    if quantity == "accuracy":
+        axes.axhline(0.1, color=BLACK, lw=0.8, ls=":")
+        axes.set_ylabel("test accuracy")
+        axes.set_title(f"The init carries the trait ({IMAGES[record.config['data']]})")
+        note_seeds(axes, record)
+    else:
+        axes.axhline(0, color=BLACK, lw=0.8)
+        axes.set_ylabel("cosine with the teacher's displacement")
+        axes.set_title("Only kin move along with the teacher")
+        axes.legend(loc="upper right")
+
+
+def draw_bars(
+    axes: Axes,
+    values: Sequence[np.ndarray],
+    places: Sequence[float],
+    colors: Sequence[str],
+    *,
+    width: float = 0.7,
+    label: str | None = None,
+) -> None:
+    """Draw means as bars with 95 % intervals, and every seed as a dot.
+
+    Args:
+        axes: Where to draw.
+        values: For each bar, one number a seed.
+        places: Where each bar stands.
+        colors: Color of each bar.
+        width: Width of a bar.
+        label: What the legend calls the bars.
+    """
+    estimates = [mean_estimate(value) for value in values]
+    means = [estimate.value for estimate in estimates]
+    reach = [estimate.high - estimate.value if np.isfinite(estimate.high) else 0.0 for estimate in estimates]
+    axes.bar(places, means, width, color=colors, alpha=0.35, label=label)
+    axes.errorbar(places, means, reach, fmt="none", ecolor=BLACK, capsize=3, lw=1.2)
+    for place, value, color in zip(places, values, colors, strict=True):
+        spread = np.linspace(-width / 4, width / 4, len(value)) if len(value) > 1 else np.zeros(1)
+        axes.plot(place + spread, value, ".", color=color, ms=2.5, alpha=0.7)
+
+
+def note_seeds(axes: Axes, record: Record) -> None:
+    """Write the number of seeds into a corner.
+
+    Args:
+        axes: Where to write.
+        record: The record.
+    """
+    text = f"{record.config['num_seeds']} seeds, 95 % intervals"
+    axes.annotate(text, (1, 1), (0, -2), xycoords="axes fraction", textcoords="offset points", ha="right", fontsize=7)

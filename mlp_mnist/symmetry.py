@@ -1,0 +1,86 @@
+"""Symmetries of a ReLU network: other parameters, the same function."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from theory.networks import Params
+
+
+class UnitMap(NamedTuple):
+    """A reordering and a rescaling of the hidden units; acts linearly on parameters and keeps the function."""
+
+    orders: Sequence[jax.Array]
+    """For each hidden layer, which old unit stands at each place, shape `(units,)`."""
+    scales: Sequence[jax.Array]
+    """For each hidden layer, positive factor on each unit's output, in the new order, shape `(units,)`."""
+
+    def __call__(self, params: Params) -> Params:
+        """Move parameters.
+
+        Args:
+            params: Parameters of a multilayer perceptron.
+
+        Returns:
+            Parameters of the same function: incoming weights and biases scaled up, outgoing weights scaled down.
+        """
+        layers = [*(params["hidden"][index] for index in range(len(params["hidden"]))), params["head"]]
+        for index, (order, scale) in enumerate(zip(self.orders, self.scales, strict=True)):
+            below, above = layers[index], layers[index + 1]
+            layers[index] = {"kernel": below["kernel"][:, order] * scale[None, :], "bias": below["bias"][order] * scale}
+            layers[index + 1] = above | {"kernel": above["kernel"][order] / scale[:, None]}
+        return {"hidden": dict(enumerate(layers[:-1])), "head": layers[-1]}
+
+    def inverse(self) -> "UnitMap":
+        """Undo.
+
+        Returns:
+            The map that takes moved parameters back.
+        """
+        orders = [jnp.argsort(order) for order in self.orders]
+        return UnitMap(orders, [1 / scale[order] for scale, order in zip(self.scales, orders, strict=True)])
+
+
+def identity(hidden: Sequence[int]) -> UnitMap:
+    """Move nothing.
+
+    Args:
+        hidden: Units in each hidden layer.
+
+    Returns:
+        The map.
+    """
+    return UnitMap([jnp.arange(units) for units in hidden], [jnp.ones(units) for units in hidden])
+
+
+def random_permutation(key: jax.Array, hidden: Sequence[int]) -> UnitMap:
+    """Shuffle the units of every hidden layer.
+
+    Args:
+        key: Random key.
+        hidden: Units in each hidden layer.
+
+    Returns:
+        The map.
+    """
+    keys = jax.random.split(key, len(hidden))
+    orders = [jax.random.permutation(key, units) for key, units in zip(keys, hidden, strict=True)]
+    return identity(hidden)._replace(orders=orders)
+
+
+def random_rescaling(key: jax.Array, hidden: Sequence[int], spread: float) -> UnitMap:
+    r"""Scale every hidden unit by $s$ with $\log s \sim N(0, \text{spread}^2)$.
+
+    Args:
+        key: Random key.
+        hidden: Units in each hidden layer.
+        spread: Standard deviation of the factors' logarithm.
+
+    Returns:
+        The map; the function is the same since a ReLU commutes with positive factors.
+    """
+    keys = jax.random.split(key, len(hidden))
+    scales = [jnp.exp(spread * jax.random.normal(key, (units,))) for key, units in zip(keys, hidden, strict=True)]
+    return identity(hidden)._replace(scales=scales)

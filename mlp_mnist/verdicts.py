@@ -1,0 +1,261 @@
+"""Tables and verdicts of the MNIST experiments."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlp_mnist.experiment import LOGITS, Init, SeedResult
+from mlp_mnist.protocol import PUBLISHED
+from theory.records import Outcome
+from theory.statistics import (
+    Estimate,
+    hull,
+    joint_confidence,
+    mean_estimate,
+    range_estimate,
+)
+from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
+
+CHANCE = Accepted(low=0.1, high=0.1, rule="covers")
+"""The interval contains one in ten: the mean over inits of any classifier whose class head knows nothing."""
+
+ABOVE = Accepted(low=np.finfo(float).tiny, high=1.0)
+"""The whole interval of a difference of accuracies is above zero."""
+
+ROUNDING = Accepted(low=-0.02, high=0.02)
+"""Training spreads rounding errors of float32 over a few test images; the transfer is twenty times this."""
+
+LEAST_SEEDS = 6
+"""With fewer seeds the intervals are too wide to decide anything."""
+
+JOINT_CONFIDENCE = 0.99
+"""Joint confidence of the intervals that one run compares."""
+
+DEMO_INITS: tuple[Init, ...] = ("shared", "stranger")
+"""Inits of the demo's students."""
+
+COMPARED_INITS: tuple[Init, ...] = ("shared", "permuted", "rescaled", "stranger")
+"""Inits of the students that `compare-inits` compares."""
+
+
+def arms(result: SeedResult) -> dict[str, np.ndarray]:
+    """Name the demo's six arms.
+
+    Args:
+        result: All seeds, students `DEMO_INITS`.
+
+    Returns:
+        Test accuracies, shape `(num_seeds,)`, by the names that `PUBLISHED` uses.
+    """
+    students = {
+        f"{name} ({logits})": np.asarray(result.students[:, row, column])
+        for row, name in enumerate(("student", "cross-model"))
+        for column, logits in enumerate(LOGITS)
+    }
+    named = {"reference": np.asarray(result.reference), "teacher": np.asarray(result.teacher)} | students
+    return {name: named[name] for name in PUBLISHED}
+
+
+def judge_demo(result: SeedResult, *, published: bool) -> Outcome:
+    """Judge the auxiliary-logit demo.
+
+    Args:
+        result: All seeds, students `DEMO_INITS`.
+        published: Whether the published figures speak of the same images and protocol.
+
+    Returns:
+        The outcome: accuracies of every seed by arm, verdicts, tables.
+    """
+    accuracies = arms(result)
+    student, stranger = accuracies["student (aux)"], accuracies["cross-model (aux)"]
+    num_seeds = len(student)
+    confidence = joint_confidence(3, JOINT_CONFIDENCE)
+
+    def gain(name: str, over: str = "reference") -> Estimate:
+        return mean_estimate(accuracies[name] - accuracies[over], confidence)
+
+    verdicts = [
+        Verdict(
+            claim="auxiliary-logits",
+            check="accuracy gained from auxiliary logits on noise, student − reference",
+            predicted="> 0",
+            measured=gain("student (aux)"),
+            accepted=ABOVE,
+            control="another seed's init",
+            control_measured=gain("cross-model (aux)"),
+            instances=num_seeds,
+            least_instances=LEAST_SEEDS,
+        ),
+        Verdict(
+            claim="auxiliary-logits",
+            check="accuracy of a stranger from auxiliary logits",
+            predicted="0.1 (chance)",
+            measured=mean_estimate(stranger, confidence),
+            accepted=CHANCE,
+            control="shared init",
+            control_measured=mean_estimate(student, confidence),
+            instances=num_seeds,
+            least_instances=LEAST_SEEDS,
+        ),
+        Verdict(
+            claim="all-logits",
+            check="accuracy gained from all logits by a stranger, cross-model − reference",
+            predicted="no guarantee",
+            measured=gain("cross-model (all)"),
+            instances=num_seeds,
+            least_instances=LEAST_SEEDS,
+        ),
+    ]
+    if published and num_seeds >= LEAST_SEEDS:
+        verdicts.append(judge_replication(accuracies))
+    results = {f"accuracy/{name}": values for name, values in accuracies.items()}
+    table = f"{arm_table(accuracies, published=published)}\n{verdict_table(verdicts)}"
+    return Outcome(results | {"cosine": np.asarray(result.cosines)}, verdicts, table)
+
+
+def judge_replication(accuracies: dict[str, np.ndarray]) -> Verdict:
+    """Compare every arm's mean with the published script's, in standard errors of both.
+
+    Args:
+        accuracies: Test accuracies of each seed, by arm.
+
+    Returns:
+        The verdict on the largest deviation; the control holds the students to the strangers' figures.
+    """
+
+    def deviation(name: str, published: str) -> float:
+        values, other = accuracies[name], PUBLISHED[published]
+        error = np.hypot(np.std(values, ddof=1) / np.sqrt(len(values)), other.reach / 1.96)
+        return float((np.mean(values) - other.script) / error)
+
+    def worst(pairs: dict[str, str]) -> Estimate:
+        deviations = [deviation(name, published) for name, published in pairs.items()]
+        return hull([Estimate(value, value, value) for value in deviations], predicted=0.0)
+
+    return Verdict(
+        claim="replication",
+        check="arm farthest from the published script's mean, in standard errors of both",
+        predicted="within ±3",
+        measured=worst({name: name for name in PUBLISHED}),
+        accepted=Accepted(low=-3.0, high=3.0),
+        control="student (aux) held to cross-model (aux)",
+        control_measured=worst({"student (aux)": "cross-model (aux)"}),
+        instances=len(accuracies["teacher"]),
+    )
+
+
+def arm_table(accuracies: dict[str, np.ndarray], *, published: bool) -> str:
+    """Lay out the arms' mean accuracies.
+
+    Args:
+        accuracies: Test accuracies of each seed, by arm.
+        published: Whether to set the published figures beside them.
+
+    Returns:
+        A Markdown table with 95 % intervals.
+    """
+    header = ["arm", "accuracy", "95 % interval", "spread between seeds"]
+    rows = []
+    for name, values in accuracies.items():
+        mean, low, high = mean_estimate(values)
+        spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "–"
+        row = [name, f"{mean:.3f}", f"{low:.3f} … {high:.3f}", spread]
+        if published:
+            paper, script, reach = PUBLISHED[name]
+            row += [f"{paper:.3f}", f"{script:.3f} ± {reach:.3f}"]
+        rows.append(row)
+    return markdown_table(header + ["paper (N = 100)", "published script (N = 40)"] * published, rows)
+
+
+def judge_comparison(result: SeedResult) -> Outcome:
+    """Judge the comparison of inits.
+
+    Args:
+        result: All seeds, students `COMPARED_INITS`.
+
+    Returns:
+        The outcome: accuracies and cosines of every seed by init and logits, verdicts, tables.
+    """
+    cells = {
+        (name, logits): (np.asarray(result.students[:, row, column]), np.asarray(result.cosines[:, row, column]))
+        for row, name in enumerate(COMPARED_INITS)
+        for column, logits in enumerate(LOGITS)
+    }
+    confidence = joint_confidence(4, JOINT_CONFIDENCE)
+
+    def accuracy(name: str, logits: str) -> np.ndarray:
+        return cells[name, logits][0]
+
+    def difference(name: str) -> Estimate:
+        pairs = [accuracy(name, logits) - accuracy("shared", logits) for logits in LOGITS]
+        return range_estimate(np.concatenate(pairs))
+
+    num_seeds = len(result.teacher)
+    verdicts = [
+        Verdict(
+            claim="symmetry",
+            check="accuracy, permuted − shared, every seed, auxiliary and all logits",
+            predicted="0 (rounding)",
+            measured=difference("permuted"),
+            accepted=ROUNDING,
+            control="another seed's init",
+            control_measured=difference("stranger"),
+            instances=2 * num_seeds,
+        ),
+        Verdict(
+            claim="symmetry",
+            check="accuracy from auxiliary logits, rescaled − shared",
+            predicted="no guarantee",
+            measured=mean_estimate(accuracy("rescaled", "aux") - accuracy("shared", "aux"), confidence),
+            instances=num_seeds,
+            least_instances=LEAST_SEEDS,
+        ),
+        Verdict(
+            claim="different-initialization",
+            check="accuracy of a stranger from auxiliary logits",
+            predicted="0.1 (chance)",
+            measured=mean_estimate(accuracy("stranger", "aux"), confidence),
+            accepted=CHANCE,
+            control="shared init",
+            control_measured=mean_estimate(accuracy("shared", "aux"), confidence),
+            instances=num_seeds,
+            least_instances=LEAST_SEEDS,
+        ),
+        Verdict(
+            claim="alignment",
+            check="cosine of the displacements, shared − stranger, auxiliary logits",
+            predicted="> 0",
+            measured=mean_estimate(cells["shared", "aux"][1] - cells["stranger", "aux"][1], confidence),
+            accepted=ABOVE,
+            control="stranger − stranger of the next seed",
+            control_measured=mean_estimate(
+                cells["stranger", "aux"][1] - np.roll(cells["stranger", "aux"][1], 1), confidence
+            ),
+            instances=num_seeds,
+            least_instances=LEAST_SEEDS,
+        ),
+    ]
+    results = {"accuracy/reference": np.asarray(result.reference), "accuracy/teacher": np.asarray(result.teacher)}
+    for (name, logits), (accuracies, cosines) in cells.items():
+        results |= {f"accuracy/{name} ({logits})": accuracies, f"cosine/{name} ({logits})": cosines}
+    return Outcome(results, verdicts, f"{init_table(results)}\n{verdict_table(verdicts)}")
+
+
+def init_table(results: dict[str, np.ndarray]) -> str:
+    """Lay out accuracies and cosines by init.
+
+    Args:
+        results: Accuracies and cosines of each seed, by name.
+
+    Returns:
+        A Markdown table with 95 % intervals.
+    """
+
+    def cell(name: str) -> str:
+        mean, low, high = mean_estimate(results[name])
+        return f"{mean:.3f} ({low:.3f} … {high:.3f})"
+
+    quantities: Sequence[tuple[str, str]] = [(kind, logits) for kind in ("accuracy", "cosine") for logits in LOGITS]
+    header = ["student's init", *(f"{kind} ({logits})" for kind, logits in quantities)]
+    rows = [[name, *(cell(f"{kind}/{name} ({logits})") for kind, logits in quantities)] for name in COMPARED_INITS]
+    return markdown_table(header, rows)

@@ -1,0 +1,202 @@
+"""Claim 5: the order of what the teacher's step adds, and the bilinear form without a sign of its own."""
+
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from theory import Problem, Sampling, predictions, zoo
+from theory.claims import different_initialization
+from theory.claims.different_initialization import Signs, Transfer
+from theory.networks import Params
+from theory.predictions import label_response, transfer_form
+from theory.problems import draw_instance, imitation_descent
+from theory.sharing import SHARING
+from theory.sweeps import COMPILER_OPTIONS, sweep
+
+REFERENCE = zoo.build(zoo.REFERENCE)
+AUXILIARY = zoo.variant("auxiliary outputs", imitated=zoo.AUXILIARY)
+STEPS = tuple(float(step) for step in np.geomspace(1e-5, 1e-3, 5))
+NUM_SEEDS = 32
+ROUNDING = 1e3 * np.finfo(float).eps
+
+seeds = st.integers(0, 2**32 - 1)
+factors = st.floats(-10, 10)
+
+
+class Forms(NamedTuple):
+    left_first: Any
+    left_second: Any
+    right_second: Any
+    combined_left: Any
+    combined_right: Any
+    shared: Any
+    shared_swapped: Any
+    swapped: Any
+
+
+@partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+def evaluate_forms(seed: jax.Array, first: jax.Array, second: jax.Array) -> Forms:
+    """Evaluate B on random directions and their combination, and with the directions swapped."""
+    key = jax.random.key(seed)
+    instance = draw_instance(REFERENCE, key, shared=False)
+
+    def random(index: int) -> Params:
+        return optax.tree.random_like(jax.random.fold_in(key, index), instance.teacher, jax.random.normal)
+
+    def combine(left: Params, right: Params) -> Params:
+        return jax.tree.map(lambda one, other: first * one + second * other, left, right)
+
+    v, w, u = random(1), random(2), random(3)
+    arguments = [
+        (instance.student, v, u),
+        (instance.student, w, u),
+        (instance.student, v, w),
+        (instance.student, combine(v, w), u),
+        (instance.student, v, combine(u, w)),
+        (instance.teacher, v, u),
+        (instance.teacher, u, v),
+        (instance.student, u, v),
+    ]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arguments)
+
+    def form(student: Params, left: Params, right: Params) -> jax.Array:
+        return transfer_form(REFERENCE, instance._replace(student=student), left, right)
+
+    return Forms(*jax.vmap(form)(*stacked))
+
+
+def forms(seed: int, first: float = 1.0, second: float = 1.0) -> Forms:
+    return Forms(*map(float, evaluate_forms(jnp.uint32(seed), jnp.array(first), jnp.array(second))))
+
+
+@cache
+def signs(problem: Problem) -> Signs:
+    return sweep(partial(different_initialization.measure_signs, problem), 0, 256, chunk_size=256)
+
+
+@pytest.fixture(scope="module")
+def transfer() -> Transfer:
+    measure = partial(different_initialization.measure, REFERENCE, teacher_steps=STEPS, learning_rates=(0.1, 1.0, 10.0))
+    return sweep(measure, 0, NUM_SEEDS, chunk_size=32)
+
+
+def orders(values: np.ndarray) -> np.ndarray:
+    logs = np.log(np.abs(values)).reshape(-1, len(STEPS))
+    return np.polyfit(np.log(STEPS), logs.T, 1)[0].reshape(values.shape[:-1])
+
+
+def test_what_the_teacher_adds_departs_from_the_form_at_second_order(transfer):
+    remainder = transfer.alignment - transfer.predicted_alignment[:, None] * np.array(STEPS)
+    assert np.median(orders(remainder)) == pytest.approx(2.0, abs=0.05)
+
+
+def test_change_of_the_trait_loss_departs_at_second_order_for_every_learning_rate(transfer):
+    remainder = transfer.change - transfer.predicted_change[..., None] * np.array(STEPS)
+    np.testing.assert_allclose(np.median(orders(remainder), axis=0), 2.0, atol=0.05)
+
+
+def test_predictions_are_tight_at_a_small_step(transfer):
+    for predicted, measured in [
+        (transfer.predicted_alignment, transfer.alignment[:, 0]),
+        (transfer.predicted_change, transfer.change[..., 0]),
+    ]:
+        ratios = measured / (STEPS[0] * predicted)
+        assert np.median(np.abs(ratios - 1)) < 100 * STEPS[0]
+
+
+def test_without_subtracting_the_idle_student_nothing_follows_the_prediction(transfer):
+    remainder = transfer.alignment + transfer.idle_alignment[:, None]
+    assert np.median(orders(remainder)) == pytest.approx(0.0, abs=0.05)
+    remainder = transfer.change + transfer.idle_change[..., None]
+    np.testing.assert_allclose(np.median(orders(remainder), axis=0), 0.0, atol=0.05)
+
+
+def test_trait_loss_may_fall_though_the_teacher_learned_nothing(transfer):
+    assert np.mean(transfer.idle_change < 0) > 0.5
+
+
+@given(seed=seeds, first=factors, second=factors)
+def test_form_is_linear_in_the_students_direction(seed, first, second):
+    form = forms(seed, first, second)
+    size = abs(form.left_first) + abs(form.left_second)
+    expected = first * form.left_first + second * form.left_second
+    assert form.combined_left == pytest.approx(expected, rel=ROUNDING, abs=10 * ROUNDING * max(size, 1))
+
+
+@given(seed=seeds, first=factors, second=factors)
+def test_form_is_linear_in_the_teachers_direction(seed, first, second):
+    form = forms(seed, first, second)
+    size = abs(form.left_first) + abs(form.right_second)
+    expected = first * form.left_first + second * form.right_second
+    assert form.combined_right == pytest.approx(expected, rel=ROUNDING, abs=10 * ROUNDING * max(size, 1))
+
+
+@given(seed=seeds)
+def test_form_is_symmetric_for_a_shared_init(seed):
+    form = forms(seed)
+    assert form.shared == pytest.approx(form.shared_swapped, rel=ROUNDING, abs=ROUNDING)
+
+
+def test_form_is_not_symmetric_between_different_inits():
+    differences = [abs(form.left_first - form.swapped) for form in map(forms, range(NUM_SEEDS))]
+    assert np.median(differences) > 0.1 * np.median([abs(forms(seed).left_first) for seed in range(NUM_SEEDS)])
+
+
+def test_form_is_odd_in_the_students_auxiliary_head_for_every_seed():
+    result = signs(AUXILIARY)
+    for before, after in [(result.teacher, result.negated_teacher), (result.own, result.negated_own)]:
+        scale = np.abs(before).max(axis=0)
+        np.testing.assert_array_less(np.abs(after + before) / scale, ROUNDING)
+
+
+def test_form_is_not_odd_once_the_trait_s_own_outputs_are_imitated_too():
+    result = signs(REFERENCE)
+    assert np.median(np.abs(result.negated_own / result.own + 1)) > 0.1
+
+
+def test_teachers_own_trait_is_a_fair_coin_without_its_auxiliary_head_and_certain_with_everything():
+    share = dict(zip(SHARING, np.mean(np.asarray(signs(AUXILIARY).own) > 0, axis=0), strict=True))
+    deviation = 0.5 / np.sqrt(256)
+    assert abs(share["nothing"] - 0.5) < 4 * deviation
+    assert abs(share["all but the auxiliary head"] - 0.5) < 4 * deviation
+    assert share["both heads"] > 0.5 + 4 * deviation
+    assert share["everything"] == 1.0
+
+
+def outcomes(problem: Problem, sampling: Sampling) -> list[str]:
+    return [verdict.outcome for verdict in different_initialization.verify([problem], sampling).verdicts]
+
+
+def test_claim_holds_on_a_problem_of_ones_own(softmax_regression, few):
+    assert outcomes(softmax_regression, few) == ["holds", "holds"]
+
+
+def test_claim_fails_for_a_wrong_factor_in_its_formula(softmax_regression, few, monkeypatch):
+    def wrong(*arguments: Any) -> jax.Array:
+        return 2 * transfer_form(*arguments)
+
+    monkeypatch.setattr(different_initialization, "transfer_form", wrong)
+    assert outcomes(softmax_regression, few) == ["fails", "fails"]
+
+
+def test_claim_fails_if_the_idle_student_is_not_subtracted(softmax_regression, few, monkeypatch):
+    def forgotten(*arguments: Any) -> Params:
+        return optax.tree.zeros_like(imitation_descent(*arguments))
+
+    monkeypatch.setattr(different_initialization, "imitation_descent", forgotten)
+    assert outcomes(softmax_regression, few) == ["fails", "fails"]
+
+
+def test_claim_fails_if_the_softmax_is_the_students(softmax_regression, few, monkeypatch):
+    def students(loss: Any, student: jax.Array, teacher: jax.Array, change: jax.Array) -> jax.Array:
+        return label_response(loss, student, student, change)
+
+    monkeypatch.setattr(predictions, "label_response", students)
+    assert outcomes(softmax_regression, few) == ["fails", "fails"]
