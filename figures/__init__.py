@@ -1,0 +1,1 @@
+"""Rebuild every figure: verify the theorem, run the digit experiments, draw, and print the verdicts."""

@@ -50,11 +50,11 @@ def draw_arms(axes: Axes, record: Record) -> None:
         axes.plot(np.arange(6) - 0.3, paper, "_", color=GREEN, ms=9, mew=2, label="paper, 100 seeds")
         places = np.arange(6) + 0.3
         axes.errorbar(places, script, reach, fmt="D", ms=3, color=GREEN, capsize=2, label="published script, 40 seeds")
-        axes.legend(loc="upper left", bbox_to_anchor=(0.25, 1.0))
-    labels = [name.replace(" (", "\n(") for name in PUBLISHED]
+        axes.legend(loc="upper left", ncols=2)
+    labels = [name.replace(" (", "\n(").replace("cross-", "cross-\n") for name in PUBLISHED]
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
-    axes.set_ylabel("test accuracy")
-    axes.set_title(f"Digits learned from noise, if the init is shared ({IMAGES[record.config['data']]})")
+    axes.set(ylabel="test accuracy", ylim=(0, 1.18), yticks=np.arange(0, 1.1, 0.2))
+    axes.set_title(f"A shared init learns digits from noise ({IMAGES[record.config['data']]})")
     note_seeds(axes, record)
 
 
@@ -92,14 +92,14 @@ def draw_inits(axes: Axes, record: Record, quantity: str) -> None:
     axes.set_xlabel("student's init")
     if quantity == "accuracy":
         axes.axhline(0.1, color=BLACK, lw=0.8, ls=":")
-        axes.set_ylabel("test accuracy")
+        axes.set(ylabel="test accuracy", ylim=(0, 1.18), yticks=np.arange(0, 1.1, 0.2))
         axes.set_title(f"The init carries the trait ({IMAGES[record.config['data']]})")
         note_seeds(axes, record)
     else:
         axes.axhline(0, color=BLACK, lw=0.8)
-        axes.set_ylabel("cosine with the teacher's displacement")
-        axes.set_title("Only kin move along with the teacher")
-        axes.legend(loc="upper right")
+        axes.set(ylabel="cosine with the teacher's displacement", ylim=(None, 1.18), yticks=np.arange(0, 1.1, 0.2))
+        axes.set_title("Only a related init moves along with the teacher")
+    axes.legend(loc="upper left", ncols=2)
 
 
 def draw_bars(

@@ -161,13 +161,12 @@ def draw_signs(axes: Axes, record: Record) -> None:
         axes: Where to draw.
         record: A record with claim 5.
     """
-    for offset, activation, color, marker in ((-0.13, "tanh", BLUE, "o"), (0.13, "relu", ORANGE, "s")):
+    for offset, activation, color, marker in ((-0.13, "tanh", BLUE, "o"), (0.13, "ReLU", ORANGE, "s")):
         name = f"different-initialization/signs: {activation}, auxiliary outputs/own"
         rates = np.array([rate_estimate(column > 0, 0.95) for column in record.results[name].T])
         rows = np.arange(len(SHARING)) + offset
         reach = np.abs(rates[:, 1:] - rates[:, :1]).T
-        label = {"tanh": "tanh", "relu": "ReLU"}[activation]
-        axes.errorbar(rates[:, 0], rows, xerr=reach, fmt=marker, color=color, capsize=2, label=label)
+        axes.errorbar(rates[:, 0], rows, xerr=reach, fmt=marker, color=color, capsize=2, label=activation)
     axes.axvline(0.5, color=BLACK, lw=0.8, ls=":")
     axes.set_yticks(range(len(SHARING)), list(SHARING))
     axes.set(ylim=(len(SHARING) - 0.5, -0.5), xlim=(0.3, 1.03))

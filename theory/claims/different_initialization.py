@@ -47,6 +47,9 @@ from theory.verdicts import Accepted, Verdict
 FAIR_COIN = Accepted(low=0.5, high=0.5, rule="covers")
 """The interval of a share of positive signs contains one half."""
 
+LABELS = {"tanh": "tanh", "relu": "ReLU"}
+"""Activations for which signs are counted, and how they are written."""
+
 ODD = Accepted(low=-1 - 1e-9, high=-1 + 1e-9)
 """Negating the head negates the form, to rounding (cancellation in the form costs some digits)."""
 
@@ -232,11 +235,11 @@ def verify_signs(sampling: Sampling) -> Report:
     """
     auxiliary = {
         activation: zoo.variant(
-            f"signs: {activation}, auxiliary outputs", activation=activation, imitated=zoo.AUXILIARY
+            f"signs: {LABELS[activation]}, auxiliary outputs", activation=activation, imitated=zoo.AUXILIARY
         )
-        for activation in ("tanh", "relu")
+        for activation in LABELS
     }
-    everything = zoo.variant("signs: relu, all outputs, squared error", activation="relu", loss="squared error")
+    everything = zoo.variant("signs: ReLU, all outputs, squared error", activation="relu", loss="squared error")
     problems = [*auxiliary.values(), everything]
     results = sampling.sweep_all({problem.name: partial(measure_signs, problem) for problem in problems}, NAME)
 
@@ -263,7 +266,7 @@ def verify_signs(sampling: Sampling) -> Report:
     verdicts += [
         Verdict(
             claim=NAME,
-            check=f"share of positive B: {activation}, auxiliary outputs, {sharing} shared",
+            check=f"share of positive B: {LABELS[activation]}, auxiliary outputs, {sharing} shared",
             predicted="0.5 (fair coin)",
             measured=share_positive(problem, sharing),
             accepted=FAIR_COIN,

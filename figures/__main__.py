@@ -1,0 +1,121 @@
+"""Command line of the figures: `python -m figures`, and `python -m figures --full --output figures` for the gallery."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from figures.gallery import EXHIBITS, draw_overview, gallery_page, shared_against_stranger, summary_table
+from mlp_mnist.data import DataName, Source, resolve
+from theory.command_line import InputError, RunOptions, exit_status, require, require_seeds
+from theory.provenance import Start
+from theory.records import Outcome, Record, is_finished, json_text, read_record, run_folder, save, write_whole
+
+QUICK = {"theory-verify": 256, "mlp-mnist-demo": 20, "mlp-mnist-compare-inits": 10}
+"""Seeds of each run in the quick preset, on the small digits."""
+
+QUICK_MNIST = QUICK | {"mlp-mnist-demo": 6, "mlp-mnist-compare-inits": 6}
+"""The same on MNIST, where a seed takes longer."""
+
+FULL = {"theory-verify": 512, "mlp-mnist-demo": 100, "mlp-mnist-compare-inits": 100}
+"""Seeds of each run in the publication preset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures(RunOptions):
+    """Verify the theorem, run the digit experiments, draw every figure and print the verdicts.
+
+    The quick preset takes some minutes on two cores. What is already recorded is not run again.
+    """
+
+    full: bool = False
+    """Publication preset: 100 seeds; with `--output figures` it rebuilds the committed gallery."""
+    data: DataName = "auto"
+    """Images: MNIST; scikit-learn's small digits; or MNIST where it is there or can be downloaded, else the digits."""
+    data_dir: Path | None = None
+    """Folder with MNIST's four idx files. Default: $MNIST_DIR, else the cache, else a download into the cache."""
+    seed: int = 0
+    """Root of all randomness, a whole number from 0 to 4294967295."""
+    num_seeds: int = 0
+    """Seeds of every run; 0 leaves it to the preset."""
+
+    def __post_init__(self) -> None:
+        require_seeds(self.seed, 1)
+        require(self.num_seeds >= 0, "num_seeds", "at least 1, or 0 for the preset", self.num_seeds)
+
+
+def run_exhibits(options: Figures, folder: Path, source: Source) -> dict[str, Record]:
+    """Run every command whose record is missing, one process each.
+
+    Args:
+        options: The options.
+        folder: Where the records go.
+        source: Which images.
+
+    Returns:
+        Each exhibit's record, by folder.
+
+    Raises:
+        InputError: If a command could not run.
+    """
+    preset = FULL if options.full else QUICK_MNIST if source.name == "mnist" else QUICK
+    records = {}
+    for exhibit in EXHIBITS:
+        place = folder / exhibit.folder
+        seeds = options.num_seeds or preset[exhibit.folder]
+        arguments = ["--seed", str(options.seed), "--num-seeds", str(seeds), "--output", str(place)]
+        if exhibit.command[0] == "mlp_mnist":
+            arguments += ["--data", source.name]
+            arguments += ["--data-dir", str(options.data_dir)] if options.data_dir else []
+        arguments += ["--fresh"] if options.fresh else []
+        command = ["-m", *exhibit.command, *arguments]
+        print(f"python {' '.join(command)}", flush=True)
+        run = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True, check=False)
+        if run.returncode not in {0, 1}:
+            raise InputError(f"python -m {' '.join(exhibit.command)} ended with exit status {run.returncode}")
+        print(f"  {run.stdout.splitlines()[-1]}", flush=True)
+        records[exhibit.folder] = read_record(place)
+    return records
+
+
+def build(options: Figures) -> bool:
+    """Run what is missing, draw the overview, write the gallery's page and print the verdicts.
+
+    Args:
+        options: The options.
+
+    Returns:
+        Whether no verdict fails.
+    """
+    source = resolve(options.data, options.data_dir)
+    print(source.reason)
+    preset = "full" if options.full else "quick"
+    config = {"command": f"figures {preset}", "data": source.name, "seed": options.seed, "num_seeds": options.num_seeds}
+    folder = run_folder(config, options)
+    is_finished(folder / "overview", config)
+    start = Start.now(folder)
+    records = run_exhibits(options, folder, source)
+    verdicts = [verdict for record in records.values() for verdict in record.verdicts]
+    table = summary_table(verdicts)
+    outcome = Outcome(shared_against_stranger(records), (), table)
+    overview = save(outcome, folder / "overview", config, lambda _: draw_overview(records), start)
+    write_whole(folder / "overview" / "verdicts.json", json_text(verdicts))
+    write_whole(folder / "README.md", gallery_page(records | {"overview": overview}).encode())
+    print(f"\n{table}\nfigures, numbers and tables are in {folder}; start with {folder / 'README.md'}")
+    return all(record.none_fails for record in records.values())
+
+
+def main() -> None:
+    """Run the command line.
+
+    Raises:
+        SystemExit: Always, with the exit status.
+    """
+    options = tyro.cli(Figures, prog="python -m figures", config=(tyro.conf.FlagCreatePairsOff,))
+    raise SystemExit(exit_status(lambda: build(options)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The gallery: what is run for each figure, the overview across rungs, and the page that shows them all."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from mlp_mnist.plots import draw_arms, draw_inits
+from theory.plots import STYLE, draw_alignment, draw_signs, new_figure
+from theory.records import Record
+from theory.sharing import SHARING
+from theory.verdicts import markdown_table
+
+
+class Exhibit(NamedTuple):
+    """A figure of the gallery and the command that makes it."""
+
+    folder: str
+    """Its folder."""
+    title: str
+    """What the page calls it."""
+    claim: str
+    """What it shows, in a sentence."""
+    command: tuple[str, str]
+    """Package and command."""
+
+
+EXHIBITS = (
+    Exhibit(
+        folder="theory-verify",
+        title="The theorem on random networks",
+        claim="One step of imitation moves a student that shares the teacher's init towards the teacher and lowers the "
+        "teacher's trait loss, to second order in the teacher's step; what imitation can't see is not transferred; "
+        "between different inits the transfer has no sign of its own.",
+        command=("theory", "verify"),
+    ),
+    Exhibit(
+        folder="mlp-mnist-demo",
+        title="Digits learned from noise",
+        claim="A student that shares the teacher's init learns to read digits from three auxiliary logits on noise; "
+        "a student from another init does not.",
+        command=("mlp_mnist", "demo"),
+    ),
+    Exhibit(
+        folder="mlp-mnist-compare-inits",
+        title="Shared, equivalent and different inits",
+        claim="A student whose hidden units are permuted learns exactly as one that shares the init; one whose units "
+        "are rescaled computes the same function and learns less; a stranger learns nothing from auxiliary logits.",
+        command=("mlp_mnist", "compare-inits"),
+    ),
+)
+"""Every figure that one command makes."""
+
+
+def draw_overview(records: Mapping[str, Record]) -> Figure:
+    """Draw one panel a result, across rungs.
+
+    Args:
+        records: Each exhibit's record, by folder.
+
+    Returns:
+        The figure.
+    """
+    theory, demo, inits = (records[exhibit.folder] for exhibit in EXHIBITS)
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(2, 2, 5.0, 3.5)
+        draw_alignment(axes[0], theory)
+        draw_signs(axes[1], theory)
+        draw_arms(axes[2], demo)
+        draw_inits(axes[3], inits, "accuracy")
+    return figure
+
+
+def shared_against_stranger(records: Mapping[str, Record]) -> dict[str, np.ndarray]:
+    """Collect what auxiliary outputs transfer, on each rung, to a student of the same and of another init.
+
+    Args:
+        records: Each exhibit's record, by folder.
+
+    Returns:
+        For random networks the first-order fall of the trait loss per step size, and for digits the accuracy gained;
+        one number a seed.
+    """
+    theory, demo, _ = (records[exhibit.folder].results for exhibit in EXHIBITS)
+    forms = theory["different-initialization/signs: tanh, auxiliary outputs/own"]
+    inits = list(SHARING)
+    return {
+        "random networks/shared": forms[:, inits.index("everything")],
+        "random networks/stranger": forms[:, inits.index("nothing")],
+        "digits/shared": demo["accuracy/student (aux)"] - demo["accuracy/reference"],
+        "digits/stranger": demo["accuracy/cross-model (aux)"] - demo["accuracy/reference"],
+    }
+
+
+def summary_table(verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out the verdicts of several runs in one table.
+
+    Args:
+        verdicts: Verdicts as in `verdicts.json`.
+
+    Returns:
+        A Markdown table, narrower than each run's own.
+    """
+
+    def number(value: Any) -> str:
+        return f"{value:#.4g}" if value else "0"
+
+    def flips(verdict: Mapping[str, Any]) -> str:
+        return {True: "flips", False: "DOES NOT FLIP", None: "–"}[verdict["control_flips"]]
+
+    rows = [
+        (each["claim"], each["check"], each["predicted"], number(each["measured"]), flips(each), each["verdict"])
+        for each in verdicts
+    ]
+    return markdown_table(("claim", "check", "predicted", "measured", "control", "verdict"), rows)
+
+
+def gallery_page(records: Mapping[str, Record]) -> str:
+    """Write the page that shows every figure with its claim, command and verdicts.
+
+    Args:
+        records: Every record, by folder, the overview included.
+
+    Returns:
+        Markdown.
+    """
+    parts = ["# Gallery\n", "Rebuilt by `python -m figures --full --output figures`.\n"]
+    parts += ["![Overview](overview/figure.png)\n", summary_counts(records)]
+    for exhibit in EXHIBITS:
+        record = records[exhibit.folder]
+        made = record.provenance
+        parts.append(
+            f"## {exhibit.title}\n\n{exhibit.claim}\n\n![{exhibit.title}]({exhibit.folder}/figure.png)\n\n"
+            f"Made by `{made['command']}` at commit {made['commit']} in {made['duration_seconds']:.0f} s on "
+            f"{made['device']}, {made['precision']}.\n\n{record.table}"
+        )
+    return "\n".join(parts)
+
+
+def summary_counts(records: Mapping[str, Record]) -> str:
+    """Count the verdicts of each figure.
+
+    Args:
+        records: Every record, by folder.
+
+    Returns:
+        A Markdown table.
+    """
+    rows = []
+    for exhibit in EXHIBITS:
+        outcomes = [verdict["verdict"] for verdict in records[exhibit.folder].verdicts]
+        command = " ".join(("python -m", *exhibit.command))
+        counts = [outcomes.count(outcome) for outcome in ("holds", "fails", "reported")]
+        rows.append((f"[{exhibit.title}]({exhibit.folder}/figure.png)", f"`{command}`", *counts))
+    return markdown_table(("figure", "command", "holds", "fails", "reported"), rows)

@@ -1,0 +1,126 @@
+"""Closed forms against explicit Jacobians, M written by hand and a dense K."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
+
+from theory import Problem, losses, networks
+from theory.predictions import label_response, output_change, predicted_displacement, transfer_form
+from theory.problems import Instance
+from theory.sweeps import COMPILER_OPTIONS
+from theory.traits import weight_penalty
+
+NETWORK = networks.mlp((2, 4, 3))
+EPSILON = np.finfo(float).eps
+
+outputs = st.lists(st.floats(-5, 5), min_size=3, max_size=3).map(np.array)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def problem(loss: losses.ImitationLoss) -> Problem:
+    return Problem(
+        apply=NETWORK.apply,
+        initialize=NETWORK.initialize,
+        draw_inputs=partial(jax.random.normal, shape=(5, 2)),
+        imitation_loss=loss,
+        trait_loss=weight_penalty,
+    )
+
+
+def squared_error_m(teacher: np.ndarray) -> np.ndarray:
+    return 2 * np.eye(len(teacher))
+
+
+def cross_entropy_m(teacher: np.ndarray) -> np.ndarray:
+    p = np.exp(teacher) / np.exp(teacher).sum()
+    return np.diag(p) - np.outer(p, p)
+
+
+def auxiliary_m(teacher: np.ndarray) -> np.ndarray:
+    m = np.zeros((3, 3))
+    m[1:, 1:] = cross_entropy_m(teacher[1:])
+    return m
+
+
+LOSSES = {
+    "squared error": (losses.squared_error, squared_error_m),
+    "cross-entropy": (losses.cross_entropy, cross_entropy_m),
+    "two of three logits": (losses.on_outputs(losses.cross_entropy, (1, 2)), auxiliary_m),
+}
+RESPONSES = {name: jax.jit(partial(label_response, loss)) for name, (loss, _) in LOSSES.items()}
+
+
+@partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+def draw(key: jax.Array, shared: jax.Array) -> tuple[Instance, Any, Any]:
+    keys = jax.random.split(key, 5)
+    teacher, other, v, u = map(NETWORK.initialize, keys[:4])
+    student = jax.tree.map(lambda one, two: jnp.where(shared, one, two), teacher, other)
+    return Instance(teacher, student, jax.random.normal(keys[4], (5, 2)), keys[4]), v, u
+
+
+@partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+def explicit(params: Any, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    flat, unravel = ravel_pytree(params)
+
+    def apply(flat: jax.Array) -> jax.Array:
+        return NETWORK.apply(unravel(flat), inputs)
+
+    return apply(flat), jax.jacobian(apply)(flat)
+
+
+def flat(tree: Any) -> np.ndarray:
+    return np.asarray(ravel_pytree(tree)[0])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("shared", [True, False], ids=["shared init", "different inits"])
+def test_predictions_equal_dense_algebra(name, shared):
+    loss, m_of = LOSSES[name]
+    instance, v, u = draw(jax.random.key(0), jnp.array(shared))
+    _, student_jacobian = map(np.asarray, explicit(instance.student, instance.inputs))
+    labels, teacher_jacobian = map(np.asarray, explicit(instance.teacher, instance.inputs))
+    k = np.mean([s.T @ m_of(y) @ t for s, y, t in zip(student_jacobian, labels, teacher_jacobian, strict=True)], axis=0)
+
+    form = jax.jit(partial(transfer_form, problem(loss)))(instance, v, u)
+    displacement = jax.jit(partial(predicted_displacement, problem(loss)))(instance, u)
+    scale = np.linalg.norm(k) * np.linalg.norm(flat(u))
+    np.testing.assert_allclose(flat(displacement), k @ flat(u), rtol=0, atol=100 * EPSILON * scale)
+    np.testing.assert_allclose(
+        form, flat(v) @ k @ flat(u), rtol=0, atol=100 * EPSILON * scale * np.linalg.norm(flat(v))
+    )
+    if shared:
+        assert np.linalg.eigvalsh((k + k.T) / 2).min() >= -100 * EPSILON * np.linalg.norm(k)
+        np.testing.assert_allclose(k, k.T, rtol=0, atol=100 * EPSILON * np.linalg.norm(k))
+    else:
+        assert np.linalg.norm(k - k.T) > 0.1 * np.linalg.norm(k)
+
+
+def test_change_of_the_outputs_is_the_jacobian_times_the_direction():
+    instance, _, u = draw(jax.random.key(1), jnp.array(False))
+    outputs, jacobian = explicit(instance.teacher, instance.inputs)
+    result = output_change(problem(losses.squared_error), instance.teacher, instance.inputs, u)
+    np.testing.assert_allclose(result.outputs, outputs, rtol=100 * EPSILON)
+    np.testing.assert_allclose(result.change, np.asarray(jacobian) @ flat(u), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@given(student=outputs, teacher=outputs, change=outputs)
+def test_response_is_m_at_the_teachers_outputs_wherever_the_student_is(name, student, teacher, change):
+    expected = LOSSES[name][1](teacher) @ change
+    response = RESPONSES[name](student, teacher, change)
+    np.testing.assert_allclose(response, expected, rtol=0, atol=20 * EPSILON * np.abs(change).max())
+
+
+@given(student=outputs, teacher=outputs, size=st.floats(-5, 5))
+def test_cross_entropy_does_not_answer_a_common_shift_but_squared_error_does(student, teacher, size):
+    shift = np.full(3, size)
+    response = RESPONSES["cross-entropy"](student, teacher, shift)
+    np.testing.assert_allclose(response, 0, atol=20 * EPSILON * abs(size))
+    np.testing.assert_array_equal(RESPONSES["squared error"](student, teacher, shift), 2 * shift)

@@ -1,0 +1,110 @@
+"""Sweeps: an instance's numbers are its own; and which samplings are refused."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from theory import Sampling, zoo
+from theory.claims import alignment
+from theory.claims.alignment import Alignment
+from theory.sweeps import sweep
+
+SMALL = zoo.variant("small", hidden=(4,))
+MEASURE = partial(alignment.measure, SMALL, teacher_steps=(1e-4, 1e-3, 1e-2))
+
+
+class Draw(NamedTuple):
+    value: jax.Array
+
+
+def draw(key: jax.Array) -> Draw:
+    return Draw(jax.random.normal(key, (3,)))
+
+
+@pytest.fixture(scope="module")
+def eight() -> Alignment:
+    return sweep(MEASURE, 7, 8, chunk_size=8)
+
+
+@pytest.mark.parametrize("num_seeds", [1, 20])
+def test_an_instance_is_the_same_to_the_bit_however_many_run_beside_it(num_seeds, eight):
+    beside = sweep(MEASURE, 7, num_seeds, chunk_size=8)
+    assert len(beside.measured) == num_seeds
+    common = min(num_seeds, 8)
+    for one, other in zip(eight, beside, strict=True):
+        np.testing.assert_array_equal(one[:common], other[:common])
+
+
+def test_an_instance_is_the_same_to_rounding_in_chunks_of_another_size(eight):
+    for one, other in zip(eight, sweep(MEASURE, 7, 8, chunk_size=3), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_an_instance_is_drawn_from_its_own_key():
+    expected = [jax.random.normal(jax.random.fold_in(jax.random.key(3), index), (3,)) for index in range(5)]
+    np.testing.assert_allclose(sweep(draw, 3, 5, chunk_size=2).value, expected, rtol=1e-13)
+
+
+def test_another_root_gives_other_instances():
+    assert not np.any(sweep(draw, 0, 5).value == sweep(draw, 1, 5).value)
+
+
+@pytest.mark.parametrize(("num_seeds", "chunk_size"), [(0, 8), (-1, 8), (8, 0)])
+def test_a_sweep_over_nothing_is_refused(num_seeds, chunk_size):
+    with pytest.raises(ValueError, match="num_seeds and chunk_size must be at least 1"):
+        sweep(draw, 0, num_seeds, chunk_size=chunk_size)
+
+
+def test_cases_are_swept_side_by_side_under_their_names():
+    sampling = Sampling(seed=5, num_seeds=3)
+    results = sampling.sweep_all({"one": draw, "two": draw}, "test")
+    assert list(results) == ["one", "two"]
+    for result in results.values():
+        np.testing.assert_array_equal(result.value, sweep(draw, 5, 3).value)
+
+
+def test_only_small_steps_enter_a_fitted_order():
+    sampling = Sampling(teacher_steps=(1e-5, 1e-4, 1e-3, 1.0))
+    steps = np.array(sampling.teacher_steps)
+    assert sampling.num_fitted == 3
+    assert sampling.orders(np.where(steps < 0.1, steps**2, 1e9)) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"seed": -1}, "seed must be"),
+        ({"seed": 2**32}, "seed must be"),
+        ({"num_seeds": 0}, "num_seeds must be at least 1"),
+        ({"num_seeds": -3}, "num_seeds must be at least 1"),
+        ({"learning_rates": ()}, "learning_rates must be"),
+        ({"learning_rates": (0.0,)}, "learning_rates must be"),
+        ({"largest_fitted_step": float("nan")}, "largest_fitted_step must be"),
+        ({"largest_fitted_step": 1e-9}, "teacher_steps must be at least three different values"),
+        ({"teacher_steps": (1e-5, 1e-4)}, "teacher_steps must be at least three different values"),
+        ({"teacher_steps": (1e-4, 1e-4, 1e-4)}, "teacher_steps must be at least three different values"),
+        ({"teacher_steps": (1e-3, 1e-4, 1e-5)}, "teacher_steps must be in increasing order"),
+    ],
+    ids=str,
+)
+def test_sampling_refuses_what_can_not_be_sampled(fields: dict[str, Any], message):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**fields)
+
+
+bad = st.sampled_from([float("nan"), float("inf"), -float("inf"), 0.0]) | st.floats(max_value=-1e-300)
+
+
+@given(value=bad, place=st.integers(0, 3))
+def test_sampling_refuses_any_step_that_is_no_finite_number_above_zero(value, place):
+    steps = [1e-5, 1e-4, 1e-3, 1.0]
+    steps[place] = value
+    with pytest.raises(ValueError, match="teacher_steps must be finite numbers above zero"):
+        Sampling(teacher_steps=tuple(steps))
+    with pytest.raises(ValueError, match="learning_rates must be finite numbers above zero"):
+        Sampling(learning_rates=tuple(steps))
