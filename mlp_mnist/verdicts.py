@@ -17,7 +17,7 @@ from theory.statistics import (
 from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 CHANCE = Accepted(low=0.1, high=0.1, rule="covers")
-"""The interval contains one in ten: the mean over inits of any classifier whose class head knows nothing."""
+"""The interval reaches one in ten: the mean over inits of any classifier whose class head knows nothing."""
 
 ABOVE = Accepted(low=np.finfo(float).tiny, high=1.0)
 """The whole interval of a difference of accuracies is above zero."""
@@ -30,6 +30,9 @@ ROUNDING = Accepted(low=-0.02, high=0.02)
 
 LEAST_SEEDS = 6
 """With fewer seeds the intervals are too wide to decide anything."""
+
+LEAST_REPLICATION_SEEDS = 10
+"""With fewer seeds the standard error is itself so uncertain that ±3 would refuse a faithful replication too often."""
 
 JOINT_CONFIDENCE = 0.99
 """Joint confidence of the intervals that one run compares."""
@@ -109,7 +112,7 @@ def judge_demo(result: SeedResult, *, published: bool) -> Outcome:
             least_instances=LEAST_SEEDS,
         ),
     ]
-    if published and num_seeds >= LEAST_SEEDS:
+    if published and num_seeds >= LEAST_REPLICATION_SEEDS:
         verdicts.append(judge_replication(accuracies))
     results = {f"accuracy/{name}": values for name, values in accuracies.items()}
     table = f"{arm_table(accuracies, published=published)}\n{verdict_table(verdicts)}"

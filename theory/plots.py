@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from theory.claims.null_space import CONTROLLED
 from theory.records import Record
 from theory.sharing import SHARING
 from theory.statistics import fitted_order, rate_estimate
@@ -27,6 +28,10 @@ STYLE: Any = {
 
 BLUE, ORANGE, GREEN, GRAY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
 """Okabe and Ito's colors, told apart by the color-blind and, by lightness and marker, in gray print."""
+
+
+STEP_LABEL = r"teacher's step size $\epsilon$ (its outputs move by $\epsilon$)"
+"""Both panels with step sizes use natural units."""
 
 
 def new_figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -54,20 +59,33 @@ def draw(record: Record) -> Figure:
     Returns:
         A panel for each claim that was verified.
     """
-    panels = {
-        "alignment": draw_alignment,
-        "trait-loss": draw_trait_loss,
-        "null-space": draw_null_space,
-        "different-initialization": draw_signs,
-    }
-    claims = [claim for claim in panels if any(name.startswith(f"{claim}/") for name in record.results)]
+    panels = [
+        (draw_alignment, "alignment/", "/measured"),
+        (draw_trait_loss, "trait-loss/", "/measured"),
+        (draw_null_space, "null-space/", CONTROLLED),
+        (draw_signs, "different-initialization/signs: ", "/own"),
+    ]
+    drawn = [panel for panel, start, part in panels if any(n.startswith(start) and part in n for n in record.results)]
     with mpl.rc_context(STYLE):
-        figure, axes = new_figure(min(2, len(claims)), (len(claims) + 1) // 2, 5.0, 3.6)
-        for claim, panel in zip(claims, axes, strict=False):
-            panels[claim](panel, record)
-        for panel in axes[len(claims) :]:
-            panel.remove()
+        figure, axes = new_figure(min(2, len(drawn)), (len(drawn) + 1) // 2, 5.0, 3.6)
+        for panel, place in zip(drawn, axes, strict=False):
+            panel(place, record)
+        for place in axes[len(drawn) :]:
+            place.remove()
     return figure
+
+
+def first_case(record: Record, claim: str) -> str:
+    """Find the case that the controls belong to.
+
+    Args:
+        record: A record with the claim.
+        claim: The claim's name.
+
+    Returns:
+        `claim/case` of its first case.
+    """
+    return next(name for name in record.results if name.startswith(f"{claim}/")).rsplit("/", 1)[0]
 
 
 def median(values: np.ndarray) -> np.ndarray:
@@ -83,15 +101,16 @@ def median(values: np.ndarray) -> np.ndarray:
 
 
 def draw_alignment(axes: Axes, record: Record) -> None:
-    """Draw predicted and measured alignment of the reference case, what is left, and the control.
+    """Draw predicted and measured alignment of the first case, what is left, and the control.
 
     Args:
         axes: Where to draw.
         record: A record with claim 1.
     """
     steps = np.array(record.config["teacher_steps"])
-    leading = record.results["alignment/reference/predicted"][:, None] * steps
-    measured = record.results["alignment/reference/measured"]
+    case = first_case(record, "alignment")
+    leading = record.results[f"{case}/predicted"][:, None] * record.results[f"{case}/steps"]
+    measured = record.results[f"{case}/measured"]
     elsewhere = record.results["alignment/control: another init/measured"] - leading
     fitted = steps <= record.config["largest_fitted_step"]
     order = np.median(fitted_order(steps[fitted], (measured - leading)[:, fitted]))
@@ -99,21 +118,23 @@ def draw_alignment(axes: Axes, record: Record) -> None:
     axes.loglog(steps, median(measured), "o", color=BLUE, label=r"simulated $\Delta_S\cdot\Delta_T$")
     axes.loglog(steps, median(measured - leading), "s", color=GREEN, mfc="none", label=f"remainder: order {order:.3f}")
     axes.loglog(steps, median(elsewhere), "x--", color=ORANGE, lw=0.8, label="remainder, student from another init")
-    axes.set(xlabel=r"teacher's step size $\epsilon$", ylabel="inner product, median over seeds")
+    axes.set(
+        xlabel=r"teacher's step size $\epsilon$ (outputs move by $\epsilon$)", ylabel="inner product, median over seeds"
+    )
     axes.set_title("Shared init: the student moves towards the teacher")
     axes.legend(loc="lower right")
 
 
 def draw_trait_loss(axes: Axes, record: Record) -> None:
-    """Draw the measured over the predicted change of the trait loss, in the reference case.
+    """Draw the measured over the predicted change of the trait loss, in the first case.
 
     Args:
         axes: Where to draw.
         record: A record with claim 2.
     """
     steps = np.array(record.config["teacher_steps"])
-    predicted = record.results["trait-loss/reference/predicted"][..., None] * steps
-    ratios = record.results["trait-loss/reference/measured"] / predicted
+    case = first_case(record, "trait-loss")
+    ratios = record.results[f"{case}/measured"] / record.results[f"{case}/predicted"]
     looks = zip(record.config["learning_rates"], (BLUE, GREEN, ORANGE), ("o-", "s--", "^:"), strict=False)
     for index, (rate, color, line) in enumerate(looks):
         low, middle, high = np.quantile(ratios[:, index], (0.05, 0.5, 0.95), axis=0)
@@ -121,7 +142,10 @@ def draw_trait_loss(axes: Axes, record: Record) -> None:
         axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
     axes.axhline(1, color=BLACK, lw=0.8)
     axes.axhline(0, color=BLACK, lw=0.8, ls=":")
-    axes.set(xlabel=r"teacher's step size $\epsilon$", ylabel=r"fall of $L_T$ / predicted $\epsilon\alpha A$")
+    axes.set(
+        xlabel=r"teacher's step size $\epsilon$ (outputs move by $\epsilon$)",
+        ylabel=r"fall of $L_T$ / predicted $\epsilon\alpha A$",
+    )
     axes.set(ylim=(-0.8, 1.3))
     axes.set_title("…and lowers the teacher's own trait loss")
     axes.legend(loc="lower left", title="median and 90 % of seeds", title_fontsize=8)
@@ -134,13 +158,13 @@ def draw_null_space(axes: Axes, record: Record) -> None:
         axes: Where to draw.
         record: A record with claim 3.
     """
-    pairs = [name.split("/")[1].split("; control: ") for name in record.results if "; control: " in name]
+    pairs = [name.split("/")[1].split(CONTROLLED) for name in record.results if CONTROLLED in name]
     pairs = list(dict.fromkeys(map(tuple, pairs)))
     floor = 1e-21
     for row, (case, control) in enumerate(pairs):
         values = [
             np.abs(record.results[f"null-space/{name}/alignment"]).max(axis=1)
-            for name in (case, f"{case}; control: {control}")
+            for name in (case, f"{case}{CONTROLLED}{control}")
         ]
         for value, color, marker in zip(values, (BLUE, ORANGE), ("o", "x"), strict=True):
             axes.plot(np.maximum(value, floor), np.full(len(value), row), marker, color=color, ms=3, alpha=0.3)

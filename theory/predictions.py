@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from theory.losses import ImitationLoss
 from theory.networks import Params
-from theory.problems import Instance, Problem
+from theory.problems import Instance, Problem, inner_product
 
 
 class OutputChange(NamedTuple):
@@ -113,3 +113,31 @@ def predicted_displacement(problem: Problem, instance: Instance, teacher_directi
     """
     form = jax.grad(transfer_form, argnums=2)
     return form(problem, instance, jax.tree.map(jnp.zeros_like, instance.student), teacher_direction)
+
+
+class Units(NamedTuple):
+    """Natural units of step size, which make the same numbers fit any network, trait and loss."""
+
+    teacher_step: jax.Array
+    """The step at which the teacher's outputs move by 1, root mean square over inputs and outputs, to first order."""
+    learning_rate: jax.Array
+    """The rate at which a student would follow all of the teacher's displacement, to first order and on average."""
+
+
+def natural_units(problem: Problem, instance: Instance, teacher_direction: Params) -> Units:
+    r"""Units of the step sizes $\epsilon$ and $\alpha$: $1/\|J\Delta_T\|_\text{rms}$ and $\|\Delta_T\|^2/A$.
+
+    Args:
+        problem: The problem.
+        instance: The instance; the student's initialization doesn't matter.
+        teacher_direction: $\Delta_T$, a tree like the teacher's parameters.
+
+    Returns:
+        Both, each of shape `()`; 1 where the outputs don't move, or $A$ is zero up to rounding.
+    """
+    change = output_change(problem, instance.teacher, instance.inputs, teacher_direction).change
+    shared = instance._replace(student=instance.teacher)
+    curvature = transfer_form(problem, shared, teacher_direction, teacher_direction)
+    size, visible = jnp.mean(change**2), 1e3 * jnp.finfo(change.dtype).eps * jnp.mean(change**2)
+    norm = inner_product(teacher_direction, teacher_direction)
+    return Units(jnp.where(size > 0, 1 / jnp.sqrt(size), 1.0), jnp.where(curvature > visible, norm / curvature, 1.0))

@@ -55,10 +55,11 @@ class Start(NamedTuple):
         Returns:
             Plain values for `provenance.json`.
         """
-        module = Path(sys.argv[0]).parent.name
+        script = Path(sys.argv[0])
+        program = ["-m", script.parent.name] if script.name == "__main__.py" else [script.name]
         device = jax.devices()[0]
         return {
-            "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+            "command": shlex.join(["python", *program, *sys.argv[1:]]),
             "config": dict(config),
             "commit": self.commit,
             "versions": {"python": platform.python_version()}

@@ -77,8 +77,10 @@ class Verdict:
 
     @property
     def control_flips(self) -> bool | None:
-        """Whether the same judge refuses the control; None without a judge or control."""
-        if self.accepted is None or self.control_measured is None:
+        """Whether the same judge refuses the control; None without a judge, a control or enough instances."""
+        if self.accepted is None or self.control_measured is None or self.instances < self.least_instances:
+            return None
+        if math.isinf(self.control_measured.low) and math.isinf(self.control_measured.high):
             return None
         return not self.accepted.admits(self.control_measured)
 

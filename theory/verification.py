@@ -1,25 +1,34 @@
 """Verification: the claims that one asks for, over the zoo or over problems of one's own, as one outcome."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 
 from theory.claims import CLAIMS
 from theory.claims.evidence import Report
+from theory.plots import draw
 from theory.problems import Problem
-from theory.records import Outcome
+from theory.provenance import Start
+from theory.records import Outcome, save
 from theory.sweeps import Sampling
 from theory.verdicts import verdict_table
 
 
-def verify(*problems: Problem, claims: Sequence[str] = tuple(CLAIMS), sampling: Sampling | None = None) -> Outcome:
+def verify(
+    *problems: Problem,
+    claims: Sequence[str] = tuple(CLAIMS),
+    sampling: Sampling | None = None,
+    output: str | Path | None = None,
+) -> Outcome:
     """Verify claims for problems that one brings.
 
     Args:
         *problems: The problems; the first also serves for the controls.
         claims: Names of claims, see `CLAIMS`.
         sampling: Instances and step sizes; the defaults suit networks whose trait gradient is of order one.
+        output: Run folder to write, with figure and provenance, as the command line does; none by default.
 
     Returns:
         Verdicts, table and every number behind them, as the command line records them.
@@ -29,8 +38,14 @@ def verify(*problems: Problem, claims: Sequence[str] = tuple(CLAIMS), sampling: 
     """
     if not problems:
         raise ValueError("verify needs at least one problem")
+    start = Start.now(Path(output or "."))
     chosen = sampling or Sampling()
-    return gather({name: CLAIMS[name].verify(problems, chosen) for name in check_claims(claims)})
+    outcome = gather({name: CLAIMS[name].verify(problems, chosen) for name in check_claims(claims)})
+    if output is not None:
+        names = [problem.name for problem in problems]
+        config = {"command": "theory.verify", "problems": names, "claims": check_claims(claims), **chosen.config()}
+        save(outcome, Path(output), config, draw, start)
+    return outcome
 
 
 def verify_zoo(claims: Sequence[str], sampling: Sampling) -> Outcome:

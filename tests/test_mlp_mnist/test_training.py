@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlp_mnist.training import BatchLoss, train
+from theory.networks import Params
 
 NUM_EXAMPLES = 20
 generator = np.random.default_rng(0)
@@ -28,7 +29,7 @@ def squared_error(coefficients: jax.Array, indices: jax.Array, weights: jax.Arra
     return weights @ residual**2 / 2
 
 
-def fitted(loss: BatchLoss = squared_error, init=start, *, seed=0, epochs=3, batch_size=8, learning_rate=0.1):
+def fitted(loss: BatchLoss = squared_error, init: Params = start, *, seed=0, epochs=3, batch_size=8, learning_rate=0.1):
     init = jax.tree.map(jnp.asarray, init)
     return train(
         loss,
@@ -100,8 +101,6 @@ def test_orders_are_fresh_every_epoch_and_follow_from_the_key_alone():
     first, again, other = (seen_batches(seed=seed, batch_size=20, epochs=3)[0][:, 0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert len(np.unique(np.concatenate([first, other]), axis=0)) == 6
-    shorter, _ = seen_batches(seed=0, batch_size=20, epochs=2)
-    assert sorted(shorter[0, 0]) == sorted(first[0])
 
 
 def test_networks_in_one_tree_train_as_each_would_alone():

@@ -61,7 +61,7 @@ def follow(seed: int, weights: list[float], teacher_step: float) -> Moved:
 
 def measured(problem: Problem, **changes: bool) -> Comparison:
     result = sweep(partial(alignment.measure, problem, teacher_steps=STEPS, **changes), 0, NUM_SEEDS, chunk_size=32)
-    return Comparison(np.asarray(result.predicted)[:, None] * np.array(STEPS), np.asarray(result.measured))
+    return Comparison(np.asarray(result.predicted)[:, None] * np.asarray(result.steps), np.asarray(result.measured))
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +148,7 @@ def test_linear_outputs_under_squared_error_leave_no_remainder_even_at_large_ste
     linear = zoo.variant("linear, squared error", hidden=(), loss="squared error")
     measure_one = partial(alignment.measure, linear, teacher_steps=(1e-3, 1.0, 100.0))
     result = sweep(measure_one, 0, NUM_SEEDS, chunk_size=32)
-    predicted = result.predicted[:, None] * np.array([1e-3, 1.0, 100.0])
-    np.testing.assert_allclose(result.measured, predicted, rtol=1e-10)
+    np.testing.assert_allclose(result.measured, result.predicted[:, None] * result.steps, rtol=1e-10)
 
 
 def outcomes(problem: Problem, sampling: Sampling) -> list[str]:

@@ -112,15 +112,11 @@ def test_default_is_every_claim_and_no_folder():
     assert options.output is None
 
 
-@pytest.fixture
-def recorded(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def test_a_run_is_recorded_printed_and_skipped_by_the_next_process(elsewhere, monkeypatch, capsys):
     cases = null_space.null_cases()[:1]
     monkeypatch.setattr(null_space, "null_cases", lambda: cases)
     assert status("verify", *RUN, monkeypatch=monkeypatch) == 0
-    return elsewhere / "run"
-
-
-def test_a_run_is_recorded_printed_and_skipped_by_the_next_process(recorded, capsys):
+    recorded = elsewhere / "run"
     assert sorted(path.name for path in recorded.iterdir()) == sorted(FILES)
     record = read_record(recorded)
     assert record.none_fails

@@ -93,22 +93,21 @@ def orders(values: np.ndarray) -> np.ndarray:
 
 
 def test_what_the_teacher_adds_departs_from_the_form_at_second_order(transfer):
-    remainder = transfer.alignment - transfer.predicted_alignment[:, None] * np.array(STEPS)
+    remainder = transfer.alignment - transfer.predicted_alignment
     assert np.median(orders(remainder)) == pytest.approx(2.0, abs=0.05)
 
 
 def test_change_of_the_trait_loss_departs_at_second_order_for_every_learning_rate(transfer):
-    remainder = transfer.change - transfer.predicted_change[..., None] * np.array(STEPS)
+    remainder = transfer.change - transfer.predicted_change
     np.testing.assert_allclose(np.median(orders(remainder), axis=0), 2.0, atol=0.05)
 
 
 def test_predictions_are_tight_at_a_small_step(transfer):
     for predicted, measured in [
-        (transfer.predicted_alignment, transfer.alignment[:, 0]),
-        (transfer.predicted_change, transfer.change[..., 0]),
+        (transfer.predicted_alignment, transfer.alignment),
+        (transfer.predicted_change, transfer.change),
     ]:
-        ratios = measured / (STEPS[0] * predicted)
-        assert np.median(np.abs(ratios - 1)) < 100 * STEPS[0]
+        assert np.median(np.abs(measured[..., 0] / predicted[..., 0] - 1)) < 100 * STEPS[0]
 
 
 def test_without_subtracting_the_idle_student_nothing_follows_the_prediction(transfer):
@@ -119,7 +118,8 @@ def test_without_subtracting_the_idle_student_nothing_follows_the_prediction(tra
 
 
 def test_trait_loss_may_fall_though_the_teacher_learned_nothing(transfer):
-    assert np.mean(transfer.idle_change < 0) > 0.5
+    share = np.mean(np.asarray(transfer.idle_change) < 0, axis=0)
+    assert share[0] > 0.5 > share[-1]
 
 
 @given(seed=seeds, first=factors, second=factors)

@@ -16,6 +16,7 @@ ACTIVATIONS = {
     "identity": lambda value: value,
 }
 NETWORKS = {name: networks.mlp(SIZES, name) for name in ACTIVATIONS}
+SHAPES = jax.eval_shape(NETWORKS["tanh"].initialize, jax.random.key(0))
 APPLY = {name: jax.jit(network.apply) for name, network in NETWORKS.items()}
 
 
@@ -31,9 +32,6 @@ def test_outputs_equal_plain_matrix_algebra(name, seed):
         values = ACTIVATIONS[name](values @ layer["kernel"] + layer["bias"])
     expected = values @ params["head"]["kernel"] + params["head"]["bias"]
     np.testing.assert_allclose(APPLY[name](params, inputs), expected, rtol=1e-12, atol=1e-12)
-
-
-SHAPES = jax.eval_shape(NETWORKS["tanh"].initialize, jax.random.key(0))
 
 
 def test_weights_have_variance_one_over_fan_in_and_biases_are_zero():

@@ -1,5 +1,6 @@
 """Closed forms against explicit Jacobians, M written by hand and a dense K."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,14 @@ from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
 from theory import Problem, losses, networks
-from theory.predictions import label_response, output_change, predicted_displacement, transfer_form
+from theory.predictions import (
+    Units,
+    label_response,
+    natural_units,
+    output_change,
+    predicted_displacement,
+    transfer_form,
+)
 from theory.problems import Instance
 from theory.sweeps import COMPILER_OPTIONS
 from theory.traits import weight_penalty
@@ -21,7 +29,6 @@ NETWORK = networks.mlp((2, 4, 3))
 EPSILON = np.finfo(float).eps
 
 outputs = st.lists(st.floats(-5, 5), min_size=3, max_size=3).map(np.array)
-seeds = st.integers(0, 2**32 - 1)
 
 
 def problem(loss: losses.ImitationLoss) -> Problem:
@@ -57,6 +64,20 @@ LOSSES = {
 RESPONSES = {name: jax.jit(partial(label_response, loss)) for name, (loss, _) in LOSSES.items()}
 
 
+def predictions(loss: losses.ImitationLoss) -> Callable[..., tuple[Any, jax.Array, Units]]:
+    setting = problem(loss)
+
+    @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+    def predict(instance: Instance, v: Any, u: Any) -> tuple[Any, jax.Array, Units]:
+        form, units = transfer_form(setting, instance, v, u), natural_units(setting, instance, u)
+        return predicted_displacement(setting, instance, u), form, units
+
+    return predict
+
+
+PREDICTIONS = {name: predictions(loss) for name, (loss, _) in LOSSES.items()}
+
+
 @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 def draw(key: jax.Array, shared: jax.Array) -> tuple[Instance, Any, Any]:
     keys = jax.random.split(key, 5)
@@ -82,24 +103,38 @@ def flat(tree: Any) -> np.ndarray:
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("shared", [True, False], ids=["shared init", "different inits"])
 def test_predictions_equal_dense_algebra(name, shared):
-    loss, m_of = LOSSES[name]
+    compute, m_of = PREDICTIONS[name], LOSSES[name][1]
     instance, v, u = draw(jax.random.key(0), jnp.array(shared))
     _, student_jacobian = map(np.asarray, explicit(instance.student, instance.inputs))
     labels, teacher_jacobian = map(np.asarray, explicit(instance.teacher, instance.inputs))
     k = np.mean([s.T @ m_of(y) @ t for s, y, t in zip(student_jacobian, labels, teacher_jacobian, strict=True)], axis=0)
 
-    form = jax.jit(partial(transfer_form, problem(loss)))(instance, v, u)
-    displacement = jax.jit(partial(predicted_displacement, problem(loss)))(instance, u)
-    scale = np.linalg.norm(k) * np.linalg.norm(flat(u))
-    np.testing.assert_allclose(flat(displacement), k @ flat(u), rtol=0, atol=100 * EPSILON * scale)
-    np.testing.assert_allclose(
-        form, flat(v) @ k @ flat(u), rtol=0, atol=100 * EPSILON * scale * np.linalg.norm(flat(v))
-    )
+    displacement, form, _ = compute(instance, v, u)
+    rounding = 100 * EPSILON * np.linalg.norm(k) * np.linalg.norm(flat(u))
+    np.testing.assert_allclose(flat(displacement), k @ flat(u), rtol=0, atol=rounding)
+    np.testing.assert_allclose(form, flat(v) @ k @ flat(u), rtol=0, atol=rounding * np.linalg.norm(flat(v)))
     if shared:
         assert np.linalg.eigvalsh((k + k.T) / 2).min() >= -100 * EPSILON * np.linalg.norm(k)
         np.testing.assert_allclose(k, k.T, rtol=0, atol=100 * EPSILON * np.linalg.norm(k))
     else:
         assert np.linalg.norm(k - k.T) > 0.1 * np.linalg.norm(k)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_units_move_the_outputs_by_one_and_the_student_all_the_way(name):
+    instance, v, u = draw(jax.random.key(2), jnp.array(False))
+    labels, jacobian = map(np.asarray, explicit(instance.teacher, instance.inputs))
+    changes = jacobian @ flat(u)
+    curvature = np.mean([change @ LOSSES[name][1](y) @ change for y, change in zip(labels, changes, strict=True)])
+    units = PREDICTIONS[name](instance, v, u)[2]
+    assert float(units.teacher_step) * np.sqrt(np.mean(changes**2)) == pytest.approx(1.0)
+    assert float(units.learning_rate) * curvature == pytest.approx(flat(u) @ flat(u))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_units_are_one_where_the_outputs_do_not_move(name):
+    instance, v, u = draw(jax.random.key(2), jnp.array(False))
+    assert PREDICTIONS[name](instance, v, jax.tree.map(jnp.zeros_like, u))[2] == (1.0, 1.0)
 
 
 def test_change_of_the_outputs_is_the_jacobian_times_the_direction():

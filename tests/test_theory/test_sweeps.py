@@ -14,7 +14,7 @@ from theory.claims import alignment
 from theory.claims.alignment import Alignment
 from theory.sweeps import sweep
 
-SMALL = zoo.variant("small", hidden=(4,))
+SMALL = zoo.variant("small", hidden=())
 MEASURE = partial(alignment.measure, SMALL, teacher_steps=(1e-4, 1e-3, 1e-2))
 
 
@@ -31,13 +31,11 @@ def eight() -> Alignment:
     return sweep(MEASURE, 7, 8, chunk_size=8)
 
 
-@pytest.mark.parametrize("num_seeds", [1, 20])
-def test_an_instance_is_the_same_to_the_bit_however_many_run_beside_it(num_seeds, eight):
-    beside = sweep(MEASURE, 7, num_seeds, chunk_size=8)
-    assert len(beside.measured) == num_seeds
-    common = min(num_seeds, 8)
-    for one, other in zip(eight, beside, strict=True):
-        np.testing.assert_array_equal(one[:common], other[:common])
+def test_an_instance_is_the_same_to_the_bit_however_many_run_beside_it(eight):
+    twenty = sweep(MEASURE, 7, 20, chunk_size=8)
+    assert len(twenty.measured) == 20
+    for one, other in zip(eight, twenty, strict=True):
+        np.testing.assert_array_equal(one, other[:8])
 
 
 def test_an_instance_is_the_same_to_rounding_in_chunks_of_another_size(eight):

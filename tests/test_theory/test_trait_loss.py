@@ -1,6 +1,5 @@
 """Claim 2: the order of the remainder, the decrease at every step size of the student, and what takes it away."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory import Problem, Sampling, losses, zoo
+from theory import Problem, Sampling, zoo
 from theory.claims import trait_loss
-from theory.claims.evidence import Comparison, smallest_step_ratios
+from theory.claims.evidence import Comparison
 from theory.predictions import transfer_form
 from theory.problems import draw_instance, student_displacement, trait_descent
 from theory.sweeps import COMPILER_OPTIONS, sweep
@@ -67,7 +66,7 @@ def learn(seed: int, teacher_step: float, learning_rate: float) -> Change:
 def measured(problem: Problem, **changes: bool) -> Comparison:
     measure = partial(trait_loss.measure, problem, teacher_steps=STEPS, learning_rates=RATES, **changes)
     result = sweep(measure, 0, NUM_SEEDS, chunk_size=32)
-    return Comparison(np.asarray(result.predicted)[..., None] * np.array(STEPS), np.asarray(result.measured))
+    return Comparison(np.asarray(result.predicted), np.asarray(result.measured))
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +99,6 @@ def test_decrease_is_not_promised_for_large_steps(reference):
 
 def test_remainder_of_a_student_from_another_init_does_not_vanish(stranger):
     np.testing.assert_allclose(np.median(orders(stranger.remainder), axis=0), 0.0, atol=0.05)
-
-
-def test_a_loss_with_its_minimum_elsewhere_raises_the_trait_loss_of_some():
-    outside = measured(replace(REFERENCE, imitation_loss=losses.stretched(losses.cross_entropy)))
-    assert smallest_step_ratios([outside]).low < 0
 
 
 @given(seed=seeds, step=small_steps, rate=learning_rates)
@@ -144,10 +138,9 @@ def test_claim_holds_on_a_problem_of_ones_own(softmax_regression, few):
     assert outcomes(softmax_regression, few) == ["holds", "holds"]
 
 
-@pytest.mark.parametrize(("factor", "expected"), [(2.0, ["fails", "holds"]), (-1.0, ["fails", "fails"])])
-def test_claim_fails_for_a_wrong_factor_in_its_formula(factor, expected, softmax_regression, few, monkeypatch):
+def test_claim_fails_for_a_wrong_sign_in_its_formula(softmax_regression, few, monkeypatch):
     def wrong(*arguments: Any) -> jax.Array:
-        return factor * transfer_form(*arguments)
+        return -transfer_form(*arguments)
 
     monkeypatch.setattr(trait_loss, "transfer_form", wrong)
-    assert outcomes(softmax_regression, few) == expected
+    assert outcomes(softmax_regression, few) == ["fails", "fails"]

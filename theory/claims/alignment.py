@@ -23,10 +23,11 @@ from theory.claims.evidence import (
     Claim,
     Comparison,
     Report,
+    count,
     smallest_step_ratios,
     worst_order,
 )
-from theory.predictions import transfer_form
+from theory.predictions import natural_units, transfer_form
 from theory.problems import Problem, draw_instance, inner_product, student_displacement, trait_descent
 from theory.statistics import Estimate, range_estimate
 from theory.sweeps import Sampling
@@ -38,6 +39,8 @@ class Alignment(NamedTuple):
 
     predicted: jax.Array
     r"""$A$, shape `()`; the alignment is $\epsilon A$ to leading order."""
+    steps: jax.Array
+    r"""$\epsilon$ in this instance's own units, shape `(teacher_steps,)`."""
     measured: jax.Array
     r"""$\Delta_S(\epsilon)\cdot\Delta_T$, shape `(teacher_steps,)`."""
 
@@ -61,7 +64,8 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float],
     def simulate(teacher_step: jax.Array) -> jax.Array:
         return inner_product(student_displacement(problem, instance, direction, teacher_step), direction)
 
-    return Alignment(predicted, jax.vmap(simulate)(jnp.array(teacher_steps)))
+    steps = jnp.array(teacher_steps) * natural_units(problem, instance, direction).teacher_step
+    return Alignment(predicted, steps, jax.vmap(simulate)(steps))
 
 
 def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
@@ -82,9 +86,8 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
         | {"control: stretched loss": partial(measure_one, outside)},
         NAME,
     )
-    steps = np.array(sampling.teacher_steps)
     compared = {
-        case: Comparison(result.predicted[:, None] * steps, result.measured) for case, result in results.items()
+        case: Comparison(result.predicted[:, None] * result.steps, result.measured) for case, result in results.items()
     }
     cases = [compared[problem.name] for problem in problems]
     exact = [case for case in cases if case.exact]
@@ -92,7 +95,7 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     verdicts = [
         Verdict(
             claim=NAME,
-            check=f"Δ_S·Δ_T / εA at ε = {steps[0]:g}, every instance of {len(problems)} cases",
+            check=f"Δ_S·Δ_T / εA at the smallest ε, every instance of {count(problems)}",
             predicted="→ 1, positive",
             measured=smallest_step_ratios(cases),
             accepted=POSITIVE,
@@ -104,7 +107,7 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     if curved:
         order = Verdict(
             claim=NAME,
-            check=f"order of Δ_S·Δ_T − εA, worst of {len(curved)} cases",
+            check=f"order of Δ_S·Δ_T − εA, worst of {count(curved)}",
             predicted="2.00",
             measured=worst_order(curved, sampling),
             accepted=SECOND_ORDER,
@@ -116,7 +119,7 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     if exact:
         equality = Verdict(
             claim=NAME,
-            check=f"size of Δ_S·Δ_T / εA − 1 at ε = {steps[-1]:g}, linear outputs and squared error",
+            check="size of Δ_S·Δ_T / εA − 1 at the largest ε, linear outputs and squared error",
             predicted="0 (rounding)",
             measured=relative_remainders(exact),
             accepted=Accepted(low=0.0, high=VANISHING),

@@ -28,9 +28,9 @@ import numpy as np
 import optax
 
 from theory import zoo
-from theory.claims.evidence import SECOND_ORDER, Claim, Comparison, Report, worst_order
+from theory.claims.evidence import SECOND_ORDER, Claim, Comparison, Report, count, worst_order
 from theory.networks import Params
-from theory.predictions import transfer_form
+from theory.predictions import natural_units, transfer_form
 from theory.problems import (
     Problem,
     draw_instance,
@@ -58,11 +58,11 @@ class Transfer(NamedTuple):
     """What the teacher's step adds to the student's, in one instance."""
 
     predicted_alignment: jax.Array
-    r"""$B(\Delta_T, \Delta_T)$, shape `()`."""
+    r"""$\epsilon B(\Delta_T, \Delta_T)$, shape `(teacher_steps,)`."""
     alignment: jax.Array
     r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot\Delta_T$, shape `(teacher_steps,)`."""
     predicted_change: jax.Array
-    r"""$-\alpha B(v, \Delta_T)$, shape `(learning_rates,)`."""
+    r"""$-\epsilon\alpha B(v, \Delta_T)$, shape `(learning_rates, teacher_steps)`."""
     change: jax.Array
     r"""$L_T$ after the step minus $L_T$ after the step that a teacher with $\epsilon = 0$ causes,
     shape `(learning_rates, teacher_steps)`."""
@@ -104,7 +104,8 @@ def measure(
     labels = problem.apply(instance.teacher, instance.inputs)
     idle = imitation_descent(problem, instance.student, instance.inputs, labels)
     before = problem.trait_loss(instance.student, instance.trait_key)
-    steps = jnp.array(teacher_steps)
+    units = natural_units(problem, instance, direction)
+    steps = jnp.array(teacher_steps) * units.teacher_step
     moved = jax.vmap(partial(student_displacement, problem, instance, direction))(steps)
 
     def trait_after(displacement: Params, learning_rate: jax.Array) -> jax.Array:
@@ -118,12 +119,12 @@ def measure(
         after = jax.vmap(trait_after, in_axes=(0, None))(moved, learning_rate)
         return predicted, after, trait_after(idle, learning_rate)
 
-    predicted_change, after, after_idle = jax.vmap(at_rate)(jnp.array(learning_rates))
+    predicted_change, after, after_idle = jax.vmap(at_rate)(jnp.array(learning_rates) * units.learning_rate)
     idle_alignment = inner_product(idle, direction)
     return Transfer(
-        predicted_alignment=transfer_form(problem, instance, direction, direction),
+        predicted_alignment=transfer_form(problem, instance, direction, direction) * steps,
         alignment=jax.vmap(inner_product, in_axes=(0, None))(moved, direction) - idle_alignment,
-        predicted_change=predicted_change,
+        predicted_change=predicted_change[:, None] * steps[None, :],
         change=after - after_idle[:, None],
         idle_alignment=idle_alignment,
         idle_change=after_idle - before,
@@ -142,13 +143,12 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     """
     measure_one = partial(measure, teacher_steps=sampling.teacher_steps, learning_rates=sampling.learning_rates)
     results = sampling.sweep_all({problem.name: partial(measure_one, problem) for problem in problems}, NAME)
-    steps = np.array(sampling.teacher_steps)
     rates = ", ".join(f"{rate:g}" for rate in sampling.learning_rates)
 
     def verdict(quantity: str, compared: list[Comparison], control: Comparison) -> Verdict:
         return Verdict(
             claim=NAME,
-            check=f"order of {quantity}, worst of {len(problems)} cases",
+            check=f"order of {quantity}, worst of {count(problems)}",
             predicted="2.00",
             measured=worst_order(compared, sampling),
             accepted=SECOND_ORDER,
@@ -160,13 +160,13 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     first = results[problems[0].name]
     alignment = verdict(
         "(Δ_S(ε) − Δ_S(0))·Δ_T − εB(Δ_T, Δ_T)",
-        [Comparison(result.predicted_alignment[:, None] * steps, result.alignment) for result in results.values()],
-        Comparison(first.predicted_alignment[:, None] * steps, first.alignment + first.idle_alignment[:, None]),
+        [Comparison(result.predicted_alignment, result.alignment) for result in results.values()],
+        Comparison(first.predicted_alignment, first.alignment + first.idle_alignment[:, None]),
     )
     change = verdict(
         f"change of L_T + εαB(v, Δ_T) at α = {rates}",
-        [Comparison(result.predicted_change[..., None] * steps, result.change) for result in results.values()],
-        Comparison(first.predicted_change[..., None] * steps, first.change + first.idle_change[..., None]),
+        [Comparison(result.predicted_change, result.change) for result in results.values()],
+        Comparison(first.predicted_change, first.change + first.idle_change[..., None]),
     )
     return Report([alignment, change], results)
 

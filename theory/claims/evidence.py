@@ -44,6 +44,18 @@ class Claim:
     """Verify it over the zoo."""
 
 
+def count(cases: Sequence[object]) -> str:
+    """Say how many cases there are.
+
+    Args:
+        cases: The cases.
+
+    Returns:
+        For example `16 cases`.
+    """
+    return f"{len(cases)} case{'s' if len(cases) > 1 else ''}"
+
+
 class Comparison(NamedTuple):
     """A simulated quantity beside its predicted leading term, for every instance of a case."""
 

@@ -17,7 +17,7 @@ import optax
 
 from theory import zoo
 from theory.claims.evidence import Claim, Comparison, Report
-from theory.predictions import output_change, predicted_displacement, transfer_form
+from theory.predictions import natural_units, output_change, predicted_displacement, transfer_form
 from theory.problems import Problem, draw_instance, inner_product, student_displacement, trait_descent
 from theory.statistics import Estimate, median_estimate, range_estimate
 from theory.sweeps import Sampling
@@ -27,6 +27,10 @@ ROUNDING = 8.0
 """Multiples of the rounding unit that pass as zero: a few operations an output, their errors averaged over a batch."""
 
 
+CONTROLLED = "; control: "
+"""Stands between the name of a case and the name of its control."""
+
+
 class NullSpace(NamedTuple):
     """Everything that vanishes together in one instance, and the units in which to judge it."""
 
@@ -34,6 +38,8 @@ class NullSpace(NamedTuple):
     r"""$A$, shape `()`."""
     kernel_norm: jax.Array
     r"""$\|K\Delta_T\|$, shape `()`."""
+    steps: jax.Array
+    r"""$\epsilon$ in this instance's own units, shape `(teacher_steps,)`."""
     alignment: jax.Array
     r"""$\Delta_S(\epsilon)\cdot\Delta_T$, shape `(teacher_steps,)`."""
     fourth_moment: jax.Array
@@ -60,7 +66,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     instance = draw_instance(problem, key)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
     outputs, change = output_change(problem, instance.teacher, instance.inputs, direction)
-    steps = jnp.array(teacher_steps)
+    steps = jnp.array(teacher_steps) * natural_units(problem, instance, direction).teacher_step
 
     def simulate(teacher_step: jax.Array) -> jax.Array:
         return inner_product(student_displacement(problem, instance, direction, teacher_step), direction)
@@ -79,7 +85,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
         jnp.max(jnp.abs(alignment) / units),
     ])
     rounded = jnp.max(shares) / jnp.finfo(shares.dtype).eps
-    return NullSpace(curvature, kernel_norm, alignment, jnp.mean(jnp.sum(change**4, axis=-1)), rounded)
+    return NullSpace(curvature, kernel_norm, steps, alignment, jnp.mean(jnp.sum(change**4, axis=-1)), rounded)
 
 
 def largest(result: NullSpace) -> Estimate:
@@ -172,7 +178,7 @@ def verify_zoo(sampling: Sampling) -> Report:
     cases = null_cases()
     quartic, reference = zoo.variant("quartic loss", loss="quartic"), zoo.build(zoo.REFERENCE)
     names = {case.problem: case.problem.name for case in cases}
-    names |= {case.control: f"{case.problem.name}; control: {case.control.name}" for case in cases}
+    names |= {case.control: f"{case.problem.name}{CONTROLLED}{case.control.name}" for case in cases}
     names |= {quartic: quartic.name, reference: reference.name}
     measure_one = partial(measure, teacher_steps=sampling.teacher_steps)
     results = sampling.sweep_all({problem: partial(measure_one, problem) for problem in names}, NAME)
@@ -206,10 +212,11 @@ def quartic_verdict(quartic: NullSpace, reference: NullSpace, sampling: Sampling
     Returns:
         The verdict on the order of what is left after $4\epsilon^3\,\mathbb{E}\sum(J\Delta_T)^4$.
     """
-    steps = np.array(sampling.teacher_steps)
 
     def order(result: NullSpace) -> Estimate:
-        compared = Comparison(4 * steps**3 * np.asarray(result.fourth_moment)[:, None], np.asarray(result.alignment))
+        compared = Comparison(
+            4 * np.asarray(result.steps) ** 3 * np.asarray(result.fourth_moment)[:, None], np.asarray(result.alignment)
+        )
         return median_estimate(sampling.orders(compared.remainder))
 
     return Verdict(

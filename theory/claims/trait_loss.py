@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from theory import losses, zoo
@@ -22,10 +21,11 @@ from theory.claims.evidence import (
     Claim,
     Comparison,
     Report,
+    count,
     smallest_step_ratios,
     worst_order,
 )
-from theory.predictions import transfer_form
+from theory.predictions import natural_units, transfer_form
 from theory.problems import Problem, draw_instance, student_displacement, trait_descent
 from theory.sweeps import Sampling
 from theory.verdicts import Verdict
@@ -35,7 +35,7 @@ class TraitChange(NamedTuple):
     """Predicted and measured change of the trait loss in one instance."""
 
     predicted: jax.Array
-    r"""$-\alpha A$, shape `(learning_rates,)`; the change is $\epsilon$ times this to leading order."""
+    r"""$-\epsilon\alpha A$, shape `(learning_rates, teacher_steps)`."""
     measured: jax.Array
     r"""$g(\epsilon)$, shape `(learning_rates, teacher_steps)`, in units of the trait loss."""
 
@@ -62,7 +62,7 @@ def measure(
     """
     instance = draw_instance(problem, key, shared=shared)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
-    predicted = transfer_form(problem, instance._replace(student=instance.teacher), direction, direction)
+    curvature = transfer_form(problem, instance._replace(student=instance.teacher), direction, direction)
     before = problem.trait_loss(instance.student, instance.trait_key)
 
     def simulate(learning_rate: jax.Array, teacher_step: jax.Array) -> jax.Array:
@@ -70,9 +70,10 @@ def measure(
         after = optax.tree.add_scale(instance.student, learning_rate, displacement)
         return problem.trait_loss(after, instance.trait_key) - before
 
-    rates = jnp.array(learning_rates)
+    units = natural_units(problem, instance, direction)
+    rates, steps = jnp.array(learning_rates) * units.learning_rate, jnp.array(teacher_steps) * units.teacher_step
     sweep = jax.vmap(jax.vmap(simulate, in_axes=(None, 0)), in_axes=(0, None))
-    return TraitChange(-predicted * rates, sweep(rates, jnp.array(teacher_steps)))
+    return TraitChange(-curvature * rates[:, None] * steps[None, :], sweep(rates, steps))
 
 
 def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
@@ -93,15 +94,12 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
         | {"control: stretched loss": partial(measure_one, outside)},
         NAME,
     )
-    steps = np.array(sampling.teacher_steps)
-    compared = {
-        case: Comparison(result.predicted[..., None] * steps, result.measured) for case, result in results.items()
-    }
+    compared = {case: Comparison(result.predicted, result.measured) for case, result in results.items()}
     cases = [compared[problem.name] for problem in problems]
     rates = ", ".join(f"{rate:g}" for rate in sampling.learning_rates)
     order = Verdict(
         claim=NAME,
-        check=f"order of g + εαA, worst of {len(problems)} cases × α = {rates}",
+        check=f"order of g + εαA, worst of {count(problems)} × α = {rates}",
         predicted="2.00",
         measured=worst_order(cases, sampling),
         accepted=SECOND_ORDER,
@@ -111,7 +109,7 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     )
     decrease = Verdict(
         claim=NAME,
-        check=f"g / −εαA at ε = {steps[0]:g}, every instance with A > 0 of {len(problems)} cases",
+        check=f"g / −εαA at the smallest ε, every instance with A > 0 of {count(problems)}",
         predicted="→ 1, positive",
         measured=smallest_step_ratios(cases),
         accepted=POSITIVE,
