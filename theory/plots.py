@@ -1,5 +1,6 @@
 """Pictures of the theory's records: one panel a claim, prediction as a line and measurement as points."""
 
+import itertools
 from typing import Any
 
 import matplotlib as mpl
@@ -57,15 +58,21 @@ def draw(record: Record) -> Figure:
         record: The run's record.
 
     Returns:
-        A panel for each claim that was verified.
+        A panel for each claim that was verified and has one; nothing if there is none.
     """
     panels = [
-        (draw_alignment, "alignment/", "/measured"),
-        (draw_trait_loss, "trait-loss/", "/measured"),
+        (draw_alignment, "alignment/", "/visible"),
+        (draw_trait_loss, "trait-loss/", "/visible"),
         (draw_null_space, "null-space/", CONTROLLED),
         (draw_signs, "different-initialization/signs: ", "/own"),
     ]
-    drawn = [panel for panel, start, part in panels if any(n.startswith(start) and part in n for n in record.results)]
+    drawn = [
+        panel
+        for panel, start, part in panels
+        if any(name.startswith(start) and part in name and np.any(record.results[name]) for name in record.results)
+    ]
+    if not drawn:
+        return Figure(figsize=(5.0, 0.5))
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(min(2, len(drawn)), (len(drawn) + 1) // 2, 5.0, 3.6)
         for panel, place in zip(drawn, axes, strict=False):
@@ -135,8 +142,8 @@ def draw_trait_loss(axes: Axes, record: Record) -> None:
     steps = np.array(record.config["teacher_steps"])
     case = first_case(record, "trait-loss")
     ratios = record.results[f"{case}/measured"] / record.results[f"{case}/predicted"]
-    looks = zip(record.config["learning_rates"], (BLUE, GREEN, ORANGE), ("o-", "s--", "^:"), strict=False)
-    for index, (rate, color, line) in enumerate(looks):
+    looks = itertools.cycle([(BLUE, "o-"), (GREEN, "s--"), (ORANGE, "^:"), (GRAY, "x-.")])
+    for index, (rate, (color, line)) in enumerate(zip(record.config["learning_rates"], looks, strict=False)):
         low, middle, high = np.quantile(ratios[:, index], (0.05, 0.5, 0.95), axis=0)
         axes.semilogx(steps, middle, line, color=color, label=rf"student's step $\alpha = {rate:g}$")
         axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)

@@ -122,6 +122,8 @@ class Units(NamedTuple):
     """The step at which the teacher's outputs move by 1, root mean square over inputs and outputs, to first order."""
     learning_rate: jax.Array
     """The rate at which a student would follow all of the teacher's displacement, to first order and on average."""
+    visible: jax.Array
+    """Whether imitation sees the trait at all: $A > 0$ by more than rounding, boolean."""
 
 
 def natural_units(problem: Problem, instance: Instance, teacher_direction: Params) -> Units:
@@ -133,11 +135,13 @@ def natural_units(problem: Problem, instance: Instance, teacher_direction: Param
         teacher_direction: $\Delta_T$, a tree like the teacher's parameters.
 
     Returns:
-        Both, each of shape `()`; 1 where the outputs don't move, or $A$ is zero up to rounding.
+        Each of shape `()`; the units are 1 where the outputs don't move, or imitation doesn't see it.
     """
     change = output_change(problem, instance.teacher, instance.inputs, teacher_direction).change
     shared = instance._replace(student=instance.teacher)
     curvature = transfer_form(problem, shared, teacher_direction, teacher_direction)
-    size, visible = jnp.mean(change**2), 1e3 * jnp.finfo(change.dtype).eps * jnp.mean(change**2)
+    size = jnp.mean(change**2)
+    visible = curvature > 1e3 * jnp.finfo(change.dtype).eps * size
     norm = inner_product(teacher_direction, teacher_direction)
-    return Units(jnp.where(size > 0, 1 / jnp.sqrt(size), 1.0), jnp.where(curvature > visible, norm / curvature, 1.0))
+    teacher_step = jnp.where(size > 0, 1 / jnp.sqrt(size), 1.0)
+    return Units(teacher_step, jnp.where(visible, norm / curvature, 1.0), visible)

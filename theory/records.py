@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -146,7 +148,8 @@ def save(
     """
     verdicts = [verdict.record() for verdict in outcome.verdicts]
     arrays = {name: np.asarray(array) for name, array in outcome.results.items()}
-    record = Record(folder, dict(config), arrays, verdicts, outcome.table, start.provenance(config) | notes)
+    plain, provenance = json.loads(json_text(config)), start.provenance(config) | notes
+    record = Record(folder, plain, arrays, verdicts, outcome.table, provenance)
     figure = draw(record)
     contents = {
         "config.json": json_text(config),
@@ -157,7 +160,8 @@ def save(
         "figure.pdf": figure_bytes(figure, "pdf"),
         "provenance.json": json_text(record.provenance),
     }
-    (folder / "provenance.json").unlink(missing_ok=True)
+    if (folder / "provenance.json").exists():
+        (folder / "provenance.json").unlink()
     for name, content in contents.items():
         write_whole(folder / name, content)
     return record
@@ -181,7 +185,7 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise InputError(f"can't write into {folder}: {place} may not be written; choose another --output")
     try:
-        if path.exists() and json.loads(path.read_text()) != json.loads(json_text(config)):
+        if path.exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(json_text(config)):
             raise InputError(f"{folder} holds a run of another configuration: choose another --output or delete it")
     except (ValueError, OSError) as error:
         raise InputError(f"{path} can't be read: choose another --output or delete it") from error
@@ -201,13 +205,12 @@ def read_record(folder: Path) -> Record:
         InputError: If a file is missing or damaged.
     """
     try:
-        with np.load(folder / "results.npz") as results:
+        with (folder / "results.npz").open("rb") as file, np.load(file) as results:
             arrays = {name: results[name] for name in results.files}
-        config, verdicts, provenance = (
-            json.loads((folder / name).read_text()) for name in ("config.json", "verdicts.json", "provenance.json")
-        )
-        table = (folder / "table.md").read_text()
-    except (OSError, ValueError) as error:
+        texts = ((folder / f"{name}.json").read_text(encoding="utf-8") for name in ("config", "verdicts", "provenance"))
+        config, verdicts, provenance = map(json.loads, texts)
+        table = (folder / "table.md").read_text(encoding="utf-8")
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{folder} is not a finished run ({error}): run it again with --fresh") from error
     return Record(folder, config, arrays, verdicts, table, provenance)
 

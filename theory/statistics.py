@@ -20,6 +20,8 @@ class Estimate(NamedTuple):
     """Upper end of its interval."""
 
     def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "nothing"
         value, low, high = ("0" if number == 0 else f"{number:#.4g}" for number in self)
         return f"{value} [{low}, {high}]"
 

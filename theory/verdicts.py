@@ -65,7 +65,7 @@ class Verdict:
     """The assumption that was broken, in words."""
     control_measured: Estimate | None = None
     """The same quantity with that assumption broken."""
-    instances: int = 0
+    instances: int
     """Random instances behind the measurement."""
     least_instances: int = 0
     """With fewer instances nothing is decided."""
@@ -78,18 +78,23 @@ class Verdict:
     @property
     def control_flips(self) -> bool | None:
         """Whether the same judge refuses the control; None without a judge, a control or enough instances."""
-        if self.accepted is None or self.control_measured is None or self.instances < self.least_instances:
+        if self.accepted is None or self.control_measured is None or self.instances < max(1, self.least_instances):
             return None
         if math.isinf(self.control_measured.low) and math.isinf(self.control_measured.high):
             return None
+        if any(map(math.isnan, self.control_measured)):
+            return False
         return not self.accepted.admits(self.control_measured)
 
     @property
     def outcome(self) -> Outcome:
         """`holds` if the measurement agrees and the control does not; `reported` where there is nothing to judge.
 
-        That is so where theory guarantees nothing, and where too few seeds leave an interval without ends.
+        That is so where theory guarantees nothing, where no instance was there to judge, and where too few seeds leave
+        an interval without ends. A control that measured nothing does not flip.
         """
+        if self.instances == 0:
+            return "reported"
         if any(map(math.isnan, self.measured)):
             return "fails"
         endless = math.isinf(self.measured.low) or math.isinf(self.measured.high)
@@ -144,7 +149,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> s
     Returns:
         The table, lines padded to one width, ending with a line break.
     """
-    cells = [list(header), *[[str(cell) for cell in row] for row in rows]]
+    cells = [list(header), *[[str(cell).replace("|", "\\|") for cell in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
     rule = "| " + " | ".join("-" * width for width in widths) + " |"

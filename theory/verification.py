@@ -11,7 +11,7 @@ from theory.claims.evidence import Report
 from theory.plots import draw
 from theory.problems import Problem
 from theory.provenance import Start
-from theory.records import Outcome, save
+from theory.records import Outcome, is_finished, save
 from theory.sweeps import Sampling
 from theory.verdicts import verdict_table
 
@@ -27,24 +27,33 @@ def verify(
     Args:
         *problems: The problems; the first also serves for the controls.
         claims: Names of claims, see `CLAIMS`.
-        sampling: Instances and step sizes; the defaults suit networks whose trait gradient is of order one.
+        sampling: Instances and step sizes; the defaults are natural units and suit any scale.
         output: Run folder to write, with figure and provenance, as the command line does; none by default.
 
     Returns:
         Verdicts, table and every number behind them, as the command line records them.
 
     Raises:
-        ValueError: If there is no problem, a claim is unknown, or JAX runs in single precision.
+        ValueError: If there is no problem, two have one name, a claim is unknown, or JAX runs in single precision.
+        InputError: If the run folder holds another run or can't be written.
     """
     if not problems:
         raise ValueError("verify needs at least one problem")
-    start = Start.now(Path(output or "."))
+    names = [problem.name for problem in problems]
+    if len(set(names)) < len(names):
+        raise ValueError(f"problems need different names, not {names}")
     chosen = sampling or Sampling()
-    outcome = gather({name: CLAIMS[name].verify(problems, chosen) for name in check_claims(claims)})
-    if output is not None:
-        names = [problem.name for problem in problems]
-        config = {"command": "theory.verify", "problems": names, "claims": check_claims(claims), **chosen.config()}
-        save(outcome, Path(output), config, draw, start)
+    config = {"command": "theory.verify", "problems": names, "claims": check_claims(claims), **chosen.config()}
+
+    def compute() -> Outcome:
+        return gather({name: CLAIMS[name].verify(problems, chosen) for name in config["claims"]})
+
+    if output is None:
+        return compute()
+    is_finished(Path(output), config)
+    start = Start.now(Path(output))
+    outcome = compute()
+    save(outcome, Path(output), config, draw, start)
     return outcome
 
 

@@ -28,7 +28,7 @@ import numpy as np
 import optax
 
 from theory import zoo
-from theory.claims.evidence import SECOND_ORDER, Claim, Comparison, Report, count, worst_order
+from theory.claims.evidence import LEAST_SEEDS, SECOND_ORDER, Claim, Comparison, Report, count, num_visible, worst_order
 from theory.networks import Params
 from theory.predictions import natural_units, transfer_form
 from theory.problems import (
@@ -70,6 +70,8 @@ class Transfer(NamedTuple):
     r"""$\Delta_S(0)\cdot\Delta_T$: the teacher has learned nothing, shape `()`."""
     idle_change: jax.Array
     r"""$L_T(\theta_S^0 + \alpha\Delta_S(0)) - L_T(\theta_S^0)$, likewise, shape `(learning_rates,)`."""
+    visible: jax.Array
+    """Whether imitation sees the trait at all, shape `()`."""
 
 
 class Signs(NamedTuple):
@@ -128,6 +130,7 @@ def measure(
         change=after - after_idle[:, None],
         idle_alignment=idle_alignment,
         idle_change=after_idle - before,
+        visible=units.visible,
     )
 
 
@@ -154,19 +157,20 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
             accepted=SECOND_ORDER,
             control="ε = 0 student not subtracted",
             control_measured=worst_order([control], sampling),
-            instances=sampling.num_seeds * len(problems),
+            instances=num_visible(compared),
+            least_instances=LEAST_SEEDS * len(compared),
         )
 
     first = results[problems[0].name]
     alignment = verdict(
         "(Δ_S(ε) − Δ_S(0))·Δ_T − εB(Δ_T, Δ_T)",
-        [Comparison(result.predicted_alignment, result.alignment) for result in results.values()],
-        Comparison(first.predicted_alignment, first.alignment + first.idle_alignment[:, None]),
+        [Comparison(result.predicted_alignment, result.alignment, result.visible) for result in results.values()],
+        Comparison(first.predicted_alignment, first.alignment + first.idle_alignment[:, None], first.visible),
     )
     change = verdict(
         f"change of L_T + εαB(v, Δ_T) at α = {rates}",
-        [Comparison(result.predicted_change, result.change) for result in results.values()],
-        Comparison(first.predicted_change, first.change + first.idle_change[..., None]),
+        [Comparison(result.predicted_change, result.change, result.visible) for result in results.values()],
+        Comparison(first.predicted_change, first.change + first.idle_change[..., None], first.visible),
     )
     return Report([alignment, change], results)
 

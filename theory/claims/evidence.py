@@ -17,6 +17,9 @@ SECOND_ORDER = Accepted(low=1.95, high=2.05)
 POSITIVE = Accepted(low=np.finfo(float).tiny, high=np.inf)
 """Every single instance has the predicted sign."""
 
+LEAST_SEEDS = 32
+"""With fewer instances a case the interval of a median order is nearly the whole range, and decides nothing."""
+
 VANISHING = 1e-10
 """A remainder below this share of its leading term, at the largest step, is rounding: there is no order to fit."""
 
@@ -63,6 +66,13 @@ class Comparison(NamedTuple):
     """Predicted, shape `(num_seeds, …, teacher_steps)`."""
     measured: np.ndarray
     """Simulated, same shape."""
+    visible: np.ndarray
+    """Whether $A > 0$ by more than rounding, shape `(num_seeds,)`; the others are a matter of claim 3."""
+
+    @property
+    def num_visible(self) -> int:
+        """How many instances there are to judge."""
+        return int(self.visible.sum())
 
     @property
     def remainder(self) -> np.ndarray:
@@ -72,7 +82,20 @@ class Comparison(NamedTuple):
     @property
     def exact(self) -> bool:
         """Whether the remainder is nothing but rounding in every instance, even at the largest step."""
-        return bool(np.all(np.abs(self.remainder[..., -1]) <= VANISHING * np.abs(self.leading[..., -1])))
+        remainder, leading = self.remainder[self.visible, ..., -1], self.leading[self.visible, ..., -1]
+        return bool(np.all(np.abs(remainder) <= VANISHING * np.abs(leading)))
+
+
+def num_visible(comparisons: Sequence[Comparison]) -> int:
+    """Count the instances behind a verdict.
+
+    Args:
+        comparisons: One for each case.
+
+    Returns:
+        Instances in which imitation sees the trait.
+    """
+    return sum(comparison.num_visible for comparison in comparisons)
 
 
 def worst_order(comparisons: Sequence[Comparison], sampling: Sampling) -> Estimate:
@@ -83,16 +106,20 @@ def worst_order(comparisons: Sequence[Comparison], sampling: Sampling) -> Estima
         sampling: The step sizes.
 
     Returns:
-        The order farthest from 2 with the hull of all cases' intervals, jointly at the level `CONFIDENCE`.
+        The order farthest from 2 with the hull of all cases' intervals, jointly at the level `CONFIDENCE`; NaN if
+        no instance is visible.
     """
-    orders = [sampling.orders(comparison.remainder) for comparison in comparisons]
+    seen = [comparison for comparison in comparisons if comparison.num_visible]
+    if not seen:
+        return Estimate(np.nan, np.nan, np.nan)
+    orders = [sampling.orders(comparison.remainder[comparison.visible]) for comparison in seen]
     columns = [column for order in orders for column in order.reshape(len(order), -1).T]
     confidence = joint_confidence(len(columns))
     return hull([median_estimate(column, confidence) for column in columns], predicted=2.0)
 
 
 def smallest_step_ratios(comparisons: Sequence[Comparison]) -> Estimate:
-    """Measured over predicted at the smallest step, in every instance whose prediction isn't zero.
+    """Measured over predicted at the smallest step, in every visible instance.
 
     Args:
         comparisons: One for each case.
@@ -100,6 +127,6 @@ def smallest_step_ratios(comparisons: Sequence[Comparison]) -> Estimate:
     Returns:
         Median and whole range.
     """
-    measured = np.concatenate([comparison.measured[..., 0].ravel() for comparison in comparisons])
-    leading = np.concatenate([comparison.leading[..., 0].ravel() for comparison in comparisons])
-    return range_estimate(measured[leading != 0] / leading[leading != 0])
+    measured = np.concatenate([case.measured[case.visible, ..., 0].ravel() for case in comparisons])
+    leading = np.concatenate([case.leading[case.visible, ..., 0].ravel() for case in comparisons])
+    return range_estimate(measured / leading)

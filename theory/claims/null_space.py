@@ -16,12 +16,15 @@ import numpy as np
 import optax
 
 from theory import zoo
-from theory.claims.evidence import Claim, Comparison, Report
+from theory.claims.evidence import Claim, Report
 from theory.predictions import natural_units, output_change, predicted_displacement, transfer_form
 from theory.problems import Problem, draw_instance, inner_product, student_displacement, trait_descent
 from theory.statistics import Estimate, median_estimate, range_estimate
 from theory.sweeps import Sampling
 from theory.verdicts import Accepted, Verdict
+
+TINY = float(np.finfo(float).tiny)
+"""Keeps 0/0 at 0 where the outputs don't move at all."""
 
 ROUNDING = 8.0
 """Multiples of the rounding unit that pass as zero: a few operations an output, their errors averaged over a batch."""
@@ -79,11 +82,9 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     plain_kernel_norm = optax.tree.norm(pull_back(change / len(change))[0])
     reach = 1 + jnp.max(jnp.abs(outputs)) + steps * jnp.max(jnp.abs(change))
     units = jnp.mean(jnp.sum(jnp.abs(change), axis=-1)) * reach
-    shares = jnp.stack([
-        jnp.abs(curvature) / jnp.mean(jnp.sum(change**2, axis=-1)),
-        kernel_norm / plain_kernel_norm,
-        jnp.max(jnp.abs(alignment) / units),
-    ])
+    tops = jnp.stack([jnp.abs(curvature), kernel_norm, jnp.max(jnp.abs(alignment) / jnp.maximum(units, TINY))])
+    bottoms = jnp.stack([jnp.mean(jnp.sum(change**2, axis=-1)), plain_kernel_norm, jnp.ones(())])
+    shares = tops / jnp.maximum(bottoms, TINY)
     rounded = jnp.max(shares) / jnp.finfo(shares.dtype).eps
     return NullSpace(curvature, kernel_norm, steps, alignment, jnp.mean(jnp.sum(change**4, axis=-1)), rounded)
 
@@ -214,10 +215,8 @@ def quartic_verdict(quartic: NullSpace, reference: NullSpace, sampling: Sampling
     """
 
     def order(result: NullSpace) -> Estimate:
-        compared = Comparison(
-            4 * np.asarray(result.steps) ** 3 * np.asarray(result.fourth_moment)[:, None], np.asarray(result.alignment)
-        )
-        return median_estimate(sampling.orders(compared.remainder))
+        leading = 4 * np.asarray(result.steps) ** 3 * np.asarray(result.fourth_moment)[:, None]
+        return median_estimate(sampling.orders(np.asarray(result.alignment) - leading))
 
     return Verdict(
         claim=NAME,

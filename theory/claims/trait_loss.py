@@ -16,12 +16,14 @@ import optax
 
 from theory import losses, zoo
 from theory.claims.evidence import (
+    LEAST_SEEDS,
     POSITIVE,
     SECOND_ORDER,
     Claim,
     Comparison,
     Report,
     count,
+    num_visible,
     smallest_step_ratios,
     worst_order,
 )
@@ -38,6 +40,8 @@ class TraitChange(NamedTuple):
     r"""$-\epsilon\alpha A$, shape `(learning_rates, teacher_steps)`."""
     measured: jax.Array
     r"""$g(\epsilon)$, shape `(learning_rates, teacher_steps)`, in units of the trait loss."""
+    visible: jax.Array
+    """Whether $A > 0$ by more than rounding, shape `()`."""
 
 
 def measure(
@@ -73,7 +77,7 @@ def measure(
     units = natural_units(problem, instance, direction)
     rates, steps = jnp.array(learning_rates) * units.learning_rate, jnp.array(teacher_steps) * units.teacher_step
     sweep = jax.vmap(jax.vmap(simulate, in_axes=(None, 0)), in_axes=(0, None))
-    return TraitChange(-curvature * rates[:, None] * steps[None, :], sweep(rates, steps))
+    return TraitChange(-curvature * rates[:, None] * steps[None, :], sweep(rates, steps), units.visible)
 
 
 def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
@@ -94,7 +98,7 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
         | {"control: stretched loss": partial(measure_one, outside)},
         NAME,
     )
-    compared = {case: Comparison(result.predicted, result.measured) for case, result in results.items()}
+    compared = {case: Comparison(*result) for case, result in results.items()}
     cases = [compared[problem.name] for problem in problems]
     rates = ", ".join(f"{rate:g}" for rate in sampling.learning_rates)
     order = Verdict(
@@ -105,7 +109,8 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
         accepted=SECOND_ORDER,
         control="student from another init",
         control_measured=worst_order([compared["control: another init"]], sampling),
-        instances=sampling.num_seeds * len(problems),
+        instances=num_visible(cases),
+        least_instances=LEAST_SEEDS * len(cases),
     )
     decrease = Verdict(
         claim=NAME,
@@ -115,7 +120,7 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
         accepted=POSITIVE,
         control="loss with its minimum at z = 1.5y",
         control_measured=smallest_step_ratios([compared["control: stretched loss"]]),
-        instances=sampling.num_seeds * len(problems),
+        instances=num_visible(cases),
     )
     return Report([order, decrease], results)
 

@@ -1,0 +1,64 @@
+"""The gallery: what is committed is complete and says what its records say, and bad input is refused in a line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from figures import __main__ as command
+from figures.gallery import EXHIBITS, gallery_page, summary_table
+from theory.records import FILES, read_record
+
+GALLERY = Path(__file__).parents[2] / "figures"
+
+
+@pytest.mark.parametrize("folder", [*(exhibit.folder for exhibit in EXHIBITS), "overview"])
+def test_committed_record_is_whole_and_from_a_clean_commit(folder: str):
+    assert {path.name for path in (GALLERY / folder).iterdir()} == set(FILES)
+    provenance = json.loads((GALLERY / folder / "provenance.json").read_text())
+    assert provenance["commit"].isalnum()
+    assert "/" not in provenance["command"].replace("figures/", "")
+
+
+def test_committed_page_is_made_from_the_committed_records():
+    records = {exhibit.folder: read_record(GALLERY / exhibit.folder) for exhibit in EXHIBITS}
+    assert (GALLERY / "README.md").read_text() == gallery_page(records)
+
+
+def test_no_committed_verdict_fails_and_every_control_flips():
+    for exhibit in EXHIBITS:
+        record = read_record(GALLERY / exhibit.folder)
+        assert record.none_fails
+        assert all(verdict["control_flips"] for verdict in record.verdicts if verdict["verdict"] == "holds")
+
+
+def test_verdicts_can_be_counted_wrong_only_by_a_different_table():
+    verdict = read_record(GALLERY / EXHIBITS[0].folder).verdicts[0]
+    assert "| holds" in summary_table([verdict])
+    assert "| fails" in summary_table([verdict | {"verdict": "fails"}])
+    assert "DOES NOT FLIP" in summary_table([verdict | {"control_flips": False}])
+
+
+@pytest.mark.parametrize("arguments", [["--num-seeds", "-1"], ["--seed", "nan"], ["--data", "letters"]])
+def test_bad_option_is_refused_with_status_2_and_nothing_written(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["figures", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        command.main()
+    assert stopped.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_failed_command_stops_the_figures_with_status_2(tmp_path, monkeypatch, capsys):
+    def refuse(arguments, **_):
+        return subprocess.CompletedProcess(arguments, 2, stdout="")
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+    monkeypatch.setattr(sys, "argv", ["figures", "--data", "digits", "--output", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stopped:
+        command.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
