@@ -65,8 +65,8 @@ class Verdict:
     """The assumption that was broken, in words."""
     control_measured: Estimate | None = None
     """The same quantity with that assumption broken."""
-    instances: int
-    """Random instances behind the measurement."""
+    instances: int = 1
+    """Random instances behind the measurement; with none there is nothing to judge."""
     least_instances: int = 0
     """With fewer instances nothing is decided."""
 
