@@ -9,9 +9,10 @@ import tyro
 
 from figures.gallery import EXHIBITS, draw_overview, gallery_page, shared_against_stranger, summary_table
 from mlp_mnist.data import DataName, Source, resolve
-from theory.command_line import InputError, RunOptions, exit_status, require, require_seeds
+from theory.command_line import InputError, RunOptions, exit_status, require_seeds
+from theory.files import write_whole
 from theory.provenance import Start
-from theory.records import Outcome, Record, is_finished, json_text, read_record, run_folder, save, write_whole
+from theory.records import Outcome, Record, is_finished, read_record, run_folder, save
 
 QUICK = {"theory-verify": 256, "mlp-mnist-demo": 20, "mlp-mnist-compare-inits": 10}
 """Seeds of each run in the quick preset, on the small digits."""
@@ -38,12 +39,11 @@ class Figures(RunOptions):
     """Folder with MNIST's four idx files. Default: $MNIST_DIR, else the cache, else a download into the cache."""
     seed: int = 0
     """Root of all randomness, a whole number from 0 to 4294967295."""
-    num_seeds: int = 0
-    """Seeds of every run; 0 leaves it to the preset."""
+    num_seeds: int | None = None
+    """Seeds of every run, instead of the preset's."""
 
     def __post_init__(self) -> None:
-        require_seeds(self.seed, 1)
-        require(self.num_seeds >= 0, "num_seeds", "at least 1, or 0 for the preset", self.num_seeds)
+        require_seeds(self.seed, 1 if self.num_seeds is None else self.num_seeds)
 
 
 def run_exhibits(options: Figures, folder: Path, source: Source) -> dict[str, Record]:
@@ -94,15 +94,16 @@ def build(options: Figures) -> bool:
     preset = "full" if options.full else "quick"
     config = {"command": f"figures {preset}", "data": source.name, "seed": options.seed, "num_seeds": options.num_seeds}
     folder = run_folder(config, options)
-    is_finished(folder / "overview", config)
+    finished = is_finished(folder / "overview", config)
     start = Start.now(folder)
     records = run_exhibits(options, folder, source)
     verdicts = [verdict for record in records.values() for verdict in record.verdicts]
     table = summary_table(verdicts)
-    outcome = Outcome(shared_against_stranger(records), (), table)
-    overview = save(outcome, folder / "overview", config, lambda _: draw_overview(records), start)
-    write_whole(folder / "overview" / "verdicts.json", json_text(verdicts))
-    write_whole(folder / "README.md", gallery_page(records | {"overview": overview}).encode())
+    if not finished or read_record(folder / "overview").verdicts != verdicts or options.fresh:
+        outcome = Outcome(shared_against_stranger(records), verdicts, table)
+        save(outcome, folder / "overview", config, lambda _: draw_overview(records), start, data=source.reason)
+    page = gallery_page(records, "python -m figures --full --output figures" if options.full else "python -m figures")
+    write_whole(folder / "README.md", page.encode())
     print(f"\n{table}\nfigures, numbers and tables are in {folder}; start with {folder / 'README.md'}")
     return all(record.none_fails for record in records.values())
 

@@ -46,8 +46,9 @@ EXHIBITS = (
     Exhibit(
         folder="mlp-mnist-compare-inits",
         title="Shared, equivalent and different inits",
-        claim="A student whose hidden units are permuted learns exactly as one that shares the init; one whose units "
-        "are rescaled computes the same function and learns less; a stranger learns nothing from auxiliary logits.",
+        claim="A student whose hidden units are permuted learns like one that shares the init, to rounding; one whose "
+        "units are rescaled computes the same function, yet is another student; a stranger learns nothing from "
+        "auxiliary logits.",
         command=("mlp_mnist", "compare-inits"),
     ),
 )
@@ -117,16 +118,17 @@ def summary_table(verdicts: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(("claim", "check", "predicted", "measured", "control", "verdict"), rows)
 
 
-def gallery_page(records: Mapping[str, Record]) -> str:
+def gallery_page(records: Mapping[str, Record], command: str) -> str:
     """Write the page that shows every figure with its claim, command and verdicts.
 
     Args:
-        records: Every record, by folder, the overview included.
+        records: Each exhibit's record, by folder.
+        command: The command that rebuilds the page.
 
     Returns:
         Markdown.
     """
-    parts = ["# Gallery\n", "Rebuilt by `python -m figures --full --output figures`.\n"]
+    parts = ["# Gallery\n", f"Rebuilt by `{command}`.\n"]
     parts += ["![Overview](overview/figure.png)\n", summary_counts(records)]
     for exhibit in EXHIBITS:
         record = records[exhibit.folder]

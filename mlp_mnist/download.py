@@ -57,7 +57,7 @@ def download(folder: Path) -> str:
         except (RequestException, ValueError):
             failures.append(f"{host} did not send the original files")
         except OSError as error:
-            raise DownloadError(f"the cache can't be written ({error.strerror})") from error
+            raise DownloadError(f"the cache can't be written ({error.strerror or 'permission denied'})") from error
         else:
             return host
     raise DownloadError(", ".join(failures))

@@ -16,7 +16,6 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "gelu": jax.nn.gelu,
     "sin": jnp.sin,
-    "identity": lambda value: value,
 }
 """Activation functions by name."""
 
@@ -33,18 +32,17 @@ class Network(NamedTuple):
 class MLP(nnx.Module):
     r"""A multilayer perceptron with weights $\sim N(0, 1/\text{fan-in})$ and zero biases."""
 
-    def __init__(self, sizes: Sequence[int], activation: str, *, use_bias: bool = True, rngs: nnx.Rngs):
+    def __init__(self, sizes: Sequence[int], activation: str, *, rngs: nnx.Rngs):
         """Draw the layers.
 
         Args:
             sizes: Number of features, of units in each hidden layer, and of outputs.
             activation: A name in `ACTIVATIONS`.
-            use_bias: Whether layers have biases.
             rngs: Source of the weights.
         """
         weights = nnx.initializers.variance_scaling(1.0, "fan_in", "normal")
         layers = [
-            nnx.Linear(fan_in, fan_out, use_bias=use_bias, kernel_init=weights, param_dtype=float, rngs=rngs)
+            nnx.Linear(fan_in, fan_out, kernel_init=weights, param_dtype=float, rngs=rngs)
             for fan_in, fan_out in pairwise(sizes)
         ]
         self.hidden = nnx.List(layers[:-1])
@@ -65,19 +63,18 @@ class MLP(nnx.Module):
         return self.head(inputs)
 
 
-def mlp(sizes: Sequence[int], activation: str = "tanh", *, use_bias: bool = True) -> Network:
+def mlp(sizes: Sequence[int], activation: str = "tanh") -> Network:
     """Build a multilayer perceptron; without hidden layers it is a linear model.
 
     Args:
         sizes: Number of features, of units in each hidden layer, and of outputs.
         activation: A name in `ACTIVATIONS`.
-        use_bias: Whether layers have biases.
 
     Returns:
         The network. Its parameters are `{"hidden": {0: …}, "head": {"kernel": …, "bias": …}}`, in JAX's default
         floating-point type.
     """
-    return split(lambda key: MLP(sizes, activation, use_bias=use_bias, rngs=nnx.Rngs(key)))
+    return split(lambda key: MLP(sizes, activation, rngs=nnx.Rngs(key)))
 
 
 def split(build: Callable[[jax.Array], nnx.Module]) -> Network:

@@ -116,18 +116,17 @@ def draw_alignment(axes: Axes, record: Record) -> None:
     """
     steps = np.array(record.config["teacher_steps"])
     case = first_case(record, "alignment")
-    leading = record.results[f"{case}/predicted"][:, None] * record.results[f"{case}/steps"]
-    measured = record.results[f"{case}/measured"]
-    elsewhere = record.results["alignment/control: another init/measured"] - leading
+    seen = record.results[f"{case}/visible"]
+    leading = (record.results[f"{case}/predicted"][:, None] * record.results[f"{case}/steps"])[seen]
+    measured = record.results[f"{case}/measured"][seen]
+    elsewhere = record.results["alignment/control: another init/measured"][seen] - leading
     fitted = steps <= record.config["largest_fitted_step"]
     order = np.median(fitted_order(steps[fitted], (measured - leading)[:, fitted]))
     axes.loglog(steps, median(leading), color=BLACK, label=r"predicted $\epsilon A$")
     axes.loglog(steps, median(measured), "o", color=BLUE, label=r"simulated $\Delta_S\cdot\Delta_T$")
     axes.loglog(steps, median(measured - leading), "s", color=GREEN, mfc="none", label=f"remainder: order {order:.3f}")
     axes.loglog(steps, median(elsewhere), "x--", color=ORANGE, lw=0.8, label="remainder, student from another init")
-    axes.set(
-        xlabel=r"teacher's step size $\epsilon$ (outputs move by $\epsilon$)", ylabel="inner product, median over seeds"
-    )
+    axes.set(xlabel=STEP_LABEL, ylabel="inner product, median over seeds")
     axes.set_title("Shared init: the student moves towards the teacher")
     axes.legend(loc="lower right")
 
@@ -141,7 +140,8 @@ def draw_trait_loss(axes: Axes, record: Record) -> None:
     """
     steps = np.array(record.config["teacher_steps"])
     case = first_case(record, "trait-loss")
-    ratios = record.results[f"{case}/measured"] / record.results[f"{case}/predicted"]
+    seen = record.results[f"{case}/visible"]
+    ratios = record.results[f"{case}/measured"][seen] / record.results[f"{case}/predicted"][seen]
     looks = itertools.cycle([(BLUE, "o-"), (GREEN, "s--"), (ORANGE, "^:"), (GRAY, "x-.")])
     for index, (rate, (color, line)) in enumerate(zip(record.config["learning_rates"], looks, strict=False)):
         low, middle, high = np.quantile(ratios[:, index], (0.05, 0.5, 0.95), axis=0)
@@ -150,7 +150,7 @@ def draw_trait_loss(axes: Axes, record: Record) -> None:
     axes.axhline(1, color=BLACK, lw=0.8)
     axes.axhline(0, color=BLACK, lw=0.8, ls=":")
     axes.set(
-        xlabel=r"teacher's step size $\epsilon$ (outputs move by $\epsilon$)",
+        xlabel=STEP_LABEL,
         ylabel=r"fall of $L_T$ / predicted $\epsilon\alpha A$",
     )
     axes.set(ylim=(-0.8, 1.3))
@@ -201,6 +201,6 @@ def draw_signs(axes: Axes, record: Record) -> None:
     axes.axvline(0.5, color=BLACK, lw=0.8, ls=":")
     axes.set_yticks(range(len(SHARING)), list(SHARING))
     axes.set(ylim=(len(SHARING) - 0.5, -0.5), xlim=(0.3, 1.03))
-    axes.set(xlabel="share of seeds whose own trait loss falls (95 %)", ylabel="init shared")
+    axes.set(xlabel="share of seeds in which the transfer lowers $L_T$ (95 %)", ylabel="init shared")
     axes.set_title("Another auxiliary head: a fair coin")
     axes.legend(loc="upper right")

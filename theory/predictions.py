@@ -123,7 +123,7 @@ class Units(NamedTuple):
     learning_rate: jax.Array
     """The rate at which a student would follow all of the teacher's displacement, to first order and on average."""
     visible: jax.Array
-    """Whether imitation sees the trait at all: $A > 0$ by more than rounding, boolean."""
+    """Whether imitation sees the trait at all: $A$ is not zero up to rounding (and NaN is seen), boolean."""
 
 
 def natural_units(problem: Problem, instance: Instance, teacher_direction: Params) -> Units:
@@ -141,7 +141,7 @@ def natural_units(problem: Problem, instance: Instance, teacher_direction: Param
     shared = instance._replace(student=instance.teacher)
     curvature = transfer_form(problem, shared, teacher_direction, teacher_direction)
     size = jnp.mean(change**2)
-    visible = curvature > 1e3 * jnp.finfo(change.dtype).eps * size
+    visible = ~(jnp.abs(curvature) <= 1e3 * jnp.finfo(change.dtype).eps * size)
     norm = inner_product(teacher_direction, teacher_direction)
     teacher_step = jnp.where(size > 0, 1 / jnp.sqrt(size), 1.0)
     return Units(teacher_step, jnp.where(visible, norm / curvature, 1.0), visible)

@@ -59,7 +59,7 @@ class Start(NamedTuple):
         program = ["-m", script.parent.name] if script.name == "__main__.py" else [script.name]
         device = jax.devices()[0]
         return {
-            "command": shlex.join(["python", *program, *sys.argv[1:]]),
+            "command": shlex.join(["python", *program, *map(without_place, sys.argv[1:])]),
             "config": dict(config),
             "commit": self.commit,
             "versions": {"python": platform.python_version()}
@@ -70,6 +70,18 @@ class Start(NamedTuple):
             "start": self.date,
             "duration_seconds": round(time.monotonic() - self.clock, 1),
         }
+
+
+def without_place(argument: str) -> str:
+    """Leave out where on a machine something lies.
+
+    Args:
+        argument: A word of the command line.
+
+    Returns:
+        The word; of an absolute path only its last part.
+    """
+    return f"…/{Path(argument).name}" if Path(argument).is_absolute() else argument
 
 
 def current_commit(output: Path) -> str:

@@ -1,20 +1,19 @@
 """Run folders: configuration, results, verdicts, table, pictures and provenance, each written whole or not at all."""
 
 import hashlib
-import io
 import json
 import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from theory.command_line import InputError, RunOptions
+from theory.files import figure_bytes, json_text, npz_bytes, write_whole
 from theory.provenance import Start
 from theory.verdicts import Verdict
 
@@ -35,8 +34,8 @@ class Outcome(NamedTuple):
 
     results: Mapping[str, np.ndarray]
     """Every number behind the verdicts, by name."""
-    verdicts: Sequence[Verdict]
-    """The verdicts."""
+    verdicts: Sequence[Verdict | dict[str, Any]]
+    """The verdicts, or records of them."""
     table: str
     """The printed table, Markdown."""
 
@@ -75,18 +74,6 @@ def run_folder(config: Mapping[str, Any], options: RunOptions) -> Path:
     """
     package, command = config["command"].split()
     return options.output or Path("runs", package, f"{command}-{hashlib.sha256(json_text(config)).hexdigest()[:8]}")
-
-
-def json_text(value: object) -> bytes:
-    """Write a value as JSON, always the same bytes for the same value.
-
-    Args:
-        value: Anything that JSON can hold.
-
-    Returns:
-        Indented text in UTF-8.
-    """
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def record_run(
@@ -146,7 +133,7 @@ def save(
     Returns:
         The finished record.
     """
-    verdicts = [verdict.record() for verdict in outcome.verdicts]
+    verdicts = [verdict.record() if isinstance(verdict, Verdict) else verdict for verdict in outcome.verdicts]
     arrays = {name: np.asarray(array) for name, array in outcome.results.items()}
     plain, provenance = json.loads(json_text(config)), start.provenance(config) | notes
     record = Record(folder, plain, arrays, verdicts, outcome.table, provenance)
@@ -181,14 +168,16 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
         InputError: If it holds a run of another configuration, or can't be written.
     """
     path = folder / "config.json"
-    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise InputError(f"can't write into {folder}: {place} may not be written; choose another --output")
     try:
+        place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            raise InputError(f"can't write into {folder}: {place} may not be written; choose another --output")
         if path.exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(json_text(config)):
             raise InputError(f"{folder} holds a run of another configuration: choose another --output or delete it")
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise InputError(f"{path} can't be read: choose another --output or delete it") from error
+    except OSError as error:
+        raise InputError(f"can't use {folder} ({error.strerror}): choose another --output") from error
     return all((folder / name).exists() for name in FILES)
 
 
@@ -213,55 +202,3 @@ def read_record(folder: Path) -> Record:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{folder} is not a finished run ({error}): run it again with --fresh") from error
     return Record(folder, config, arrays, verdicts, table, provenance)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file aside and rename it, so that it is there whole or not at all.
-
-    Args:
-        path: The file.
-        content: Its bytes.
-
-    Raises:
-        InputError: If it can't be written.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        raise InputError(f"can't write {path} ({error.strerror}): choose another --output or make room") from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Pack arrays as a compressed `.npz`, always the same bytes for the same arrays.
-
-    Args:
-        arrays: Arrays by name.
-
-    Returns:
-        The file's bytes.
-    """
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
-    return buffer.getvalue()
-
-
-def figure_bytes(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
-    """Render a figure, always the same bytes for the same figure.
-
-    Args:
-        figure: The figure.
-        kind: File format.
-
-    Returns:
-        The file's bytes.
-    """
-    buffer = io.BytesIO()
-    undated = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
-    with mpl.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(buffer, format=kind, dpi=200, metadata=undated[kind])
-    return buffer.getvalue()

@@ -113,12 +113,11 @@ def range_estimate(samples: np.ndarray) -> Estimate:
     """Median of all samples with their whole range, for statements about every single instance.
 
     Args:
-        samples: Samples of any shape; NaNs are left out.
+        samples: Samples of any shape.
 
     Returns:
-        Median, minimum and maximum; NaN where there is no sample.
+        Median, minimum and maximum; NaN where there is no sample or one is NaN.
     """
-    samples = samples[~np.isnan(samples)]
     if samples.size == 0:
         return Estimate(np.nan, np.nan, np.nan)
     return Estimate(float(np.median(samples)), float(samples.min()), float(samples.max()))

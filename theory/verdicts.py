@@ -97,7 +97,7 @@ class Verdict:
             return "reported"
         if any(map(math.isnan, self.measured)):
             return "fails"
-        endless = math.isinf(self.measured.low) or math.isinf(self.measured.high)
+        endless = math.isinf(self.measured.low) and math.isinf(self.measured.high)
         if self.accepted is None or endless or self.instances < self.least_instances:
             return "reported"
         return "holds" if self.accepted.admits(self.measured) and self.control_flips is not False else "fails"
@@ -125,18 +125,6 @@ class Verdict:
             "verdict": self.outcome,
         }
         return json.loads(json.dumps(record), parse_constant=str)
-
-
-def none_fails(verdicts: Sequence[Verdict]) -> bool:
-    """Whether every verdict holds or is reported.
-
-    Args:
-        verdicts: The verdicts of a run.
-
-    Returns:
-        False if any fails.
-    """
-    return all(verdict.outcome != "fails" for verdict in verdicts)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

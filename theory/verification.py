@@ -28,13 +28,15 @@ def verify(
         *problems: The problems; the first also serves for the controls.
         claims: Names of claims, see `CLAIMS`.
         sampling: Instances and step sizes; the defaults are natural units and suit any scale.
-        output: Run folder to write, with figure and provenance, as the command line does; none by default.
+        output: Run folder to write, with figure and provenance; none by default. Code can't be compared, so a record
+            of the same names and sampling is computed anew and replaced.
 
     Returns:
         Verdicts, table and every number behind them, as the command line records them.
 
     Raises:
-        ValueError: If there is no problem, two have one name, a claim is unknown, or JAX runs in single precision.
+        ValueError: If there is no problem, two have one name or one init, a claim is unknown, or JAX runs in single
+            precision.
         InputError: If the run folder holds another run or can't be written.
     """
     if not problems:
@@ -42,6 +44,10 @@ def verify(
     names = [problem.name for problem in problems]
     if len(set(names)) < len(names):
         raise ValueError(f"problems need different names, not {names}")
+    for problem in problems:
+        first, second = (problem.initialize(jax.random.key(seed)) for seed in (0, 1))
+        if all(map(np.array_equal, jax.tree.leaves(first), jax.tree.leaves(second))):
+            raise ValueError(f"{problem.name}: initialize gives the same for every key, but controls need another init")
     chosen = sampling or Sampling()
     config = {"command": "theory.verify", "problems": names, "claims": check_claims(claims), **chosen.config()}
 

@@ -27,8 +27,6 @@ class Case:
     """Outputs that the student imitates; the first three are classes, the last three auxiliary."""
     trait: str = "classification"
     """A name in `TRAITS`; traits with data read the class outputs alone."""
-    use_bias: bool = True
-    """Whether layers have biases."""
 
 
 NUM_FEATURES, NUM_CLASSES, NUM_OUTPUTS, BATCH = 8, 3, 6, 32
@@ -90,7 +88,7 @@ def build(case: Case) -> Problem:
     Returns:
         The problem: Gaussian inputs `(32, 8)`, three class outputs and three auxiliary ones.
     """
-    network = networks.mlp((NUM_FEATURES, *case.hidden, NUM_OUTPUTS), case.activation, use_bias=case.use_bias)
+    network = networks.mlp((NUM_FEATURES, *case.hidden, NUM_OUTPUTS), case.activation)
     if case.trait in TRAITS:
         trait = TRAITS[case.trait](network.apply, NUM_FEATURES, NUM_CLASSES)
     else:

@@ -14,8 +14,8 @@ from theory.verdicts import Accepted, Verdict
 SECOND_ORDER = Accepted(low=1.95, high=2.05)
 """A remainder of second order, as fitted."""
 
-POSITIVE = Accepted(low=np.finfo(float).tiny, high=np.inf)
-"""Every single instance has the predicted sign."""
+NEAR_ONE = Accepted(low=0.5, high=1.5)
+"""Every single instance has the predicted sign and about the predicted size, at the smallest step."""
 
 LEAST_SEEDS = 32
 """With fewer instances a case the interval of a median order is nearly the whole range, and decides nothing."""
@@ -83,7 +83,7 @@ class Comparison(NamedTuple):
     def exact(self) -> bool:
         """Whether the remainder is nothing but rounding in every instance, even at the largest step."""
         remainder, leading = self.remainder[self.visible, ..., -1], self.leading[self.visible, ..., -1]
-        return bool(np.all(np.abs(remainder) <= VANISHING * np.abs(leading)))
+        return bool(np.all(np.abs(remainder) <= VANISHING * np.max(np.abs(leading), axis=0, initial=0.0)))
 
 
 def num_visible(comparisons: Sequence[Comparison]) -> int:
@@ -98,6 +98,18 @@ def num_visible(comparisons: Sequence[Comparison]) -> int:
     return sum(comparison.num_visible for comparison in comparisons)
 
 
+def curved(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Choose the cases to which an order can be fitted.
+
+    Args:
+        comparisons: One for each case.
+
+    Returns:
+        Those with a remainder beyond rounding, and with enough visible instances for an interval.
+    """
+    return [case for case in comparisons if case.num_visible >= LEAST_SEEDS and not case.exact]
+
+
 def worst_order(comparisons: Sequence[Comparison], sampling: Sampling) -> Estimate:
     """Fit the order of every case's remainder, median over instances, and keep the worst case.
 
@@ -107,12 +119,13 @@ def worst_order(comparisons: Sequence[Comparison], sampling: Sampling) -> Estima
 
     Returns:
         The order farthest from 2 with the hull of all cases' intervals, jointly at the level `CONFIDENCE`; NaN if
-        no instance is visible.
+        there is no case or a remainder is not finite.
     """
-    seen = [comparison for comparison in comparisons if comparison.num_visible]
-    if not seen:
-        return Estimate(np.nan, np.nan, np.nan)
-    orders = [sampling.orders(comparison.remainder[comparison.visible]) for comparison in seen]
+    nothing = Estimate(np.nan, np.nan, np.nan)
+    remainders = [comparison.remainder[comparison.visible] for comparison in comparisons]
+    if not remainders or not all(np.isfinite(remainder).all() for remainder in remainders):
+        return nothing
+    orders = [sampling.orders(remainder) for remainder in remainders]
     columns = [column for order in orders for column in order.reshape(len(order), -1).T]
     confidence = joint_confidence(len(columns))
     return hull([median_estimate(column, confidence) for column in columns], predicted=2.0)

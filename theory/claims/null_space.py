@@ -42,7 +42,7 @@ class NullSpace(NamedTuple):
     kernel_norm: jax.Array
     r"""$\|K\Delta_T\|$, shape `()`."""
     steps: jax.Array
-    r"""$\epsilon$ in this instance's own units, shape `(teacher_steps,)`."""
+    r"""$\epsilon$: the natural step sizes times this instance's unit, shape `(teacher_steps,)`."""
     alignment: jax.Array
     r"""$\Delta_S(\epsilon)\cdot\Delta_T$, shape `(teacher_steps,)`."""
     fourth_moment: jax.Array
@@ -61,7 +61,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     Args:
         problem: The problem.
         key: Random key of the instance.
-        teacher_steps: The teacher's step sizes, large ones included.
+        teacher_steps: The teacher's step sizes, in natural units, large ones included.
 
     Returns:
         The three quantities, their size in rounding units, and the fourth moment for the quartic loss.

@@ -1,0 +1,78 @@
+"""Files: the same bytes for the same contents, written whole or not at all."""
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from theory.command_line import InputError
+
+
+def json_text(value: object) -> bytes:
+    """Write a value as JSON, always the same bytes for the same value.
+
+    Args:
+        value: Anything that JSON can hold.
+
+    Returns:
+        Indented text in UTF-8.
+    """
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file aside and rename it, so that it is there whole or not at all.
+
+    Args:
+        path: The file.
+        content: Its bytes.
+
+    Raises:
+        InputError: If it can't be written.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(content)
+        aside.replace(path)
+    except OSError as error:
+        raise InputError(f"can't write {path} ({error.strerror}): choose another --output or make room") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Pack arrays as a compressed `.npz`, always the same bytes for the same arrays.
+
+    Args:
+        arrays: Arrays by name.
+
+    Returns:
+        The file's bytes.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
+    return buffer.getvalue()
+
+
+def figure_bytes(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
+    """Render a figure, always the same bytes for the same figure.
+
+    Args:
+        figure: The figure.
+        kind: File format.
+
+    Returns:
+        The file's bytes.
+    """
+    buffer = io.BytesIO()
+    undated = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
+    with mpl.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(buffer, format=kind, dpi=200, metadata=undated[kind])
+    return buffer.getvalue()
