@@ -56,7 +56,7 @@ def count(cases: Sequence[object]) -> str:
     Returns:
         For example `16 cases`.
     """
-    return f"{len(cases)} case{'s' if len(cases) > 1 else ''}"
+    return f"{len(cases)} case{'s' if len(cases) != 1 else ''}"
 
 
 class Comparison(NamedTuple):
@@ -122,7 +122,7 @@ def worst_order(comparisons: Sequence[Comparison], sampling: Sampling) -> Estima
         there is no case or a remainder is not finite.
     """
     nothing = Estimate(np.nan, np.nan, np.nan)
-    remainders = [comparison.remainder[comparison.visible] for comparison in comparisons]
+    remainders = [case.remainder[case.visible] for case in comparisons if case.num_visible]
     if not remainders or not all(np.isfinite(remainder).all() for remainder in remainders):
         return nothing
     orders = [sampling.orders(remainder) for remainder in remainders]
