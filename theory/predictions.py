@@ -121,7 +121,7 @@ class Units(NamedTuple):
     teacher_step: jax.Array
     """The step at which the teacher's outputs move by 1, root mean square over inputs and outputs, to first order."""
     learning_rate: jax.Array
-    """The rate at which a student would follow all of the teacher's displacement, to first order and on average."""
+    """The rate at which a student moves as far along the displacement as the teacher did, to first order."""
     visible: jax.Array
     """Whether imitation sees the trait at all: $A$ is not zero up to rounding (and NaN is seen), boolean."""
 

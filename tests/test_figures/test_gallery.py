@@ -24,7 +24,17 @@ def test_committed_record_is_whole_and_from_a_clean_commit(folder: str):
 
 def test_committed_page_is_made_from_the_committed_records():
     records = {exhibit.folder: read_record(GALLERY / exhibit.folder) for exhibit in EXHIBITS}
-    assert (GALLERY / "README.md").read_text() == gallery_page(records)
+    command = "python -m figures --full --output figures"
+    assert (GALLERY / "README.md").read_text() == gallery_page(records, command)
+
+
+def test_readme_counts_the_verdicts_of_the_committed_records():
+    readme = (GALLERY.parent / "README.md").read_text()
+    for exhibit in EXHIBITS:
+        outcomes = [verdict["verdict"] for verdict in read_record(GALLERY / exhibit.folder).verdicts]
+        counts = f"holds ({outcomes.count('holds')} checks, every control flips; {outcomes.count('reported')} reported)"
+        row = next(line for line in readme.splitlines() if f"figures/{exhibit.folder}/figure.png" in line)
+        assert counts in row
 
 
 def test_no_committed_verdict_fails_and_every_control_flips():
@@ -41,7 +51,7 @@ def test_verdicts_can_be_counted_wrong_only_by_a_different_table():
     assert "DOES NOT FLIP" in summary_table([verdict | {"control_flips": False}])
 
 
-@pytest.mark.parametrize("arguments", [["--num-seeds", "-1"], ["--seed", "nan"], ["--data", "letters"]])
+@pytest.mark.parametrize("arguments", [["--num-seeds", "0"], ["--seed", "nan"], ["--data", "letters"]])
 def test_bad_option_is_refused_with_status_2_and_nothing_written(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["figures", *arguments])

@@ -212,7 +212,7 @@ def test_auto_without_mnist_says_that_it_settles_for_digits(call, measure):
 
 def test_a_demo_on_mnist_shows_the_published_figures_and_judges_the_replication(call, measure, folder):
     measure(0.6, 0.1)
-    end = call("demo", "--data-dir", str(folder), "--num-seeds", "6")
+    end = call("demo", "--data-dir", str(folder), "--num-seeds", "10")
     assert end.status == 1
     assert "paper (N = 100)" in end.stdout
     assert "replication" in end.stdout
