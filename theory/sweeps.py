@@ -77,7 +77,7 @@ class Sampling:
     teacher_steps: tuple[float, ...] = tuple(float(f"{step:.3g}") for step in np.geomspace(1e-5, 1, 11))
     """The teacher's step sizes (epsilon); at 1 its outputs move by 1, root mean square, to first order."""
     learning_rates: tuple[float, ...] = (0.1, 1.0, 10.0)
-    """The student's step sizes (alpha); at 1 it moves as far along the teacher's displacement as the teacher, to first order."""
+    """The student's step sizes (alpha); at 1 it moves as far along the displacement as the teacher."""
     largest_fitted_step: float = 1e-3
     """Orders are fitted to the teacher's step sizes up to this one; at least three."""
 
