@@ -16,6 +16,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "gelu": jax.nn.gelu,
     "sin": jnp.sin,
+    "identity": lambda value: value,
 }
 """Activation functions by name."""
 

@@ -34,8 +34,8 @@ class Outcome(NamedTuple):
 
     results: Mapping[str, np.ndarray]
     """Every number behind the verdicts, by name."""
-    verdicts: Sequence[Verdict | dict[str, Any]]
-    """The verdicts, or records of them."""
+    verdicts: Sequence[Any]
+    """The verdicts; records of verdicts where a run gathers others'."""
     table: str
     """The printed table, Markdown."""
 

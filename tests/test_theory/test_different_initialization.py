@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from theory import Problem, Sampling, predictions, zoo
 from theory.claims import different_initialization
-from theory.claims.different_initialization import Signs, Transfer
+from theory.claims import signs as sign_evidence
+from theory.claims.different_initialization import Transfer
+from theory.claims.signs import Signs
 from theory.networks import Params
 from theory.predictions import label_response, transfer_form
 from theory.problems import draw_instance, imitation_descent
@@ -78,7 +80,7 @@ def forms(seed: int, first: float = 1.0, second: float = 1.0) -> Forms:
 
 @cache
 def signs(problem: Problem) -> Signs:
-    return sweep(partial(different_initialization.measure_signs, problem), 0, 256, chunk_size=256)
+    return sweep(partial(sign_evidence.measure_signs, problem), 0, 256, chunk_size=256)
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,8 @@ def test_units_move_the_outputs_by_one_and_the_student_all_the_way(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_units_are_one_where_the_outputs_do_not_move(name):
     instance, v, u = draw(jax.random.key(2), jnp.array(False))
-    assert PREDICTIONS[name](instance, v, jax.tree.map(jnp.zeros_like, u))[2] == (1.0, 1.0)
+    units = PREDICTIONS[name](instance, v, jax.tree.map(jnp.zeros_like, u))[2]
+    assert (units.teacher_step, units.learning_rate, units.visible) == (1.0, 1.0, False)
 
 
 def test_change_of_the_outputs_is_the_jacobian_times_the_direction():

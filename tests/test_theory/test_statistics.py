@@ -82,9 +82,10 @@ def test_eleven_samples_are_enough_for_the_median_at_our_level():
     assert median_estimate(np.arange(11.0), CONFIDENCE) == (5.0, 0.0, 10.0)
 
 
-def test_missing_samples_are_left_out_and_none_left_gives_none():
+def test_a_missing_sample_shows_in_the_range_and_is_left_out_of_the_median():
     samples = np.array([np.nan, 1.0, 3.0, 2.0])
-    assert range_estimate(samples) == (2.0, 1.0, 3.0)
+    assert np.isnan(range_estimate(samples)).all()
+    assert range_estimate(samples[1:]) == (2.0, 1.0, 3.0)
     assert median_estimate(samples).value == 2.0
     for estimate in (range_estimate, median_estimate):
         assert np.isnan(estimate(np.full(3, np.nan))).all()

@@ -66,7 +66,7 @@ def learn(seed: int, teacher_step: float, learning_rate: float) -> Change:
 def measured(problem: Problem, **changes: bool) -> Comparison:
     measure = partial(trait_loss.measure, problem, teacher_steps=STEPS, learning_rates=RATES, **changes)
     result = sweep(measure, 0, NUM_SEEDS, chunk_size=32)
-    return Comparison(np.asarray(result.predicted), np.asarray(result.measured))
+    return Comparison(*map(np.asarray, result))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory.statistics import Estimate
-from theory.verdicts import Accepted, Verdict, markdown_table, none_fails, verdict_table
+from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 NARROW, WIDE, OUTSIDE = Estimate(2.0, 1.99, 2.01), Estimate(2.0, 1.9, 2.1), Estimate(3.0, 2.9, 3.1)
 SECOND = Accepted(low=1.95, high=2.05)
@@ -47,14 +47,14 @@ def test_margin_is_negative_exactly_where_refused(interval, accepted):
     [
         (NARROW, SECOND, None, "holds"),
         (NARROW, SECOND, OUTSIDE, "holds"),
-        (NARROW, SECOND, NAN, "holds"),
+        (NARROW, SECOND, NAN, "fails"),
         (NARROW, SECOND, NARROW, "fails"),
         (WIDE, SECOND, OUTSIDE, "fails"),
         (OUTSIDE, SECOND, None, "fails"),
         (NAN, SECOND, OUTSIDE, "fails"),
         (Estimate(2.0, np.nan, 2.0), SECOND, None, "fails"),
         (Estimate(2.0, -np.inf, np.inf), SECOND, OUTSIDE, "reported"),
-        (Estimate(2.0, 1.99, np.inf), SECOND, None, "reported"),
+        (Estimate(2.0, 1.99, np.inf), SECOND, None, "fails"),
         (OUTSIDE, None, None, "reported"),
         (NAN, None, None, "fails"),
         (Estimate(0.6, 0.4, 0.8), COIN, Estimate(0.9, 0.8, 1.0), "holds"),
@@ -76,13 +76,6 @@ def test_nothing_is_judged_without_a_judge_or_control():
     assert np.isnan(verdict(OUTSIDE, None).margin)
     assert verdict(OUTSIDE, None, control_measured=OUTSIDE).control_flips is None
     assert verdict(NARROW).control_flips is None
-
-
-def test_a_single_failure_fails_the_run():
-    holds, fails, reported = verdict(NARROW), verdict(OUTSIDE), verdict(OUTSIDE, None)
-    assert none_fails([holds, reported])
-    assert none_fails([])
-    assert not none_fails([holds, fails, reported])
 
 
 @pytest.mark.parametrize("measured", [NARROW, NAN, Estimate(1.0, -np.inf, np.inf)])
@@ -122,7 +115,6 @@ def test_table_names_a_control_that_does_not_flip():
     assert "another: 2.000 [1.990, 2.010] (DOES NOT FLIP)" in verdict_table([stays])
 
 
-@pytest.mark.xfail(reason="markdown_table doesn't escape |, so a problem's own name can break the table", strict=True)
 def test_table_escapes_what_would_start_a_column():
     line = markdown_table(["name", "value"], [["a|b", 1]]).splitlines()[2]
     assert line.replace("\\|", "").count("|") == 3
