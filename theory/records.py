@@ -29,6 +29,18 @@ FILES = (
 """What a finished run folder holds; the last is written last."""
 
 
+DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged file may raise; RuntimeError where bits of a zip header were flipped."""
+
+
 class Outcome(NamedTuple):
     """What a computation hands over to be recorded."""
 
@@ -199,6 +211,6 @@ def read_record(folder: Path) -> Record:
         texts = ((folder / f"{name}.json").read_text(encoding="utf-8") for name in ("config", "verdicts", "provenance"))
         config, verdicts, provenance = map(json.loads, texts)
         table = (folder / "table.md").read_text(encoding="utf-8")
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         raise InputError(f"{folder} is not a finished run ({error}): run it again with --fresh") from error
     return Record(folder, config, arrays, verdicts, table, provenance)

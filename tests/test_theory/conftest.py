@@ -1,11 +1,13 @@
 """The theory's tests run in float64 with rank promotion refused."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import pytest
 
 from theory import Problem, Sampling, zoo
+from theory.claims.evidence import Claim, Report
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -26,3 +28,17 @@ def few() -> Sampling:
 def softmax_regression() -> Problem:
     """The smallest problem whose remainders are curved: a linear model under cross-entropy."""
     return zoo.variant("softmax regression", hidden=())
+
+
+@pytest.fixture
+def judge_again(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Judge a report's measurements again, each of them changed: another formula without another simulation."""
+
+    def judge(
+        claim: Claim, problem: Problem, sampling: Sampling, report: Report, change: Callable[[Any], Any]
+    ) -> list[str]:
+        changed = {case: change(result) for case, result in report.measurements.items()}
+        monkeypatch.setattr(Sampling, "sweep_all", lambda self, measures, description: changed)
+        return [verdict.outcome for verdict in claim.verify([problem], sampling).verdicts]
+
+    return judge

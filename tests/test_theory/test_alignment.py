@@ -1,6 +1,5 @@
 """Claim 1: the order of the remainder, the sign for any displacement of the teacher, and what takes them away."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory import Problem, Sampling, losses, zoo
+from theory import Sampling, zoo
 from theory.claims import alignment
-from theory.claims.evidence import Comparison, smallest_step_ratios
+from theory.claims.alignment import Alignment
+from theory.claims.evidence import Comparison, Report, smallest_step_ratios
 from theory.predictions import output_change, transfer_form
 from theory.problems import draw_instance, inner_product, student_displacement
 from theory.sweeps import COMPILER_OPTIONS, sweep
@@ -21,6 +21,7 @@ from theory.sweeps import COMPILER_OPTIONS, sweep
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = tuple(float(step) for step in np.geomspace(1e-5, 1e-3, 5))
 NUM_SEEDS = 32
+SAMPLING = Sampling(num_seeds=NUM_SEEDS, teacher_steps=STEPS)
 EPSILON = np.finfo(float).eps
 
 seeds = st.integers(0, 2**32 - 1)
@@ -59,25 +60,29 @@ def follow(seed: int, weights: list[float], teacher_step: float) -> Moved:
     return Moved(*map(float, moved))
 
 
-def measured(problem: Problem, **changes: bool) -> Comparison:
-    result = sweep(partial(alignment.measure, problem, teacher_steps=STEPS, **changes), 0, NUM_SEEDS, chunk_size=32)
-    leading = np.asarray(result.predicted)[:, None] * np.asarray(result.steps)
-    return Comparison(leading, np.asarray(result.measured), np.asarray(result.visible))
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return alignment.verify([REFERENCE], SAMPLING)
+
+
+def compare(report: Report, case: str) -> Comparison:
+    result = report.measurements[case]
+    return Comparison(result.predicted[:, None] * result.steps, result.measured, result.visible)
 
 
 @pytest.fixture(scope="module")
-def reference() -> Comparison:
-    return measured(REFERENCE)
+def reference(report: Report) -> Comparison:
+    return compare(report, "reference")
 
 
 @pytest.fixture(scope="module")
-def stranger() -> Comparison:
-    return measured(REFERENCE, shared=False)
+def stranger(report: Report) -> Comparison:
+    return compare(report, "control: another init")
 
 
 @pytest.fixture(scope="module")
-def outside() -> Comparison:
-    return measured(replace(REFERENCE, imitation_loss=losses.stretched(losses.cross_entropy)))
+def outside(report: Report) -> Comparison:
+    return compare(report, "control: stretched loss")
 
 
 def orders(values: np.ndarray) -> np.ndarray:
@@ -152,18 +157,34 @@ def test_linear_outputs_under_squared_error_leave_no_remainder_even_at_large_ste
     np.testing.assert_allclose(result.measured, result.predicted[:, None] * result.steps, rtol=1e-10)
 
 
-def outcomes(problem: Problem, sampling: Sampling) -> list[str]:
-    return [verdict.outcome for verdict in alignment.verify([problem], sampling).verdicts]
+def test_claim_holds_for_the_reference(report):
+    assert [verdict.outcome for verdict in report.verdicts] == ["holds", "holds"]
 
 
-def test_claim_holds_on_a_problem_of_ones_own(softmax_regression, few):
-    assert outcomes(softmax_regression, few) == ["holds", "holds"]
+@pytest.mark.parametrize(("factor", "expected"), [(1.1, ["fails", "holds"]), (-1.0, ["fails", "fails"])])
+def test_claim_fails_for_a_wrong_factor_in_its_formula(factor, expected, report, judge_again):
+    def wrong(result: Alignment) -> Alignment:
+        return result._replace(predicted=factor * result.predicted)
+
+    assert judge_again(alignment.CLAIM, REFERENCE, SAMPLING, report, wrong) == expected
 
 
-@pytest.mark.parametrize(("factor", "expected"), [(2.0, ["fails", "fails"]), (-1.0, ["fails", "fails"])])
-def test_claim_fails_for_a_wrong_factor_in_its_formula(factor, expected, softmax_regression, few, monkeypatch):
-    def wrong(*arguments: Any) -> jax.Array:
-        return factor * transfer_form(*arguments)
+def test_claim_fails_if_an_instance_is_not_a_number(report, judge_again):
+    def broken(result: Alignment) -> Alignment:
+        return result._replace(measured=np.where(np.arange(NUM_SEEDS)[:, None] == 3, np.nan, result.measured))
 
-    monkeypatch.setattr(alignment, "transfer_form", wrong)
-    assert outcomes(softmax_regression, few) == expected
+    assert judge_again(alignment.CLAIM, REFERENCE, SAMPLING, report, broken) == ["fails", "fails"]
+
+
+def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
+    def invisible(result: Alignment) -> Alignment:
+        return result._replace(visible=np.zeros(NUM_SEEDS, bool))
+
+    assert judge_again(alignment.CLAIM, REFERENCE, SAMPLING, report, invisible) == ["reported"]
+
+
+def test_order_is_not_judged_with_too_few_visible_instances(report, judge_again):
+    def mostly_invisible(result: Alignment) -> Alignment:
+        return result._replace(visible=np.arange(NUM_SEEDS) > 0)
+
+    assert judge_again(alignment.CLAIM, REFERENCE, SAMPLING, report, mostly_invisible) == ["holds"]

@@ -15,10 +15,11 @@ from theory import Problem, Sampling, predictions, zoo
 from theory.claims import different_initialization
 from theory.claims import signs as sign_evidence
 from theory.claims.different_initialization import Transfer
+from theory.claims.evidence import Report
 from theory.claims.signs import Signs
 from theory.networks import Params
 from theory.predictions import label_response, transfer_form
-from theory.problems import draw_instance, imitation_descent
+from theory.problems import draw_instance
 from theory.sharing import SHARING
 from theory.sweeps import COMPILER_OPTIONS, sweep
 
@@ -26,6 +27,7 @@ REFERENCE = zoo.build(zoo.REFERENCE)
 AUXILIARY = zoo.variant("auxiliary outputs", imitated=zoo.AUXILIARY)
 STEPS = tuple(float(step) for step in np.geomspace(1e-5, 1e-3, 5))
 NUM_SEEDS = 32
+SAMPLING = Sampling(num_seeds=NUM_SEEDS, teacher_steps=STEPS)
 ROUNDING = 1e3 * np.finfo(float).eps
 
 seeds = st.integers(0, 2**32 - 1)
@@ -84,9 +86,13 @@ def signs(problem: Problem) -> Signs:
 
 
 @pytest.fixture(scope="module")
-def transfer() -> Transfer:
-    measure = partial(different_initialization.measure, REFERENCE, teacher_steps=STEPS, learning_rates=(0.1, 1.0, 10.0))
-    return sweep(measure, 0, NUM_SEEDS, chunk_size=32)
+def report() -> Report:
+    return different_initialization.verify([REFERENCE], SAMPLING)
+
+
+@pytest.fixture(scope="module")
+def transfer(report: Report) -> Transfer:
+    return report.measurements["reference"]
 
 
 def orders(values: np.ndarray) -> np.ndarray:
@@ -172,28 +178,34 @@ def test_teachers_own_trait_is_a_fair_coin_without_its_auxiliary_head_and_certai
     assert share["everything"] == 1.0
 
 
-def outcomes(problem: Problem, sampling: Sampling) -> list[str]:
-    return [verdict.outcome for verdict in different_initialization.verify([problem], sampling).verdicts]
+def test_claim_holds_for_the_reference(report):
+    assert [verdict.outcome for verdict in report.verdicts] == ["holds", "holds"]
 
 
-def test_claim_holds_on_a_problem_of_ones_own(softmax_regression, few):
-    assert outcomes(softmax_regression, few) == ["holds", "holds"]
+def test_claim_fails_for_a_wrong_factor_in_its_formula(report, judge_again):
+    def wrong(result: Transfer) -> Transfer:
+        changed = {name: 1.1 * getattr(result, name) for name in ("predicted_alignment", "predicted_change")}
+        return result._replace(**changed)
+
+    outcomes = judge_again(different_initialization.CLAIM, REFERENCE, SAMPLING, report, wrong)
+    assert outcomes == ["fails", "fails"]
 
 
-def test_claim_fails_for_a_wrong_factor_in_its_formula(softmax_regression, few, monkeypatch):
-    def wrong(*arguments: Any) -> jax.Array:
-        return 2 * transfer_form(*arguments)
+def test_claim_fails_if_the_idle_student_is_not_subtracted(report, judge_again):
+    def forgotten(result: Transfer) -> Transfer:
+        alignment = result.alignment + result.idle_alignment[:, None]
+        return result._replace(alignment=alignment, change=result.change + result.idle_change[..., None])
 
-    monkeypatch.setattr(different_initialization, "transfer_form", wrong)
-    assert outcomes(softmax_regression, few) == ["fails", "fails"]
+    outcomes = judge_again(different_initialization.CLAIM, REFERENCE, SAMPLING, report, forgotten)
+    assert outcomes == ["fails", "fails"]
 
 
-def test_claim_fails_if_the_idle_student_is_not_subtracted(softmax_regression, few, monkeypatch):
-    def forgotten(*arguments: Any) -> Params:
-        return optax.tree.zeros_like(imitation_descent(*arguments))
+def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
+    def invisible(result: Transfer) -> Transfer:
+        return result._replace(visible=np.zeros(NUM_SEEDS, bool))
 
-    monkeypatch.setattr(different_initialization, "imitation_descent", forgotten)
-    assert outcomes(softmax_regression, few) == ["fails", "fails"]
+    outcomes = judge_again(different_initialization.CLAIM, REFERENCE, SAMPLING, report, invisible)
+    assert outcomes == ["reported", "reported"]
 
 
 def test_claim_fails_if_the_softmax_is_the_students(softmax_regression, few, monkeypatch):
@@ -201,4 +213,5 @@ def test_claim_fails_if_the_softmax_is_the_students(softmax_regression, few, mon
         return label_response(loss, student, student, change)
 
     monkeypatch.setattr(predictions, "label_response", students)
-    assert outcomes(softmax_regression, few) == ["fails", "fails"]
+    report = different_initialization.verify([softmax_regression], few)
+    assert [verdict.outcome for verdict in report.verdicts] == ["fails", "fails"]

@@ -129,6 +129,7 @@ def test_units_move_the_outputs_by_one_and_the_student_all_the_way(name):
     units = PREDICTIONS[name](instance, v, u)[2]
     assert float(units.teacher_step) * np.sqrt(np.mean(changes**2)) == pytest.approx(1.0)
     assert float(units.learning_rate) * curvature == pytest.approx(flat(u) @ flat(u))
+    assert units.visible
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -136,6 +137,24 @@ def test_units_are_one_where_the_outputs_do_not_move(name):
     instance, v, u = draw(jax.random.key(2), jnp.array(False))
     units = PREDICTIONS[name](instance, v, jax.tree.map(jnp.zeros_like, u))[2]
     assert (units.teacher_step, units.learning_rate, units.visible) == (1.0, 1.0, False)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+def test_common_shift_of_all_logits_is_visible_to_squared_error_alone(name, size):
+    instance, v, u = draw(jax.random.key(2), jnp.array(False))
+    still = jax.tree.map(jnp.zeros_like, u)
+    shift = still | {"head": still["head"] | {"bias": jnp.full(3, size)}}
+    units = PREDICTIONS[name](instance, v, shift)[2]
+    assert units.visible == (name == "squared error")
+    assert float(units.teacher_step) == pytest.approx(1 / size)
+    assert float(units.learning_rate) == pytest.approx(0.5 if units.visible else 1.0)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_is_not_a_number_does_not_pass_for_invisible(name):
+    instance, v, u = draw(jax.random.key(2), jnp.array(False))
+    assert PREDICTIONS[name](instance, v, jax.tree.map(lambda leaf: jnp.nan * leaf, u))[2].visible
 
 
 def test_change_of_the_outputs_is_the_jacobian_times_the_direction():

@@ -92,6 +92,16 @@ def test_record_reads_back_as_it_was_written(tmp_path):
         np.testing.assert_array_equal(read.results[name], array)
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [([], True), (["holds", "reported"], True), (["holds", "fails", "reported"], False)],
+    ids=["none", "none fails", "one fails"],
+)
+def test_a_single_failure_fails_the_run(verdicts, expected, tmp_path):
+    judged = [{"verdict": verdict} for verdict in verdicts]
+    assert Record(tmp_path, {}, {}, judged, "", {}).none_fails == expected
+
+
 @pytest.mark.parametrize(("low", "expected"), [(1.99, True), (-np.inf, True), (1.0, False)])
 def test_a_run_passes_unless_a_verdict_fails(low, expected, tmp_path):
     assert record(tmp_path, lambda: outcome(low)).none_fails == expected
@@ -217,6 +227,7 @@ DAMAGE = {
     "missing": lambda content: None,
     "empty": lambda content: b"",
     "cut off": lambda content: content[: len(content) // 2],
+    "overwritten in part": lambda content: content[:50] + bytes(20) + content[70:],
     "something else": lambda content: b"\xff\xfe neither JSON nor npz",
 }
 

@@ -116,3 +116,4 @@ def test_intervals_judged_together_fail_together_no_more_often_than_one(num_inte
 
 def test_estimate_reads_as_a_figure_with_its_interval():
     assert str(Estimate(2.0, 0.0, np.inf)) == "2.000 [0, inf]"
+    assert str(Estimate(np.nan, np.nan, np.nan)) == "nothing"

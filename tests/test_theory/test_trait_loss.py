@@ -11,17 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory import Problem, Sampling, zoo
+from theory import Sampling, zoo
 from theory.claims import trait_loss
-from theory.claims.evidence import Comparison
+from theory.claims.evidence import Comparison, Report
+from theory.claims.trait_loss import TraitChange
 from theory.predictions import transfer_form
 from theory.problems import draw_instance, student_displacement, trait_descent
-from theory.sweeps import COMPILER_OPTIONS, sweep
+from theory.sweeps import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = (*(float(step) for step in np.geomspace(1e-5, 1e-3, 5)), 10.0)
 RATES = (0.1, 1.0, 10.0)
 NUM_SEEDS = 32
+SAMPLING = Sampling(num_seeds=NUM_SEEDS, teacher_steps=STEPS, learning_rates=RATES)
 SMALL = slice(5)
 
 seeds = st.integers(0, 2**32 - 1)
@@ -63,20 +65,19 @@ def learn(seed: int, teacher_step: float, learning_rate: float) -> Change:
     return Change(*map(float, change))
 
 
-def measured(problem: Problem, **changes: bool) -> Comparison:
-    measure = partial(trait_loss.measure, problem, teacher_steps=STEPS, learning_rates=RATES, **changes)
-    result = sweep(measure, 0, NUM_SEEDS, chunk_size=32)
-    return Comparison(*map(np.asarray, result))
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return trait_loss.verify([REFERENCE], SAMPLING)
 
 
 @pytest.fixture(scope="module")
-def reference() -> Comparison:
-    return measured(REFERENCE)
+def reference(report: Report) -> Comparison:
+    return Comparison(*report.measurements["reference"])
 
 
 @pytest.fixture(scope="module")
-def stranger() -> Comparison:
-    return measured(REFERENCE, shared=False)
+def stranger(report: Report) -> Comparison:
+    return Comparison(*report.measurements["control: another init"])
 
 
 def orders(values: np.ndarray) -> np.ndarray:
@@ -130,17 +131,20 @@ def test_only_the_teachers_own_trait_is_sure_to_fall():
     assert any(change.unrelated > 0 for change in changes)
 
 
-def outcomes(problem: Problem, sampling: Sampling) -> list[str]:
-    return [verdict.outcome for verdict in trait_loss.verify([problem], sampling).verdicts]
+def test_claim_holds_for_the_reference(report):
+    assert [verdict.outcome for verdict in report.verdicts] == ["holds", "holds"]
 
 
-def test_claim_holds_on_a_problem_of_ones_own(softmax_regression, few):
-    assert outcomes(softmax_regression, few) == ["holds", "holds"]
+@pytest.mark.parametrize(("factor", "expected"), [(1.1, ["fails", "holds"]), (-1.0, ["fails", "fails"])])
+def test_claim_fails_for_a_wrong_factor_in_its_formula(factor, expected, report, judge_again):
+    def wrong(result: TraitChange) -> TraitChange:
+        return result._replace(predicted=factor * result.predicted)
+
+    assert judge_again(trait_loss.CLAIM, REFERENCE, SAMPLING, report, wrong) == expected
 
 
-def test_claim_fails_for_a_wrong_sign_in_its_formula(softmax_regression, few, monkeypatch):
-    def wrong(*arguments: Any) -> jax.Array:
-        return -transfer_form(*arguments)
+def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
+    def invisible(result: TraitChange) -> TraitChange:
+        return result._replace(visible=np.zeros(NUM_SEEDS, bool))
 
-    monkeypatch.setattr(trait_loss, "transfer_form", wrong)
-    assert outcomes(softmax_regression, few) == ["fails", "fails"]
+    assert judge_again(trait_loss.CLAIM, REFERENCE, SAMPLING, report, invisible) == ["reported", "reported"]

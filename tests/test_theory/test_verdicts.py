@@ -15,6 +15,7 @@ NARROW, WIDE, OUTSIDE = Estimate(2.0, 1.99, 2.01), Estimate(2.0, 1.9, 2.1), Esti
 SECOND = Accepted(low=1.95, high=2.05)
 COIN = Accepted(low=0.5, high=0.5, rule="covers")
 NAN = Estimate(np.nan, np.nan, np.nan)
+ENDLESS = Estimate(3.0, -np.inf, np.inf)
 ends = st.tuples(st.floats(-10, 10), st.floats(-10, 10)).map(sorted)
 
 
@@ -48,6 +49,7 @@ def test_margin_is_negative_exactly_where_refused(interval, accepted):
         (NARROW, SECOND, None, "holds"),
         (NARROW, SECOND, OUTSIDE, "holds"),
         (NARROW, SECOND, NAN, "fails"),
+        (NARROW, SECOND, ENDLESS, "holds"),
         (NARROW, SECOND, NARROW, "fails"),
         (WIDE, SECOND, OUTSIDE, "fails"),
         (OUTSIDE, SECOND, None, "fails"),
@@ -70,6 +72,32 @@ def test_too_few_instances_decide_nothing():
     assert verdict(WIDE, instances=19, **fields).outcome == "reported"
     assert verdict(WIDE, instances=20, **fields).outcome == "fails"
     assert verdict(NARROW, instances=20, **fields).outcome == "holds"
+
+
+@pytest.mark.parametrize("measured", [NARROW, OUTSIDE, NAN])
+@pytest.mark.parametrize("accepted", [SECOND, None])
+def test_no_instance_leaves_nothing_to_judge(measured, accepted):
+    assert verdict(measured, accepted, control_measured=NAN, instances=0).outcome == "reported"
+
+
+@pytest.mark.parametrize(
+    ("control", "instances", "least", "expected"),
+    [
+        (OUTSIDE, 20, 20, True),
+        (Estimate(3.0, 2.9, np.inf), 20, 20, True),
+        (NARROW, 20, 20, False),
+        (NAN, 20, 20, False),
+        (Estimate(3.0, np.nan, 3.0), 20, 20, False),
+        (ENDLESS, 20, 20, None),
+        (OUTSIDE, 19, 20, None),
+        (OUTSIDE, 1, 0, True),
+        (OUTSIDE, 0, 0, None),
+        (NAN, 0, 0, None),
+    ],
+)
+def test_control_flips_if_it_measured_something_that_is_refused(control, instances, least, expected):
+    judged = verdict(NARROW, control_measured=control, instances=instances, least_instances=least)
+    assert judged.control_flips is expected
 
 
 def test_nothing_is_judged_without_a_judge_or_control():
@@ -113,8 +141,11 @@ def test_table_names_a_control_that_does_not_flip():
     stays = verdict(NARROW, control="another", control_measured=NARROW)
     assert "another: 3.000 [2.900, 3.100] (flips)" in verdict_table([flips])
     assert "another: 2.000 [1.990, 2.010] (DOES NOT FLIP)" in verdict_table([stays])
+    blind = verdict(NARROW, control="another", control_measured=NAN)
+    assert "another: nothing (DOES NOT FLIP)" in verdict_table([blind])
 
 
 def test_table_escapes_what_would_start_a_column():
     line = markdown_table(["name", "value"], [["a|b", 1]]).splitlines()[2]
+    assert "a\\|b" in line
     assert line.replace("\\|", "").count("|") == 3

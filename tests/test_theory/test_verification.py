@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from theory import CLAIMS, Problem, Sampling, losses, provenance, verify
+from theory.command_line import InputError
 from theory.networks import Params
 from theory.plots import draw
 from theory.records import Record, read_record
@@ -71,6 +72,19 @@ def test_unknown_claims_are_refused_by_name():
 def test_no_problem_is_refused():
     with pytest.raises(ValueError, match="at least one problem"):
         verify()
+
+
+def test_two_problems_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="different names"):
+        verify(YOURS, replace(YOURS, imitation_loss=losses.quartic))
+
+
+def test_a_folder_of_another_configuration_is_refused_before_anything_runs(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(Sampling, "sweep_all", lambda *arguments: pytest.fail("computed"))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="another configuration"):
+        verify(YOURS, sampling=few, output=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_single_precision_is_refused_before_anything_runs():

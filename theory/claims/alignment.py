@@ -146,7 +146,7 @@ def relative_remainders(comparisons: Sequence[Comparison]) -> Estimate:
     Returns:
         Median and whole range.
     """
-    ratios = [np.abs(compared.remainder / compared.leading)[compared.visible, -1] for compared in comparisons]
+    ratios = [np.abs(case.remainder[case.visible, -1] / case.leading[case.visible, -1]) for case in comparisons]
     return range_estimate(np.concatenate(ratios))
 
 

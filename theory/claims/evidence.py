@@ -14,7 +14,7 @@ from theory.verdicts import Accepted, Verdict
 SECOND_ORDER = Accepted(low=1.95, high=2.05)
 """A remainder of second order, as fitted."""
 
-NEAR_ONE = Accepted(low=0.5, high=1.5)
+NEAR_ONE = Accepted(low=0.9, high=1.1)
 """Every single instance has the predicted sign and about the predicted size, at the smallest step."""
 
 LEAST_SEEDS = 32
