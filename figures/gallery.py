@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlp_mnist.plots import draw_arms, draw_inits
-from theory.plots import STYLE, draw_alignment, draw_signs, new_figure
+from theory.plots.one_step import draw_alignment
+from theory.plots.signs import draw_signs
+from theory.plots.style import STYLE, new_figure
 from theory.records import Record
 from theory.sharing import SHARING
 from theory.verdicts import markdown_table

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlp_mnist.protocol import PUBLISHED
-from theory.plots import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
+from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
 from theory.records import Record
 from theory.statistics import mean_estimate
 

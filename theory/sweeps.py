@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +80,8 @@ class Sampling:
     """The student's step sizes (alpha); at 1 it moves as far along the displacement as the teacher."""
     largest_fitted_step: float = 1e-3
     """Orders are fitted to the teacher's step sizes up to this one; at least three."""
+    cases: Literal["all", "few"] = "all"
+    """Cases of the zoo: all of them, or few and done in a third of the time."""
 
     def __post_init__(self) -> None:
         require_seeds(self.seed, self.num_seeds)

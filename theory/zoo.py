@@ -1,7 +1,7 @@
 """The zoo: a reference case, and its neighbors that differ from it in one factor each."""
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from theory import losses, networks, traits
 from theory.problems import Problem, TraitLoss
+from theory.sweeps import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,37 @@ NEIGHBORS = (
 """One factor at a time away from the reference."""
 
 
+SPREAD = ("reference", "squared error", "auxiliary outputs", "ReLU")
+"""The reference and the neighbors farthest from it: for claims that need many programs a case."""
+
+
+def neighborhood(sampling: Sampling) -> list[Problem]:
+    """Build the cases for a claim that needs one program each.
+
+    Args:
+        sampling: Says whether all cases are wanted, or few.
+
+    Returns:
+        The reference and its neighbors, or those of `SPREAD` alone.
+    """
+    cases = (REFERENCE, *NEIGHBORS)
+    return [build(case) for case in cases if sampling.cases == "all" or case.name in SPREAD]
+
+
+def spread(sampling: Sampling) -> list[Problem]:
+    """Build the cases for a claim that needs several programs each.
+
+    Args:
+        sampling: Says whether all cases are wanted, or few.
+
+    Returns:
+        The cases of `SPREAD`, or the reference alone.
+    """
+    cases = (REFERENCE, *NEIGHBORS)
+    return [build(case) for case in cases if case.name in (SPREAD if sampling.cases == "all" else SPREAD[:1])]
+
+
+@cache
 def build(case: Case) -> Problem:
     """Put a case together.
 

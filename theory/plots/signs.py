@@ -1,0 +1,30 @@
+"""Claim 5 as a picture: how often the transfer helps, by what the inits share."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from theory.plots.style import BLACK, BLUE, ORANGE
+from theory.records import Record
+from theory.sharing import SHARING
+from theory.statistics import rate_estimate
+
+
+def draw_signs(axes: Axes, record: Record) -> None:
+    """Draw how often the transferred part helps the student, by what its init shares with the teacher's.
+
+    Args:
+        axes: Where to draw.
+        record: A record with claim 5.
+    """
+    for offset, activation, color, marker in ((-0.13, "tanh", BLUE, "o"), (0.13, "ReLU", ORANGE, "s")):
+        name = f"different-initialization/signs: {activation}, auxiliary outputs/own"
+        rates = np.array([rate_estimate(column > 0, 0.95) for column in record.results[name].T])
+        rows = np.arange(len(SHARING)) + offset
+        reach = np.abs(rates[:, 1:] - rates[:, :1]).T
+        axes.errorbar(rates[:, 0], rows, xerr=reach, fmt=marker, color=color, capsize=2, label=activation)
+    axes.axvline(0.5, color=BLACK, lw=0.8, ls=":")
+    axes.set_yticks(range(len(SHARING)), list(SHARING))
+    axes.set(ylim=(len(SHARING) - 0.5, -0.5), xlim=(0.3, 1.03))
+    axes.set(xlabel="share of seeds in which the transfer lowers $L_T$ (95 %)", ylabel="init shared")
+    axes.set_title("Another auxiliary head: a fair coin")
+    axes.legend(loc="upper right")

@@ -1,0 +1,71 @@
+"""One look for all pictures: sizes, colors, labels and empty panels."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from theory.records import Record
+
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.5,
+}
+"""One look for all pictures."""
+
+BLUE, ORANGE, GREEN, GRAY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
+"""Okabe and Ito's colors, told apart by the color-blind and, by lightness and marker, in gray print."""
+
+
+STEP_LABEL = r"teacher's step size $\epsilon$ (its outputs move by $\epsilon$)"
+"""Both panels with step sizes use natural units."""
+
+
+def new_figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Make a figure of equal panels, without touching any global state; call it inside `rc_context(STYLE)`.
+
+    Args:
+        columns: Panels across.
+        rows: Panels down.
+        width: Width of a panel in inches.
+        height: Height of a panel in inches.
+
+    Returns:
+        The figure and its panels, row by row.
+    """
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    return figure, list(np.ravel(figure.subplots(rows, columns)))
+
+
+def first_case(record: Record, claim: str) -> str:
+    """Find the case that the controls belong to.
+
+    Args:
+        record: A record with the claim.
+        claim: The claim's name.
+
+    Returns:
+        `claim/case` of its first case.
+    """
+    return next(name for name in record.results if name.startswith(f"{claim}/")).rsplit("/", 1)[0]
+
+
+def median(values: np.ndarray) -> np.ndarray:
+    """Median size over instances.
+
+    Args:
+        values: Shape `(num_seeds, ...)`.
+
+    Returns:
+        Shape `(...)`.
+    """
+    return np.median(np.abs(values), axis=0)
