@@ -9,6 +9,7 @@ import tyro
 from theory.claims import CLAIMS
 from theory.command_line import RunOptions, run_commands
 from theory.plots import draw
+from theory.processes import Processes, joined
 from theory.records import record_run
 from theory.sweeps import Sampling
 from theory.verification import check_claims, verify_zoo
@@ -22,7 +23,7 @@ class ListClaims:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verify(RunOptions, Sampling):
+class Verify(RunOptions, Processes, Sampling):
     """Verify claims over random networks, in float64: prediction, measurement, control, verdict."""
 
     claims: tyro.conf.Positional[tuple[ClaimName, ...]] = ()
@@ -57,7 +58,8 @@ def verify(options: Verify) -> bool:
     jax.config.update("jax_enable_x64", True)
     claims = options.claims or tuple(CLAIMS)
     config = {"claims": check_claims(claims), **options.config()}
-    record = record_run("theory verify", options, config, lambda: verify_zoo(claims, options), draw)
+    with joined(options):
+        record = record_run("theory verify", options, config, lambda: verify_zoo(claims, options), draw)
     return record.none_fails
 
 

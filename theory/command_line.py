@@ -106,5 +106,5 @@ def exit_status(run: Callable[[], bool]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: finished files are whole, nothing else was written", file=sys.stderr)
+        print("interrupted: what is finished is whole; the same command goes on from there", file=sys.stderr)
         return 130

@@ -9,11 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 
+from theory.chunks import kept_in
 from theory.command_line import InputError, RunOptions
 from theory.files import figure_bytes, json_text, npz_bytes, write_whole
+from theory.processes import agreed
 from theory.provenance import Start
 from theory.verdicts import Verdict
 
@@ -28,6 +31,8 @@ FILES = (
 )
 """What a finished run folder holds; the last is written last."""
 
+CHUNKS = "chunks"
+"""Folder in an unfinished run folder that keeps what is done, so that the same command goes on there."""
 
 DAMAGE = (
     OSError,
@@ -114,14 +119,37 @@ def record_run(
     """
     config = {"command": command, **config}
     folder = run_folder(config, options)
-    if is_finished(folder, config) and not options.fresh:
+    first = jax.process_index() == 0
+    if agreed(is_finished(folder, config) and not options.fresh):
         record = read_record(folder)
-        print(f"{record.table}\nskipped: {folder} is already recorded, at commit {record.provenance['commit']}")
+        if first:
+            print(f"{record.table}\nskipped: {folder} is already recorded, at commit {record.provenance['commit']}")
         return record
     start = Start.now(folder)
-    record = save(compute(), folder, config, draw, start, **notes)
+    with kept_in(folder / CHUNKS, fresh=options.fresh):
+        outcome = compute()
+        if not first:
+            return in_memory(outcome, folder, config, {})
+        record = save(outcome, folder, config, draw, start, **notes)
     print(f"{record.table}\nrecorded in {folder} after {record.provenance['duration_seconds']:.0f} s")
     return record
+
+
+def in_memory(outcome: Outcome, folder: Path, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> Record:
+    """Make a record of an outcome, as it would be read back.
+
+    Args:
+        outcome: What was computed.
+        folder: The run folder.
+        config: What was asked for.
+        provenance: How it was made.
+
+    Returns:
+        The record; nothing is written.
+    """
+    verdicts = [verdict.record() if isinstance(verdict, Verdict) else verdict for verdict in outcome.verdicts]
+    arrays = {name: np.asarray(array) for name, array in outcome.results.items()}
+    return Record(folder, json.loads(json_text(config)), arrays, verdicts, outcome.table, dict(provenance))
 
 
 def save(
@@ -145,15 +173,12 @@ def save(
     Returns:
         The finished record.
     """
-    verdicts = [verdict.record() if isinstance(verdict, Verdict) else verdict for verdict in outcome.verdicts]
-    arrays = {name: np.asarray(array) for name, array in outcome.results.items()}
-    plain, provenance = json.loads(json_text(config)), start.provenance(config) | notes
-    record = Record(folder, plain, arrays, verdicts, outcome.table, provenance)
+    record = in_memory(outcome, folder, config, start.provenance(config) | notes)
     figure = draw(record)
     contents = {
         "config.json": json_text(config),
-        "results.npz": npz_bytes(arrays),
-        "verdicts.json": json_text(verdicts),
+        "results.npz": npz_bytes(record.results),
+        "verdicts.json": json_text(record.verdicts),
         "table.md": outcome.table.encode(),
         "figure.png": figure_bytes(figure, "png"),
         "figure.pdf": figure_bytes(figure, "pdf"),

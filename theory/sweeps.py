@@ -3,24 +3,32 @@
 import os
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import psutil
 from tqdm import tqdm
 
+from theory.chunks import Keeper
 from theory.command_line import require, require_positive, require_seeds
+from theory.memory import free_memory, require_memory
+from theory.processes import gathered
 from theory.statistics import fitted_order
 
 Measurement = TypeVar("Measurement")
 Case = TypeVar("Case", bound=Hashable)
 
-CHUNK_SIZE = 64
-"""Instances that are computed at once."""
+CHUNK_SIZE = {"cpu": 64}
+"""Instances that all local devices compute at once if memory allows: what stays in a processor's cache."""
 
-COMPILER_OPTIONS = {"xla_backend_optimization_level": 0}
+LARGE_CHUNK_SIZE = 8192
+"""The same for accelerators, for each of them."""
+
+COMPILER_OPTIONS: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
 """Networks this small run as fast unoptimized, and compile in a third of the time."""
 
 
@@ -29,41 +37,170 @@ def sweep(
     seed: int,
     num_seeds: int,
     *,
-    chunk_size: int = CHUNK_SIZE,
+    chunk_size: int | None = None,
     progress: tqdm | None = None,
 ) -> Measurement:
-    """Measure many independent random instances.
+    """Measure many independent random instances, on all devices of all processes.
 
     Instance `i` is drawn from `fold_in(key(seed), i)`, so it does not depend on how many run beside it. The last
     chunk is filled up with further instances, which are dropped.
 
     Args:
-        measure: Random key to a named tuple of arrays; called once, under `jit` and `vmap`.
+        measure: Random key to a named tuple of arrays; called under `jit` and `vmap`.
         seed: Root of all randomness.
         num_seeds: Number of instances.
-        chunk_size: Instances computed at once; bounds memory.
+        chunk_size: Instances computed at once by each process; bounds memory. Chosen from memory by default.
         progress: A bar to advance by the number of finished instances.
 
     Returns:
-        The same named tuple, of NumPy arrays with a leading axis `(num_seeds,)`.
+        The same named tuple, of NumPy arrays with a leading axis `(num_seeds,)`, on every process.
 
     Raises:
         ValueError: If there is no instance or no room for one.
     """
-    if num_seeds < 1 or chunk_size < 1:
+    shares = {None: sweep_share(measure, seed, num_seeds, chunk_size, progress)}
+    return gather_shares(shares, num_seeds)[None]
+
+
+def sweep_share(
+    measure: Callable[[jax.Array], Measurement],
+    seed: int,
+    num_seeds: int,
+    chunk_size: int | None = None,
+    progress: tqdm | None = None,
+) -> Measurement:
+    """Measure the instances that fall to this process: every process has as many, in the order of the processes.
+
+    Args:
+        measure: Random key to a named tuple of arrays.
+        seed: Root of all randomness.
+        num_seeds: Number of instances of all processes together.
+        chunk_size: Instances computed at once; chosen from memory by default.
+        progress: A bar to advance.
+
+    Returns:
+        The same named tuple, of NumPy arrays with a leading axis of whole chunks; what lies beyond `num_seeds` is void.
+
+    Raises:
+        ValueError: If there is no instance or no room for one.
+    """
+    if num_seeds < 1 or (chunk_size is not None and chunk_size < 1):
         raise ValueError(f"num_seeds and chunk_size must be at least 1, not {num_seeds} and {chunk_size}")
-    root = jax.random.key(seed)
-
-    def measure_one(index: jax.Array) -> Measurement:
-        return measure(jax.random.fold_in(root, index))
-
-    compute = jax.jit(jax.vmap(measure_one), compiler_options=COMPILER_OPTIONS)
-    chunks: list[Any] = []
-    for start in range(0, num_seeds, chunk_size):
-        chunks.append(jax.device_get(compute(start + jnp.arange(chunk_size, dtype=jnp.uint32))))
+    program = compile_chunks(measure, seed, num_seeds, chunk_size)
+    num_chunks = -(-num_seeds // (program.chunk_size * jax.process_count()))
+    first = jax.process_index() * num_chunks * program.chunk_size
+    void = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), program.shapes)
+    chunks = []
+    for start in range(first, first + num_chunks * program.chunk_size, program.chunk_size):
+        chunks.append(program(start) if start < num_seeds else void)
         if progress is not None:
-            progress.update(min(chunk_size, num_seeds - start))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:num_seeds], *chunks)
+            progress.update(max(0, min(program.chunk_size, num_seeds - start)))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+
+
+def gather_shares(shares: Mapping[Case, Any], num_seeds: int) -> dict[Case, Any]:
+    """Put the shares of all processes together.
+
+    Args:
+        shares: For each case this process's share.
+        num_seeds: Number of instances of all processes together.
+
+    Returns:
+        For each case the whole, on every process.
+    """
+    leaves, structure = jax.tree.flatten(list(shares.values()))
+    whole = [array[:num_seeds] for array in gathered(leaves)]
+    return dict(zip(shares, jax.tree.unflatten(structure, whole), strict=True))
+
+
+class ChunkProgram:
+    """A compiled program that measures a chunk of instances, spread over the local devices."""
+
+    def __init__(self, measure: Callable[[jax.Array], Any], seed: int, chunk_size: int):
+        """Trace the program; it is compiled when a chunk is first computed.
+
+        Args:
+            measure: Random key to a named tuple of arrays.
+            seed: Root of all randomness.
+            chunk_size: Instances computed at once, rounded up to a multiple of the local devices.
+        """
+        root, devices = jax.random.key(seed), jax.local_devices()
+        mesh = jax.sharding.Mesh(np.array(devices), ("instances",))
+        split = jax.P("instances")
+
+        def measure_one(index: jax.Array) -> Any:
+            return measure(jax.random.fold_in(root, index))
+
+        chunk = jax.shard_map(jax.vmap(measure_one), mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+        self.chunk_size = -(-chunk_size // len(devices)) * len(devices)
+        self.sharding = jax.NamedSharding(mesh, split)
+        traced = jax.jit(chunk).trace(jax.ShapeDtypeStruct((self.chunk_size,), np.uint32, sharding=self.sharding))
+        self.shapes = traced.out_info
+        self.lowered = traced.lower()
+        self.keeper = Keeper(self.lowered.as_text())
+
+    @cached_property
+    def compiled(self) -> Any:
+        """The compiled program."""
+        return self.lowered.compile(COMPILER_OPTIONS if jax.default_backend() == "cpu" else None)
+
+    @property
+    def result_size(self) -> float:
+        """Bytes of an instance's result."""
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.shapes)) / self.chunk_size
+
+    @property
+    def working_size(self) -> float:
+        """Bytes that a device needs for an instance while it computes."""
+        memory = self.compiled.memory_analysis()
+        each = self.chunk_size / jax.local_device_count()
+        return (memory.temp_size_in_bytes + memory.output_size_in_bytes) / each if memory else 0.0
+
+    def __call__(self, start: int) -> Any:
+        """Measure a chunk, or take it from disk if an earlier run has finished it.
+
+        Args:
+            start: First instance.
+
+        Returns:
+            A named tuple of NumPy arrays with leading axis `(chunk_size,)`.
+        """
+        chunk = self.keeper.load(start, self.shapes)
+        if chunk is None:
+            indices = jax.device_put(start + np.arange(self.chunk_size, dtype=np.uint32), self.sharding)
+            chunk = jax.device_get(self.compiled(indices))
+            self.keeper.save(start, chunk)
+        return chunk
+
+
+def compile_chunks(
+    measure: Callable[[jax.Array], Any], seed: int, num_seeds: int, chunk_size: int | None
+) -> ChunkProgram:
+    """Make a program for the largest chunk that is useful and fits in memory.
+
+    Args:
+        measure: Random key to a named tuple of arrays.
+        seed: Root of all randomness.
+        num_seeds: Number of instances.
+        chunk_size: Instances computed at once; chosen from memory if None.
+
+    Returns:
+        The program.
+    """
+    preferred = CHUNK_SIZE.get(jax.default_backend(), LARGE_CHUNK_SIZE * jax.local_device_count())
+    program = ChunkProgram(measure, seed, chunk_size or preferred)
+    require_memory(
+        f"the results of {num_seeds} instances do not fit in memory, take fewer",
+        num_seeds * program.result_size,
+        psutil.virtual_memory().available,
+    )
+    if chunk_size is not None:
+        return program
+    require_memory("a single instance does not fit in memory, take a smaller network", program.working_size, free_memory())
+    fitting = int(free_memory() / 2 / max(program.working_size, 1.0)) * jax.local_device_count()
+    if fitting >= program.chunk_size:
+        return program
+    return ChunkProgram(measure, seed, 2 ** int(np.log2(max(fitting, 1))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +259,16 @@ class Sampling:
             For each case the same named tuple, of NumPy arrays with a leading axis `(num_seeds,)`.
         """
         total = len(measures) * self.num_seeds
-        bar = tqdm(total=total, desc=description, unit=" instances", disable=None, leave=False)
+        hidden = True if jax.process_index() else None
+        bar = tqdm(total=total, desc=description, unit=" instances", disable=hidden, leave=False)
+        context = copy_context()
+
+        def measure_share(measure: Callable[[jax.Array], Any]) -> Any:
+            return context.copy().run(sweep_share, measure, self.seed, self.num_seeds, progress=bar)
+
         with bar, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            results = pool.map(lambda one: sweep(one, self.seed, self.num_seeds, progress=bar), measures.values())
-            return dict(zip(measures, results, strict=True))
+            shares = pool.map(measure_share, measures.values())
+            return gather_shares(dict(zip(measures, shares, strict=True)), self.num_seeds)
 
     def orders(self, remainders: np.ndarray) -> np.ndarray:
         """Fit the order of each remainder in the teacher's small step sizes.

@@ -1,5 +1,6 @@
 """The zoo: a reference case, and its neighbors that differ from it in one factor each."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -18,8 +19,10 @@ class Case:
 
     name: str = "reference"
     """What differs from the reference."""
+    network: str = "perceptron"
+    """A name in `NETWORKS`."""
     hidden: tuple[int, ...] = (16, 16)
-    """Units in each hidden layer; none for a linear model."""
+    """Units in each hidden layer of a perceptron; none for a linear model."""
     activation: str = "tanh"
     """A name in `networks.ACTIVATIONS`."""
     loss: str = "cross-entropy"
@@ -28,11 +31,42 @@ class Case:
     """Outputs that the student imitates; the first three are classes, the last three auxiliary."""
     trait: str = "classification"
     """A name in `TRAITS`; traits with data read the class outputs alone."""
+    inputs: str = "Gaussian"
+    """A name in `INPUTS`: on what the student imitates."""
 
 
 NUM_FEATURES, NUM_CLASSES, NUM_OUTPUTS, BATCH = 8, 3, 6, 32
 CLASSES = tuple(range(NUM_CLASSES))
 AUXILIARY = tuple(range(NUM_CLASSES, NUM_OUTPUTS))
+
+NETWORKS: dict[str, Callable[[Case], networks.Network]] = {
+    "perceptron": lambda case: networks.mlp((NUM_FEATURES, *case.hidden, NUM_OUTPUTS), case.activation),
+    "convolution": lambda case: networks.convolutional(NUM_FEATURES, 6, NUM_OUTPUTS, case.activation),
+    "attention": lambda case: networks.attention(NUM_FEATURES, 8, 2, NUM_OUTPUTS, case.activation),
+}
+"""Networks of about 500 parameters, by name."""
+
+
+def waves(key: jax.Array) -> jax.Array:
+    """Draw one period of a sine wave for each input, of random phase: inputs on a circle.
+
+    Args:
+        key: Random key.
+
+    Returns:
+        Shape `(32, 8)`.
+    """
+    phases = jax.random.uniform(key, (BATCH, 1), maxval=2 * jnp.pi)
+    return jnp.sin(phases + 2 * jnp.pi * jnp.arange(NUM_FEATURES)[None] / NUM_FEATURES)
+
+
+INPUTS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "Gaussian": partial(jax.random.normal, shape=(BATCH, NUM_FEATURES)),
+    "uniform": partial(jax.random.uniform, shape=(BATCH, NUM_FEATURES)),
+    "structured": waves,
+    "constant": lambda key: jnp.ones((BATCH, NUM_FEATURES)),
+}
+"""Inputs of the imitation, by name; from a random key to shape `(32, 8)`."""
 
 IMITATION_LOSSES = {
     "cross-entropy": losses.cross_entropy,
@@ -67,6 +101,10 @@ NEIGHBORS = (
     Case(name="linear model", hidden=()),
     Case(name="one hidden layer", hidden=(16,)),
     Case(name="three hidden layers", hidden=(16, 16, 16)),
+    Case(name="four hidden layers", hidden=(16, 16, 16, 16)),
+    Case(name="deep linear model", activation="identity"),
+    Case(name="convolution", network="convolution"),
+    Case(name="attention", network="attention"),
     Case(name="width 4", hidden=(4, 4)),
     Case(name="width 64", hidden=(64, 64)),
     Case(name="ReLU", activation="relu"),
@@ -76,11 +114,14 @@ NEIGHBORS = (
     Case(name="preference trait", trait="preference"),
     Case(name="weight-penalty trait", trait="weight penalty"),
     Case(name="random teacher", trait="random direction"),
+    Case(name="uniform inputs", inputs="uniform"),
+    Case(name="structured inputs", inputs="structured"),
+    Case(name="constant inputs", inputs="constant"),
 )
 """One factor at a time away from the reference."""
 
 
-SPREAD = ("reference", "squared error", "auxiliary outputs", "ReLU")
+SPREAD = ("reference", "squared error", "convolution", "attention")
 """The reference and the neighbors farthest from it: for claims that need many programs a case."""
 
 
@@ -118,9 +159,9 @@ def build(case: Case) -> Problem:
         case: Its ingredients.
 
     Returns:
-        The problem: Gaussian inputs `(32, 8)`, three class outputs and three auxiliary ones.
+        The problem: inputs `(32, 8)`, three class outputs and three auxiliary ones.
     """
-    network = networks.mlp((NUM_FEATURES, *case.hidden, NUM_OUTPUTS), case.activation)
+    network = NETWORKS[case.network](case)
     if case.trait in TRAITS:
         trait = TRAITS[case.trait](network.apply, NUM_FEATURES, NUM_CLASSES)
     else:
@@ -129,7 +170,7 @@ def build(case: Case) -> Problem:
         name=case.name,
         apply=network.apply,
         initialize=network.initialize,
-        draw_inputs=partial(jax.random.normal, shape=(BATCH, NUM_FEATURES)),
+        draw_inputs=INPUTS[case.inputs],
         imitation_loss=losses.on_outputs(IMITATION_LOSSES[case.loss], case.imitated),
         trait_loss=trait,
     )

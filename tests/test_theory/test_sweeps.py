@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import Sampling, zoo
-from theory.claims import alignment
-from theory.claims.alignment import Alignment
-from theory.sweeps import sweep
+from theory.claims import null_space
+from theory.claims.null_space import NullSpace
+from theory.command_line import InputError
+from theory.sweeps import ChunkProgram, compile_chunks, sweep
 
 SMALL = zoo.variant("small", hidden=())
-MEASURE = partial(alignment.measure, SMALL, teacher_steps=(1e-4, 1e-3, 1e-2))
+MEASURE = partial(null_space.measure, SMALL, teacher_steps=(1e-4, 1e-3, 1e-2))
 
 
 class Draw(NamedTuple):
@@ -27,20 +28,20 @@ def draw(key: jax.Array) -> Draw:
 
 
 @pytest.fixture(scope="module")
-def eight() -> Alignment:
+def eight() -> NullSpace:
     return sweep(MEASURE, 7, 8, chunk_size=8)
 
 
 def test_an_instance_is_the_same_to_the_bit_however_many_run_beside_it(eight):
     twenty = sweep(MEASURE, 7, 20, chunk_size=8)
-    assert len(twenty.measured) == 20
+    assert len(twenty.alignment) == 20
     for one, other in zip(eight, twenty, strict=True):
         np.testing.assert_array_equal(one, other[:8])
 
 
 def test_an_instance_is_the_same_to_rounding_in_chunks_of_another_size(eight):
     for one, other in zip(eight, sweep(MEASURE, 7, 8, chunk_size=3), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12)
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
 
 
 def test_an_instance_is_drawn_from_its_own_key():
@@ -56,6 +57,32 @@ def test_another_root_gives_other_instances():
 def test_a_sweep_over_nothing_is_refused(num_seeds, chunk_size):
     with pytest.raises(ValueError, match="num_seeds and chunk_size must be at least 1"):
         sweep(draw, 0, num_seeds, chunk_size=chunk_size)
+
+
+def draw_large(key: jax.Array) -> Draw:
+    return Draw(jax.random.normal(key, (10**5, 10**5)) @ jax.random.normal(key, (10**5, 3)))
+
+
+def test_memory_stays_flat_however_many_instances_there_are():
+    few, many = (compile_chunks(MEASURE, 0, num_seeds, None) for num_seeds in (10, 10**7))
+    assert few.chunk_size == many.chunk_size
+    assert few.working_size == many.working_size > few.result_size
+
+
+def test_results_that_would_not_fit_are_refused_with_their_size():
+    with pytest.raises(InputError, match=r"10000000000000 instances .* fewer: 2.24e\+05 GiB needed, .* GiB available"):
+        sweep(draw, 0, 10**13)
+
+
+def test_an_instance_that_would_not_fit_is_refused_with_its_size():
+    with pytest.raises(InputError, match=r"single instance does not fit .* smaller network: .* GiB needed"):
+        sweep(draw_large, 0, 2)
+
+
+def test_a_chunk_that_would_not_fit_is_halved_until_it_does(monkeypatch):
+    whole = ChunkProgram(MEASURE, 0, 64)
+    monkeypatch.setattr("theory.sweeps.free_memory", lambda: 20.5 * whole.working_size)
+    assert compile_chunks(MEASURE, 0, 64, None).chunk_size == 8
 
 
 def test_cases_are_swept_side_by_side_under_their_names():

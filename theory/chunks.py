@@ -1,0 +1,99 @@
+"""Finished chunks of a sweep, kept on disk so that a killed run goes on where it was."""
+
+import hashlib
+import io
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from theory.files import npz_bytes, write_whole
+
+DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError)
+"""What reading a damaged chunk may raise; it is computed again."""
+
+_folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+
+
+@contextmanager
+def kept_in(folder: Path, *, fresh: bool = False) -> Iterator[None]:
+    """Keep the chunks of every sweep in a folder, and take those that are there; remove it if all goes well.
+
+    Args:
+        folder: Where to keep them; made when the first chunk is finished.
+        fresh: Forget what an earlier run left.
+
+    Yields:
+        Nothing.
+    """
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    token = _folder.set(folder)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Keeper:
+    """Keeps the chunks of one compiled program: a chunk's name is a hash of that program, and its first instance.
+
+    Equal names mean equal numbers, whatever has changed in the code, the configuration or the order of claims.
+    """
+
+    def __init__(self, program: str):
+        """Take the current folder.
+
+        Args:
+            program: The program's text, constants included.
+        """
+        self.folder = _folder.get()
+        self.name = hashlib.sha256(f"{jax.__version__}\n{program}".encode()).hexdigest()[:32]
+
+    def path(self, start: int) -> Path | None:
+        """Say where a chunk is kept.
+
+        Args:
+            start: Its first instance.
+
+        Returns:
+            The file; None if nothing is kept.
+        """
+        return self.folder and self.folder / f"{self.name}-{start}.npz"
+
+    def load(self, start: int, like: Any) -> Any:
+        """Read a chunk.
+
+        Args:
+            start: Its first instance.
+            like: A tree with the chunk's shapes and types.
+
+        Returns:
+            The same tree of arrays; None if the chunk is not there or damaged.
+        """
+        path = self.path(start)
+        if path is None or not path.exists():
+            return None
+        shapes, structure = jax.tree.flatten(like)
+        try:
+            with np.load(io.BytesIO(path.read_bytes())) as file:
+                arrays = [file[f"arr_{index}"] for index in range(len(shapes))]
+        except DAMAGE:
+            return None
+        return jax.tree.unflatten(structure, arrays)
+
+    def save(self, start: int, chunk: Any) -> None:
+        """Keep a chunk.
+
+        Args:
+            start: Its first instance.
+            chunk: A tree of arrays.
+        """
+        if path := self.path(start):
+            write_whole(path, npz_bytes({f"arr_{index}": leaf for index, leaf in enumerate(jax.tree.leaves(chunk))}))

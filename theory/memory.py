@@ -1,0 +1,46 @@
+"""Memory: how much there is, and the refusal of what doesn't fit."""
+
+import jax
+import psutil
+
+from theory.command_line import InputError
+
+
+def free_memory() -> int:
+    """Say how much memory each local device has left.
+
+    Returns:
+        Bytes; CPU devices share the machine's memory equally.
+    """
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    return psutil.virtual_memory().available // jax.local_device_count()
+
+
+def require_memory(what: str, needed: float, available: float) -> None:
+    """Refuse what would not fit.
+
+    Args:
+        what: What needs the memory, and what to do about it, in words.
+        needed: Bytes.
+        available: Bytes.
+
+    Raises:
+        InputError: If it doesn't fit; the line says both sizes.
+    """
+    if needed > available:
+        raise InputError(f"{what}: {gibibytes(needed)} needed, {gibibytes(available)} available")
+
+
+def gibibytes(size: float) -> str:
+    """Write a size.
+
+    Args:
+        size: Bytes.
+
+    Returns:
+        For example `1.5 GiB`.
+    """
+    return f"{size / 2**30:.3g} GiB"
