@@ -1,5 +1,6 @@
 """Several processes as one run: they meet over a plain socket, join JAX's runtime, gather what each has computed."""
 
+import ctypes
 import os
 import re
 import socket
@@ -176,7 +177,7 @@ def call(host: str, port: int, name: str, deadline: float) -> None:
 
 @contextmanager
 def spare_stdout() -> Iterator[None]:
-    """Send what libraries print on stdout to stderr, so that tables stay clean.
+    """Send what libraries print on stdout to stderr, so that tables stay clean; C++ keeps it back until it is flushed.
 
     Yields:
         Nothing.
@@ -187,6 +188,7 @@ def spare_stdout() -> Iterator[None]:
     try:
         yield
     finally:
+        ctypes.CDLL(None).fflush(None)
         os.dup2(kept, 1)
         os.close(kept)
 
