@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 
 import jax
@@ -82,12 +82,12 @@ def joined(options: Processes, patience: float = PATIENCE) -> Iterator[None]:
         yield
         return
     meet(found.coordinator, found.num_processes, found.process_id, patience)
-    with spare_stdout():
+    with own_stdout():
         jax.distributed.initialize(found.coordinator, found.num_processes, found.process_id)
-    try:
-        yield
-    finally:
-        jax.distributed.shutdown()
+        try:
+            yield
+        finally:
+            jax.distributed.shutdown()
 
 
 def meet(coordinator: str, num_processes: int, process_id: int, patience: float) -> None:
@@ -176,21 +176,20 @@ def call(host: str, port: int, name: str, deadline: float) -> None:
 
 
 @contextmanager
-def spare_stdout() -> Iterator[None]:
-    """Send what libraries print on stdout to stderr, so that tables stay clean; C++ keeps it back until it is flushed.
+def own_stdout() -> Iterator[None]:
+    """Keep stdout for Python's prints, so that tables stay clean: what C++ libraries print goes to stderr.
 
     Yields:
         Nothing.
     """
     sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        ctypes.CDLL(None).fflush(None)
-        os.dup2(kept, 1)
-        os.close(kept)
+    with os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding) as stdout, redirect_stdout(stdout):
+        os.dup2(2, 1)
+        try:
+            yield
+        finally:
+            ctypes.CDLL(None).fflush(None)
+            os.dup2(stdout.fileno(), 1)
 
 
 def agreed(value: bool) -> bool:
@@ -204,8 +203,7 @@ def agreed(value: bool) -> bool:
     """
     if jax.process_count() == 1:
         return value
-    with spare_stdout():
-        return bool(multihost_utils.broadcast_one_to_all(np.array(value)))
+    return bool(multihost_utils.broadcast_one_to_all(np.array(value)))
 
 
 def gathered(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -220,8 +218,7 @@ def gathered(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     if jax.process_count() == 1:
         return list(arrays)
     sent = np.concatenate([np.ascontiguousarray(array).view(np.uint8).ravel() for array in arrays])
-    with spare_stdout():
-        received = np.asarray(multihost_utils.process_allgather(sent))
+    received = np.asarray(multihost_utils.process_allgather(sent))
     ends = np.cumsum([array.nbytes for array in arrays])[:-1]
     parts = np.split(received, ends, axis=1)
     return [
