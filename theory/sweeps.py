@@ -5,31 +5,20 @@ from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import jax
 import numpy as np
-import psutil
 from tqdm import tqdm
 
-from theory.chunks import Keeper
 from theory.command_line import require, require_positive, require_seeds
-from theory.memory import free_memory, require_memory
 from theory.processes import gathered
+from theory.programs import COMPILER_OPTIONS as COMPILER_OPTIONS
+from theory.programs import compile_chunks
 from theory.statistics import fitted_order
 
 Measurement = TypeVar("Measurement")
 Case = TypeVar("Case", bound=Hashable)
-
-CHUNK_SIZE = {"cpu": 64}
-"""Instances that all local devices compute at once if memory allows: what stays in a processor's cache."""
-
-LARGE_CHUNK_SIZE = 8192
-"""The same for accelerators, for each of them."""
-
-COMPILER_OPTIONS: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
-"""Networks this small run as fast unoptimized, and compile in a third of the time."""
 
 
 def sweep(
@@ -111,96 +100,6 @@ def gather_shares(shares: Mapping[Case, Any], num_seeds: int) -> dict[Case, Any]
     leaves, structure = jax.tree.flatten(list(shares.values()))
     whole = [array[:num_seeds] for array in gathered(leaves)]
     return dict(zip(shares, jax.tree.unflatten(structure, whole), strict=True))
-
-
-class ChunkProgram:
-    """A compiled program that measures a chunk of instances, spread over the local devices."""
-
-    def __init__(self, measure: Callable[[jax.Array], Any], seed: int, chunk_size: int):
-        """Trace the program; it is compiled when a chunk is first computed.
-
-        Args:
-            measure: Random key to a named tuple of arrays.
-            seed: Root of all randomness.
-            chunk_size: Instances computed at once, rounded up to a multiple of the local devices.
-        """
-        root, devices = jax.random.key(seed), jax.local_devices()
-        mesh = jax.sharding.Mesh(np.array(devices), ("instances",))
-        split = jax.P("instances")
-
-        def measure_one(index: jax.Array) -> Any:
-            return measure(jax.random.fold_in(root, index))
-
-        chunk = jax.shard_map(jax.vmap(measure_one), mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
-        self.chunk_size = -(-chunk_size // len(devices)) * len(devices)
-        self.sharding = jax.NamedSharding(mesh, split)
-        traced = jax.jit(chunk).trace(jax.ShapeDtypeStruct((self.chunk_size,), np.uint32, sharding=self.sharding))
-        self.shapes = traced.out_info
-        self.lowered = traced.lower()
-        self.keeper = Keeper(self.lowered.as_text())
-
-    @cached_property
-    def compiled(self) -> Any:
-        """The compiled program."""
-        return self.lowered.compile(COMPILER_OPTIONS if jax.default_backend() == "cpu" else None)
-
-    @property
-    def result_size(self) -> float:
-        """Bytes of an instance's result."""
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.shapes)) / self.chunk_size
-
-    @property
-    def working_size(self) -> float:
-        """Bytes that a device needs for an instance while it computes."""
-        memory = self.compiled.memory_analysis()
-        each = self.chunk_size / jax.local_device_count()
-        return (memory.temp_size_in_bytes + memory.output_size_in_bytes) / each if memory else 0.0
-
-    def __call__(self, start: int) -> Any:
-        """Measure a chunk, or take it from disk if an earlier run has finished it.
-
-        Args:
-            start: First instance.
-
-        Returns:
-            A named tuple of NumPy arrays with leading axis `(chunk_size,)`.
-        """
-        chunk = self.keeper.load(start, self.shapes)
-        if chunk is None:
-            indices = jax.device_put(start + np.arange(self.chunk_size, dtype=np.uint32), self.sharding)
-            chunk = jax.device_get(self.compiled(indices))
-            self.keeper.save(start, chunk)
-        return chunk
-
-
-def compile_chunks(
-    measure: Callable[[jax.Array], Any], seed: int, num_seeds: int, chunk_size: int | None
-) -> ChunkProgram:
-    """Make a program for the largest chunk that is useful and fits in memory.
-
-    Args:
-        measure: Random key to a named tuple of arrays.
-        seed: Root of all randomness.
-        num_seeds: Number of instances.
-        chunk_size: Instances computed at once; chosen from memory if None.
-
-    Returns:
-        The program.
-    """
-    preferred = CHUNK_SIZE.get(jax.default_backend(), LARGE_CHUNK_SIZE * jax.local_device_count())
-    program = ChunkProgram(measure, seed, chunk_size or preferred)
-    require_memory(
-        f"the results of {num_seeds} instances do not fit in memory, take fewer",
-        num_seeds * program.result_size,
-        psutil.virtual_memory().available,
-    )
-    if chunk_size is not None:
-        return program
-    require_memory("a single instance does not fit in memory, take a smaller network", program.working_size, free_memory())
-    fitting = int(free_memory() / 2 / max(program.working_size, 1.0)) * jax.local_device_count()
-    if fitting >= program.chunk_size:
-        return program
-    return ChunkProgram(measure, seed, 2 ** int(np.log2(max(fitting, 1))))
 
 
 @dataclass(frozen=True, kw_only=True)

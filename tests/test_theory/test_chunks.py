@@ -9,7 +9,8 @@ import pytest
 from tqdm import tqdm
 
 from theory.chunks import Keeper, kept_in
-from theory.sweeps import ChunkProgram, sweep
+from theory.programs import ChunkProgram
+from theory.sweeps import sweep
 
 
 class Draw(NamedTuple):
