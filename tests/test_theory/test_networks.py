@@ -1,4 +1,6 @@
-"""The multilayer perceptron against ten lines of NumPy, and how its weights are drawn."""
+"""Every network against some lines of NumPy, and how its weights are drawn."""
+
+from typing import Any
 
 import jax
 import numpy as np
@@ -59,3 +61,74 @@ def test_another_key_gives_other_weights_in_every_layer_and_the_same_key_the_sam
 def test_layers_of_one_network_are_drawn_independently():
     params = networks.mlp((4, 4, 4)).initialize(jax.random.key(0))
     assert not np.any(params["hidden"][0]["kernel"] == params["head"]["kernel"])
+
+
+CONVOLUTIONAL = networks.convolutional(5, 3, 2)
+ATTENTION = networks.attention(5, 4, 2, 3)
+SMALL = {"convolution": CONVOLUTIONAL, "attention": ATTENTION}
+
+
+def draw_params(network: networks.Network, generator: np.random.Generator) -> Any:
+    shapes = jax.eval_shape(network.initialize, jax.random.key(0))
+    return jax.tree.map(lambda leaf: generator.normal(size=leaf.shape), shapes)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=10)
+def test_convolutional_outputs_equal_sliding_windows(seed):
+    generator = np.random.default_rng(seed)
+    params, inputs = draw_params(CONVOLUTIONAL, generator), generator.normal(size=(6, 5))
+
+    def convolve(signal: np.ndarray, layer: Any) -> np.ndarray:
+        kernel = np.reshape(layer["kernel"], (3, signal.shape[1], 3))
+        padded = np.pad(signal, ((1, 1), (0, 0)))
+        places = [sum(padded[place + tap] @ kernel[tap] for tap in range(3)) for place in range(5)]
+        return np.tanh(np.array(places) + layer["bias"])
+
+    features = [convolve(convolve(row[:, None], params["first"]), params["second"]).ravel() for row in inputs]
+    expected = features @ params["head"]["kernel"] + params["head"]["bias"]
+    np.testing.assert_allclose(CONVOLUTIONAL.apply(params, inputs), expected, rtol=1e-12, atol=1e-12)
+
+
+def normalize(tokens: np.ndarray, layer: Any) -> np.ndarray:
+    centered = tokens - tokens.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt(np.mean(centered**2, axis=-1, keepdims=True) + 1e-6)
+    return centered / deviation * layer["scale"] + layer["bias"]
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=10)
+def test_attention_outputs_equal_the_block_written_out_for_one_input(seed):
+    generator = np.random.default_rng(seed)
+    params, inputs = draw_params(ATTENTION, generator), generator.normal(size=(2, 5))
+
+    def linear(values: np.ndarray, name: str) -> np.ndarray:
+        return values @ params[name]["kernel"] + params[name]["bias"]
+
+    def attend(tokens: np.ndarray) -> np.ndarray:
+        block, total = params["attention"], np.zeros_like(tokens)
+        for head in range(2):
+            query, key, value = (
+                tokens @ block[role]["kernel"][:, head] + block[role]["bias"][head]
+                for role in ("query", "key", "value")
+            )
+            weights = np.exp(query @ key.T / np.sqrt(2))
+            total += weights / weights.sum(axis=1, keepdims=True) @ value @ block["out"]["kernel"][head]
+        return total + block["out"]["bias"]
+
+    def compute(row: np.ndarray) -> np.ndarray:
+        tokens = linear(row[:, None], "embedding") + params["positions"]
+        tokens = tokens + attend(normalize(tokens, params["first_norm"]))
+        tokens = tokens + linear(np.tanh(linear(normalize(tokens, params["second_norm"]), "hidden")), "back")
+        return linear(tokens.mean(axis=0), "head")
+
+    np.testing.assert_allclose(ATTENTION.apply(params, inputs), [*map(compute, inputs)], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_other_networks_are_drawn_anew_from_every_key_in_double_precision(name):
+    one, other = (SMALL[name].initialize(jax.random.key(seed)) for seed in (0, 1))
+    assert {leaf.dtype for leaf in jax.tree.leaves(one)} == {np.dtype(float)}
+    for (path, left), right in zip(jax.tree.leaves_with_path(one), jax.tree.leaves(other), strict=True):
+        fixed = "bias" in str(path) or "scale" in str(path)
+        assert np.array_equal(left, right) == fixed
