@@ -3,14 +3,16 @@
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import tyro
 
-from figures.gallery import EXHIBITS, draw_overview, gallery_page, shared_against_stranger, summary_table
+from figures.gallery import EXHIBITS, draw_overview, gallery_page, shared_against_stranger, slide, summary_table
 from mlp_mnist.data import DataName, Source, resolve
 from theory.command_line import InputError, RunOptions, exit_status, require_seeds
 from theory.files import write_whole
+from theory.plots import PANELS, draw_panel
 from theory.provenance import Start
 from theory.records import Outcome, Record, is_finished, read_record, run_folder, save
 
@@ -61,11 +63,13 @@ def run_exhibits(options: Figures, folder: Path, source: Source) -> dict[str, Re
         InputError: If a command could not run.
     """
     preset = FULL if options.full else QUICK_MNIST if source.name == "mnist" else QUICK
-    records = {}
+    records: dict[str, Record] = {}
     for exhibit in EXHIBITS:
         place = folder / exhibit.folder
         seeds = options.num_seeds or preset[exhibit.folder]
         arguments = ["--seed", str(options.seed), "--num-seeds", str(seeds), "--output", str(place)]
+        if exhibit.command[0] == "theory" and not options.full:
+            arguments += ["--cases", "few"]
         if exhibit.command[0] == "mlp_mnist":
             arguments += ["--data", source.name]
             arguments += ["--data-dir", str(options.data_dir)] if options.data_dir else []
@@ -78,6 +82,25 @@ def run_exhibits(options: Figures, folder: Path, source: Source) -> dict[str, Re
         print(f"  {run.stdout.splitlines()[-1]}", flush=True)
         records[exhibit.folder] = read_record(place)
     return records
+
+
+def save_slides(record: Record, folder: Path, fresh: bool) -> None:
+    """Draw each of the theory's pictures by itself, with the numbers that it shows.
+
+    Args:
+        record: The theory's record.
+        folder: Where the gallery is.
+        fresh: Whether to draw again what is there.
+    """
+    for panel in PANELS:
+        place = folder / f"theory-{panel.name}"
+        config = record.config | {"command": f"figures theory-{panel.name}"}
+        source = f"{record.provenance['command']} at commit {record.provenance['commit']}, {record.provenance['start']}"
+        if not panel.drawable(record) or (
+            is_finished(place, config) and not fresh and read_record(place).provenance["drawn_from"] == source
+        ):
+            continue
+        save(slide(panel, record), place, config, partial(draw_panel, panel), Start.now(folder), drawn_from=source)
 
 
 def build(options: Figures) -> bool:
@@ -97,6 +120,7 @@ def build(options: Figures) -> bool:
     finished = is_finished(folder / "overview", config)
     start = Start.now(folder)
     records = run_exhibits(options, folder, source)
+    save_slides(records["theory-verify"], folder, options.fresh)
     verdicts = [verdict for record in records.values() for verdict in record.verdicts]
     table = summary_table(verdicts)
     if not finished or read_record(folder / "overview").verdicts != verdicts or options.fresh:

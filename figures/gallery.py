@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlp_mnist.plots import draw_arms, draw_inits
+from theory.plots import PANELS, Panel, draw_panel
 from theory.plots.one_step import draw_alignment
 from theory.plots.signs import draw_signs
 from theory.plots.style import STYLE, new_figure
-from theory.records import Record
+from theory.records import Outcome, Record
 from theory.sharing import SHARING
 from theory.verdicts import markdown_table
 
@@ -27,6 +28,49 @@ class Exhibit(NamedTuple):
     """What it shows, in a sentence."""
     command: tuple[str, str]
     """Package and command."""
+
+
+class Noted(dict[str, np.ndarray]):
+    """Arrays by name that note which of them were read."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
+        """Take the arrays.
+
+        Args:
+            arrays: Arrays by name.
+        """
+        super().__init__(arrays)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Give an array and note its name.
+
+        Args:
+            name: The name.
+
+        Returns:
+            The array.
+        """
+        self.read.add(name)
+        return super().__getitem__(name)
+
+
+def slide(panel: Panel, record: Record) -> Outcome:
+    """Take from a run what one picture shows.
+
+    Args:
+        panel: The picture.
+        record: The run's record.
+
+    Returns:
+        The arrays that the picture reads, and the verdicts of its claim.
+    """
+    noted = Noted(record.results)
+    draw_panel(panel, record._replace(results=noted))
+    claim = panel.start.split("/")[0]
+    verdicts = [verdict for verdict in record.verdicts if verdict["claim"] == claim]
+    kept = {name: array for name, array in record.results.items() if name in noted.read}
+    return Outcome(kept, verdicts, summary_table(verdicts))
 
 
 EXHIBITS = (
@@ -138,9 +182,22 @@ def gallery_page(records: Mapping[str, Record], command: str) -> str:
         parts.append(
             f"## {exhibit.title}\n\n{exhibit.claim}\n\n![{exhibit.title}]({exhibit.folder}/figure.png)\n\n"
             f"Made by `{made['command']}` at commit {made['commit']} in {made['duration_seconds']:.0f} s on "
-            f"{made['device']}, {made['precision']}.\n\n{record.table}"
+            f"{made['device']}, {made['precision']}.\n\n{slide_links(record)}{record.table}"
         )
     return "\n".join(parts)
+
+
+def slide_links(record: Record) -> str:
+    """Link to the pictures that are drawn by themselves.
+
+    Args:
+        record: A run's record.
+
+    Returns:
+        A line of Markdown; empty if there are none.
+    """
+    links = [f"[{panel.name}](theory-{panel.name}/figure.png)" for panel in PANELS if panel.drawable(record)]
+    return f"Each panel by itself, with its numbers: {' · '.join(links)}.\n\n" if links else ""
 
 
 def summary_counts(records: Mapping[str, Record]) -> str:

@@ -11,10 +11,26 @@ from theory.command_line import RunOptions, run_commands
 from theory.plots import draw
 from theory.processes import Processes, joined
 from theory.records import record_run
+from theory.survey import Survey, draw_survey, survey
 from theory.sweeps import Sampling
 from theory.verification import check_claims, verify_zoo
 
-ClaimName = Literal["alignment", "trait-loss", "null-space", "different-initialization"]
+ClaimName = Literal[
+    "alignment",
+    "trait-loss",
+    "how-small",
+    "null-space",
+    "imitation-losses",
+    "different-initialization",
+    "initialization-distance",
+    "symmetry",
+    "sampled-labels",
+    "label-noise-cost",
+    "filtering",
+    "optimizers",
+    "many-steps",
+    "trait-matrix",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +44,10 @@ class Verify(RunOptions, Processes, Sampling):
 
     claims: tyro.conf.Positional[tuple[ClaimName, ...]] = ()
     """Claims to verify; all if none is named."""
+
+    def __post_init__(self) -> None:
+        Sampling.__post_init__(self)
+        Processes.__post_init__(self)
 
 
 def list_claims(options: ListClaims) -> bool:
@@ -63,5 +83,23 @@ def verify(options: Verify) -> bool:
     return record.none_fails
 
 
+def sweep(options: Survey) -> bool:
+    """Survey every combination of ingredients and record the run.
+
+    Args:
+        options: Ingredients and sampling.
+
+    Returns:
+        True: a survey reports.
+    """
+    jax.config.update("jax_enable_x64", True)
+    config = {**options.axes(), **options.config()}
+    with joined(options):
+        return record_run("theory sweep", options, config, lambda: survey(options), draw_survey).none_fails
+
+
 if __name__ == "__main__":
-    run_commands("theory", {ListClaims: ("list", list_claims), Verify: ("verify", verify)})
+    run_commands(
+        "theory",
+        {ListClaims: ("list", list_claims), Verify: ("verify", verify), Survey: ("sweep", sweep)},
+    )

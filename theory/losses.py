@@ -1,7 +1,8 @@
 r"""Imitation losses: how far a student's outputs are from its teacher's, for one example.
 
 Each takes the student's outputs $z$ and the teacher's outputs $y$, both of shape `(outputs,)`, and has
-its minimum over $z$ at $z = y$. A batch is their mean.
+its minimum over $z$ at $z = y$. A batch is their mean. The matrix $M = -\partial^2 L_S/\partial y\,\partial z$ is
+given at $z = y$, with $p = \mathrm{softmax}(y)$. What lies outside the theorem's class is in `outside_losses`.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 ImitationLoss = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -45,6 +47,141 @@ def cross_entropy(student: jax.Array, teacher: jax.Array) -> jax.Array:
         Cloud et al. (2025), arXiv:2507.14805, appendix C.
     """
     return optax.losses.softmax_cross_entropy(student, jax.nn.softmax(teacher))
+
+
+def weighted_squared_error(weights: ArrayLike) -> ImitationLoss:
+    r"""Weigh the squared error of each output, $\sum_k w_k (z_k - y_k)^2$, with $M = 2\,\mathrm{diag}(w)$.
+
+    Args:
+        weights: Non-negative weights $w$, one for each output.
+
+    Returns:
+        The loss, in squared output units.
+    """
+    factors = jnp.asarray(weights)
+    return lambda student, teacher: jnp.sum(factors * optax.losses.squared_error(student, teacher))
+
+
+def kl_divergence(temperature: float, *, rescaled: bool) -> ImitationLoss:
+    r"""Divergence of the student's tempered softmax from the teacher's, as in knowledge distillation.
+
+    $$\mathrm{KL}(p_\tau \| q_\tau), \quad p_\tau = \mathrm{softmax}(y/\tau),\; q_\tau = \mathrm{softmax}(z/\tau),$$
+
+    with $M = (\mathrm{diag}(p_\tau) - p_\tau p_\tau^\top)/\tau^2$; rescaled by $\tau^2$ without that divisor.
+
+    Args:
+        temperature: $\tau$, in units of the logits.
+        rescaled: Whether the loss is multiplied by $\tau^2$.
+
+    Returns:
+        The loss, in nats.
+
+    References:
+        Hinton, Vinyals and Dean (2015), arXiv:1503.02531, section 2.
+    """
+    factor = temperature**2 if rescaled else 1.0
+
+    def loss(student: jax.Array, teacher: jax.Array) -> jax.Array:
+        logs = jax.nn.log_softmax(student / temperature), jax.nn.log_softmax(teacher / temperature)
+        return factor * optax.losses.kl_divergence_with_log_targets(*logs)
+
+    return loss
+
+
+def reverse_kl_divergence(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    r"""Divergence $\mathrm{KL}(q\|p)$ of the teacher's softmax from the student's, with cross-entropy's $M$.
+
+    Args:
+        student: Student's logits $z$, shape `(outputs,)`.
+        teacher: Teacher's logits $y$, shape `(outputs,)`.
+
+    Returns:
+        The loss, shape `()`, in nats.
+    """
+    return optax.losses.kl_divergence_with_log_targets(jax.nn.log_softmax(teacher), jax.nn.log_softmax(student))
+
+
+def jensen_shannon_divergence(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    r"""Mean divergence of both softmaxes from their mixture, with $M = \tfrac14(\mathrm{diag}(p) - pp^\top)$.
+
+    Args:
+        student: Student's logits $z$, shape `(outputs,)`.
+        teacher: Teacher's logits $y$, shape `(outputs,)`.
+
+    Returns:
+        The loss, shape `()`, in nats.
+    """
+    logs = jnp.stack([jax.nn.log_softmax(student), jax.nn.log_softmax(teacher)])
+    mixture = jnp.logaddexp(logs[0], logs[1]) - jnp.log(2.0)
+    return jnp.mean(optax.losses.kl_divergence_with_log_targets(mixture[None], logs))
+
+
+def sigmoid_cross_entropy(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    r"""Cross-entropy of every logit on its own, with $M = \mathrm{diag}(\sigma(y)(1 - \sigma(y)))$.
+
+    Args:
+        student: Student's logits $z$, shape `(outputs,)`.
+        teacher: Teacher's logits $y$, shape `(outputs,)`.
+
+    Returns:
+        The loss, shape `()`, in nats.
+    """
+    return jnp.sum(optax.losses.sigmoid_binary_cross_entropy(student, jax.nn.sigmoid(teacher)))
+
+
+def probability_error(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    r"""Squared error of the softmaxes, with $M = 2(\mathrm{diag}(p) - pp^\top)^2$; not convex in $z$.
+
+    Args:
+        student: Student's logits $z$, shape `(outputs,)`.
+        teacher: Teacher's logits $y$, shape `(outputs,)`.
+
+    Returns:
+        The loss, shape `()`.
+    """
+    return jnp.sum(optax.losses.squared_error(jax.nn.softmax(student), jax.nn.softmax(teacher)))
+
+
+def log_cosh(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    r"""Smooth relative of the absolute error, $\sum_k \log\cosh(z_k - y_k)$, with $M = I$.
+
+    Args:
+        student: Student's outputs $z$, shape `(outputs,)`.
+        teacher: Teacher's outputs $y$, shape `(outputs,)`.
+
+    Returns:
+        The loss, shape `()`.
+    """
+    return jnp.sum(optax.losses.log_cosh(student, teacher))
+
+
+def huber(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    r"""Squared error close by and absolute error beyond 1, with $M = I$.
+
+    Args:
+        student: Student's outputs $z$, shape `(outputs,)`.
+        teacher: Teacher's outputs $y$, shape `(outputs,)`.
+
+    Returns:
+        The loss, shape `()`.
+    """
+    return jnp.sum(optax.losses.huber_loss(student, teacher))
+
+
+def cosine_distance(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    r"""Cosine distance $1 - \hat z\cdot\hat y$ of the outputs' directions, with $M = (I - \hat y\hat y^\top)/\|y\|^2$.
+
+    The null space of $M$, spanned by $y(x)$, depends on the input. The theorem's proof still goes through, because the
+    gradient in $z$ is orthogonal to $z$, whatever the labels.
+
+    Args:
+        student: Student's outputs $z$, shape `(outputs,)`.
+        teacher: Teacher's outputs $y$, shape `(outputs,)`.
+
+    Returns:
+        The loss, shape `()`.
+    """
+    return optax.losses.cosine_distance(student, teacher)
 
 
 def quartic(student: jax.Array, teacher: jax.Array) -> jax.Array:

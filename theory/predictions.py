@@ -115,6 +115,96 @@ def predicted_displacement(problem: Problem, instance: Instance, teacher_directi
     return form(problem, instance, jax.tree.map(jnp.zeros_like, instance.student), teacher_direction)
 
 
+class Channels(NamedTuple):
+    """The bilinear form split by parameter group: rows are the student's groups, columns the teacher's."""
+
+    forms: jax.Array
+    r"""$B(P_g v, P_h u)$, $P_g$ keeping one group and clearing the others, shape `(groups, groups)`; sums to
+    $B(v, u)$."""
+    sizes: jax.Array
+    """The same with the size of every product in place of its value: rounding is relative to this."""
+
+
+def group_names(params: Params) -> list[str]:
+    """Name the groups of a tree: arrays that lie in the same place, as a layer's weights and biases do.
+
+    Args:
+        params: Any tree of arrays.
+
+    Returns:
+        Each group's path once, as in `hidden.0`; an array at the top of the tree is a group of its own.
+    """
+    return list(dict.fromkeys(leaf_groups(params)))
+
+
+def leaf_groups(params: Params) -> list[str]:
+    """Say which group each array belongs to.
+
+    Args:
+        params: Any tree of arrays.
+
+    Returns:
+        A path for each array.
+    """
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    return [jax.tree_util.keystr(path[:-1] or path, simple=True, separator=".") for path in paths]
+
+
+def split_by_group(direction: Params) -> Params:
+    r"""Split a direction into its parts $P_g v$, each of which moves one group alone.
+
+    Args:
+        direction: $v$, any tree of arrays.
+
+    Returns:
+        The same tree, each array with a leading axis `(groups,)` over which it sums to what it was.
+    """
+    names, (leaves, tree) = group_names(direction), jax.tree.flatten(direction)
+    places = [names.index(group) for group in leaf_groups(direction)]
+    parts = [
+        jnp.zeros((len(names), *leaf.shape), leaf.dtype).at[place].set(leaf)
+        for place, leaf in zip(places, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(tree, parts)
+
+
+def transfer_channels(
+    problem: Problem, instance: Instance, student_direction: Params, teacher_direction: Params
+) -> Channels:
+    r"""Through which parameters the transfer goes: the bilinear form, summed by parameter group.
+
+    $$B(v, u) = \sum_{g,h} B(P_g v, P_h u).$$
+
+    Row $g$ says what moving the student's group $g$ does, column $h$ what the teacher learned in its group $h$. With a
+    shared initialization and $v = u$ the table is a Gram matrix, symmetric and positive semi-definite: then every group
+    transfers on its own.
+
+    Args:
+        problem: The problem.
+        instance: Both initializations and the inputs.
+        student_direction: $v$, a tree like the student's parameters.
+        teacher_direction: $u$, a tree like the teacher's parameters.
+
+    Returns:
+        The table, and the sizes of what was summed; groups in the order of `group_names`.
+
+    References:
+        Derived here: $J_S v$ is linear in $v$ and $J_T u$ in $u$, and the groups' parts sum to the whole.
+    """
+
+    def changes(params: Params, directions: Params) -> tuple[jax.Array, jax.Array]:
+        outputs, push = jax.linearize(lambda params: problem.apply(params, instance.inputs), params)
+        return outputs, jax.vmap(push)(directions)
+
+    student, student_changes = changes(instance.student, split_by_group(student_direction))
+    teacher, teacher_changes = changes(instance.teacher, split_by_group(teacher_direction))
+    respond = jax.vmap(label_response, in_axes=(None, 0, 0, 0))
+    respond = jax.vmap(respond, in_axes=(None, None, None, 0))
+    responses = respond(problem.imitation_loss, student, teacher, teacher_changes)
+    products = student_changes[:, None] * responses[None]
+    return Channels(*(jnp.mean(jnp.sum(terms, axis=-1), axis=-1) for terms in (products, jnp.abs(products))))
+
+
 class Units(NamedTuple):
     """Natural units of step size, which make the same numbers fit any network, trait and loss."""
 

@@ -15,10 +15,13 @@ from theory.records import Outcome, is_finished, save
 from theory.sweeps import Sampling
 from theory.verdicts import verdict_table
 
+ANY_PROBLEM = tuple(name for name, claim in CLAIMS.items() if claim.verify)
+"""Claims that can be verified without knowing the inside of a network."""
+
 
 def verify(
     *problems: Problem,
-    claims: Sequence[str] = tuple(CLAIMS),
+    claims: Sequence[str] = ANY_PROBLEM,
     sampling: Sampling | None = None,
     output: str | Path | None = None,
 ) -> Outcome:
@@ -26,7 +29,7 @@ def verify(
 
     Args:
         *problems: The problems; the first also serves for the controls.
-        claims: Names of claims, see `CLAIMS`.
+        claims: Names of claims, see `CLAIMS`; all that don't need to know the inside of the network by default.
         sampling: Instances and step sizes; the defaults are natural units and suit any scale.
         output: Run folder to write, with figure and provenance; none by default. Code can't be compared, so a record
             of the same names and sampling is computed anew and replaced.
@@ -35,8 +38,8 @@ def verify(
         Verdicts, table and every number behind them, as the command line records them.
 
     Raises:
-        ValueError: If there is no problem, two have one name or one init, a claim is unknown, or JAX runs in single
-            precision.
+        ValueError: If there is no problem, two have one name or one init, a claim is unknown or for the zoo alone, or
+            JAX runs in single precision.
         InputError: If the run folder holds another run or can't be written.
     """
     if not problems:
@@ -51,8 +54,14 @@ def verify(
     chosen = sampling or Sampling()
     config = {"command": "theory.verify", "problems": names, "claims": check_claims(claims), **chosen.config()}
 
+    if inside := set(claims) - set(ANY_PROBLEM):
+        raise ValueError(f"claims {sorted(inside)} need to know the inside of the network: choose others")
+
     def compute() -> Outcome:
-        return gather({name: CLAIMS[name].verify(problems, chosen) for name in config["claims"]})
+        reports = {
+            name: claim.verify(problems, chosen) for name, claim in CLAIMS.items() if name in claims and claim.verify
+        }
+        return gather(reports)
 
     if output is None:
         return compute()

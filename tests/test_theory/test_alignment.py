@@ -1,5 +1,7 @@
 """Claim 1: the order of the remainder, the sign for any displacement of the teacher, and what takes them away."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,9 +16,10 @@ from theory import Sampling, zoo
 from theory.claims import alignment
 from theory.claims.alignment import Alignment
 from theory.claims.evidence import Comparison, Report, smallest_step_ratios
+from theory.one_step import STRANGER, STRETCHED
 from theory.predictions import output_change, transfer_form
 from theory.problems import draw_instance, inner_product, student_displacement
-from theory.sweeps import COMPILER_OPTIONS, sweep
+from theory.sweeps import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = tuple(float(step) for step in np.geomspace(1e-5, 1e-3, 5))
@@ -65,24 +68,25 @@ def report() -> Report:
     return alignment.verify([REFERENCE], SAMPLING)
 
 
-def compare(report: Report, case: str) -> Comparison:
-    result = report.measurements[case]
-    return Comparison(result.predicted[:, None] * result.steps, result.measured, result.visible)
-
-
 @pytest.fixture(scope="module")
 def reference(report: Report) -> Comparison:
-    return compare(report, "reference")
+    return report.measurements["reference"].comparison()
 
 
 @pytest.fixture(scope="module")
 def stranger(report: Report) -> Comparison:
-    return compare(report, "control: another init")
+    return report.measurements[STRANGER].comparison()
 
 
 @pytest.fixture(scope="module")
 def outside(report: Report) -> Comparison:
-    return compare(report, "control: stretched loss")
+    return report.measurements[STRETCHED].comparison()
+
+
+def judge_again(report: Report, change: Callable[[Alignment], Alignment]) -> list[str]:
+    """Judge a report's measurements again, each of them changed: another formula without another simulation."""
+    changed = {case: change(result) for case, result in report.measurements.items()}
+    return [verdict.outcome for verdict in alignment.judge(changed, SAMPLING).verdicts]
 
 
 def orders(values: np.ndarray) -> np.ndarray:
@@ -152,8 +156,7 @@ def test_curvature_is_quadratic_in_the_displacement(seed, weights, factor):
 
 def test_linear_outputs_under_squared_error_leave_no_remainder_even_at_large_steps():
     linear = zoo.variant("linear, squared error", hidden=(), loss="squared error")
-    measure_one = partial(alignment.measure, linear, teacher_steps=(1e-3, 1.0, 100.0))
-    result = sweep(measure_one, 0, NUM_SEEDS, chunk_size=32)
+    result = alignment.verify([linear], replace(SAMPLING, teacher_steps=(*STEPS, 1.0, 100.0))).measurements[linear.name]
     np.testing.assert_allclose(result.measured, result.predicted[:, None] * result.steps, rtol=1e-10)
 
 
@@ -162,29 +165,29 @@ def test_claim_holds_for_the_reference(report):
 
 
 @pytest.mark.parametrize(("factor", "expected"), [(1.1, ["fails", "holds"]), (-1.0, ["fails", "fails"])])
-def test_claim_fails_for_a_wrong_factor_in_its_formula(factor, expected, report, judge_again):
+def test_claim_fails_for_a_wrong_factor_in_its_formula(factor, expected, report):
     def wrong(result: Alignment) -> Alignment:
         return result._replace(predicted=factor * result.predicted)
 
-    assert judge_again(alignment.CLAIM, REFERENCE, SAMPLING, report, wrong) == expected
+    assert judge_again(report, wrong) == expected
 
 
-def test_claim_fails_if_an_instance_is_not_a_number(report, judge_again):
+def test_claim_fails_if_an_instance_is_not_a_number(report):
     def broken(result: Alignment) -> Alignment:
         return result._replace(measured=np.where(np.arange(NUM_SEEDS)[:, None] == 3, np.nan, result.measured))
 
-    assert judge_again(alignment.CLAIM, REFERENCE, SAMPLING, report, broken) == ["fails", "fails"]
+    assert judge_again(report, broken) == ["fails", "fails"]
 
 
-def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
+def test_claim_says_nothing_of_what_imitation_can_not_see(report):
     def invisible(result: Alignment) -> Alignment:
         return result._replace(visible=np.zeros(NUM_SEEDS, bool))
 
-    assert judge_again(alignment.CLAIM, REFERENCE, SAMPLING, report, invisible) == ["reported"]
+    assert judge_again(report, invisible) == ["reported"]
 
 
-def test_order_is_not_judged_with_too_few_visible_instances(report, judge_again):
+def test_order_is_not_judged_with_too_few_visible_instances(report):
     def mostly_invisible(result: Alignment) -> Alignment:
         return result._replace(visible=np.arange(NUM_SEEDS) > 0)
 
-    assert judge_again(alignment.CLAIM, REFERENCE, SAMPLING, report, mostly_invisible) == ["holds"]
+    assert judge_again(report, mostly_invisible) == ["holds"]

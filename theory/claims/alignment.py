@@ -6,16 +6,11 @@ A = \Delta_T^\top K \Delta_T = \mathbb{E}_x[(J\Delta_T)^\top M (J\Delta_T)] \ge 
 for *any* displacement of the teacher, on *any* inputs, under any imitation loss of the theorem's class.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from theory import losses, zoo
 from theory.claims.evidence import (
     NEAR_ONE,
     SECOND_ORDER,
@@ -29,52 +24,48 @@ from theory.claims.evidence import (
     smallest_step_ratios,
     worst_order,
 )
-from theory.predictions import natural_units, transfer_form
-from theory.problems import Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps, zoo_problems
+from theory.problems import Problem
 from theory.statistics import Estimate, range_estimate
 from theory.sweeps import Sampling
 from theory.verdicts import Accepted, Verdict
 
 
 class Alignment(NamedTuple):
-    """Predicted and measured alignment of one instance."""
+    """Predicted and measured alignment of every instance."""
 
-    predicted: jax.Array
-    r"""$A$, shape `()`; the alignment is $\epsilon A$ to leading order."""
-    steps: jax.Array
-    r"""$\epsilon$: the natural step sizes times this instance's unit, shape `(teacher_steps,)`."""
-    measured: jax.Array
-    r"""$\Delta_S(\epsilon)\cdot\Delta_T$, shape `(teacher_steps,)`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    predicted: np.ndarray
+    r"""$A$, shape `(num_seeds,)`; the alignment is $\epsilon A$ to leading order."""
+    steps: np.ndarray
+    r"""$\epsilon$: the natural step sizes times each instance's unit, shape `(num_seeds, teacher_steps)`."""
+    measured: np.ndarray
+    r"""$\Delta_S(\epsilon)\cdot\Delta_T$, shape `(num_seeds, teacher_steps)`."""
+    visible: np.ndarray
+    """Whether $A > 0$ by more than rounding, shape `(num_seeds,)`."""
 
+    @classmethod
+    def of(cls, steps: OneStep) -> "Alignment":
+        """Take what this claim is about.
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float], shared: bool = True) -> Alignment:
-    """Predict the alignment in closed form, then simulate both steps and measure it.
+        Args:
+            steps: Simulated steps of every instance.
 
-    Args:
-        problem: The problem.
-        key: Random key of the instance.
-        teacher_steps: The teacher's step sizes, in natural units.
-        shared: Whether the student starts where the teacher does; the prediction always assumes so.
+        Returns:
+            Their alignments.
+        """
+        return cls(*map(np.asarray, (steps.curvature, steps.steps, steps.alignment, steps.visible)))
 
-    Returns:
-        Both.
-    """
-    instance = draw_instance(problem, key, shared=shared)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
-    predicted = transfer_form(problem, instance._replace(student=instance.teacher), direction, direction)
+    def comparison(self) -> Comparison:
+        """Put measurement and prediction side by side.
 
-    def simulate(teacher_step: jax.Array) -> jax.Array:
-        return inner_product(student_displacement(problem, instance, direction, teacher_step), direction)
-
-    units = natural_units(problem, instance, direction)
-    steps = jnp.array(teacher_steps) * units.teacher_step
-    return Alignment(predicted, steps, jax.vmap(simulate)(steps), units.visible)
+        Returns:
+            Both, for every step size.
+        """
+        return Comparison(self.predicted[:, None] * self.steps, self.measured, self.visible)
 
 
 def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
-    """Check order, sign and, where there is no remainder at all, equality.
+    """Measure the alignment and judge it.
 
     Args:
         problems: The cases; the first also serves for the controls.
@@ -83,30 +74,34 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     Returns:
         The report.
     """
-    measure_one = partial(measure, teacher_steps=sampling.teacher_steps)
-    outside = replace(problems[0], imitation_loss=losses.stretched(problems[0].imitation_loss))
-    results = sampling.sweep_all(
-        {problem.name: partial(measure_one, problem) for problem in problems}
-        | {"control: another init": partial(measure_one, problems[0], shared=False)}
-        | {"control: stretched loss": partial(measure_one, outside)},
-        NAME,
-    )
-    compared = {
-        case: Comparison(result.predicted[:, None] * result.steps, result.measured, result.visible)
-        for case, result in results.items()
-    }
-    cases = [compared[problem.name] for problem in problems]
+    results = {case: Alignment.of(steps) for case, steps in sweep_steps(tuple(problems), sampling).items()}
+    return judge(results, sampling)
+
+
+def judge(results: Mapping[str, Alignment], sampling: Sampling) -> Report:
+    """Check order, sign and, where there is no remainder at all, equality.
+
+    Args:
+        results: The alignment in each case and in both controls.
+        sampling: Instances and step sizes.
+
+    Returns:
+        The report.
+    """
+    compared = {case: result.comparison() for case, result in results.items()}
+    stranger, stretched = compared.pop(STRANGER), compared.pop(STRETCHED)
+    cases = list(compared.values())
     exact = [case for case in cases if case.exact and case.num_visible]
     fitted = curved(cases)
     verdicts = [
         Verdict(
             claim=NAME,
-            check=f"Δ_S·Δ_T / εA at the smallest ε, every instance with A > 0 of {count(problems)}",
+            check=f"Δ_S·Δ_T / εA at the smallest ε, every instance with A > 0 of {count(cases)}",
             predicted="→ 1",
             measured=smallest_step_ratios(cases),
             accepted=NEAR_ONE,
             control="loss with its minimum at z = 1.5y",
-            control_measured=smallest_step_ratios([compared["control: stretched loss"]]),
+            control_measured=smallest_step_ratios([stretched]),
             instances=num_visible(cases),
         )
     ]
@@ -118,7 +113,7 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
             measured=worst_order(fitted, sampling),
             accepted=SECOND_ORDER,
             control="student from another init",
-            control_measured=worst_order([compared["control: another init"]], sampling),
+            control_measured=worst_order([stranger], sampling),
             instances=num_visible(fitted),
         )
         verdicts.insert(0, order)
@@ -130,11 +125,11 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
             measured=relative_remainders(exact),
             accepted=Accepted(low=0.0, high=VANISHING),
             control="student from another init",
-            control_measured=relative_remainders([compared["control: another init"]]),
+            control_measured=relative_remainders([stranger]),
             instances=num_visible(exact),
         )
         verdicts.append(equality)
-    return Report(verdicts, results)
+    return Report(verdicts, dict(results))
 
 
 def relative_remainders(comparisons: Sequence[Comparison]) -> Estimate:
@@ -159,8 +154,7 @@ def verify_zoo(sampling: Sampling) -> Report:
     Returns:
         The report.
     """
-    linear = zoo.Case(name="linear, squared error", hidden=(), loss="squared error")
-    return verify([zoo.build(case) for case in (zoo.REFERENCE, *zoo.NEIGHBORS, linear)], sampling)
+    return verify(zoo_problems(sampling), sampling)
 
 
 NAME = "alignment"

@@ -12,6 +12,7 @@ $$L_T(\theta_S^0 + \alpha\Delta_S(\epsilon)) - L_T(\theta_S^0 + \alpha\Delta_S(0
 
 If the student imitates auxiliary outputs that the trait doesn't use, $B$ is *odd* in the student's auxiliary head:
 a head with the opposite sign learns the opposite. A random head whose sign is a fair coin makes the transfer one.
+By parameter group $B$ splits exactly, into channels from the teacher's groups to the student's (see `channels`).
 
 References:
     Derived here: differentiate the student's step in $\epsilon$ (see `transfer_form`); for the oddness, note that
@@ -24,13 +25,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from theory import zoo
+from theory.claims.channels import verify_channels
 from theory.claims.evidence import SECOND_ORDER, Claim, Comparison, Report, count, curved, num_visible, worst_order
 from theory.claims.signs import verify_signs
 from theory.networks import Params
-from theory.predictions import natural_units, transfer_form
+from theory.predictions import natural_units, transfer_channels, transfer_form
 from theory.problems import (
     Problem,
     draw_instance,
@@ -39,9 +42,9 @@ from theory.problems import (
     student_displacement,
     trait_descent,
 )
-from theory.statistics import rate_estimate
+from theory.statistics import Estimate, range_estimate, rate_estimate
 from theory.sweeps import Sampling
-from theory.verdicts import Verdict
+from theory.verdicts import Accepted, Verdict
 
 
 class Transfer(NamedTuple):
@@ -60,6 +63,12 @@ class Transfer(NamedTuple):
     r"""$\Delta_S(0)\cdot\Delta_T$: the teacher has learned nothing, shape `()`."""
     idle_change: jax.Array
     r"""$L_T(\theta_S^0 + \alpha\Delta_S(0)) - L_T(\theta_S^0)$, likewise, shape `(learning_rates,)`."""
+    channels: jax.Array
+    r"""$B(P_g \Delta_T, P_h \Delta_T)$ by parameter group of student and teacher, shape `(groups, groups)`."""
+    form: jax.Array
+    r"""$B(\Delta_T, \Delta_T)$ in one piece, shape `()`."""
+    rounding: jax.Array
+    """Bound on the rounding of either: a rounding error of every product's size for each term of a sum, shape `()`."""
     visible: jax.Array
     """Whether imitation sees the trait at all, shape `()`."""
 
@@ -100,13 +109,19 @@ def measure(
 
     predicted_change, after, after_idle = jax.vmap(at_rate)(jnp.array(learning_rates) * units.learning_rate)
     idle_alignment = inner_product(idle, direction)
+    form = transfer_form(problem, instance, direction, direction)
+    channels = transfer_channels(problem, instance, direction, direction)
+    num_terms = optax.tree.size(direction) + labels.size
     return Transfer(
-        predicted_alignment=transfer_form(problem, instance, direction, direction) * steps,
+        predicted_alignment=form * steps,
         alignment=jax.vmap(inner_product, in_axes=(0, None))(moved, direction) - idle_alignment,
         predicted_change=predicted_change[:, None] * steps[None, :],
         change=after - after_idle[:, None],
         idle_alignment=idle_alignment,
         idle_change=after_idle - before,
+        channels=channels.forms,
+        form=form,
+        rounding=num_terms * jnp.finfo(form.dtype).eps * jnp.sum(channels.sizes),
         visible=units.visible,
     )
 
@@ -149,7 +164,36 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
         [Comparison(result.predicted_change, result.change, result.visible) for result in results.values()],
         Comparison(first.predicted_change, first.change + first.idle_change[..., None], first.visible),
     )
-    return Report([alignment, change], results)
+    return Report([alignment, change, channel_verdict(list(results.values()))], results)
+
+
+def channel_verdict(results: Sequence[Transfer]) -> Verdict:
+    """Check that the channels, student's groups by teacher's, sum to the form.
+
+    Args:
+        results: Measurements, one for each case.
+
+    Returns:
+        The verdict; its control leaves out each instance's largest channel.
+    """
+    seen = [jax.tree.map(lambda array, visible=result.visible: array[visible], result) for result in results]
+    gaps = [result.channels.sum(axis=(1, 2)) - result.form for result in seen]
+    largest = [np.abs(result.channels).max(axis=(1, 2)) for result in seen]
+
+    def bounded(gaps: list[np.ndarray]) -> Estimate:
+        shares = [np.abs(gap) / result.rounding for gap, result in zip(gaps, seen, strict=True)]
+        return range_estimate(np.concatenate(shares))
+
+    return Verdict(
+        claim=NAME,
+        check=f"B summed over channels − B, in bounds of rounding, {count(results)}",
+        predicted="0 (≤ 1)",
+        measured=bounded(gaps),
+        accepted=Accepted(low=0.0, high=1.0),
+        control="largest channel left out",
+        control_measured=bounded(largest),
+        instances=sum(len(gap) for gap in gaps),
+    )
 
 
 def verify_zoo(sampling: Sampling) -> Report:
@@ -162,8 +206,10 @@ def verify_zoo(sampling: Sampling) -> Report:
         The report.
     """
     squared = zoo.variant("ReLU, squared error", activation="relu", loss="squared error")
-    orders = verify([*map(zoo.build, (zoo.REFERENCE, *zoo.NEIGHBORS)), squared], sampling)
+    falling = {"tanh, cross-entropy": "reference", "ReLU, squared error": squared.name}
+    orders = verify([*zoo.neighborhood(sampling), *[squared] * (sampling.cases == "all")], sampling)
     signs = verify_signs(NAME, sampling)
+    channels = verify_channels(NAME, sampling)
     middle = len(sampling.learning_rates) // 2
     falls = [
         Verdict(
@@ -173,9 +219,13 @@ def verify_zoo(sampling: Sampling) -> Report:
             measured=rate_estimate(orders.measurements[case].idle_change[:, middle] < 0),
             instances=sampling.num_seeds,
         )
-        for label, case in {"tanh, cross-entropy": "reference", "ReLU, squared error": squared.name}.items()
+        for label, case in falling.items()
+        if case in orders.measurements
     ]
-    return Report([*orders.verdicts, *signs.verdicts, *falls], orders.measurements | signs.measurements)
+    return Report(
+        [*orders.verdicts, *signs.verdicts, *channels.verdicts, *falls],
+        orders.measurements | signs.measurements | channels.measurements,
+    )
 
 
 NAME = "different-initialization"

@@ -41,8 +41,9 @@ class Claim:
     """How the command line calls it."""
     statement: str
     """The claim in a line."""
-    verify: Callable[[Sequence[Problem], Sampling], Report]
-    """Verify it for problems that one brings; the first also serves for the controls."""
+    verify: Callable[[Sequence[Problem], Sampling], Report] | None
+    """Verify it for problems that one brings; the first also serves for the controls. None if it needs to know the
+    inside of the network."""
     verify_zoo: Callable[[Sampling], Report]
     """Verify it over the zoo."""
 

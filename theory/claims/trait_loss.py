@@ -5,16 +5,11 @@ $$g(\epsilon) = L_T(\theta^0 + \alpha\,\Delta_S(\epsilon)) - L_T(\theta^0) = -\e
 a decrease for small enough $\epsilon$ whenever $A > 0$, at every step size $\alpha$ of the student.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import optax
+import numpy as np
 
-from theory import losses, zoo
 from theory.claims.evidence import (
     NEAR_ONE,
     SECOND_ORDER,
@@ -27,61 +22,39 @@ from theory.claims.evidence import (
     smallest_step_ratios,
     worst_order,
 )
-from theory.predictions import natural_units, transfer_form
-from theory.problems import Problem, draw_instance, student_displacement, trait_descent
+from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps, zoo_problems
+from theory.problems import Problem
 from theory.sweeps import Sampling
 from theory.verdicts import Verdict
 
 
 class TraitChange(NamedTuple):
-    """Predicted and measured change of the trait loss in one instance."""
+    """Predicted and measured change of the trait loss in every instance."""
 
-    predicted: jax.Array
-    r"""$-\epsilon\alpha A$, shape `(learning_rates, teacher_steps)`."""
-    measured: jax.Array
-    r"""$g(\epsilon)$, shape `(learning_rates, teacher_steps)`, in units of the trait loss."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    predicted: np.ndarray
+    r"""$-\epsilon\alpha A$, shape `(num_seeds, learning_rates, teacher_steps)`."""
+    measured: np.ndarray
+    r"""$g(\epsilon)$, same shape, in units of the trait loss."""
+    visible: np.ndarray
+    """Whether $A > 0$ by more than rounding, shape `(num_seeds,)`."""
 
+    @classmethod
+    def of(cls, steps: OneStep) -> "TraitChange":
+        """Take what this claim is about.
 
-def measure(
-    problem: Problem,
-    key: jax.Array,
-    *,
-    teacher_steps: Sequence[float],
-    learning_rates: Sequence[float],
-    shared: bool = True,
-) -> TraitChange:
-    """Predict the change in closed form, then simulate both steps and measure it.
+        Args:
+            steps: Simulated steps of every instance.
 
-    Args:
-        problem: The problem.
-        key: Random key of the instance.
-        teacher_steps: The teacher's step sizes, in natural units.
-        learning_rates: The student's step sizes, in natural units.
-        shared: Whether the student starts where the teacher does; the prediction always assumes so.
-
-    Returns:
-        Both.
-    """
-    instance = draw_instance(problem, key, shared=shared)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
-    curvature = transfer_form(problem, instance._replace(student=instance.teacher), direction, direction)
-    before = problem.trait_loss(instance.student, instance.trait_key)
-
-    def simulate(learning_rate: jax.Array, teacher_step: jax.Array) -> jax.Array:
-        displacement = student_displacement(problem, instance, direction, teacher_step)
-        after = optax.tree.add_scale(instance.student, learning_rate, displacement)
-        return problem.trait_loss(after, instance.trait_key) - before
-
-    units = natural_units(problem, instance, direction)
-    rates, steps = jnp.array(learning_rates) * units.learning_rate, jnp.array(teacher_steps) * units.teacher_step
-    sweep = jax.vmap(jax.vmap(simulate, in_axes=(None, 0)), in_axes=(0, None))
-    return TraitChange(-curvature * rates[:, None] * steps[None, :], sweep(rates, steps), units.visible)
+        Returns:
+            Their changes of the trait loss.
+        """
+        curvature, sizes, rates, visible, _, change = map(np.asarray, steps)
+        predicted = -curvature[:, None, None] * rates[:, :, None] * sizes[:, None, :]
+        return cls(predicted, np.swapaxes(change, 1, 2), visible)
 
 
 def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
-    """Check the remainder's order and the sign, at every step size of the student.
+    """Measure the change of the trait loss and judge it.
 
     Args:
         problems: The cases; the first also serves for the controls.
@@ -90,16 +63,23 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     Returns:
         The report.
     """
-    measure_one = partial(measure, teacher_steps=sampling.teacher_steps, learning_rates=sampling.learning_rates)
-    outside = replace(problems[0], imitation_loss=losses.stretched(problems[0].imitation_loss))
-    results = sampling.sweep_all(
-        {problem.name: partial(measure_one, problem) for problem in problems}
-        | {"control: another init": partial(measure_one, problems[0], shared=False)}
-        | {"control: stretched loss": partial(measure_one, outside)},
-        NAME,
-    )
+    results = {case: TraitChange.of(steps) for case, steps in sweep_steps(tuple(problems), sampling).items()}
+    return judge(results, sampling)
+
+
+def judge(results: Mapping[str, TraitChange], sampling: Sampling) -> Report:
+    """Check the remainder's order and the sign, at every step size of the student.
+
+    Args:
+        results: The change in each case and in both controls.
+        sampling: Instances and step sizes.
+
+    Returns:
+        The report.
+    """
     compared = {case: Comparison(*result) for case, result in results.items()}
-    cases = [compared[problem.name] for problem in problems]
+    stranger, stretched = compared.pop(STRANGER), compared.pop(STRETCHED)
+    cases = list(compared.values())
     fitted = curved(cases)
     rates = ", ".join(f"{rate:g}" for rate in sampling.learning_rates)
     order = Verdict(
@@ -109,20 +89,20 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
         measured=worst_order(fitted, sampling),
         accepted=SECOND_ORDER,
         control="student from another init",
-        control_measured=worst_order([compared["control: another init"]], sampling),
+        control_measured=worst_order([stranger], sampling),
         instances=num_visible(fitted),
     )
     decrease = Verdict(
         claim=NAME,
-        check=f"g / −εαA at the smallest ε, every instance with A > 0 of {count(problems)}",
+        check=f"g / −εαA at the smallest ε, every instance with A > 0 of {count(cases)}",
         predicted="→ 1",
         measured=smallest_step_ratios(cases),
         accepted=NEAR_ONE,
         control="loss with its minimum at z = 1.5y",
-        control_measured=smallest_step_ratios([compared["control: stretched loss"]]),
+        control_measured=smallest_step_ratios([stretched]),
         instances=num_visible(cases),
     )
-    return Report([order, decrease], results)
+    return Report([order, decrease], dict(results))
 
 
 def verify_zoo(sampling: Sampling) -> Report:
@@ -134,7 +114,7 @@ def verify_zoo(sampling: Sampling) -> Report:
     Returns:
         The report.
     """
-    return verify([zoo.build(case) for case in (zoo.REFERENCE, *zoo.NEIGHBORS)], sampling)
+    return verify(zoo_problems(sampling), sampling)
 
 
 NAME = "trait-loss"

@@ -1,6 +1,7 @@
 """Claims 1 and 2 as pictures: prediction as a line, simulated steps as points, what is left below."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +12,10 @@ from theory.statistics import fitted_order
 
 
 def draw_alignment(axes: Axes, record: Record) -> None:
-    """Draw predicted and measured alignment of the first case, what is left, and the control.
+    r"""Draw predicted and measured alignment of the first case, and what is left of it with and without a shared init.
+
+    Everything is divided by $A$ times the unit of $\epsilon$, so that the prediction is the step size itself and every
+    seed lies on one line.
 
     Args:
         axes: Where to draw.
@@ -21,17 +25,24 @@ def draw_alignment(axes: Axes, record: Record) -> None:
     case = first_case(record, "alignment")
     seen = record.results[f"{case}/visible"]
     leading = (record.results[f"{case}/predicted"][:, None] * record.results[f"{case}/steps"])[seen]
-    measured = record.results[f"{case}/measured"][seen]
-    elsewhere = record.results["alignment/control: another init/measured"][seen] - leading
+    unit = leading / steps
+    measured = record.results[f"{case}/measured"][seen] / unit
+    elsewhere = record.results["alignment/control: another init/measured"][seen] / unit
     fitted = steps <= record.config["largest_fitted_step"]
-    order = np.median(fitted_order(steps[fitted], (measured - leading)[:, fitted]))
-    axes.loglog(steps, median(leading), color=BLACK, label=r"predicted $\epsilon A$")
-    axes.loglog(steps, median(measured), "o", color=BLUE, label=r"simulated $\Delta_S\cdot\Delta_T$")
-    axes.loglog(steps, median(measured - leading), "s", color=GREEN, mfc="none", label=f"remainder: order {order:.3f}")
-    axes.loglog(steps, median(elsewhere), "x--", color=ORANGE, lw=0.8, label="remainder, student from another init")
-    axes.set(xlabel=STEP_LABEL, ylabel="inner product, median over seeds")
+
+    def draw(values: np.ndarray, color: str, look: str, label: str, **style: Any) -> None:
+        order = np.median(fitted_order(steps[fitted], values[:, fitted]))
+        axes.loglog(steps, median(values), look, color=color, label=rf"{label} $\propto\epsilon^{{{order:.2f}}}$", **style)
+        axes.fill_between(steps, *np.quantile(np.abs(values), (0.05, 0.95), axis=0), color=color, alpha=0.15, lw=0)
+
+    axes.loglog(steps, steps, color=BLACK, zorder=3, label=r"predicted: $\epsilon A$, nothing fitted")
+    draw(measured, BLUE, "o", r"simulated $\Delta_S\cdot\Delta_T$", zorder=4)
+    draw(measured - steps, GREEN, "s:", r"what is left, $\Delta_S\cdot\Delta_T-\epsilon A$", mfc="none", lw=0.8)
+    draw(elsewhere - steps, ORANGE, "x--", "the same from another init", lw=0.8)
+    axes.set(xlabel=STEP_LABEL, ylabel=r"inner product in units of $A$, median and 90 %")
+    axes.set_ylim(steps[0] ** 2 / 30, 3e3)
     axes.set_title("Shared init: the student moves towards the teacher")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", fontsize=7.5)
 
 
 def draw_trait_loss(axes: Axes, record: Record) -> None:

@@ -18,6 +18,8 @@ def draw_signs(axes: Axes, record: Record) -> None:
     """
     for offset, activation, color, marker in ((-0.13, "tanh", BLUE, "o"), (0.13, "ReLU", ORANGE, "s")):
         name = f"different-initialization/signs: {activation}, auxiliary outputs/own"
+        if name not in record.results:
+            continue
         rates = np.array([rate_estimate(column > 0, 0.95) for column in record.results[name].T])
         rows = np.arange(len(SHARING)) + offset
         reach = np.abs(rates[:, 1:] - rates[:, :1]).T

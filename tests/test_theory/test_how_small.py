@@ -1,0 +1,269 @@
+"""Claim 2's open question: the second derivative, the third order, and where the decrease ends."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
+from scipy import special
+
+from theory import Sampling, zoo
+from theory.claims import how_small
+from theory.claims.decrease_ends import FITTED, LARGE_RATES, QUARTICS, SLACK, STIFFNESSES, Ends, gather
+from theory.claims.evidence import Report
+from theory.claims.expansions import Expansions
+from theory.claims.how_small import ENDS
+from theory.curvature import expand, surely_ended, surely_falling
+from theory.line import first_zero, higher_derivatives
+from theory.problems import Problem, draw_instance, student_displacement, trait_descent
+from theory.sweeps import COMPILER_OPTIONS
+
+REFERENCE = zoo.variant("small", hidden=(8,))
+SQUARED = zoo.variant("squared error, one hidden layer", loss="squared error", hidden=(4,))
+RATES = (0.1, 1.0, 10.0)
+CROSS_ENTROPY = zoo.variant("cross-entropy, one hidden layer", hidden=(4,))
+SAMPLING = Sampling(num_seeds=64, learning_rates=RATES)
+LARGE = slice(-len(LARGE_RATES), None)
+STIFF = slice(len(RATES), len(RATES) + len(STIFFNESSES))
+QUARTIC = slice(STIFF.stop, STIFF.stop + len(QUARTICS))
+
+seeds = st.integers(0, 2**32 - 1)
+shares = st.floats(1e-3, 0.25)
+leanings = st.integers(-20, 400).map(lambda percent: percent / 100)
+
+
+class Curved(NamedTuple):
+    predicted: Any
+    simulated: Any
+    size: Any
+
+
+@partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+def curve(seed: jax.Array, learning_rate: jax.Array) -> Curved:
+    """Second derivative of the change in closed form, and by forward mode twice through both steps."""
+    instance = draw_instance(REFERENCE, jax.random.key(seed))
+    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_key)
+
+    def slope(teacher_step: jax.Array) -> jax.Array:
+        def change(step: jax.Array) -> jax.Array:
+            displacement = student_displacement(REFERENCE, instance, direction, step)
+            student = optax.tree.add_scale(instance.student, learning_rate, displacement)
+            return REFERENCE.trait_loss(student, instance.trait_key)
+
+        return jax.jvp(change, (teacher_step,), (1.0,))[1]
+
+    expansion = expand(REFERENCE, instance, direction)
+    simulated = jax.jvp(slope, (0.0,), (1.0,))[1]
+    return Curved(expansion.second_derivative(learning_rate), simulated, expansion.size(learning_rate))
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return how_small.verify([REFERENCE], SAMPLING)
+
+
+@pytest.fixture(scope="module")
+def ends(report: Report) -> Ends:
+    return report.measurements[f"small{ENDS}"]
+
+
+@given(seed=seeds, rate=st.floats(0.01, 10))
+def test_second_derivative_through_the_simulated_steps_is_the_closed_form(seed, rate):
+    curved = curve(jnp.uint32(seed), jnp.array(rate))
+    assert abs(float(curved.predicted - curved.simulated)) <= 1e-10 * float(curved.size)
+
+
+class Dense(NamedTuple):
+    expansion: Any
+    along: Any
+    jacobian: Any
+    hessian: Any
+    outputs: Any
+
+
+def expand_densely(problem: Problem, seed: int) -> tuple[Dense, np.ndarray]:
+    """Jacobian and Hessian as full arrays, and the bend of the outputs by finite differences."""
+    shift = 1e-3
+
+    @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+    def compute(key: jax.Array) -> Dense:
+        instance = draw_instance(problem, key)
+        flat, restore = ravel_pytree(instance.teacher)
+        direction = trait_descent(problem, instance.teacher, instance.trait_key)
+        along = ravel_pytree(direction)[0]
+
+        def outputs(theta: jax.Array) -> jax.Array:
+            return problem.apply(restore(theta), instance.inputs)
+
+        def trait(theta: jax.Array) -> jax.Array:
+            return problem.trait_loss(restore(theta), instance.trait_key)
+
+        path = jax.vmap(lambda step: outputs(flat + step * along))(jnp.array([-shift, 0.0, shift]))
+        expansion = expand(problem, instance, direction)
+        return Dense(expansion, along, jax.jacobian(outputs)(flat), jax.hessian(trait)(flat), path)
+
+    dense = jax.device_get(compute(jax.random.key(seed)))
+    before, start, after = dense.outputs
+    return dense._replace(outputs=start), (after - 2 * start + before) / shift**2
+
+
+def test_expansion_under_squared_error_is_what_dense_algebra_gives():
+    (expansion, along, jacobian, hessian, _), bend = expand_densely(SQUARED, 0)
+    change = jacobian @ along
+    imitation = np.einsum("bop,bo->p", jacobian, 2 * change) / len(change)
+    np.testing.assert_allclose(expansion.transfer, along @ imitation, rtol=1e-10)
+    np.testing.assert_allclose(expansion.climb, imitation @ hessian @ imitation, rtol=1e-10)
+    np.testing.assert_allclose(expansion.bending, np.mean(np.sum(2 * change * bend, axis=1)), rtol=1e-4)
+
+
+def test_expansion_under_cross_entropy_is_a_third_cumulant_and_a_covariance():
+    (expansion, along, jacobian, _, outputs), bend = expand_densely(CROSS_ENTROPY, 1)
+    change, probabilities = jacobian @ along, special.softmax(outputs, axis=1)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.sum(probabilities * values, axis=1, keepdims=True)
+
+    centered = change - mean(change)
+    cumulant, covariance = mean(centered**3), mean(centered * bend)
+    np.testing.assert_allclose(expansion.bending, np.mean(cumulant + covariance), rtol=1e-4)
+
+
+def test_expansion_of_a_linear_model_under_squared_error_does_not_bend():
+    (expansion, along, jacobian, _, _), _ = expand_densely(zoo.variant("linear", hidden=(), loss="squared error"), 0)
+    assert float(expansion.bending) == 0.0
+    np.testing.assert_allclose(expansion.transfer, 2 * np.mean(np.sum((jacobian @ along) ** 2, axis=1)))
+
+
+@jax.jit
+def end_of_cubic(curvature: jax.Array, third: jax.Array) -> jax.Array:
+    return first_zero(lambda step: -step + curvature * step**2 / 2 + third * step**3 / 6, 2 / curvature)
+
+
+@given(curvature=st.floats(0.1, 10), leaning=leanings)
+def test_first_zero_of_a_cubic_is_its_smallest_positive_root(curvature, leaning):
+    roots = np.roots(np.trim_zeros([leaning, 1.0, -1.0], "f")) * 2 / curvature
+    found = end_of_cubic(jnp.array(curvature), jnp.array(1.5 * leaning * curvature**2))
+    assert float(found) == pytest.approx(min(root.real for root in roots if root.real > 0), rel=1e-8)
+
+
+def test_first_zero_below_the_scan_is_found_and_a_line_that_only_falls_has_none():
+    assert float(first_zero(lambda step: step * (step - 1e-3), jnp.array(1.0))) == pytest.approx(1e-3, rel=1e-7)
+    assert np.isinf(float(first_zero(lambda step: -step, jnp.array(1.0))))
+
+
+def test_higher_derivatives_of_a_smooth_function_are_exact():
+    third, fourth = higher_derivatives(jnp.sin, jnp.array(2.0))
+    points = 1 - np.cos(np.linspace(0, np.pi, 16))
+    np.testing.assert_allclose(third, -np.cos(points), atol=1e-7)
+    np.testing.assert_allclose(fourth, np.sin(points), atol=1e-5)
+
+
+@given(share=shares, lean=st.floats(-1, 1))
+def test_root_of_any_cubic_lies_in_its_guaranteed_interval(share, lean):
+    roots = np.roots([lean * share, 1.0, -1.0]) if abs(lean) > 1e-6 else np.array([1.0])
+    first = min(root.real for root in roots if root.real > 0)
+    assert surely_falling(np.array(share), np.array(1.0)) <= first * (1 + 1e-9)
+    assert first <= surely_ended(np.array(share)) * (1 + 1e-9)
+
+
+@given(share=shares)
+def test_guaranteed_interval_is_tight_for_a_constant_third_derivative(share):
+    low, high = surely_falling(np.array(share), np.array(1.0)), surely_ended(np.array(share))
+    assert low + share * low**2 == pytest.approx(1.0, rel=1e-12)
+    assert high - share * high**2 == pytest.approx(1.0, rel=1e-12)
+    assert 0.82 < low < 1 < high <= 2
+
+
+def test_no_end_is_certain_beyond_a_quarter():
+    assert np.isinf(surely_ended(np.array(0.2500001)))
+
+
+def test_trait_loss_has_fallen_at_every_guaranteed_step(ends):
+    everything = gather({"small": ends}, slice(None))
+    assert np.all(everything.measured >= everything.safe(everything.largest_third) * (1 - SLACK))
+
+
+def test_guaranteed_step_is_no_more_than_half_an_order_below_the_end_at_natural_step_sizes(ends):
+    natural = gather({"small": ends}, slice(1, 3))
+    assert np.median(natural.measured / natural.safe(natural.largest_third)) < 3
+
+
+def test_prediction_sharpens_as_one_over_the_curvature_that_is_added(ends):
+    deviations = np.median(np.abs(ends.measured / ends.predicted - 1)[:, STIFF], axis=0)
+    np.testing.assert_allclose(deviations[-len(FITTED) :] * FITTED, deviations[-1] * FITTED[-1], rtol=0.1)
+
+
+def test_quartic_penalty_moves_the_end_and_not_the_prediction(ends):
+    predicted = np.asarray(ends.predicted)
+    np.testing.assert_allclose(
+        predicted[:, QUARTIC], np.broadcast_to(predicted[:, 1:2], (64, len(QUARTICS))), rtol=1e-12
+    )
+    assert np.median(ends.measured[:, QUARTIC] / ends.predicted[:, QUARTIC]) < 0.5
+
+
+def test_end_for_large_steps_of_the_student_is_that_of_the_line_along_its_way(ends):
+    deviations = np.median(np.abs(ends.scaled[:, LARGE] / ends.limit[:, :1] - 1), axis=0)
+    np.testing.assert_allclose(deviations * LARGE_RATES, deviations[-1] * LARGE_RATES[-1], rtol=0.2)
+
+
+def outcomes(report: Report) -> dict[str, str]:
+    return {verdict.check.split(",")[0][:24]: verdict.outcome for verdict in report.verdicts if verdict.accepted}
+
+
+def test_claim_holds_for_the_reference(report):
+    assert set(outcomes(report).values()) == {"holds"}
+    assert len(outcomes(report)) == 7
+
+
+MUTATIONS = {
+    "half the second derivative": lambda one: one._replace(second=one.second / 2),
+    "another sign of the bending": lambda one: one._replace(second=one.size),
+    "twice the transfer": lambda one: one._replace(first=2 * one.first),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_expansion_fails_for_a_wrong_factor_or_sign(mutation, report, judge_again):
+    def wrong(result: Any) -> Any:
+        return MUTATIONS[mutation](result) if isinstance(result, Expansions) else result
+
+    judged = judge_again(how_small.CLAIM, REFERENCE, SAMPLING, report, wrong)
+    assert judged[:2] == ["fails", "fails"]
+    assert "fails" not in judged[2:]
+
+
+@pytest.mark.parametrize(("factor", "failing"), [(2.0, {2, 4, 6}), (0.5, {3, 4, 6})])
+def test_ends_fail_for_a_wrong_factor_in_their_prediction(factor, failing, report, judge_again):
+    def wrong(result: Any) -> Any:
+        return result._replace(predicted=factor * result.predicted) if isinstance(result, Ends) else result
+
+    judged = judge_again(how_small.CLAIM, REFERENCE, SAMPLING, report, wrong)
+    assert {index for index, outcome in enumerate(judged) if outcome == "fails"} == failing
+
+
+def test_limit_of_large_steps_fails_along_another_way(report, judge_again):
+    def wrong(result: Any) -> Any:
+        return result._replace(limit=result.limit[:, ::-1]) if isinstance(result, Ends) else result
+
+    judged = judge_again(how_small.CLAIM, REFERENCE, SAMPLING, report, wrong)
+    assert judged[5] == "fails"
+
+
+def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
+    def invisible(result: Any) -> Any:
+        return result._replace(visible=np.zeros(64, bool))
+
+    assert set(judge_again(how_small.CLAIM, REFERENCE, SAMPLING, report, invisible)) == {"reported"}
+
+
+def test_claim_does_not_fail_where_the_change_is_a_line_or_a_parabola():
+    traits = ("random direction", "weight penalty")
+    linear = [zoo.variant(f"linear, {trait}", hidden=(), loss="squared error", trait=trait) for trait in traits]
+    report = how_small.verify(linear[::-1], Sampling(num_seeds=32, learning_rates=(0.3,)))
+    assert [verdict.outcome for verdict in report.verdicts] == ["holds", *["reported"] * 7]

@@ -1,0 +1,121 @@
+"""One step of both, simulated fast: held against the plain simulation, one student at a time; and swept once."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from theory import Problem, Sampling, one_step, zoo
+from theory.claims import alignment, trait_loss
+from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps
+from theory.predictions import natural_units, transfer_form
+from theory.problems import draw_instance, inner_product, student_displacement, trait_descent
+from theory.sweeps import COMPILER_OPTIONS
+
+STEPS, RATES = (1e-4, 1e-2, 1.0), (0.3, 3.0)
+EPSILON = np.finfo(float).eps
+PROBLEMS = [zoo.build(zoo.REFERENCE), zoo.variant("auxiliary ReLU", activation="relu", imitated=zoo.AUXILIARY)]
+
+
+def measure_plainly(problem: Problem, key: jax.Array, *, shared: bool) -> OneStep:
+    """Simulate every pair of step sizes from the start, without any thought of speed."""
+    instance = draw_instance(problem, key, shared=shared)
+    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    units = natural_units(problem, instance, direction)
+    steps, rates = jnp.array(STEPS) * units.teacher_step, jnp.array(RATES) * units.learning_rate
+
+    def simulate(step: jax.Array, rate: jax.Array) -> tuple[jax.Array, jax.Array]:
+        displacement = student_displacement(problem, instance, direction, step)
+        after = optax.tree.add_scale(instance.student, rate, displacement)
+        change = problem.trait_loss(after, instance.trait_key) - problem.trait_loss(
+            instance.student, instance.trait_key
+        )
+        return inner_product(displacement, direction), change
+
+    inner, change = jax.vmap(jax.vmap(simulate, in_axes=(None, 0)), in_axes=(0, None))(steps, rates)
+    curvature = transfer_form(problem, instance._replace(student=instance.teacher), direction, direction)
+    return OneStep(curvature, steps, rates, units.visible, inner[:, 0], change)
+
+
+def compile_measure(measure: Callable[..., OneStep], **options: Any) -> Callable[[int], OneStep]:
+    compiled = jax.jit(lambda seed: measure(key=jax.random.key(seed), **options), compiler_options=COMPILER_OPTIONS)
+    return lambda seed: compiled(jnp.uint32(seed))
+
+
+def assert_same(fast: OneStep, plain: OneStep) -> None:
+    for one, other in zip(fast[:-1], plain[:-1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=100 * EPSILON * np.max(np.abs(plain.alignment)))
+    np.testing.assert_allclose(fast.change, plain.change, rtol=1e-11, atol=100 * EPSILON)
+
+
+@pytest.fixture(scope="module", params=[(PROBLEMS[0], True), (PROBLEMS[1], False)], ids=["shared", "stranger"])
+def both(request: pytest.FixtureRequest) -> tuple[Callable[[int], OneStep], Callable[[int], OneStep]]:
+    problem, shared = request.param
+    fast = partial(one_step.measure, problem, teacher_steps=STEPS, learning_rates=RATES)
+    return compile_measure(fast, shared=shared), compile_measure(partial(measure_plainly, problem), shared=shared)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=25)
+def test_fast_simulation_equals_the_plain_one(both, seed):
+    fast, plain = both
+    assert_same(fast(seed), plain(seed))
+
+
+def test_steps_side_by_side_are_the_same_as_one_after_another():
+    take = partial(one_step.measure, PROBLEMS[0], teacher_steps=STEPS, learning_rates=RATES)
+    assert_same(compile_measure(take, steps_at_once=2)(5), compile_measure(take)(5))
+
+
+@pytest.fixture
+def sweeps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
+    """The cases of every sweep; each gives two instances of ones."""
+    asked: list[list[str]] = []
+
+    def sweep_all(self: Sampling, measures: Any, description: str) -> dict[str, OneStep]:
+        asked.append(list(measures))
+        steps, rates = np.ones((2, len(self.teacher_steps))), np.ones((2, len(self.learning_rates)))
+        visible = np.ones(2, bool)
+        return dict.fromkeys(
+            measures,
+            OneStep(*map(jnp.asarray, (np.ones(2), steps, rates, visible, steps, steps[..., None] * rates[:, None]))),
+        )
+
+    monkeypatch.setattr(Sampling, "sweep_all", sweep_all)
+    sweep_steps.cache_clear()
+    yield asked
+    sweep_steps.cache_clear()
+
+
+def test_both_claims_look_at_one_sweep(sweeps):
+    for claim in (alignment, trait_loss):
+        assert list(claim.verify(PROBLEMS, Sampling()).measurements) == sweeps[0]
+    assert sweeps == [[*(problem.name for problem in PROBLEMS), STRANGER, STRETCHED]]
+
+
+def test_both_claims_look_at_one_sweep_of_the_zoo(sweeps):
+    for claim in (alignment, trait_loss):
+        claim.verify_zoo(Sampling(cases="few"))
+    assert len(sweeps) == 1
+
+
+def test_another_sampling_or_another_problem_is_another_sweep(sweeps):
+    alignment.verify(PROBLEMS, Sampling())
+    alignment.verify(PROBLEMS, Sampling(seed=1))
+    alignment.verify(PROBLEMS[:1], Sampling(seed=1))
+    assert len(sweeps) == 3
+
+
+def test_claims_record_no_array_twice(sweeps):
+    first = alignment.verify(PROBLEMS, Sampling()).measurements[STRANGER]
+    second = trait_loss.verify(PROBLEMS, Sampling()).measurements[STRANGER]
+    assert first._fields == ("predicted", "steps", "measured", "visible")
+    assert second._fields == ("predicted", "measured", "visible")
+    assert sweeps

@@ -1,0 +1,241 @@
+r"""Where the decrease of claim 2 ends, measured, beside where it should."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from theory.curvature import expand, second_derivative_along, surely_ended, surely_falling
+from theory.line import first_zero, higher_derivatives
+from theory.networks import Params
+from theory.predictions import natural_units, predicted_displacement
+from theory.problems import Problem, draw_instance, inner_product, student_displacement, trait_descent
+
+STIFFNESSES = np.geomspace(1, 1e4, 5)
+r"""Curvatures $\kappa$ added to the trait loss, in units of one over the teacher's unit step."""
+
+FITTED = STIFFNESSES[2:]
+"""Those to which an order is fitted."""
+
+QUARTICS = STIFFNESSES[3:]
+r"""Quartics added instead, which have no curvature at $\theta^0$: a control."""
+
+LARGE_RATES = np.geomspace(1e2, 1e4, 3)
+"""The student's step sizes at which only a tiny step of the teacher is small enough, in natural units."""
+
+SLACK = 1e-6
+"""Rounding of a measured end, in units of the predicted one."""
+
+
+class Ends(NamedTuple):
+    """Predicted and measured ends of the decrease in one instance, in several settings.
+
+    The axis `settings` is that of `settings`: first the student's step sizes, then special cases.
+    """
+
+    predicted: jax.Array
+    r"""$\epsilon^* = 2\alpha A/c$, shape `(settings,)`; negative where no end is predicted."""
+    measured: jax.Array
+    r"""The first $\epsilon > 0$ with $g(\epsilon) = 0$, shape `(settings,)`; infinite if there is none in sight."""
+    reach: jax.Array
+    r"""$2|\epsilon^*|$, or the teacher's unit step if that is smaller, shape `(settings,)`."""
+    third: jax.Array
+    r"""$|g'''(0)\,\epsilon^*/3c|$, shape `(settings,)`."""
+    largest_third: jax.Array
+    r"""$t$: the same with the largest $|g'''|$ from 0 to `reach`, shape `(settings,)`."""
+    fourth: jax.Array
+    r"""$|g''''(0)\,{\epsilon^*}^2/12c|$, shape `(settings,)`."""
+    scaled: jax.Array
+    r"""$\alpha\epsilon$ at the measured end, shape `(settings,)`."""
+    limit: jax.Array
+    r"""$s^*$: first zero of $L_T(\theta^0 + sv) - L_T(\theta^0)$, $v = K\Delta_T$ or $\Delta_T$, shape `(2,)`."""
+    visible: jax.Array
+    """Whether $A > 0$ by more than rounding, and $g$ is no parabola (for which all this is exact), shape `()`."""
+
+
+def stiffened(problem: Problem, center: Params, quadratic: jax.Array, quartic: jax.Array) -> Problem:
+    r"""Add $\tfrac12\kappa\|\theta - \theta^0\|^2 + \tfrac14 q\|\theta - \theta^0\|^4$ to a problem's trait loss.
+
+    Args:
+        problem: The problem.
+        center: $\theta^0$, where neither value nor gradient changes.
+        quadratic: $\kappa$, shape `()`.
+        quartic: $q$, shape `()`.
+
+    Returns:
+        The problem with the same $\Delta_T$ and $A$ at $\theta^0$.
+    """
+
+    def trait_loss(params: Params, key: jax.Array) -> jax.Array:
+        square = jnp.asarray(optax.tree.norm(optax.tree.sub(params, center), squared=True))
+        return problem.trait_loss(params, key) + quadratic * square / 2 + quartic * square**2 / 4
+
+    return replace(problem, trait_loss=trait_loss)
+
+
+def measure_ends(problem: Problem, key: jax.Array, *, learning_rates: Sequence[float]) -> Ends:
+    """Predict where the decrease ends, then simulate both steps and look for the first zero of the change.
+
+    Args:
+        problem: The problem.
+        key: Random key of the instance.
+        learning_rates: The student's step sizes, in natural units.
+
+    Returns:
+        Both, in every setting.
+    """
+    instance = draw_instance(problem, key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    units = natural_units(problem, instance, direction)
+    length = units.teacher_step**2 * inner_product(direction, direction)
+
+    def find(rate: jax.Array, quadratic: jax.Array, quartic: jax.Array) -> dict[str, jax.Array]:
+        raised = stiffened(problem, instance.student, quadratic, quartic)
+        expansion = expand(raised, instance, direction)
+        before = raised.trait_loss(instance.student, instance.trait_key)
+
+        def change(teacher_step: jax.Array) -> jax.Array:
+            displacement = student_displacement(raised, instance, direction, teacher_step)
+            after = optax.tree.add_scale(instance.student, rate, displacement)
+            return raised.trait_loss(after, instance.trait_key) - before
+
+        end, curvature = expansion.end(rate), expansion.second_derivative(rate)
+        measured = first_zero(change, jnp.abs(end))
+        reach = jnp.minimum(2 * jnp.abs(end), units.teacher_step)
+        third, fourth = higher_derivatives(change, reach)
+        return {
+            "predicted": end,
+            "measured": measured,
+            "reach": reach,
+            "third": jnp.abs(third[0] * end / (3 * curvature)),
+            "largest_third": jnp.max(jnp.abs(third * end / (3 * curvature))),
+            "fourth": jnp.abs(fourth[0] * end**2 / (12 * curvature)),
+            "scaled": rate * measured,
+        }
+
+    def find_limit(way: Params) -> jax.Array:
+        def trait(params: Params) -> jax.Array:
+            return problem.trait_loss(params, instance.trait_key)
+
+        def change(step: jax.Array) -> jax.Array:
+            return trait(optax.tree.add_scale(instance.student, step, way)) - trait(instance.student)
+
+        curvature = second_derivative_along(trait, instance.student, way)
+        return first_zero(change, jnp.abs(2 * inner_product(direction, way) / curvature))
+
+    rates, quadratics, quartics = settings(learning_rates)
+    quadratics, quartics = quadratics / units.teacher_step, quartics / (units.teacher_step * length)
+    found = jax.vmap(find)(rates * units.learning_rate, quadratics, quartics)
+    imitation = predicted_displacement(problem, instance, direction)
+    ways = jax.tree.map(lambda *pair: jnp.stack(pair), imitation, direction)
+    plain = slice(len(learning_rates))
+    curved = jnp.isfinite(found["predicted"][plain]) & (found["largest_third"][plain] > SLACK)
+    return Ends(**found, limit=jax.vmap(find_limit)(ways), visible=units.visible & jnp.all(curved))
+
+
+def settings(learning_rates: Sequence[float]) -> np.ndarray:
+    r"""List the settings in which an end is sought.
+
+    Args:
+        learning_rates: The student's step sizes, in natural units.
+
+    Returns:
+        Step size $\alpha$, added curvature $\kappa$ and added quartic, in natural units, shape `(3, settings)`: the
+        learning rates, then at step size 1 `STIFFNESSES` and `QUARTICS`, last `LARGE_RATES`.
+    """
+    groups = [(rate, 0.0, 0.0) for rate in learning_rates]
+    groups += [(1.0, stiffness, 0.0) for stiffness in STIFFNESSES]
+    groups += [(1.0, 0.0, quartic) for quartic in QUARTICS]
+    groups += [(rate, 0.0, 0.0) for rate in LARGE_RATES]
+    return np.array(groups).T
+
+
+class Judged(NamedTuple):
+    """Ends of all cases in some settings, one entry an instance and setting; only visible instances with an end."""
+
+    predicted: np.ndarray
+    """As in `Ends`, shape `(entries,)`, as are all."""
+    measured: np.ndarray
+    """As in `Ends`."""
+    reach: np.ndarray
+    """As in `Ends`."""
+    third: np.ndarray
+    """As in `Ends`."""
+    largest_third: np.ndarray
+    """As in `Ends`."""
+    fourth: np.ndarray
+    """As in `Ends`."""
+
+    @property
+    def ratio(self) -> np.ndarray:
+        """Measured end over predicted."""
+        return self.measured / self.predicted
+
+    @property
+    def taylor(self) -> np.ndarray:
+        """Third- and fourth-order terms at the predicted end, relative to the second, from derivatives at 0."""
+        return self.third + self.fourth
+
+    @property
+    def certain(self) -> np.ndarray:
+        """Whether Taylor's theorem promises an end."""
+        seen = self.reach >= 2 * self.predicted * (1 - SLACK)
+        return seen & (self.predicted > 0) & (self.largest_third + SLACK <= 0.25)
+
+    def select(self, chosen: np.ndarray) -> "Judged":
+        """Keep some entries.
+
+        Args:
+            chosen: Shape `(entries,)`, boolean.
+
+        Returns:
+            The same with these alone.
+        """
+        return Judged(*(column[chosen] for column in self))
+
+    def safe(self, third: np.ndarray) -> np.ndarray:
+        """The teacher's step up to which the trait loss must fall, given a bound of the third-order share.
+
+        Args:
+            third: The bound, shape `(entries,)`.
+
+        Returns:
+            Same shape, never more than `reach`.
+        """
+        falling = surely_falling(third + SLACK, np.sign(self.predicted))
+        return np.minimum(self.reach, falling * np.abs(self.predicted))
+
+    def position(self, third: np.ndarray) -> np.ndarray:
+        """Where in its guaranteed interval an end lies: 0 where predicted, 1 at the interval's own end.
+
+        Args:
+            third: The bound of the third-order share, shape `(entries,)`, at most 1/4.
+
+        Returns:
+            Same shape, in logarithms.
+        """
+        late = self.ratio > 1
+        allowed = np.where(late, surely_ended(third + SLACK), surely_falling(third + SLACK, np.ones(third.shape)))
+        return np.log(self.ratio) / np.log(allowed)
+
+
+def gather(ends: Mapping[str, Ends], chosen: slice) -> Judged:
+    """Put the ends of several cases together.
+
+    Args:
+        ends: A result for each case.
+        chosen: Which settings.
+
+    Returns:
+        Every visible instance whose curvature isn't exactly zero.
+    """
+    columns = [
+        np.concatenate([getattr(result, field)[result.visible][:, chosen].ravel() for result in ends.values()])
+        for field in Judged._fields
+    ]
+    together = Judged(*columns)
+    return together.select(np.isfinite(together.predicted))

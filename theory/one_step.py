@@ -1,0 +1,122 @@
+r"""One step of the teacher and one of the student, simulated once for both statements about it (claims 1 and 2)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from theory import losses, zoo
+from theory.predictions import natural_units, transfer_form
+from theory.problems import Problem, draw_instance, inner_product, trait_descent
+from theory.sweeps import Sampling
+
+STRANGER = "control: another init"
+"""The control whose student does not share the teacher's init."""
+
+STRETCHED = "control: stretched loss"
+"""The control whose imitation loss has its minimum elsewhere."""
+
+
+class OneStep(NamedTuple):
+    """What one step of the teacher and one of the student did in one instance, and what decides it."""
+
+    curvature: jax.Array
+    r"""$A = \Delta_T^\top K \Delta_T$ in closed form, shape `()`."""
+    steps: jax.Array
+    r"""$\epsilon$: the natural step sizes times this instance's unit, shape `(teacher_steps,)`."""
+    rates: jax.Array
+    r"""$\alpha$: the natural step sizes times this instance's unit, shape `(learning_rates,)`."""
+    visible: jax.Array
+    """Whether $A > 0$ by more than rounding, shape `()`."""
+    alignment: jax.Array
+    r"""$\Delta_S(\epsilon)\cdot\Delta_T$, simulated, shape `(teacher_steps,)`."""
+    change: jax.Array
+    r"""$g = L_T(\theta^0 + \alpha\,\Delta_S(\epsilon)) - L_T(\theta^0)$, shape `(teacher_steps, learning_rates)`."""
+
+
+def measure(
+    problem: Problem,
+    key: jax.Array,
+    *,
+    teacher_steps: Sequence[float],
+    learning_rates: Sequence[float],
+    shared: bool = True,
+    steps_at_once: int | None = None,
+) -> OneStep:
+    r"""Find $A$ in closed form, then simulate both steps for every $\epsilon$ and $\alpha$.
+
+    The student starts from one place whatever its teacher did, so its outputs there are computed once and
+    $\Delta_S(\epsilon) = -J_S^\top \nabla_z L_S(z, y^\epsilon)$ is one pull-back for each $\epsilon$. The loop over
+    $\epsilon$ is what keeps everything else out of it: without one, XLA fuses the draw of the weights into the
+    teacher's step and draws them anew for each $\epsilon$.
+
+    Args:
+        problem: The problem.
+        key: Random key of the instance.
+        teacher_steps: The teacher's step sizes, in natural units.
+        learning_rates: The student's step sizes, in natural units.
+        shared: Whether the student starts where the teacher does; $A$ always assumes so.
+        steps_at_once: How many of the teacher's steps are simulated side by side; one by default, which compiles
+            fastest.
+
+    Returns:
+        Both.
+    """
+    instance = draw_instance(problem, key, shared=shared)
+    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    curvature = transfer_form(problem, instance._replace(student=instance.teacher), direction, direction)
+    units = natural_units(problem, instance, direction)
+    steps, rates = jnp.array(teacher_steps) * units.teacher_step, jnp.array(learning_rates) * units.learning_rate
+    outputs, pull_back = jax.vjp(lambda params: problem.apply(params, instance.inputs), instance.student)
+    before = problem.trait_loss(instance.student, instance.trait_key)
+
+    def simulate(step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        labels = problem.apply(optax.tree.add_scale(instance.teacher, step, direction), instance.inputs)
+        slopes = jax.grad(lambda outputs: jnp.mean(jax.vmap(problem.imitation_loss)(outputs, labels)))(outputs)
+        (displacement,) = pull_back(-slopes)
+
+        def change(rate: jax.Array) -> jax.Array:
+            student = optax.tree.add_scale(instance.student, rate, displacement)
+            return problem.trait_loss(student, instance.trait_key) - before
+
+        return inner_product(displacement, direction), jax.vmap(change)(rates)
+
+    simulated = jax.lax.map(simulate, steps, batch_size=steps_at_once)
+    return OneStep(curvature, steps, rates, units.visible, *simulated)
+
+
+@lru_cache(maxsize=1)
+def sweep_steps(problems: tuple[Problem, ...], sampling: Sampling) -> dict[str, OneStep]:
+    """Measure every instance of several problems, and of the first with each assumption broken.
+
+    The last sweep is remembered: claims 1 and 2 look at the same one.
+
+    Args:
+        problems: The cases; the first also serves for the controls.
+        sampling: Instances and step sizes.
+
+    Returns:
+        For each case, and for `STRANGER` and `STRETCHED`, arrays with a leading axis `(num_seeds,)`.
+    """
+    take = partial(measure, teacher_steps=sampling.teacher_steps, learning_rates=sampling.learning_rates)
+    outside = replace(problems[0], imitation_loss=losses.stretched(problems[0].imitation_loss))
+    measures = {problem.name: partial(take, problem) for problem in problems}
+    measures |= {STRANGER: partial(take, problems[0], shared=False), STRETCHED: partial(take, outside)}
+    return sampling.sweep_all(measures, "one step")
+
+
+def zoo_problems(sampling: Sampling) -> tuple[Problem, ...]:
+    """Build the cases on which both claims are verified.
+
+    Args:
+        sampling: Says whether all cases are wanted, or few.
+
+    Returns:
+        The reference, its neighbors, and the case whose alignment has no remainder at all.
+    """
+    linear = zoo.variant("linear, squared error", hidden=(), loss="squared error")
+    return (*zoo.neighborhood(sampling), linear)

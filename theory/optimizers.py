@@ -1,0 +1,168 @@
+"""Steps that are not plain gradient descent: preconditioned ones, matrix-free, and first steps of optimizers."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from theory.networks import Params
+from theory.problems import inner_product
+
+
+class Preconditioner(NamedTuple):
+    r"""A symmetric positive-definite matrix $P = \mathrm{diag}(d) + \sum_i w_i w_i^\top$, never formed."""
+
+    diagonal: Params
+    """$d > 0$, a tree like the parameters."""
+    factors: Params
+    """$w_i$, a tree like the parameters with a leading axis `(rank,)`."""
+
+
+def draw_diagonal(key: jax.Array, params: Params, condition: jax.Array) -> Params:
+    """Draw positive numbers, evenly in their logarithm.
+
+    Args:
+        key: Random key.
+        params: A tree of arrays.
+        condition: Ratio between the largest and the smallest that may occur, shape `()`.
+
+    Returns:
+        A tree like `params`, of numbers from 1 to `condition`.
+    """
+    powers = optax.tree.random_like(key, params, jax.random.uniform)
+    return jax.tree.map(lambda power: condition**power, powers)
+
+
+def draw_preconditioner(key: jax.Array, params: Params, *, rank: int, largest_condition: float) -> Preconditioner:
+    """Draw a symmetric positive-definite matrix, its condition number evenly in its logarithm.
+
+    Args:
+        key: Random key.
+        params: The parameters that it acts on.
+        rank: How many random directions are stretched beside the coordinates, each about as far as the largest.
+        largest_condition: Bound of the diagonal's condition number.
+
+    Returns:
+        The matrix.
+    """
+    condition_key, diagonal_key, factors_key = jax.random.split(key, 3)
+    condition = largest_condition ** jax.random.uniform(condition_key)
+    diagonal = draw_diagonal(diagonal_key, params, condition)
+    draws = jax.vmap(lambda key: optax.tree.random_like(key, params, jax.random.normal))
+    factors = draws(jax.random.split(factors_key, rank))
+    size = jnp.sqrt(condition / optax.tree.size(params))
+    return Preconditioner(diagonal, optax.tree.scale(size, factors))
+
+
+def precondition(matrix: Preconditioner, direction: Params) -> Params:
+    r"""Apply a symmetric positive-definite matrix, $P v$.
+
+    Args:
+        matrix: $P$.
+        direction: $v$, a tree like the parameters.
+
+    Returns:
+        A tree like the parameters.
+    """
+    weights = jax.vmap(inner_product, in_axes=(0, None))(matrix.factors, direction)
+    low_rank = jax.tree.map(lambda factor: jnp.tensordot(weights, factor, axes=1), matrix.factors)
+    return optax.tree.add(optax.tree.mul(matrix.diagonal, direction), low_rank)
+
+
+def stretch(axis: Params, amount: jax.Array, direction: Params) -> Params:
+    r"""Apply $I + \tau w w^\top$.
+
+    Args:
+        axis: $w$, a tree like the parameters.
+        amount: $\tau$, shape `()`.
+        direction: A tree like the parameters.
+
+    Returns:
+        A tree like the parameters.
+    """
+    return optax.tree.add_scale(direction, amount * inner_product(axis, direction), axis)
+
+
+def turn(key: jax.Array, strength: float, direction: Params) -> Params:
+    r"""Apply $I + tS$ with a random skew-symmetric $S$: not symmetric, yet positive, $v^\top(I + tS)v = \|v\|^2$.
+
+    $$S = \tfrac12 D (C - C^\top) D,$$
+
+    where $C$ moves every coordinate on by one, cyclically, and $D$ changes random signs.
+
+    Args:
+        key: Random key of the signs.
+        strength: $t$.
+        direction: $v$, a tree of at least three numbers.
+
+    Returns:
+        A tree like `direction`.
+    """
+    flat, restore = ravel_pytree(direction)
+    signs = jax.random.rademacher(key, flat.shape, flat.dtype)
+    skewed = signs * (jnp.roll(signs * flat, 1) - jnp.roll(signs * flat, -1)) / 2
+    return restore(flat + strength * skewed)
+
+
+def first_step(optimizer: optax.GradientTransformation, direction: Params) -> Params:
+    """Take an optimizer's first step, from its initial state.
+
+    Args:
+        optimizer: A transformation of gradients that is odd in them.
+        direction: Negative gradient, a tree like the parameters.
+
+    Returns:
+        The step, a tree like the parameters.
+    """
+    step, _ = optimizer.update(direction, optimizer.init(direction))
+    return step
+
+
+def largest_safe_condition(cosine: jax.Array) -> jax.Array:
+    r"""Condition number up to which $u^\top P v \ge 0$ for every symmetric positive-definite $P$.
+
+    $$\kappa = \frac{1 + \cos\varphi}{1 - \cos\varphi}, \qquad \varphi = \angle(u, v) < 90°.$$
+
+    It is sharp: $I + \tau w w^\top$, with $w$ the unit vector along $\hat u - \hat v$, has
+    $u^\top P v = u^\top v\,(1 - \tau/(\kappa - 1))$.
+
+    Args:
+        cosine: $\cos\varphi$, positive.
+
+    Returns:
+        $\kappa$, same shape.
+
+    References:
+        Derived here, for unit vectors: $4\,u^\top P v = (u + v)^\top P (u + v) - (u - v)^\top P (u - v)$ is at least
+        $\lambda_\text{min}(2 + 2\cos\varphi) - \lambda_\text{max}(2 - 2\cos\varphi)$, and equal to it if the orthogonal
+        $u + v$ and $u - v$ are eigenvectors to those eigenvalues. With $P = I + \tau w w^\top$ they are, and
+        $2\,u^\top P v = (1 + \cos\varphi) - (1 + \tau)(1 - \cos\varphi)$, which is 0 at $\tau = \kappa - 1$.
+    """
+    return (1 + cosine) / (1 - cosine)
+
+
+def unit_vector(direction: Params) -> Params:
+    """Scale a direction to length 1.
+
+    Args:
+        direction: A tree of arrays, not all zero.
+
+    Returns:
+        A tree like it.
+    """
+    return optax.tree.scale(1 / optax.tree.norm(direction), direction)
+
+
+def cosine(left: Params, right: Params) -> jax.Array:
+    """Cosine of the angle between two directions.
+
+    Args:
+        left: A tree of arrays.
+        right: A tree of the same shapes.
+
+    Returns:
+        Shape `()`.
+    """
+    return inner_product(unit_vector(left), unit_vector(right))

@@ -1,0 +1,232 @@
+r"""How much of a teacher reaches its student in the long run: matrix-free, for any number of steps at once.
+
+For a shared initialization and teacher outputs that stay fixed, $t$ gradient steps of size $\eta$ take the student to
+
+$$\theta_S - \theta^0 = \epsilon\,[I - (I - \eta K)^t]\,\Delta_T + O(\epsilon^2), \qquad
+\rho_t = \frac{\Delta_T^\top [I - (I - \eta K)^t]\, \Delta_T}{\|\Delta_T\|^2}.$$
+
+$\rho_t$ is the *transfer fraction*. Everything here needs products with $K$ alone, one forward and one backward pass each.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from theory.networks import Params
+from theory.predictions import predicted_displacement
+from theory.problems import Instance, Problem, imitation_descent
+
+
+class Tridiagonal(NamedTuple):
+    """A symmetric operator in the orthonormal basis of its Krylov space."""
+
+    basis: jax.Array
+    """Rows are the basis vectors, shape `(products, params)`; zero once the Krylov space is exhausted."""
+    diagonal: jax.Array
+    """Shape `(products,)`."""
+    off_diagonal: jax.Array
+    """Shape `(products,)`; the last entry leads out of the basis. Zero once the Krylov space is exhausted."""
+
+
+class TransferSpectrum(NamedTuple):
+    r"""What $\Delta_T$ sees of the spectrum of $K$: the nodes and weights of a Gauss quadrature."""
+
+    eigenvalues: jax.Array
+    """Ritz values, ascending, shape `(products,)`."""
+    weights: jax.Array
+    r"""Share of $\|\Delta_T\|^2$ at each, shape `(products,)`; they sum to 1."""
+    top: Params
+    r"""Unit Ritz vector of the largest one, a tree like $\Delta_T$; zero if $\Delta_T$ is zero."""
+
+    @property
+    def largest(self) -> jax.Array:
+        r"""The largest eigenvalue of $K$ that $\Delta_T$ sees, shape `()`; training is stable below $2/\lambda_{max}$."""
+        return self.eigenvalues[-1]
+
+
+def kernel_product(problem: Problem, instance: Instance) -> Callable[[Params], Params]:
+    r"""Products with $K = \mathbb{E}_x[J^\top M J]$ at the teacher's initialization.
+
+    Args:
+        problem: The problem.
+        instance: The instance; the student's initialization doesn't matter.
+
+    Returns:
+        A function from a tree $u$ like the parameters to $K u$.
+    """
+    shared = instance._replace(student=instance.teacher)
+    return lambda direction: predicted_displacement(problem, shared, direction)
+
+
+def tridiagonalize(product: Callable[[jax.Array], jax.Array], start: jax.Array, num_products: int) -> Tridiagonal:
+    r"""Lanczos's iteration with full reorthogonalization, at a fixed number of products so that it may be compiled.
+
+    Where the Krylov space ends early, because $K$ has low rank or `start` few components, the remaining rows are zero:
+    they are decoupled from the others, and neither add to nor take from any function of the operator at `start`.
+
+    Args:
+        product: A symmetric operator on vectors `(params,)`.
+        start: Where to start, shape `(params,)`; any length, zero included.
+        num_products: Products with the operator.
+
+    Returns:
+        The operator in the basis.
+
+    References:
+        Golub and Meurant (2010), Matrices, Moments and Quadrature with Applications, section 4.1.
+    """
+
+    def normalize(vector: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array]:
+        norm = jnp.linalg.norm(vector)
+        kept = norm > floor
+        return jnp.where(kept, vector / jnp.where(kept, norm, 1.0), 0.0), jnp.where(kept, norm, 0.0)
+
+    def step(carry: tuple[jax.Array, jax.Array, jax.Array], index: jax.Array):
+        basis, vector, scale = carry
+        basis = basis.at[index].set(vector)
+        image = product(vector)
+        diagonal = vector @ image
+        for _ in range(2):
+            image -= (basis @ image) @ basis
+        scale = jnp.maximum(scale, jnp.abs(diagonal))
+        following, off_diagonal = normalize(image, 10 * jnp.finfo(image.dtype).eps * scale)
+        return (basis, following, scale), (diagonal, off_diagonal)
+
+    zero = jnp.zeros((), start.dtype)
+    empty = jnp.zeros((num_products, start.size), start.dtype)
+    first, _ = normalize(start, zero)
+    (basis, _, _), diagonals = jax.lax.scan(step, (empty, first, zero), jnp.arange(num_products))
+    return Tridiagonal(basis, *diagonals)
+
+
+def transfer_spectrum(problem: Problem, instance: Instance, direction: Params, num_products: int) -> TransferSpectrum:
+    r"""Lanczos's iteration from the teacher's displacement: one run for every number of steps and every learning rate.
+
+    Its nodes $\lambda_i$ and weights $w_i$ give $\Delta_T^\top q(K) \Delta_T / \|\Delta_T\|^2 = \sum_i w_i
+    q(\lambda_i)$ exactly for polynomials $q$ of degree up to $2m - 1$, $m$ the number of products.
+
+    Args:
+        problem: The problem.
+        instance: The instance; the student's initialization doesn't matter.
+        direction: $\Delta_T$, a tree like the parameters.
+        num_products: $m$, products with $K$; the basis is kept in memory, $m$ times the parameters.
+
+    Returns:
+        The spectrum.
+
+    References:
+        Golub and Meurant (2010), Matrices, Moments and Quadrature with Applications, section 6.2.
+    """
+    start, unravel = ravel_pytree(direction)
+    product = kernel_product(problem, instance)
+
+    def flat_product(vector: jax.Array) -> jax.Array:
+        return ravel_pytree(product(unravel(vector)))[0]
+
+    basis, diagonal, off_diagonal = tridiagonalize(flat_product, start, num_products)
+    beside = off_diagonal[:-1]
+    eigenvalues, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(beside, 1) + jnp.diag(beside, -1))
+    return TransferSpectrum(eigenvalues, vectors[0] ** 2, unravel(vectors[:, -1] @ basis))
+
+
+def transfer_fraction(spectrum: TransferSpectrum, learning_rate: jax.Array, num_steps: jax.Array) -> jax.Array:
+    r"""The transfer fraction $\rho_t = \sum_i w_i\,[1 - (1 - \eta\lambda_i)^t]$.
+
+    Exact for $t \le 2m - 1$, $m$ the number of Lanczos's products, and for every $t$ once the Krylov space is exhausted.
+    Beyond, for $\eta\lambda_{max} \le 1$, the quadrature is never below the truth (all even derivatives of $(1 - \eta
+    \lambda)^t$ are non-negative) and above it by at most $4 e^{-(2m - 1)^2 / 2t}$ (twice the distance of that power
+    from polynomials of degree $2m - 1$): $m \approx 3\sqrt{t}$ is plenty.
+
+    Args:
+        spectrum: The spectrum.
+        learning_rate: $\eta$, shape `()`.
+        num_steps: $t$, whole numbers of any shape.
+
+    Returns:
+        $\rho_t$, the shape of `num_steps`; for $t \to \infty$ the share of $\|\Delta_T\|^2$ in the range of $K$.
+
+    References:
+        Sachdeva and Vishnoi (2014), Faster algorithms via approximation theory, theorem 3.3, for the distance.
+    """
+    decays = 1 - learning_rate * spectrum.eigenvalues
+    return jax.vmap(lambda steps: spectrum.weights @ (1 - decays**steps))(jnp.ravel(num_steps)).reshape(num_steps.shape)
+
+
+def iterate(step: Callable[[Params], Params], start: Params, times: Sequence[int]) -> Params:
+    """Take many steps of any kind, and keep what one has after some of them.
+
+    Args:
+        step: One step.
+        start: Where to start.
+        times: Numbers of steps after which to keep the parameters, ascending.
+
+    Returns:
+        A tree like `start` with a leading axis `(times,)`.
+    """
+
+    def stage(params: Params, num_steps: jax.Array) -> tuple[Params, Params]:
+        params = jax.lax.fori_loop(0, num_steps, lambda _, params: step(params), params)
+        return params, params
+
+    return jax.lax.scan(stage, start, jnp.diff(jnp.array((0, *times))))[1]
+
+
+def transferred_displacement(
+    problem: Problem, instance: Instance, direction: Params, learning_rate: jax.Array, times: Sequence[int]
+) -> Params:
+    r"""What reaches the student of the teacher's displacement, $d_t = [I - (I - \eta K)^t]\, \Delta_T$.
+
+    $$d_{t+1} = d_t + \eta K (\Delta_T - d_t), \qquad d_0 = 0.$$
+
+    Args:
+        problem: The problem.
+        instance: The instance; the student's initialization doesn't matter.
+        direction: $\Delta_T$, a tree like the parameters.
+        learning_rate: $\eta$, shape `()`.
+        times: Numbers of steps $t$, ascending.
+
+    Returns:
+        A tree like the parameters with a leading axis `(times,)`; the student moves by $\epsilon$ times this, up to
+        $O(\epsilon^2)$.
+
+    References:
+        Derived here. The student's descent direction $g(\theta, \epsilon)$ vanishes at $(\theta^0, 0)$, where
+        $\partial g/\partial\epsilon = K\Delta_T$ and $\partial g/\partial\theta = -\mathbb{E}[J^\top (\partial^2 L_S /
+        \partial z^2) J] = -K$: the term with $\partial^2 f/\partial\theta^2$ carries $\nabla_z L_S = 0$, and at $z = y$
+        the loss's two second derivatives are opposite. So $\delta_{t+1} = \delta_t + \eta K(\epsilon\Delta_T - \delta_t) +
+        O(\epsilon^2)$. No width is assumed.
+    """
+    product = kernel_product(problem, instance)
+
+    def step(moved: Params) -> Params:
+        return optax.tree.add_scale(moved, learning_rate, product(optax.tree.sub(direction, moved)))
+
+    return iterate(step, optax.tree.zeros_like(direction), times)
+
+
+def train_student(
+    problem: Problem, instance: Instance, labels: jax.Array, learning_rate: jax.Array, times: Sequence[int]
+) -> Params:
+    """Simulate a student's gradient descent on fixed labels.
+
+    Args:
+        problem: The problem.
+        instance: The instance.
+        labels: The teacher's outputs, shape `(batch, outputs)`.
+        learning_rate: Step size, shape `()`.
+        times: Numbers of steps after which to look, ascending.
+
+    Returns:
+        The student's displacement, a tree like its parameters with a leading axis `(times,)`.
+    """
+
+    def step(student: Params) -> Params:
+        descent = imitation_descent(problem, student, instance.inputs, labels)
+        return optax.tree.add_scale(student, learning_rate, descent)
+
+    students = iterate(step, instance.student, times)
+    return jax.tree.map(lambda after, before: after - before[None], students, instance.student)
