@@ -1,14 +1,17 @@
-"""Command line of the theory: `python -m theory list` and `python -m theory verify [CLAIM ...]`."""
+"""Command line of the theory: `python -m theory list`, `verify [CLAIM ...]`, `sweep` and `benchmark`."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import jax
 import tyro
 
+from theory.benchmark import Benchmark, benchmark
 from theory.claims import CLAIMS
 from theory.command_line import RunOptions, run_commands
 from theory.plots import draw
+from theory.plots.benchmark import draw_benchmark
 from theory.processes import Processes, joined
 from theory.records import record_run
 from theory.survey import Survey, draw_survey, survey
@@ -83,7 +86,7 @@ def verify(options: Verify) -> bool:
     return record.none_fails
 
 
-def sweep(options: Survey) -> bool:
+def take_survey(options: Survey) -> bool:
     """Survey every combination of ingredients and record the run.
 
     Args:
@@ -98,8 +101,27 @@ def sweep(options: Survey) -> bool:
         return record_run("theory sweep", options, config, lambda: survey(options), draw_survey).none_fails
 
 
+def time_claims(options: Benchmark) -> bool:
+    """Time claims 1 and 2 beside other ways to check them, and record the run.
+
+    Args:
+        options: What to time.
+
+    Returns:
+        Whether all ways agree.
+    """
+    jax.config.update("jax_enable_x64", True)
+    compute = partial(benchmark, options)
+    return record_run("theory benchmark", options, options.config(), compute, draw_benchmark).none_fails
+
+
 if __name__ == "__main__":
     run_commands(
         "theory",
-        {ListClaims: ("list", list_claims), Verify: ("verify", verify), Survey: ("sweep", sweep)},
+        {
+            ListClaims: ("list", list_claims),
+            Verify: ("verify", verify),
+            Survey: ("sweep", take_survey),
+            Benchmark: ("benchmark", time_claims),
+        },
     )

@@ -168,7 +168,8 @@ def disagreement(result: Result, reference: Result) -> float:
         The difference, without unit.
     """
     pairs = [(one, other[: len(one)]) for one, other in zip(result, reference, strict=True)]
-    return float(max(np.max(np.abs(one - other) / np.abs(other).max(axis=1, keepdims=True)) for one, other in pairs))
+    worst = [np.max(np.abs(one - other) / np.abs(other).max(axis=1, keepdims=True)) for one, other in pairs]
+    return float(np.max(worst))
 
 
 def benchmark(options: Benchmark) -> Outcome:

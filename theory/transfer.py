@@ -5,7 +5,7 @@ For a shared initialization and teacher outputs that stay fixed, $t$ gradient st
 $$\theta_S - \theta^0 = \epsilon\,[I - (I - \eta K)^t]\,\Delta_T + O(\epsilon^2), \qquad
 \rho_t = \frac{\Delta_T^\top [I - (I - \eta K)^t]\, \Delta_T}{\|\Delta_T\|^2}.$$
 
-$\rho_t$ is the *transfer fraction*. Everything here needs products with $K$ alone, one forward and one backward pass each.
+$\rho_t$ is the *transfer fraction*. Everything here needs products with $K$ alone, a forward and a backward pass each.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ class TransferSpectrum(NamedTuple):
 
     @property
     def largest(self) -> jax.Array:
-        r"""The largest eigenvalue of $K$ that $\Delta_T$ sees, shape `()`; training is stable below $2/\lambda_{max}$."""
+        r"""The largest eigenvalue of $K$ that $\Delta_T$ sees, shape `()`; stable rates are below $2/\lambda_{max}$."""
         return self.eigenvalues[-1]
 
 
@@ -136,10 +136,10 @@ def transfer_spectrum(problem: Problem, instance: Instance, direction: Params, n
 def transfer_fraction(spectrum: TransferSpectrum, learning_rate: jax.Array, num_steps: jax.Array) -> jax.Array:
     r"""The transfer fraction $\rho_t = \sum_i w_i\,[1 - (1 - \eta\lambda_i)^t]$.
 
-    Exact for $t \le 2m - 1$, $m$ the number of Lanczos's products, and for every $t$ once the Krylov space is exhausted.
-    Beyond, for $\eta\lambda_{max} \le 1$, the quadrature is never below the truth (all even derivatives of $(1 - \eta
-    \lambda)^t$ are non-negative) and above it by at most $4 e^{-(2m - 1)^2 / 2t}$ (twice the distance of that power
-    from polynomials of degree $2m - 1$): $m \approx 3\sqrt{t}$ is plenty.
+    Exact for $t \le 2m - 1$, $m$ the number of Lanczos's products, and for every $t$ once the Krylov space is
+    exhausted. Beyond, for $\eta\lambda_{max} \le 1$, the quadrature is never below the truth (all even derivatives of
+    $(1 - \eta\lambda)^t$ are non-negative) and above it by at most $4 e^{-(2m - 1)^2 / 2t}$ (twice the distance of that
+    power from polynomials of degree $2m - 1$): $m \approx 3\sqrt{t}$ is plenty.
 
     Args:
         spectrum: The spectrum.
@@ -197,8 +197,8 @@ def transferred_displacement(
         Derived here. The student's descent direction $g(\theta, \epsilon)$ vanishes at $(\theta^0, 0)$, where
         $\partial g/\partial\epsilon = K\Delta_T$ and $\partial g/\partial\theta = -\mathbb{E}[J^\top (\partial^2 L_S /
         \partial z^2) J] = -K$: the term with $\partial^2 f/\partial\theta^2$ carries $\nabla_z L_S = 0$, and at $z = y$
-        the loss's two second derivatives are opposite. So $\delta_{t+1} = \delta_t + \eta K(\epsilon\Delta_T - \delta_t) +
-        O(\epsilon^2)$. No width is assumed.
+        the loss's two second derivatives are opposite. So $\delta_{t+1} = \delta_t + \eta K(\epsilon\Delta_T -
+        \delta_t) + O(\epsilon^2)$. No width is assumed.
     """
     product = kernel_product(problem, instance)
 

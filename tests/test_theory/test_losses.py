@@ -47,7 +47,7 @@ def huber(student: np.ndarray, teacher: np.ndarray) -> float:
 
 
 def cosine_distance(student: np.ndarray, teacher: np.ndarray) -> float:
-    return 1 - student @ teacher / np.sqrt((student @ student) * (teacher @ teacher))
+    return float(1 - student @ teacher / np.sqrt((student @ student) * (teacher @ teacher)))
 
 
 WEIGHTS = np.array([0.0, 1.0, 2.5])

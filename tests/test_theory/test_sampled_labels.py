@@ -32,7 +32,7 @@ seeds = st.integers(0, 2**32 - 1)
 def measure_with_slopes(seed: jax.Array, step: jax.Array) -> tuple[tuple[SampledLabels, LabelSource], ...]:
     """The measurement at one natural step size, with its first two derivatives in it."""
 
-    def measure(step: jax.Array) -> tuple[SampledLabels, LabelSource]:
+    def measure(step: Any) -> tuple[SampledLabels, LabelSource]:
         return sampled_labels.measure(REFERENCE, jax.random.key(seed), labels=LABELS, teacher_steps=step[None])
 
     def slope(step: jax.Array) -> tuple[SampledLabels, LabelSource]:

@@ -75,7 +75,7 @@ def random_matrix(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def exact_fraction(matrix: np.ndarray, start: np.ndarray, rate: float, time: int) -> float:
     power = np.linalg.matrix_power(np.eye(len(matrix)) - rate * matrix, time)
-    return 1 - start @ power @ start / (start @ start)
+    return float(1 - start @ power @ start / (start @ start))
 
 
 def fraction(spectrum: TransferSpectrum, rate: float, time: int) -> float:

@@ -55,8 +55,8 @@ r"""Ratios $\delta/\epsilon$ at which both shrink together, in natural units."""
 LEVELS = (0.25, 0.5, 1.0, 2.0)
 r"""Values of $z = \epsilon A / \sigma\|K\Delta_T\|$ at which signs under noise are counted."""
 
-DRAWS = 8
-"""Draws of the noise for each instance; signs are independent, for their probability is the same in every instance."""
+DRAWS = 16
+"""Draws of the noise for each instance: independent, since the probability of a sign is the same in every instance."""
 
 CORRECTIONS = 6
 r"""Steps towards the boundary; each shrinks the error by a factor $O(\epsilon)$."""
@@ -109,28 +109,28 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
 
     noise = draw_noise(around, noise_key)
     lengths = jnp.array(RAYS)[:, None] * sizes[None, :]
-    along_ray = jax.vmap(lambda step, size: align(step, size, noise))
-    alignment = jax.vmap(along_ray, in_axes=(None, 0))(steps, lengths)
+    over_steps = jax.vmap(align, in_axes=(0, 0, None))
+    alignment = jax.vmap(over_steps, in_axes=(None, 0, None))(steps, lengths, noise)
     predicted = shared[None, :] - lengths * around.slope * inner_product(noise, around.uphill)
     uphill = with_height(around, noise, 1.0)
 
     def correct(size: jax.Array, _: None) -> tuple[jax.Array, None]:
-        off = jax.vmap(lambda step, size: align(step, size, uphill))(steps, size)
-        return size + off / around.slope, None
+        return size + over_steps(steps, size, uphill) / around.slope, None
 
     boundary, _ = jax.lax.scan(correct, sizes, None, length=CORRECTIONS)
-    overlap = inner_product(uphill, around.direction)
-    isotropic = steps * inner_product(around.direction, around.direction) / overlap
+    norm, overlap = (inner_product(around.direction, other) for other in (around.direction, uphill))
 
     def signs(key: jax.Array) -> jax.Array:
         drawn = draw_noise(around, key)
         both = jax.tree.map(lambda *leaves: jnp.stack(leaves), drawn, with_height(around, drawn, 0.0))
-        over_levels = jax.vmap(lambda size, noise: align(steps[0], size, noise) > 0, in_axes=(0, None))
-        return jax.vmap(over_levels, in_axes=(None, 0))(sizes[0] / jnp.array(LEVELS), both)
+        over_levels = jax.vmap(align, in_axes=(None, 0, None))
+        return jax.vmap(over_levels, in_axes=(None, None, 0))(steps[0], sizes[0] / jnp.array(LEVELS), both) > 0
 
     keys = jax.random.split(jax.random.fold_in(noise_key, 1), DRAWS)
     positive, positive_level = jnp.moveaxis(jax.lax.map(signs, keys), 1, 0)
-    return Distance(shared, predicted, alignment, sizes, boundary, isotropic, positive, positive_level, around.visible)
+    return Distance(
+        shared, predicted, alignment, sizes, boundary, steps * norm / overlap, positive, positive_level, around.visible
+    )
 
 
 def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
@@ -148,20 +148,32 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
     first = results[problems[0].name]
     distances = list(results.values())
     rays = ", ".join(f"{ray:g}" for ray in RAYS)
-    verdicts = [
-        verdict_on_order(
-            f"Δ_S·Δ_T − (εA − δ dᵀKΔ_T) at δ/ε = {rays}",
-            [Comparison(result.predicted, result.alignment, result.visible) for result in distances],
-            "displacement left out of the prediction",
-            Comparison(np.broadcast_to(first.shared[:, None], first.alignment.shape), first.alignment, first.visible),
-            sampling,
+
+    def order(quantity: str, cases: list[Comparison], control: str, broken: Comparison) -> Verdict:
+        fitted = curved(cases)
+        return Verdict(
+            claim=NAME,
+            check=f"order of {quantity}, worst of {count(fitted)}",
+            predicted="2.00",
+            measured=worst_order(fitted, sampling),
+            accepted=SECOND_ORDER,
+            control=control,
+            control_measured=worst_order([broken], sampling),
+            instances=num_visible(fitted),
         )
-    ]
+
+    undisplaced = np.broadcast_to(first.shared[:, None], first.alignment.shape)
     boundaries = [Comparison(result.predicted_boundary, result.boundary, result.visible) for result in distances]
     isotropic = Comparison(first.isotropic_boundary, first.boundary, first.visible)
     ignored = "as if K were a multiple of the identity"
-    verdicts.append(verdict_on_order("δ at the sign change − εA/dᵀKΔ_T", boundaries, ignored, isotropic, sampling))
-    verdicts.append(
+    verdicts = [
+        order(
+            f"Δ_S·Δ_T − (εA − δ dᵀKΔ_T) at δ/ε = {rays}",
+            [Comparison(result.predicted, result.alignment, result.visible) for result in distances],
+            "displacement left out of the prediction",
+            Comparison(undisplaced, first.alignment, first.visible),
+        ),
+        order("δ at the sign change − εA/dᵀKΔ_T", boundaries, ignored, isotropic),
         Verdict(
             claim=NAME,
             check=f"δ at the sign change / (εA/dᵀKΔ_T) at the smallest ε, every instance of {count(problems)}",
@@ -171,37 +183,10 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
             control=ignored,
             control_measured=smallest_step_ratios([isotropic]),
             instances=num_visible(boundaries),
-        )
-    )
-    return Report(verdicts + [verdict_on_noise(index, distances) for index in range(len(LEVELS))], results)
-
-
-def verdict_on_order(
-    quantity: str, cases: list[Comparison], control: str, broken: Comparison, sampling: Sampling
-) -> Verdict:
-    """Judge whether a remainder is of second order as teacher's step and displacement shrink together.
-
-    Args:
-        quantity: The remainder, in words.
-        cases: Predicted and measured, one for each case.
-        control: The assumption that is broken, in words.
-        broken: The first case with that assumption broken.
-        sampling: The step sizes.
-
-    Returns:
-        The verdict on the cases that are not exact.
-    """
-    fitted = curved(cases)
-    return Verdict(
-        claim=NAME,
-        check=f"order of {quantity}, worst of {count(fitted)}",
-        predicted="2.00",
-        measured=worst_order(fitted, sampling),
-        accepted=SECOND_ORDER,
-        control=control,
-        control_measured=worst_order([broken], sampling),
-        instances=num_visible(fitted),
-    )
+        ),
+        *(verdict_on_noise(index, distances) for index in range(len(LEVELS))),
+    ]
+    return Report(verdicts, results)
 
 
 def verdict_on_noise(index: int, distances: Sequence[Distance]) -> Verdict:
@@ -218,9 +203,8 @@ def verdict_on_noise(index: int, distances: Sequence[Distance]) -> Verdict:
     probability = float(stats.norm.cdf(level))
 
     def share(quantity: str) -> Estimate:
-        signs = [getattr(result, quantity)[result.visible, :, index].ravel() for result in distances]
-        joined = np.concatenate(signs)
-        return rate_estimate(joined, joint_confidence(len(LEVELS))) if joined.size else Estimate(*[np.nan] * 3)
+        signs = np.concatenate([getattr(case, quantity)[case.visible, :, index].ravel() for case in distances])
+        return rate_estimate(signs, joint_confidence(len(LEVELS))) if signs.size else Estimate(*[np.nan] * 3)
 
     return Verdict(
         claim=NAME,

@@ -82,8 +82,11 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_
     def mix(weights: jax.Array) -> Params:
         return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, 1), singles)
 
+    single_norm = jnp.sqrt(base @ jax.vmap(inner_product)(singles, singles))
+    learning_rate = units.teacher_step * optax.tree.norm(direction) / single_norm
+
     def at_size(size: jax.Array) -> tuple[jax.Array, ...]:
-        step, rate = size * units.teacher_step, size * units.learning_rate
+        step, rate = size * units.teacher_step, size * learning_rate
         drawn = shares(step)
         quadratic = rate**2 / 2 * (step**2 * climb + trace)
         exact = drawn @ jax.vmap(change, in_axes=(0, None))(singles, rate)

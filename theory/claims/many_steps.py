@@ -6,15 +6,16 @@ steps of size $\eta$ give, for networks of any width,
 $$\theta_S - \theta^0 = \epsilon\,[I - (I - \eta K)^t]\,\Delta_T + O(\epsilon^2)\quad\text{at fixed } t, \qquad
 \Delta_T\cdot(\theta_S - \theta^0) = \epsilon\,\rho_t\,\|\Delta_T\|^2 + O(\epsilon^2).$$
 
-In the eigenbasis of $K$ each step adds $\eta\lambda_i (1 - \eta\lambda_i)^t$ times the teacher's share. So the alignment
-grows at every step for *every* teacher if and only if $\eta\lambda_{max} \le 1$, and stays positive and converges for
-every visible one below $\eta\lambda_{max} = 2$. A teacher displaced along the top eigenvector makes both edges sharp: after
-two steps its student has $2 - \eta\lambda_{max}$ times the alignment that it had after one.
+In the eigenbasis of $K$ step $t + 1$ adds $\eta\lambda_i (1 - \eta\lambda_i)^t$ times the teacher's share. So the
+alignment grows at every step for *every* teacher if and only if $\eta\lambda_{max} \le 1$, and stays positive and
+converges for every visible one below $\eta\lambda_{max} = 2$. A teacher displaced along the top eigenvector makes both
+edges sharp: after two steps its student has $2 - \eta\lambda_{max}$ times the alignment that it had after one.
 
 References:
     Derived here, see `theory.transfer`. Kitkana and Arora (2026), arXiv:2604.25779, find the alignment of the
-    instantaneous gradients weakly but consistently positive throughout training, and causal for the transfer: to first
-    order it is $\epsilon\,\Delta_T^\top K (I - \eta K)^t \Delta_T$, positive for $\eta\lambda_{max} \le 1$ and fading with $t$.
+    instantaneous gradients weakly but consistently positive throughout training, and causal for the transfer. To first
+    order it is $\epsilon\,\Delta_T^\top K (I - \eta K)^t \Delta_T$: not negative for $\eta\lambda_{max} \le 1$, and
+    fading.
 """
 
 from collections.abc import Sequence
@@ -53,11 +54,11 @@ from theory.transfer import (
 )
 from theory.verdicts import Accepted, Verdict
 
-TIMES = (1, 10, 100)
+TIMES = (1, 5, 30)
 """Numbers of gradient steps."""
 
-NUM_PRODUCTS = 32
-"""Lanczos's products with the kernel: enough for 100 steps, to 1e-8."""
+NUM_PRODUCTS = 16
+"""Lanczos's products with the kernel: enough for 30 steps, to 1e-6."""
 
 EDGES = (0.95, 1.05, 1.95, 2.05)
 r"""Learning rates $\eta\lambda_{max}$ just inside and just outside of steady growth, and of stability."""
@@ -172,10 +173,10 @@ def judge_training(cases: Sequence[ManySteps], stranger: ManySteps, sampling: Sa
     """
 
     def parameters(result: ManySteps) -> Comparison:
-        return Comparison(result.distance, result.distance + result.error, result.visible)
+        return Comparison(*map(np.asarray, (result.distance, result.distance + result.error, result.visible)))
 
     def alignment(result: ManySteps) -> Comparison:
-        return Comparison(result.predicted, result.measured, result.visible)
+        return Comparison(*map(np.asarray, (result.predicted, result.measured, result.visible)))
 
     times = ", ".join(map(str, TIMES))
     aligned, fitted = [alignment(case) for case in cases], curved([parameters(case) for case in cases])
@@ -251,7 +252,7 @@ def verify_zoo(sampling: Sampling) -> Report:
 NAME = "many-steps"
 CLAIM = Claim(
     name=NAME,
-    statement="t steps of imitation carry over ε[I − (I − ηK)ᵗ]Δ_T + O(ε²): steady growth up to ηλ_max = 1, stable below 2",
+    statement="t steps carry over ε[I − (I − ηK)ᵗ]Δ_T + O(ε²): growing for ηλ_max ≤ 1, positive below 2",
     verify=verify,
     verify_zoo=verify_zoo,
 )

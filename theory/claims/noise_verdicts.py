@@ -12,7 +12,8 @@ from theory.statistics import Estimate, fitted_order, hull, joint_confidence, me
 from theory.verdicts import Accepted, Verdict
 
 SIZES = (1e-4, 3e-4, 1e-3)
-r"""Both $\epsilon$ and $\alpha$ of the order's fit, in natural units: smaller, and rounding hides the third order."""
+r"""Of the order's fit both $\epsilon$, in natural units, and $\alpha$, in units of the one at which a single label
+moves the student as far as $\epsilon = 1$ moves the teacher."""
 
 NUM_LABELS = 100
 """Labels in a data set, where step sizes of the student are compared."""

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
@@ -217,17 +218,17 @@ def judge_limits(name: str, dimensions: Dimensions, limits: Limits, sampling: Sa
     Returns:
         The verdicts on the rank, and on the share of a random teacher that passes.
     """
-    orders = sampling.orders(dimensions.beyond)
+    orders = sampling.orders(np.asarray(dimensions.beyond))
     one, two = LIMITS.index((WIDE, 1)), LIMITS.index((WIDE, 2))
 
     def share(index: int) -> Estimate:
-        return mean_estimate(limits.random[:, index] / limits.ceiling[:, one], CONFIDENCE)
+        return mean_estimate(np.asarray(limits.random[:, index] / limits.ceiling[:, one]), CONFIDENCE)
 
     return [
         Verdict(
             claim=name,
-            check=f"order of singular value {BOUND + 1} of {NUM_TEACHERS} students' displacements, {NUM_INPUTS[0]} inputs, "
-            f"softmax over {len(zoo.AUXILIARY)} outputs",
+            check=f"order of singular value {BOUND + 1} of {NUM_TEACHERS} students' displacements, "
+            f"{NUM_INPUTS[0]} inputs, softmax over {len(zoo.AUXILIARY)} outputs",
             predicted=f"2 (rank of K ≤ {BOUND})",
             measured=median_estimate(orders[:, 0]),
             accepted=SECOND_ORDER,

@@ -35,6 +35,6 @@ def draw_benchmark(record: Record) -> Figure:
         axes.set_ylim(low, high * (high / low) ** 0.45)
         steps = record.config["num_steps"]
         axes.set(xlabel=rf"random networks, each at {steps} step sizes $\epsilon$", ylabel="instances a second")
-        axes.set_title("Checking claims 1 and 2: fast once everything shared is computed once")
+        axes.set_title("How fast claims 1 and 2 are checked")
         axes.legend(loc="upper left")
     return figure

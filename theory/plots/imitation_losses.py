@@ -17,6 +17,10 @@ GROUPS = (
 """Losses as the theory sorts them."""
 
 
+WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+"""Behind words that stand on a line."""
+
+
 def draw_imitation_losses(axes: Axes, record: Record) -> None:
     r"""Draw each loss's fitted order, and beside it how often the student moves towards the teacher.
 
@@ -29,7 +33,7 @@ def draw_imitation_losses(axes: Axes, record: Record) -> None:
     steps = np.array([step for step in record.config["teacher_steps"] if step <= record.config["largest_fitted_step"]])
     place, ticks = 0.0, {}
     for title, names, color, marker in GROUPS:
-        axes.text(-0.35, place, title, fontsize=7, style="italic", va="center", color=BLACK)
+        axes.text(-0.35, place, title, fontsize=7, style="italic", va="center", bbox=WHITE)
         for name in names:
             place += 1
             row = NAMES.index(name)

@@ -1,4 +1,4 @@
-"""Claim 10 as a picture: how much of a teacher passes, by how many outputs are imitated and how many inputs are seen."""
+"""Claim 10 as a picture: how much of a teacher passes, by how many inputs and outputs its student sees."""
 
 import numpy as np
 from matplotlib.axes import Axes

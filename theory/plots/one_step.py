@@ -32,15 +32,15 @@ def draw_alignment(axes: Axes, record: Record) -> None:
 
     def draw(values: np.ndarray, color: str, look: str, label: str, **style: Any) -> None:
         order = np.median(fitted_order(steps[fitted], values[:, fitted]))
-        axes.loglog(steps, median(values), look, color=color, label=rf"{label} $\propto\epsilon^{{{order:.2f}}}$", **style)
+        axes.loglog(steps, median(values), look, color=color, label=f"{label}: fitted order {order:.2f}", **style)
         axes.fill_between(steps, *np.quantile(np.abs(values), (0.05, 0.95), axis=0), color=color, alpha=0.15, lw=0)
 
     axes.loglog(steps, steps, color=BLACK, zorder=3, label=r"predicted: $\epsilon A$, nothing fitted")
     draw(measured, BLUE, "o", r"simulated $\Delta_S\cdot\Delta_T$", zorder=4)
-    draw(measured - steps, GREEN, "s:", r"what is left, $\Delta_S\cdot\Delta_T-\epsilon A$", mfc="none", lw=0.8)
-    draw(elsewhere - steps, ORANGE, "x--", "the same from another init", lw=0.8)
+    draw(measured - steps, GREEN, "s:", "their difference", mfc="none", lw=0.8)
+    draw(elsewhere - steps, ORANGE, "x--", "difference from another init", lw=0.8)
     axes.set(xlabel=STEP_LABEL, ylabel=r"inner product in units of $A$, median and 90 %")
-    axes.set_ylim(steps[0] ** 2 / 30, 3e3)
+    axes.set_ylim(steps[0] ** 2 / 1e3, 3e3)
     axes.set_title("Shared init: the student moves towards the teacher")
     axes.legend(loc="lower right", fontsize=7.5)
 

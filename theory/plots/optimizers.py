@@ -15,7 +15,7 @@ GROUPS = (
 )
 """Arms as the theory sorts them."""
 
-RIGHT = 60.0
+RIGHT = 600.0
 """Right end of the axis, with room for a column of figures."""
 
 LINEAR = 0.01
