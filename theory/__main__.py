@@ -16,7 +16,7 @@ from theory.processes import Processes, joined
 from theory.records import record_run
 from theory.survey import Survey, draw_survey, survey
 from theory.sweeps import Sampling
-from theory.verification import check_claims, verify_zoo
+from theory.verification import check_claims, verify_zoo_side_by_side
 
 ClaimName = Literal[
     "alignment",
@@ -33,6 +33,7 @@ ClaimName = Literal[
     "optimizers",
     "many-steps",
     "trait-matrix",
+    "low-rank",
 ]
 
 
@@ -82,7 +83,7 @@ def verify(options: Verify) -> bool:
     claims = options.claims or tuple(CLAIMS)
     config = {"claims": check_claims(claims), **options.config()}
     with joined(options):
-        record = record_run("theory verify", options, config, lambda: verify_zoo(claims, options), draw)
+        record = record_run("theory verify", options, config, lambda: verify_zoo_side_by_side(claims, options), draw)
     return record.none_fails
 
 

@@ -41,6 +41,24 @@ def kept_in(folder: Path, *, fresh: bool = False) -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def current_folder() -> Path | None:
+    """Say where chunks are kept now.
+
+    Returns:
+        The folder; None if they are not.
+    """
+    return _folder.get()
+
+
+def keep_in(folder: Path | None) -> None:
+    """Keep the chunks of every sweep from now on, in a process that helps another.
+
+    Args:
+        folder: The other's folder.
+    """
+    _folder.set(folder)
+
+
 class Keeper:
     """Keeps the chunks of one compiled program: a chunk's name is a hash of that program, and its first instance.
 

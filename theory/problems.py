@@ -15,7 +15,7 @@ TraitLoss = Callable[[Params, jax.Array], jax.Array]
 """Parameters and a random key (for whatever data the trait needs) to a scalar."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """Everything that the theorem speaks of, as plain functions; bring your own."""
 

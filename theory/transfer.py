@@ -31,21 +31,27 @@ class Tridiagonal(NamedTuple):
     off_diagonal: jax.Array
     """Shape `(products,)`; the last entry leads out of the basis. Zero once the Krylov space is exhausted."""
 
+    @property
+    def matrix(self) -> jax.Array:
+        """The operator in the basis, shape `(products, products)`."""
+        beside = self.off_diagonal[:-1]
+        return jnp.diag(self.diagonal) + jnp.diag(beside, 1) + jnp.diag(beside, -1)
+
 
 class TransferSpectrum(NamedTuple):
-    r"""What $\Delta_T$ sees of the spectrum of $K$: the nodes and weights of a Gauss quadrature."""
+    r"""What $\Delta_T$ sees of the spectrum of $K$.
 
-    eigenvalues: jax.Array
-    """Ritz values, ascending, shape `(products,)`."""
-    weights: jax.Array
-    r"""Share of $\|\Delta_T\|^2$ at each, shape `(products,)`; they sum to 1."""
+    The eigenvalues of `matrix` are the nodes of a Gauss quadrature, the squared first entries of its eigenvectors the
+    weights. No compiled program asks for them: jaxlib runs batches of `eigh` on the very thread pool that waits for
+    them, and two programs at once wait forever.
+    """
+
+    matrix: jax.Array
+    r"""$K$ in the basis of its Krylov space from $\Delta_T$, tridiagonal, shape `(products, products)`."""
+    largest: jax.Array
+    r"""The largest eigenvalue of $K$ that $\Delta_T$ sees, shape `()`; stable rates are below $2/\lambda_{max}$."""
     top: Params
-    r"""Unit Ritz vector of the largest one, a tree like $\Delta_T$; zero if $\Delta_T$ is zero."""
-
-    @property
-    def largest(self) -> jax.Array:
-        r"""The largest eigenvalue of $K$ that $\Delta_T$ sees, shape `()`; stable rates are below $2/\lambda_{max}$."""
-        return self.eigenvalues[-1]
+    r"""Its unit eigenvector, a tree like $\Delta_T$; zero if $K\Delta_T$ is zero."""
 
 
 def kernel_product(problem: Problem, instance: Instance) -> Callable[[Params], Params]:
@@ -127,14 +133,51 @@ def transfer_spectrum(problem: Problem, instance: Instance, direction: Params, n
     def flat_product(vector: jax.Array) -> jax.Array:
         return ravel_pytree(product(unravel(vector)))[0]
 
-    basis, diagonal, off_diagonal = tridiagonalize(flat_product, start, num_products)
-    beside = off_diagonal[:-1]
-    eigenvalues, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(beside, 1) + jnp.diag(beside, -1))
-    return TransferSpectrum(eigenvalues, vectors[0] ** 2, unravel(vectors[:, -1] @ basis))
+    chain = tridiagonalize(flat_product, start, num_products)
+    largest, top = largest_eigenvalue(chain.matrix)
+    return TransferSpectrum(chain.matrix, largest, unravel(top @ chain.basis))
+
+
+def largest_eigenvalue(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
+    r"""Largest eigenvalue of a positive semi-definite matrix by repeated squaring, to gaps of one part in $2^{40}$.
+
+    Args:
+        matrix: A small matrix, shape `(size, size)`.
+
+    Returns:
+        The eigenvalue, shape `()`, and its unit eigenvector, shape `(size,)`; zeros if the matrix is zero.
+    """
+
+    def normalize(array: jax.Array) -> jax.Array:
+        norm = jnp.linalg.norm(array)
+        return array / jnp.where(norm > 0, norm, 1.0)
+
+    projection = jax.lax.fori_loop(0, 40, lambda _, power: normalize(power @ power), normalize(matrix))
+    top = normalize(projection[jnp.argmax(jnp.diag(projection))])
+    return top @ matrix @ top, top
+
+
+def matrix_power(matrix: jax.Array, exponent: jax.Array) -> jax.Array:
+    """Power of a square matrix with a traced exponent, by repeated squaring.
+
+    Args:
+        matrix: Shape `(size, size)`.
+        exponent: A whole number from 0 to 2³¹ − 1, shape `()`.
+
+    Returns:
+        Shape `(size, size)`.
+    """
+
+    def step(carry: tuple[jax.Array, jax.Array], bit: jax.Array):
+        result, power = carry
+        return (jnp.where(bit == 1, result @ power, result), power @ power), None
+
+    bits = (exponent >> jnp.arange(31)) & 1
+    return jax.lax.scan(step, (jnp.eye(len(matrix), dtype=matrix.dtype), matrix), bits)[0][0]
 
 
 def transfer_fraction(spectrum: TransferSpectrum, learning_rate: jax.Array, num_steps: jax.Array) -> jax.Array:
-    r"""The transfer fraction $\rho_t = \sum_i w_i\,[1 - (1 - \eta\lambda_i)^t]$.
+    r"""The transfer fraction $\rho_t = \sum_i w_i\,[1 - (1 - \eta\lambda_i)^t]$, as an entry of a power of the matrix.
 
     Exact for $t \le 2m - 1$, $m$ the number of Lanczos's products, and for every $t$ once the Krylov space is
     exhausted. Beyond, for $\eta\lambda_{max} \le 1$, the quadrature is never below the truth (all even derivatives of
@@ -152,8 +195,12 @@ def transfer_fraction(spectrum: TransferSpectrum, learning_rate: jax.Array, num_
     References:
         Sachdeva and Vishnoi (2014), Faster algorithms via approximation theory, theorem 3.3, for the distance.
     """
-    decays = 1 - learning_rate * spectrum.eigenvalues
-    return jax.vmap(lambda steps: spectrum.weights @ (1 - decays**steps))(jnp.ravel(num_steps)).reshape(num_steps.shape)
+    decay = jnp.eye(len(spectrum.matrix)) - learning_rate * spectrum.matrix
+
+    def fraction(steps: jax.Array) -> jax.Array:
+        return 1 - matrix_power(decay, steps)[0, 0]
+
+    return jax.vmap(fraction)(jnp.ravel(num_steps)).reshape(num_steps.shape)
 
 
 def iterate(step: Callable[[Params], Params], start: Params, times: Sequence[int]) -> Params:

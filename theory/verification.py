@@ -1,11 +1,17 @@
 """Verification: the claims that one asks for, over the zoo or over problems of one's own, as one outcome."""
 
+import os
+import signal
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from theory.chunks import current_folder, keep_in
 from theory.claims import CLAIMS
 from theory.claims.evidence import Report
 from theory.plots import draw
@@ -14,6 +20,9 @@ from theory.provenance import Start
 from theory.records import Outcome, is_finished, save
 from theory.sweeps import Sampling
 from theory.verdicts import verdict_table
+
+SLOW = (("different-initialization",), ("alignment", "trait-loss"), ("many-steps",))
+"""What workers begin with, so that none is left with it at the end; claims 1 and 2 look at the same sweep."""
 
 ANY_PROBLEM = tuple(name for name, claim in CLAIMS.items() if claim.verify)
 """Claims that can be verified without knowing the inside of a network."""
@@ -83,6 +92,58 @@ def verify_zoo(claims: Sequence[str], sampling: Sampling) -> Outcome:
         Verdicts, table and every number behind them.
     """
     return gather({name: CLAIMS[name].verify_zoo(sampling) for name in check_claims(claims)})
+
+
+def verify_zoo_side_by_side(claims: Sequence[str], sampling: Sampling) -> Outcome:
+    """Verify claims over the zoo in as many workers as there are cores, since most of the time is Python's.
+
+    Args:
+        claims: Names of claims, see `CLAIMS`.
+        sampling: Instances and step sizes.
+
+    Returns:
+        What `verify_zoo` gives, with one worker too.
+    """
+    names = check_claims(claims)
+    tasks = [tuple(name for name in task if name in names) for task in (*SLOW, *[(name,) for name in names])]
+    tasks = [task for place, task in enumerate(tasks) if task and not any(task[0] in done for done in tasks[:place])]
+    workers = min(os.cpu_count() or 1, len(tasks))
+    if workers == 1 or jax.process_count() > 1 or jax.default_backend() != "cpu":
+        return verify_zoo(names, sampling)
+    plain, start = Sampling(**sampling.config()), (start_worker, (current_folder(),))
+    with ProcessPoolExecutor(workers, get_context("spawn"), *start) as pool:
+        try:
+            parts = list(pool.map(verify_task, tasks, repeat(plain)))
+        except KeyboardInterrupt:
+            for worker in active_children():
+                worker.terminate()
+            raise
+    reports = {name: report for part in parts for name, report in part.items()}
+    return gather({name: reports[name] for name in names})
+
+
+def start_worker(folder: Path | None) -> None:
+    """Make a worker as its parent is; Ctrl-C is the parent's.
+
+    Args:
+        folder: Where chunks are kept.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    jax.config.update("jax_enable_x64", True)
+    keep_in(folder)
+
+
+def verify_task(names: Sequence[str], sampling: Sampling) -> dict[str, Report]:
+    """Verify claims one after the other, in a worker.
+
+    Args:
+        names: Names of claims.
+        sampling: Instances and step sizes.
+
+    Returns:
+        A report for each.
+    """
+    return {name: CLAIMS[name].verify_zoo(sampling) for name in names}
 
 
 def check_claims(claims: Sequence[str]) -> list[str]:

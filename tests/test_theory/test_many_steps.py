@@ -156,7 +156,8 @@ def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
 def test_few_inputs_and_outputs_confine_every_student_to_few_dimensions(limits):
     assert [verdict.outcome for verdict in limits.verdicts] == ["holds", "holds"]
     dimensions: Dimensions = limits.measurements["dimensions"]
-    np.testing.assert_allclose(orders(np.asarray(dimensions.within)), 1.0, atol=0.05)
+    within = dimensions.singular_values()[..., transfer_limits.BOUND - 1]
+    np.testing.assert_allclose(orders(within), 1.0, atol=0.05)
 
 
 def test_masked_outputs_and_repeated_inputs_transfer_what_is_predicted(limits):
@@ -166,6 +167,7 @@ def test_masked_outputs_and_repeated_inputs_transfer_what_is_predicted(limits):
 
 def test_limits_fail_if_a_student_could_see_more(limits):
     dimensions, drawn = limits.measurements["dimensions"], limits.measurements["limits"]
-    leaky = Dimensions(dimensions.within, dimensions.beyond + 1e-6 * dimensions.within)
+    size = np.trace(dimensions.products, axis1=-2, axis2=-1)[..., None, None]
+    leaky = Dimensions(dimensions.products + 1e-6 * size * np.eye(transfer_limits.NUM_TEACHERS))
     verdicts = transfer_limits.judge_limits(many_steps.NAME, leaky, drawn._replace(random=2 * drawn.random), SAMPLING)
     assert [verdict.outcome for verdict in verdicts] == ["fails", "fails"]

@@ -18,6 +18,8 @@ from theory.sweeps import COMPILER_OPTIONS
 from theory.transfer import (
     TransferSpectrum,
     kernel_product,
+    largest_eigenvalue,
+    matrix_power,
     transfer_fraction,
     transfer_spectrum,
     transferred_displacement,
@@ -58,11 +60,14 @@ def see(problem: Problem, seed: int, num_products: int) -> Kernel:
 
 @partial(jax.jit, static_argnums=(2,), compiler_options=COMPILER_OPTIONS)
 def spectrum_of(matrix: jax.Array, start: jax.Array, num_products: int) -> tuple[TransferSpectrum, Any]:
-    """Nodes and weights for a given matrix, and the coefficients behind them."""
+    """What a vector sees of a given matrix, and the coefficients behind it."""
     chain = tridiagonalize(lambda vector: matrix @ vector, start, num_products)
-    inner = jnp.diag(chain.off_diagonal[:-1], 1)
-    values, vectors = jnp.linalg.eigh(jnp.diag(chain.diagonal) + inner + inner.T)
-    return TransferSpectrum(values, vectors[0] ** 2, vectors[:, -1] @ chain.basis), chain
+    largest, top = largest_eigenvalue(chain.matrix)
+    return TransferSpectrum(chain.matrix, largest, top @ chain.basis), chain
+
+
+power_of = jax.jit(matrix_power, compiler_options=COMPILER_OPTIONS)
+fraction_of = jax.jit(transfer_fraction, compiler_options=COMPILER_OPTIONS)
 
 
 def random_matrix(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +84,7 @@ def exact_fraction(matrix: np.ndarray, start: np.ndarray, rate: float, time: int
 
 
 def fraction(spectrum: TransferSpectrum, rate: float, time: int) -> float:
-    return float(transfer_fraction(spectrum, jnp.array(rate), jnp.array(time)))
+    return float(fraction_of(spectrum, jnp.array(rate), jnp.array(time)))
 
 
 @given(seed=seeds, rate=rates)
@@ -109,7 +114,6 @@ def test_exhausted_krylov_space_leaves_nothing_behind_and_every_time_is_exact(se
     values[: SIZE - rank] = 0
     matrix = (vectors * values) @ vectors.T
     spectrum, chain = spectrum_of(matrix, start, SIZE + 5)
-    assert np.sum(spectrum.weights) == pytest.approx(1.0)
     assert np.linalg.norm(chain.basis[rank + 2 :]) == 0
     for time in (1, 100, 10_000):
         exact = exact_fraction(matrix, start, 1.0, time)
@@ -161,3 +165,19 @@ def test_all_times_at_once_equal_one_time_at_a_time():
     times = jnp.arange(6).reshape(2, 3)
     together = transfer_fraction(spectrum, jnp.array(1.7), times)
     np.testing.assert_allclose(together.ravel(), [fraction(spectrum, 1.7, time) for time in range(6)], atol=1e-15)
+
+
+@given(seed=seeds, exponent=st.integers(0, 50))
+def test_power_with_a_traced_exponent_is_that_of_numpy(seed, exponent):
+    matrix, _ = random_matrix(seed)
+    expected = np.linalg.matrix_power(matrix, exponent)
+    np.testing.assert_allclose(power_of(matrix, jnp.array(exponent)), expected, atol=1e-13)
+
+
+@given(seed=seeds)
+def test_largest_eigenvalue_and_its_vector_are_those_of_numpy(seed):
+    matrix, start = random_matrix(seed)
+    spectrum, _ = spectrum_of(matrix, start, SIZE)
+    values, vectors = np.linalg.eigh(matrix)
+    assert float(spectrum.largest) == pytest.approx(values[-1])
+    assert abs(spectrum.top @ vectors[:, -1]) == pytest.approx(1.0)

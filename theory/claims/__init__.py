@@ -8,6 +8,7 @@ from theory.claims import (
     imitation_losses,
     initialization_distance,
     label_noise_cost,
+    low_rank,
     many_steps,
     null_space,
     optimizers,
@@ -34,6 +35,7 @@ CLAIMS = {
         optimizers,
         many_steps,
         trait_matrix,
+        low_rank,
     )
 }
 """Every claim by name."""

@@ -94,7 +94,7 @@ def measure(
     before = problem.trait_loss(instance.student, instance.trait_key)
     units = natural_units(problem, instance, direction)
     steps = jnp.array(teacher_steps) * units.teacher_step
-    moved = jax.vmap(partial(student_displacement, problem, instance, direction))(steps)
+    moved = jax.lax.map(partial(student_displacement, problem, instance, direction), steps)
 
     def trait_after(displacement: Params, learning_rate: jax.Array) -> jax.Array:
         params = optax.tree.add_scale(instance.student, learning_rate, displacement)

@@ -76,7 +76,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
 
     curvature = transfer_form(problem, instance, direction, direction)
     kernel_norm = jnp.asarray(optax.tree.norm(predicted_displacement(problem, instance, direction)))
-    alignment = jax.vmap(simulate)(steps)
+    alignment = jax.lax.map(simulate, steps)
 
     _, pull_back = jax.vjp(lambda params: problem.apply(params, instance.inputs), instance.student)
     plain_kernel_norm = optax.tree.norm(pull_back(change / len(change))[0])

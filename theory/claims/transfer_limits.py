@@ -54,10 +54,16 @@ SMALL_STEP = 1e-4
 class Dimensions(NamedTuple):
     """How many dimensions the students of many teachers span after real training."""
 
-    within: jax.Array
-    """The last singular value of their displacements within the bound, shape `(num_inputs, teacher_steps)`."""
-    beyond: jax.Array
-    """The first one beyond it, shape `(num_inputs, teacher_steps)`."""
+    products: jax.Array
+    """Inner products of their displacements, shape `(num_inputs, teacher_steps, teachers, teachers)`."""
+
+    def singular_values(self) -> np.ndarray:
+        """Find the singular values of the matrix whose rows are the displacements.
+
+        Returns:
+            Largest first, shape `(num_seeds, num_inputs, teacher_steps, teachers)`.
+        """
+        return np.sqrt(np.abs(np.linalg.eigvalsh(np.asarray(self.products))[..., ::-1]))
 
 
 def restrict_inputs(instance: Instance, num_inputs: jax.Array) -> Instance:
@@ -82,13 +88,13 @@ def measure_dimensions(problem: Problem, key: jax.Array, *, teacher_steps: Seque
         teacher_steps: The teachers' step sizes, in natural units.
 
     Returns:
-        Singular values of the matrix whose rows are the students' displacements.
+        Inner products of the students' displacements.
     """
     instance = draw_instance(problem, key)
     keys = jax.random.split(instance.trait_key, NUM_TEACHERS)
     directions = jax.vmap(lambda key: optax.tree.random_like(key, instance.teacher, jax.random.normal))(keys)
 
-    def singular_values(num_inputs: jax.Array) -> jax.Array:
+    def displacement_products(num_inputs: jax.Array) -> jax.Array:
         chosen = restrict_inputs(instance, num_inputs)
         first = jax.tree.map(lambda leaves: leaves[0], directions)
         rate = 1 / transfer_spectrum(problem, chosen, first, 2 * NUM_TEACHERS).largest
@@ -99,10 +105,9 @@ def measure_dimensions(problem: Problem, key: jax.Array, *, teacher_steps: Seque
             return ravel_pytree(train_student(problem, chosen, labels, rate, (SHORT,)))[0]
 
         students = jax.vmap(jax.vmap(displacement, (0, None)), (None, 0))(directions, jnp.array(teacher_steps))
-        return jnp.linalg.svd(students, compute_uv=False)
+        return students @ students.swapaxes(1, 2)
 
-    values = jax.vmap(singular_values)(jnp.array(NUM_INPUTS))
-    return Dimensions(values[..., BOUND - 1], values[..., BOUND])
+    return Dimensions(jax.vmap(displacement_products)(jnp.array(NUM_INPUTS)))
 
 
 class Limits(NamedTuple):
@@ -218,7 +223,7 @@ def judge_limits(name: str, dimensions: Dimensions, limits: Limits, sampling: Sa
     Returns:
         The verdicts on the rank, and on the share of a random teacher that passes.
     """
-    orders = sampling.orders(np.asarray(dimensions.beyond))
+    orders = sampling.orders(dimensions.singular_values()[..., BOUND])
     one, two = LIMITS.index((WIDE, 1)), LIMITS.index((WIDE, 2))
 
     def share(index: int) -> Estimate:

@@ -15,6 +15,7 @@ from theory.plots.how_small import draw_how_small
 from theory.plots.imitation_losses import draw_imitation_losses
 from theory.plots.initialization_distance import draw_initialization_distance
 from theory.plots.label_noise_cost import draw_label_noise_cost
+from theory.plots.low_rank import draw_low_rank
 from theory.plots.many_steps import draw_many_steps
 from theory.plots.null_space import draw_null_space
 from theory.plots.one_step import draw_alignment, draw_trait_loss
@@ -23,6 +24,7 @@ from theory.plots.sampled_labels import draw_label_drift, draw_label_information
 from theory.plots.signs import draw_signs
 from theory.plots.style import STYLE, new_figure
 from theory.plots.symmetry import draw_symmetry
+from theory.plots.trait_matrix import draw_trait_matrix
 from theory.records import Record
 
 
@@ -54,20 +56,22 @@ class Panel(NamedTuple):
 PANELS = (
     Panel("alignment", draw_alignment, "alignment/", "/visible"),
     Panel("trait-loss", draw_trait_loss, "trait-loss/", "/visible"),
-    Panel("how-small", draw_how_small, "how-small/", "/visible"),
+    Panel("how-small", draw_how_small, "how-small/", "/largest_third"),
     Panel("null-space", draw_null_space, "null-space/", CONTROLLED),
     Panel("imitation-losses", draw_imitation_losses, "imitation-losses/", "/"),
     Panel("forms", draw_forms, "different-initialization/forms: ", "/cosine"),
     Panel("signs", draw_signs, "different-initialization/signs: ", "/own"),
-    Panel("initialization-distance", draw_initialization_distance, "initialization-distance/", "/"),
-    Panel("symmetry", draw_symmetry, "symmetry/", "/"),
-    Panel("sampled-labels", draw_sampled_labels, "sampled-labels/", "/"),
-    Panel("label-drift", draw_label_drift, "sampled-labels/", "/"),
-    Panel("label-information", draw_label_information, "sampled-labels/", "/"),
-    Panel("label-noise-cost", draw_label_noise_cost, "label-noise-cost/", "/"),
-    Panel("filtering", draw_filtering, "filtering/", "/"),
+    Panel("initialization-distance", draw_initialization_distance, "initialization-distance/phases: ", "/"),
+    Panel("symmetry", draw_symmetry, "symmetry/rescaled: ReLU", "/"),
+    Panel("sampled-labels", draw_sampled_labels, "sampled-labels/", "/alignment"),
+    Panel("label-drift", draw_label_drift, "sampled-labels/", "/alignment"),
+    Panel("label-information", draw_label_information, "sampled-labels/", "/alignment"),
+    Panel("label-noise-cost", draw_label_noise_cost, "label-noise-cost/", "/relative"),
+    Panel("filtering", draw_filtering, "filtering/", "/slope"),
     Panel("optimizers", draw_optimizers, "optimizers/", "/"),
     Panel("many-steps", draw_many_steps, "many-steps/limits/", "/predicted"),
+    Panel("trait-matrix", draw_trait_matrix, "trait-matrix/", "/changes"),
+    Panel("low-rank", draw_low_rank, "low-rank/", "/"),
 )
 """Every picture, in the order of the claims."""
 
