@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from theory.command_line import require, require_positive, require_seeds
 from theory.processes import gathered
-from theory.programs import COMPILER_OPTIONS as COMPILER_OPTIONS
 from theory.programs import compile_chunks
 from theory.statistics import fitted_order
 

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 
 from theory import Problem, Sampling, predictions, zoo
 from theory.claims import different_initialization
-from theory.claims import signs as sign_evidence
 from theory.claims.different_initialization import Transfer
+from theory.claims.different_initialization import signs as sign_evidence
+from theory.claims.different_initialization.signs import Signs
 from theory.claims.evidence import Report
-from theory.claims.signs import Signs
 from theory.networks import Params
 from theory.predictions import label_response, transfer_form
 from theory.problems import draw_instance
+from theory.programs import COMPILER_OPTIONS
 from theory.sharing import SHARING
-from theory.sweeps import COMPILER_OPTIONS, sweep
+from theory.sweeps import sweep
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 AUXILIARY = zoo.variant("auxiliary outputs", imitated=zoo.AUXILIARY)

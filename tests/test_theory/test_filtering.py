@@ -18,7 +18,7 @@ from theory.claims.filtering import SELECTIONS, TEMPERATURES, Filtering, draw_fi
 from theory.networks import Params
 from theory.predictions import natural_units
 from theory.problems import draw_instance, inner_product, trait_descent
-from theory.sweeps import COMPILER_OPTIONS
+from theory.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 LABELS = (0, 1, 2, 3, 4, 5)

@@ -15,14 +15,14 @@ from scipy import special
 
 from theory import Sampling, zoo
 from theory.claims import how_small
-from theory.claims.decrease_ends import FITTED, LARGE_RATES, QUARTICS, SLACK, STIFFNESSES, Ends, gather
 from theory.claims.evidence import Report
-from theory.claims.expansions import Expansions
 from theory.claims.how_small import ENDS
+from theory.claims.how_small.ends import FITTED, LARGE_RATES, QUARTICS, SLACK, STIFFNESSES, Ends, gather
+from theory.claims.how_small.expansions import Expansions
 from theory.curvature import expand, surely_ended, surely_falling
 from theory.line import first_zero, higher_derivatives
 from theory.problems import Problem, draw_instance, student_displacement, trait_descent
-from theory.sweeps import COMPILER_OPTIONS
+from theory.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.variant("small", hidden=(8,))
 SQUARED = zoo.variant("squared error, one hidden layer", loss="squared error", hidden=(4,))

@@ -11,13 +11,14 @@ import pytest
 from theory import Sampling, losses, zoo
 from theory.claims import imitation_losses
 from theory.claims.evidence import Report
-from theory.claims.loss_steps import LossSteps, compare_alignment, largest_scaling, measure_scaling
-from theory.claims.loss_table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, STRETCHED
+from theory.claims.imitation_losses.steps import LossSteps, compare_alignment, largest_scaling, measure_scaling
+from theory.claims.imitation_losses.table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, STRETCHED
 from theory.claims.null_space import ROUNDING
 from theory.predictions import transfer_form
 from theory.problems import draw_instance, inner_product, student_displacement, trait_descent
+from theory.programs import COMPILER_OPTIONS
 from theory.statistics import Estimate
-from theory.sweeps import COMPILER_OPTIONS, sweep
+from theory.sweeps import sweep
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = (1e-5, 1e-4, 1e-3)

@@ -14,13 +14,14 @@ from jax.flatten_util import ravel_pytree
 from scipy import stats
 
 from theory import Sampling, zoo
-from theory.claims import initialization_distance, initialization_phases
+from theory.claims import initialization_distance
 from theory.claims.evidence import Report
 from theory.claims.initialization_distance import DRAWS, LEVELS, Distance
+from theory.claims.initialization_distance import phases as initialization_phases
 from theory.networks import Params
 from theory.paths import displaced_alignment, draw_neighborhood, draw_noise, interpolate, rotate, with_height
 from theory.problems import Problem
-from theory.sweeps import COMPILER_OPTIONS
+from theory.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 SMALL = zoo.variant("softmax regression", hidden=())

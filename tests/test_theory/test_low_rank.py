@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from theory import Sampling, zoo
 from theory.adapters import adapted, draw_adapters, limit_rank, merge, untrained
-from theory.claims import adapter_steps, low_rank
-from theory.claims.adapter_steps import RANKS, LowRank, freeze_vectors
+from theory.claims import low_rank
 from theory.claims.evidence import Report
+from theory.claims.low_rank import steps as adapter_steps
+from theory.claims.low_rank.steps import RANKS, LowRank, freeze_vectors
 from theory.predictions import predicted_displacement
 from theory.problems import draw_instance, imitation_descent, trait_descent
-from theory.sweeps import COMPILER_OPTIONS
+from theory.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 SAMPLING = Sampling(num_seeds=32)

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import Sampling, zoo
-from theory.claims import many_steps, transfer_limits
+from theory.claims import many_steps
 from theory.claims.evidence import Report
 from theory.claims.many_steps import EDGES, ManySteps
-from theory.claims.transfer_limits import Dimensions, Limits
+from theory.claims.many_steps import limits as transfer_limits
+from theory.claims.many_steps.limits import Dimensions, Limits
 from theory.problems import draw_instance, inner_product, student_displacement, trait_descent
-from theory.sweeps import COMPILER_OPTIONS
+from theory.programs import COMPILER_OPTIONS
 from theory.transfer import train_student, transfer_fraction, transfer_spectrum, transferred_displacement
 
 REFERENCE = zoo.build(zoo.REFERENCE)

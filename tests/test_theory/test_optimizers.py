@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from theory import Sampling, optimizers, zoo
 from theory.claims import optimizers as claim
 from theory.claims.evidence import Report
-from theory.claims.optimizer_steps import ABOVE, ARMS, BELOW, FALLS, RANDOM, SHARED, OptimizerSteps
+from theory.claims.optimizers.steps import ABOVE, ARMS, BELOW, FALLS, RANDOM, SHARED, OptimizerSteps
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = (1e-5, 1e-4, 1e-3)

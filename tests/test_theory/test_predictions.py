@@ -22,7 +22,7 @@ from theory.predictions import (
     transfer_form,
 )
 from theory.problems import Instance
-from theory.sweeps import COMPILER_OPTIONS
+from theory.programs import COMPILER_OPTIONS
 from theory.traits import weight_penalty
 
 NETWORK = networks.mlp((2, 4, 3))

@@ -16,12 +16,12 @@ from jax.flatten_util import ravel_pytree
 from theory import Problem, Sampling, zoo
 from theory.claims import symmetry
 from theory.claims.evidence import Report
-from theory.claims.rescaling import SPREADS, Rescaled, change_trait, judge_rescaled
 from theory.claims.symmetry import Permuted, verdict_on_equality
+from theory.claims.symmetry.rescaling import SPREADS, Rescaled, change_trait, judge_rescaled
 from theory.networks import Params
 from theory.predictions import predicted_displacement
 from theory.problems import draw_instance, student_displacement, trait_descent
-from theory.sweeps import COMPILER_OPTIONS
+from theory.programs import COMPILER_OPTIONS
 from theory.symmetries import (
     UnitMap,
     enter_first,

@@ -19,7 +19,7 @@ from theory.claims.trait_loss import TraitChange
 from theory.one_step import STRANGER
 from theory.predictions import transfer_form
 from theory.problems import draw_instance, student_displacement, trait_descent
-from theory.sweeps import COMPILER_OPTIONS
+from theory.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = (*(float(step) for step in np.geomspace(1e-5, 1e-3, 5)), 10.0)

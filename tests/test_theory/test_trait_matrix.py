@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from theory import Sampling, zoo
 from theory.claims import trait_matrix
 from theory.claims.evidence import Report
-from theory.claims.trait_changes import NUM_TRAITS, TraitMatrix, several_kinds
+from theory.claims.trait_matrix.changes import NUM_TRAITS, TraitMatrix, several_kinds
 from theory.predictions import transfer_form
 from theory.problems import draw_instance
-from theory.sweeps import COMPILER_OPTIONS
+from theory.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = (1e-5, 1e-4, 1e-3)

@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 from theory import Problem, zoo
 from theory.problems import draw_instance, trait_descent
-from theory.sweeps import COMPILER_OPTIONS
+from theory.programs import COMPILER_OPTIONS
 from theory.transfer import (
     TransferSpectrum,
     kernel_product,

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.claims.channels import ACTIVATIONS
-from theory.claims.forms import IMITATED, INITS
+from theory.claims.different_initialization.channels import ACTIVATIONS
+from theory.claims.different_initialization.forms import IMITATED, INITS
 from theory.plots.style import BLACK, BLUE, ORANGE
 from theory.records import Record
 

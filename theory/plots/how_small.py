@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.claims.decrease_ends import SLACK, STIFFNESSES
+from theory.claims.how_small.ends import SLACK, STIFFNESSES
 from theory.curvature import surely_ended, surely_falling
 from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, first_case
 from theory.records import Record

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.claims.loss_table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, UNSURE
+from theory.claims.imitation_losses.table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, UNSURE
 from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, first_case
 from theory.records import Record
 from theory.statistics import fitted_order, median_estimate, rate_estimate

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from theory.claims.initialization_phases import GRID
+from theory.claims.initialization_distance.phases import GRID
 from theory.plots.style import BLACK, BLUE, STEP_LABEL
 from theory.records import Record
 

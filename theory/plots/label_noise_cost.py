@@ -3,7 +3,7 @@ r"""Claim 14 as a picture: a parabola in the student's step size, whose second r
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.claims.noise_verdicts import FACTORS, NUM_LABELS
+from theory.claims.label_noise_cost.verdicts import FACTORS, NUM_LABELS
 from theory.plots.style import BLACK, BLUE, ORANGE, first_case
 from theory.records import Record
 from theory.statistics import mean_estimate

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.claims.adapter_steps import RANKS
+from theory.claims.low_rank.steps import RANKS
 from theory.plots.style import BLACK, BLUE, GREEN, ORANGE, first_case
 from theory.records import Record
 

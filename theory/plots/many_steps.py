@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.claims.transfer_limits import BATCH, LIMITS, LONG, WIDE
+from theory.claims.many_steps.limits import BATCH, LIMITS, LONG, WIDE
 from theory.plots.style import BLACK, BLUE, GRAY, ORANGE
 from theory.records import Record
 from theory.statistics import mean_estimate

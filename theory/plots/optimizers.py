@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.claims.optimizer_steps import ABOVE, ARMS, BELOW, RANDOM, SHARED, SIGNS, TURNED
+from theory.claims.optimizers.steps import ABOVE, ARMS, BELOW, RANDOM, SHARED, SIGNS, TURNED
 from theory.plots.style import BLACK, BLUE, GRAY, ORANGE, first_case
 from theory.records import Record
 from theory.statistics import rate_estimate

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy import stats
 
-from theory.claims.data_sets import LABEL_STEPS, NUM_LABELS, SampledLabels
-from theory.claims.signal_to_noise import MANY_LABELS, cells, signal_to_noise
+from theory.claims.sampled_labels.data_sets import LABEL_STEPS, NUM_LABELS, SampledLabels
+from theory.claims.sampled_labels.signal_to_noise import MANY_LABELS, cells, signal_to_noise
 from theory.plots.style import BLACK, BLUE, GREEN, ORANGE, STEP_LABEL
 from theory.records import Record
 from theory.statistics import rate_estimate

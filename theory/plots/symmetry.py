@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.claims.rescaling import SPREADS
+from theory.claims.symmetry.rescaling import SPREADS
 from theory.plots.style import BLACK, BLUE, ORANGE
 from theory.records import Record
 

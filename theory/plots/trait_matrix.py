@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.claims.trait_changes import KINDS, NUM_TRAITS
+from theory.claims.trait_matrix.changes import KINDS, NUM_TRAITS
 from theory.plots.style import first_case
 from theory.records import Record
 

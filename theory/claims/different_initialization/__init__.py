@@ -29,9 +29,9 @@ import numpy as np
 import optax
 
 from theory import zoo
-from theory.claims.channels import verify_channels
+from theory.claims.different_initialization.channels import verify_channels
+from theory.claims.different_initialization.signs import verify_signs
 from theory.claims.evidence import SECOND_ORDER, Claim, Comparison, Report, count, curved, num_visible, worst_order
-from theory.claims.signs import verify_signs
 from theory.networks import Params
 from theory.predictions import natural_units, transfer_channels, transfer_form
 from theory.problems import (

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from theory.claims.different_initialization.signs import FAIR_COIN
 from theory.claims.evidence import LEAST_SEEDS, NEAR_ONE, Comparison, num_visible, smallest_step_ratios
-from theory.claims.loss_steps import LossSteps, compare_alignment, compare_fall
-from theory.claims.loss_table import POWERS, SHIFTED, STRETCHED, UNSURE
-from theory.claims.signs import FAIR_COIN
+from theory.claims.imitation_losses.steps import LossSteps, compare_alignment, compare_fall
+from theory.claims.imitation_losses.table import POWERS, SHIFTED, STRETCHED, UNSURE
 from theory.statistics import Estimate, hull, joint_confidence, median_estimate, rate_estimate
 from theory.sweeps import Sampling
 from theory.verdicts import Accepted, Verdict

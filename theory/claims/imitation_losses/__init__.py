@@ -33,8 +33,8 @@ from theory.claims.evidence import (
     smallest_step_ratios,
     worst_order,
 )
-from theory.claims.loss_outsiders import judge_elsewhere, judge_powers
-from theory.claims.loss_steps import (
+from theory.claims.imitation_losses.outsiders import judge_elsewhere, judge_powers
+from theory.claims.imitation_losses.steps import (
     FALL_STEP,
     LossSteps,
     compare_alignment,
@@ -43,7 +43,7 @@ from theory.claims.loss_steps import (
     measure,
     measure_scaling,
 )
-from theory.claims.loss_table import COSINE, INSIDE, STRETCHED, UNNORMALIZED
+from theory.claims.imitation_losses.table import COSINE, INSIDE, STRETCHED, UNNORMALIZED
 from theory.claims.null_space import ROUNDING
 from theory.problems import Problem
 from theory.sweeps import Sampling

@@ -36,7 +36,7 @@ from theory.claims.evidence import (
     smallest_step_ratios,
     worst_order,
 )
-from theory.claims.optimizer_steps import (
+from theory.claims.optimizers.steps import (
     ABOVE,
     BELOW,
     FALL_STEP,

@@ -32,7 +32,7 @@ from theory.claims.evidence import (
     num_visible,
     worst_order,
 )
-from theory.claims.trait_changes import MIXTURE, NUM_TRAITS, TraitLosses, TraitMatrix, measure, several_kinds
+from theory.claims.trait_matrix.changes import MIXTURE, NUM_TRAITS, TraitLosses, TraitMatrix, measure, several_kinds
 from theory.problems import Problem
 from theory.statistics import CONFIDENCE, Estimate, mean_estimate, range_estimate
 from theory.sweeps import Sampling

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from theory.claims.evidence import LEAST_SEEDS, VANISHING, count
-from theory.claims.signal_to_noise import NO_EXCESS
+from theory.claims.sampled_labels.signal_to_noise import NO_EXCESS
 from theory.statistics import Estimate, fitted_order, hull, joint_confidence, mean_estimate, median_estimate
 from theory.verdicts import Accepted, Verdict
 

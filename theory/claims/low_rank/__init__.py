@@ -22,8 +22,8 @@ from functools import partial
 import numpy as np
 
 from theory import zoo
-from theory.claims.adapter_steps import NUM_DRAWS, RANKS, WRONG_VARIANCE, LowRank, freeze_vectors, measure
 from theory.claims.evidence import LEAST_SEEDS, NEAR_ONE, Claim, Report, count
+from theory.claims.low_rank.steps import NUM_DRAWS, RANKS, WRONG_VARIANCE, LowRank, freeze_vectors, measure
 from theory.problems import Problem
 from theory.statistics import CONFIDENCE, Estimate, joint_confidence, mean_estimate, range_estimate
 from theory.sweeps import Sampling

@@ -29,7 +29,7 @@ import numpy as np
 from theory import zoo
 from theory.claims.evidence import Claim, Report
 from theory.claims.null_space import ROUNDING
-from theory.claims.rescaling import change_trait, verify_rescaled
+from theory.claims.symmetry.rescaling import change_trait, verify_rescaled
 from theory.networks import Params
 from theory.predictions import natural_units, output_change
 from theory.problems import Problem, draw_instance, trait_descent

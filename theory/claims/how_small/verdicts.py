@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from theory.claims.decrease_ends import FITTED, LARGE_RATES, QUARTICS, SLACK, STIFFNESSES, Ends, gather
 from theory.claims.evidence import LEAST_SEEDS, count
+from theory.claims.how_small.ends import FITTED, LARGE_RATES, QUARTICS, SLACK, STIFFNESSES, Ends, gather
 from theory.statistics import Estimate, fitted_order, joint_confidence, median_estimate, range_estimate, rate_estimate
 from theory.verdicts import Accepted, Verdict
 

@@ -41,7 +41,7 @@ from theory.claims.evidence import (
     smallest_step_ratios,
     worst_order,
 )
-from theory.claims.initialization_phases import verify_phases
+from theory.claims.initialization_distance.phases import verify_phases
 from theory.networks import Params
 from theory.paths import displaced_alignment, draw_neighborhood, draw_noise, with_height
 from theory.problems import Problem, inner_product

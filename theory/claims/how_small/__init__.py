@@ -22,10 +22,10 @@ from functools import partial
 import numpy as np
 
 from theory import zoo
-from theory.claims.decrease_ends import measure_ends
-from theory.claims.end_verdicts import judge_foretold, judge_guarantee, judge_limits
 from theory.claims.evidence import LEAST_SEEDS, Claim, Report, count
-from theory.claims.expansions import STEPS, Expansions, curved, is_parabola, measure, remainder
+from theory.claims.how_small.ends import measure_ends
+from theory.claims.how_small.expansions import STEPS, Expansions, curved, is_parabola, measure, remainder
+from theory.claims.how_small.verdicts import judge_foretold, judge_guarantee, judge_limits
 from theory.problems import Problem
 from theory.statistics import Estimate, fitted_order, hull, joint_confidence, median_estimate, range_estimate
 from theory.sweeps import Sampling

@@ -32,7 +32,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from theory.claims.data_sets import LABEL_STEPS, LabelSource, SampledLabels, draw_data_sets
 from theory.claims.evidence import (
     LEAST_SEEDS,
     SECOND_ORDER,
@@ -44,7 +43,8 @@ from theory.claims.evidence import (
     num_visible,
     worst_order,
 )
-from theory.claims.signal_to_noise import (
+from theory.claims.sampled_labels.data_sets import LABEL_STEPS, LabelSource, SampledLabels, draw_data_sets
+from theory.claims.sampled_labels.signal_to_noise import (
     MANY_LABELS,
     NO_EXCESS,
     NO_FACTOR,

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from theory.claims.evidence import Comparison
-from theory.claims.loss_table import NAMES, every_loss
+from theory.claims.imitation_losses.table import NAMES, every_loss
 from theory.networks import Params
 from theory.predictions import natural_units, output_change, transfer_form
 from theory.problems import Problem, draw_instance, inner_product, student_displacement, trait_descent

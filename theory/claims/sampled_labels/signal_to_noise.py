@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from theory.claims.data_sets import LABEL_STEPS, NUM_LABELS, SampledLabels
 from theory.claims.evidence import VANISHING
+from theory.claims.sampled_labels.data_sets import LABEL_STEPS, NUM_LABELS, SampledLabels
 from theory.statistics import Estimate, joint_confidence, mean_estimate, rate_estimate
 from theory.verdicts import Accepted
 

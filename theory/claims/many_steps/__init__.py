@@ -40,7 +40,7 @@ from theory.claims.evidence import (
     smallest_step_ratios,
     worst_order,
 )
-from theory.claims.transfer_limits import verify_limits
+from theory.claims.many_steps.limits import verify_limits
 from theory.predictions import natural_units
 from theory.problems import Instance, Problem, draw_instance, inner_product, trait_descent
 from theory.statistics import Estimate, range_estimate

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import optax
 
 from theory.claims.evidence import Claim, Report
-from theory.claims.noise_verdicts import FACTORS, NUM_LABELS, SIZES, NoiseCost, judge
+from theory.claims.label_noise_cost.verdicts import FACTORS, NUM_LABELS, SIZES, NoiseCost, judge
 from theory.curvature import second_derivative_along
 from theory.labels import label_losses, log_probabilities, no_labels, softmax_spread, sweep_labels
 from theory.networks import Params

@@ -26,8 +26,8 @@ import jax
 import numpy as np
 
 from theory import zoo
+from theory.claims.different_initialization.forms import IMITATED, INITS, Forms, measure_forms
 from theory.claims.evidence import LEAST_SEEDS, SECOND_ORDER, VANISHING, Comparison, Report, worst_order
-from theory.claims.forms import IMITATED, INITS, Forms, measure_forms
 from theory.predictions import group_names
 from theory.statistics import Estimate, joint_confidence, median_estimate, range_estimate, rate_estimate
 from theory.sweeps import Sampling
