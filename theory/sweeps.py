@@ -125,9 +125,9 @@ class Sampling:
         require_positive("largest_fitted_step", (self.largest_fitted_step,))
         allowed = "at least three different values up to largest_fitted_step"
         require(len(set(self.teacher_steps[: self.num_fitted])) >= 3, "teacher_steps", allowed, self.teacher_steps)
-        allowed = "in increasing order"
+        allowed = "in increasing order, each once"
         require(
-            sorted(self.teacher_steps) == list(self.teacher_steps),
+            sorted(set(self.teacher_steps)) == list(self.teacher_steps),
             "teacher_steps",
             allowed,
             self.teacher_steps,

@@ -39,6 +39,7 @@ def judge_again(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     ) -> list[str]:
         changed = {case: change(result) for case, result in report.measurements.items()}
         monkeypatch.setattr(Sampling, "sweep_all", lambda self, measures, description: changed)
+        assert claim.verify
         return [verdict.outcome for verdict in claim.verify([problem], sampling).verdicts]
 
     return judge

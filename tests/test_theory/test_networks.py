@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,7 +88,7 @@ def test_convolutional_outputs_equal_sliding_windows(seed):
 
     features = [convolve(convolve(row[:, None], params["first"]), params["second"]).ravel() for row in inputs]
     expected = features @ params["head"]["kernel"] + params["head"]["bias"]
-    np.testing.assert_allclose(CONVOLUTIONAL.apply(params, inputs), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(CONVOLUTIONAL.apply(params, jnp.asarray(inputs)), expected, rtol=1e-12, atol=1e-12)
 
 
 def normalize(tokens: np.ndarray, layer: Any) -> np.ndarray:
@@ -122,7 +123,9 @@ def test_attention_outputs_equal_the_block_written_out_for_one_input(seed):
         tokens = tokens + linear(np.tanh(linear(normalize(tokens, params["second_norm"]), "hidden")), "back")
         return linear(tokens.mean(axis=0), "head")
 
-    np.testing.assert_allclose(ATTENTION.apply(params, inputs), [*map(compute, inputs)], rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(
+        ATTENTION.apply(params, jnp.asarray(inputs)), [*map(compute, inputs)], rtol=1e-10, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("name", SMALL)

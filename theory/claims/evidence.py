@@ -144,3 +144,23 @@ def smallest_step_ratios(comparisons: Sequence[Comparison]) -> Estimate:
     measured = np.concatenate([case.measured[case.visible, ..., 0].ravel() for case in comparisons])
     leading = np.concatenate([case.leading[case.visible, ..., 0].ravel() for case in comparisons])
     return range_estimate(measured / leading)
+
+
+def limiting_ratios(comparisons: Sequence[Comparison]) -> Estimate:
+    r"""Measured over predicted as the step vanishes, in every visible instance, from the two smallest steps.
+
+    Both ratios are $1 + r\epsilon$ up to second order, whatever $r$: the line through them ends in 1 at $\epsilon = 0$,
+    also where $A$ is so small that the smallest step is not small yet.
+
+    Args:
+        comparisons: One for each case; the leading terms are proportional to the step.
+
+    Returns:
+        Median and whole range.
+    """
+    limits = []
+    for case in comparisons:
+        leading = case.leading[case.visible][..., :2]
+        ratios, share = case.measured[case.visible][..., :2] / leading, leading[..., 0] / leading[..., 1]
+        limits.append(((ratios[..., 0] - share * ratios[..., 1]) / (1 - share)).ravel())
+    return range_estimate(np.concatenate(limits))

@@ -18,8 +18,8 @@ from theory.claims.evidence import (
     Report,
     count,
     curved,
+    limiting_ratios,
     num_visible,
-    smallest_step_ratios,
     worst_order,
 )
 from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps, zoo_problems
@@ -94,12 +94,12 @@ def judge(results: Mapping[str, TraitChange], sampling: Sampling) -> Report:
     )
     decrease = Verdict(
         claim=NAME,
-        check=f"g / −εαA at the smallest ε, every instance with A > 0 of {count(cases)}",
+        check=f"g / −εαA as ε → 0, every instance with A > 0 of {count(cases)}",
         predicted="→ 1",
-        measured=smallest_step_ratios(cases),
+        measured=limiting_ratios(cases),
         accepted=NEAR_ONE,
         control="loss with its minimum at z = 1.5y",
-        control_measured=smallest_step_ratios([stretched]),
+        control_measured=limiting_ratios([stretched]),
         instances=num_visible(cases),
     )
     return Report([order, decrease], dict(results))
