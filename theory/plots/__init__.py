@@ -89,12 +89,12 @@ def draw(record: Record) -> Figure:
     if not panels:
         return Figure(figsize=(5.0, 0.5))
     columns = min(len(panels), 2 if len(panels) <= 4 else 3)
+    rows = -(-len(panels) // columns)
     with mpl.rc_context(STYLE):
-        figure, axes = new_figure(columns, -(-len(panels) // columns), 5.0, 3.6)
-        for panel, place in zip(panels, axes, strict=False):
-            panel.draw(place, record)
-        for place in axes[len(panels) :]:
-            place.remove()
+        figure = Figure(figsize=(columns * 5.6, rows * 4.0), layout="constrained")
+        places = np.ravel(figure.subfigures(rows, columns, wspace=0.03, hspace=0.03))
+        for panel, place in zip(panels, places, strict=False):
+            panel.draw(place.subplots(), record)
     return figure
 
 

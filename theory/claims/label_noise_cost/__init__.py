@@ -142,7 +142,7 @@ def verify_zoo(sampling: Sampling) -> Report:
     Returns:
         The report.
     """
-    return verify(softmax_spread(sampling)[:2], sampling)
+    return verify(softmax_spread(sampling)[:4], sampling)
 
 
 NAME = "label-noise-cost"
