@@ -225,7 +225,7 @@ def judge(times: Times, last: int) -> list[Verdict]:
             measured=Estimate(float(ours.max() / rates.max()), float(ratios.min()), float(ratios.max())),
         )
         verdicts.append(verdict)
-    turned = tuple(-array for array in times.results[OURS])
+    alignment, change = times.results[OURS]
     differences = [disagreement(times.results[name], times.results[OURS]) for name in others]
     agreement = Verdict(
         claim="benchmark",
@@ -234,7 +234,7 @@ def judge(times: Times, last: int) -> list[Verdict]:
         measured=range_estimate(np.array(differences)),
         accepted=Accepted(low=0.0, high=VANISHING),
         control="the sign of one way turned",
-        control_measured=range_estimate(np.array([disagreement(turned, times.results[OURS])])),
+        control_measured=range_estimate(np.array([disagreement((-alignment, -change), times.results[OURS])])),
         instances=len(differences),
     )
     return [*verdicts, agreement]
