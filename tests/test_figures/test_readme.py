@@ -29,7 +29,7 @@ def test_command_of_the_readme_runs_and_no_verdict_fails(command: str, tmp_path:
     assert program == "python"
     printed = run(arguments, tmp_path)
     if "list" not in arguments:
-        assert "| holds" in printed
+        assert "| holds" in printed or "sweep" in arguments
         assert "| fails" not in printed
         assert (tmp_path / "runs" / arguments[1]).is_dir()
 
@@ -38,7 +38,7 @@ def test_example_of_the_readme_verifies_a_network_of_ones_own(tmp_path: Path):
     (script,) = EXAMPLES
     (tmp_path / "mine.py").write_text(script)
     printed = run(["mine.py"], tmp_path)
-    assert printed.count("| holds") == 6
+    assert printed.count("| holds") == 4
     assert "| fails" not in printed
     assert {"config.json", "results.npz", "figure.png", "provenance.json"} <= {
         path.name for path in (tmp_path / "runs" / "mine").iterdir()

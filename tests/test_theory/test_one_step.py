@@ -81,7 +81,7 @@ def sweeps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
 
     def sweep_all(self: Sampling, measures: Any, description: str) -> dict[str, OneStep]:
         asked.append(list(measures))
-        steps, rates = np.ones((2, len(self.teacher_steps))), np.ones((2, len(self.learning_rates)))
+        steps, rates = np.tile(self.teacher_steps, (2, 1)), np.ones((2, len(self.learning_rates)))
         visible = np.ones(2, bool)
         return dict.fromkeys(
             measures,
