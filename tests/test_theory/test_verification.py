@@ -14,7 +14,7 @@ from theory.command_line import InputError
 from theory.networks import Params
 from theory.plots import draw
 from theory.records import Record, read_record
-from theory.verification import check_claims
+from theory.verification import check_claims, verify_zoo, verify_zoo_side_by_side
 
 
 def initialize(key: jax.Array) -> Params:
@@ -111,3 +111,18 @@ def test_an_init_that_no_key_changes_is_refused(few):
     fixed = replace(YOURS, initialize=lambda key: jax.tree.map(jnp.ones_like, YOURS.initialize(key)))
     with pytest.raises(ValueError, match="same for every key"):
         verify(fixed, sampling=few)
+
+
+def test_claims_verified_side_by_side_give_the_same_numbers_as_one_after_the_other():
+    sampling = Sampling(num_seeds=8, cases="few")
+    together = verify_zoo_side_by_side(["optimizers", "filtering"], sampling)
+    alone = verify_zoo(["filtering", "optimizers"], sampling)
+    assert together.table == alone.table
+    assert list(together.results) == list(alone.results)
+    for name, array in alone.results.items():
+        np.testing.assert_array_equal(together.results[name], array)
+
+
+def test_a_claim_about_the_inside_of_a_network_is_refused_for_problems_of_ones_own(few):
+    with pytest.raises(ValueError, match=r"claims \['symmetry'\] need to know the inside of the network"):
+        verify(YOURS, claims=["symmetry"], sampling=few)

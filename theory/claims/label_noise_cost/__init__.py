@@ -24,10 +24,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from theory import zoo
 from theory.claims.evidence import Claim, Report
 from theory.claims.label_noise_cost.verdicts import FACTORS, NUM_LABELS, SIZES, NoiseCost, judge
 from theory.curvature import second_derivative_along
-from theory.labels import label_losses, log_probabilities, no_labels, softmax_spread, sweep_labels
+from theory.labels import label_losses, log_probabilities, no_labels, sweep_labels
 from theory.networks import Params
 from theory.predictions import natural_units, predicted_displacement, transfer_form
 from theory.problems import Problem, draw_instance, inner_product, trait_descent
@@ -134,7 +135,7 @@ def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
 
 
 def verify_zoo(sampling: Sampling) -> Report:
-    """Verify the claim on the reference and on auxiliary outputs: it takes a step for every single label.
+    """Verify the claim on the reference and its smooth neighbors of its size: it takes a step for every single label.
 
     Args:
         sampling: Instances.
@@ -142,8 +143,12 @@ def verify_zoo(sampling: Sampling) -> Report:
     Returns:
         The report.
     """
-    return verify(softmax_spread(sampling)[:4], sampling)
+    cases = [problem for problem in zoo.neighborhood(sampling) if problem.name in CASES]
+    return verify(cases if sampling.cases == "all" else cases[:1], sampling)
 
+
+CASES = ("reference", "auxiliary outputs", "GELU", "regression trait")
+"""Cases of the zoo on which the claim is verified."""
 
 NAME = "label-noise-cost"
 CLAIM = Claim(
