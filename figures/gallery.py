@@ -93,8 +93,8 @@ EXHIBITS = (
     Exhibit(
         folder="theory-six-decades",
         title="Six decades of steps",
-        claim="The simulated alignment follows its prediction, without anything fitted, from steps that move the "
-        "teacher's outputs by 0.00001 to steps that move them by 10; what is left is of second order.",
+        claim="The simulated alignment follows its prediction, without anything fitted, up to steps that move the "
+        "teacher's outputs by about one; what is left is of second order.",
         command=("theory", "verify"),
         arguments=(
             "alignment",

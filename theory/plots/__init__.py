@@ -92,7 +92,7 @@ def draw(record: Record) -> Figure:
     rows = -(-len(panels) // columns)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(columns * 5.6, rows * 4.0), layout="constrained")
-        places = np.ravel(figure.subfigures(rows, columns, wspace=0.03, hspace=0.03))
+        places = np.asarray(figure.subfigures(rows, columns, wspace=0.03, hspace=0.03), object).ravel()
         for panel, place in zip(panels, places, strict=False):
             panel.draw(place.subplots(), record)
     return figure
