@@ -32,7 +32,7 @@ def test_readme_counts_the_verdicts_of_the_committed_records():
     readme = (GALLERY.parent / "README.md").read_text()
     for exhibit in EXHIBITS:
         outcomes = [verdict["verdict"] for verdict in read_record(GALLERY / exhibit.folder).verdicts]
-        if not outcomes.count("holds") or exhibit.folder not in readme:
+        if f"figures/{exhibit.folder}/figure.png" not in readme:
             continue
         counts = f"holds ({outcomes.count('holds')} checks, every control flips; {outcomes.count('reported')} reported)"
         row = next(line for line in readme.splitlines() if f"figures/{exhibit.folder}/figure.png" in line)
