@@ -1,10 +1,9 @@
-"""Where the images come from: MNIST out of a folder or a download, or scikit-learn's digits.
+"""Where the images come from: MNIST or Fashion-MNIST out of a folder or a download, or scikit-learn's digits.
 
-MNIST is four idx files, gzip-compressed or not. Each is compared with the SHA-256 of the original's
-contents, so a dataset that is called "mnist" is MNIST.
+MNIST and Fashion-MNIST are four idx files each, gzip-compressed or not. They are compared with the SHA-256 of the
+originals, so a dataset that is called "mnist" is MNIST.
 """
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,36 +11,38 @@ from typing import Literal, NamedTuple
 import jax
 import numpy as np
 
-from mlp_mnist import idx
-from mlp_mnist.download import DownloadError, download
+from mlp_mnist import download, idx
 from theory.command_line import InputError
 
-DataName = Literal["auto", "mnist", "digits"]
+DataName = Literal["auto", "mnist", "fashion-mnist", "digits"]
+
+VARIABLES: dict[idx.Origin, str] = {"mnist": "MNIST_DIR", "fashion-mnist": "FASHION_MNIST_DIR"}
+"""Environment variables that name a set's folder."""
 
 
 class Dataset(NamedTuple):
-    """Labeled images, one row of pixels an image."""
+    """Labeled images, one row of pixels an image.
 
-    name: str
-    """`mnist` or `digits`."""
+    Pixels are stored as bytes, a quarter of what float32 takes; a network sees `level / 255 * 2 - 1`, in [-1, 1].
+    """
 
     train_images: np.ndarray | jax.Array
-    """Pixels in [-1, 1], float32, shape `(train, pixels)`."""
+    """Brightness in levels of 1/255, uint8, shape `(train, pixels)`."""
 
     train_labels: np.ndarray | jax.Array
-    """Digits 0 to 9, int32, shape `(train,)`."""
+    """Classes 0 to 9, int32, shape `(train,)`."""
 
     test_images: np.ndarray | jax.Array
-    """Pixels in [-1, 1], float32, shape `(test, pixels)`."""
+    """Brightness in levels of 1/255, uint8, shape `(test, pixels)`."""
 
     test_labels: np.ndarray | jax.Array
-    """Digits 0 to 9, int32, shape `(test,)`."""
+    """Classes 0 to 9, int32, shape `(test,)`."""
 
 
 class Source(NamedTuple):
     """Which data a run uses, decided before any of it is read."""
 
-    name: Literal["mnist", "digits"]
+    name: Literal["mnist", "fashion-mnist", "digits"]
     """What `auto` came to mean."""
 
     folder: Path | None
@@ -52,10 +53,11 @@ class Source(NamedTuple):
 
 
 def resolve(name: DataName, folder: Path | None = None) -> Source:
-    """Decide which data is meant and where it is, downloading MNIST if need be.
+    """Decide which data is meant and where it is, downloading it if need be.
 
-    MNIST is looked for in `folder`, else in `$MNIST_DIR`, else in the cache, else it is downloaded
-    into the cache. Only where neither of the first two is given does `auto` settle for the digits.
+    MNIST is looked for in `folder`, else in `$MNIST_DIR`, else in the cache; what the cache lacks or has damaged is
+    downloaded into it. `auto` means MNIST; only where neither of the first two is given does it settle for the digits.
+    Fashion-MNIST is looked for in the same way, but with `$FASHION_MNIST_DIR`.
 
     Args:
         name: What the user asked for.
@@ -65,24 +67,27 @@ def resolve(name: DataName, folder: Path | None = None) -> Source:
         The data's name, its folder and the reason.
 
     Raises:
-        InputError: If a folder that the user gave can't serve, or MNIST can't be had at all.
+        InputError: If a folder that the user gave can't serve, or the images can't be had at all.
     """
     if name == "digits":
         if folder:
-            raise InputError("--data-dir is for MNIST: leave it out, or ask for --data mnist")
+            raise InputError(
+                "--data-dir is for MNIST and Fashion-MNIST: leave it out, or ask for one of these by --data"
+            )
         return Source("digits", None, "data: scikit-learn's digits (--data digits)")
+    wanted = "mnist" if name == "auto" else name
+    variable = VARIABLES[wanted]
     if folder:
-        return given_source(folder, "--data-dir")
-    if variable := os.environ.get("MNIST_DIR"):
-        return given_source(Path(variable), "$MNIST_DIR")
+        return given_source(wanted, folder, "--data-dir")
+    if value := os.environ.get(variable):
+        return given_source(wanted, Path(value), f"${variable}")
     try:
-        return cached_source()
-    except DownloadError as error:
-        problem = f"MNIST is not in the cache and could not be downloaded ({error})"
-        if name == "mnist":
-            remedy = "name its folder by --data-dir or $MNIST_DIR, or use --data digits"
-            raise InputError(f"{problem}: {remedy}") from error
-        return Source("digits", None, f"data: scikit-learn's digits, as {problem}")
+        return cached_source(wanted)
+    except download.DownloadError as error:
+        if name == "auto":
+            return Source("digits", None, f"data: scikit-learn's digits, as {error}")
+        remedy = f"name its folder by --data-dir or ${variable}, or use --data digits"
+        raise InputError(f"{error}: {remedy}") from error
 
 
 def load(source: Source) -> Dataset:
@@ -92,54 +97,93 @@ def load(source: Source) -> Dataset:
         source: What `resolve` returned.
 
     Returns:
-        MNIST: 60,000 images of 28 by 28 pixels to train on, 10,000 to test on; or the digits: 1,437 and
-        360 of 8 by 8, always the same split.
+        MNIST or Fashion-MNIST: 60,000 images of 28 by 28 pixels to train on, 10,000 to test on; or the digits: 1,437
+        and 360 of 8 by 8, always the same split.
     """
-    if source.folder:
-        brightest, arrays = 255, [idx.read_idx(source.folder, file) for file in idx.FILES]
+    if source.name == "digits" or not source.folder:
+        arrays = split_digits()
     else:
-        brightest, arrays = 16, split_digits()
+        arrays = [idx.read_idx(source.folder, file) for file in idx.files_of(source.name)]
     train_images, train_labels, test_images, test_labels = arrays
-
-    def scaled(images: np.ndarray) -> np.ndarray:
-        return images.reshape(len(images), -1).astype(np.float32) / brightest * 2 - 1
-
     return Dataset(
-        name=source.name,
-        train_images=scaled(train_images),
+        train_images=train_images.reshape(len(train_images), -1),
         train_labels=train_labels.astype(np.int32),
-        test_images=scaled(test_images),
+        test_images=test_images.reshape(len(test_images), -1),
         test_labels=test_labels.astype(np.int32),
     )
 
 
+def other_images(source: Source) -> np.ndarray:
+    """Make real images of another set that have the pixels of a source's images.
+
+    For MNIST and Fashion-MNIST these are the training digits of scikit-learn, enlarged from 8 by 8 pixels by linear
+    interpolation between the pixels' centers.
+
+    Args:
+        source: What `resolve` returned.
+
+    Returns:
+        Brightness in levels of 1/255, uint8, shape `(1437, pixels)`.
+
+    Raises:
+        InputError: If the source is the digits themselves: there is no other set of 8 by 8 here.
+    """
+    if source.name == "digits" or not source.folder:
+        raise InputError("--data digits: there is no other set of 8 by 8 pixels here, so use mnist or fashion-mnist")
+    from scipy import ndimage
+
+    rows, columns = idx.read_idx(source.folder, idx.files_of(source.name)[2]).shape[1:]
+    digits = split_digits()[0].reshape(-1, 8, 8).astype(np.float32)
+    enlarged = ndimage.zoom(digits, (1, rows / 8, columns / 8), order=1, mode="nearest", grid_mode=True)
+    return np.rint(np.asarray(enlarged)).astype(np.uint8).reshape(len(digits), -1)
+
+
 def split_digits() -> list[np.ndarray]:
-    """Split scikit-learn's digits, each class in proportion, into the four arrays that MNIST has."""
+    """Split scikit-learn's digits, each class in proportion, into the four arrays that MNIST has.
+
+    Their levels 0 to 16 become the nearest of 0 to 255.
+    """
     from sklearn import datasets, model_selection
 
     images, labels = datasets.load_digits(return_X_y=True)
-    split = model_selection.train_test_split(images, labels, test_size=360, random_state=0, stratify=labels)
+    levels = np.rint(np.asarray(images) * 255 / 16).astype(np.uint8)
+    split = model_selection.train_test_split(levels, labels, test_size=360, random_state=0, stratify=labels)
     train_images, test_images, train_labels, test_labels = map(np.asarray, split)
     return [train_images, train_labels, test_images, test_labels]
 
 
-def given_source(folder: Path, giver: str) -> Source:
-    """Take MNIST from a folder that the user gave as `giver`, which has to hold all four files."""
+def given_source(name: idx.Origin, folder: Path, giver: str) -> Source:
+    """Take a set from a folder that the user gave as `giver`, which has to hold all four files."""
     try:
         missing = idx.missing_files(folder)
     except OSError as error:
         raise InputError(f"{giver}: can't read the folder {folder} ({error.strerror})") from error
     if missing:
         raise InputError(f"{giver}: {folder} lacks {', '.join(missing)} (with .gz or without)")
-    return Source("mnist", folder, f"data: MNIST from {giver}")
+    return Source(name, folder, f"data: {idx.TITLES[name]} from {giver}")
 
 
-def cached_source() -> Source:
-    """Take MNIST from the cache, downloading what is missing there."""
+def cached_source(name: idx.Origin) -> Source:
+    """Take a set from the cache, downloading what is missing or damaged there."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folder = caches / "subliminal-learning" / "mnist"
-    with contextlib.suppress(OSError):
-        if not idx.missing_files(folder):
-            return Source("mnist", folder, "data: MNIST from the cache")
-    mirror = download(folder)
-    return Source("mnist", folder, f"data: MNIST, downloaded from {mirror}")
+    folder, title = caches / "subliminal-learning" / name, idx.TITLES[name]
+    unfit = [file for file in idx.files_of(name) if not is_fit(folder, file)]
+    if not unfit:
+        return Source(name, folder, f"data: {title} from the cache")
+    try:
+        mirror = download.download(folder, unfit, download.MIRRORS if name == "mnist" else download.FASHION_MIRRORS)
+    except download.DownloadError as error:
+        state = "damaged" if any(path for file in unfit for path in folder.glob(f"{file.name}*")) else "not"
+        raise download.DownloadError(
+            f"{title} is {state} in the cache and could not be downloaded ({error})"
+        ) from error
+    return Source(name, folder, f"data: {title}, downloaded from {mirror}")
+
+
+def is_fit(folder: Path, file: idx.IdxFile) -> bool:
+    """Tell whether a file is there and `load` would accept it."""
+    try:
+        idx.read_idx(folder, file)
+    except InputError:
+        return False
+    return True

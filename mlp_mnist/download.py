@@ -1,9 +1,10 @@
-"""Download of MNIST from its public mirrors, checked, and never half-written."""
+"""Download of MNIST or Fashion-MNIST from public mirrors, checked, and never half-written."""
 
 import contextlib
 import logging
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,47 +18,55 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-"""Where the compressed files are published, first choice first."""
+"""Where MNIST's compressed files are published, first choice first."""
+
+FASHION_MIRRORS = (
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+)
+"""The same for Fashion-MNIST."""
 
 TIMEOUT = 5.0
 """Seconds after which a silent mirror is given up."""
 
 
 class DownloadError(Exception):
-    """No mirror gave all four files; the message says why in one line and names no local path."""
+    """No mirror gave all the files; the message says why in one line and names no local path."""
 
 
-def download(folder: Path) -> str:
-    """Fetch the compressed files that a folder lacks, from the first mirror that has them.
+def download(folder: Path, files: Sequence[idx.IdxFile], mirrors: Sequence[str]) -> str:
+    """Fetch compressed files into a folder, from the first mirror that has them.
 
-    A file appears in the folder once all of it is there and checked, and then stays. A mirror that
-    failed for one file is not asked for the others.
+    A file appears in the folder once all of it is there and checked, and then stays; a damaged one stays until then. A
+    mirror that failed for one file is not asked for the others.
 
     Args:
         folder: Where the files go; made if need be.
+        files: Which ones; those whose archive is there and whole are not fetched.
+        mirrors: Where from, first choice first.
 
     Returns:
-        Host name of the mirror that completed the four.
+        Host name of the mirror that completed them.
 
     Raises:
-        DownloadError: If every mirror failed, or the folder can't be written.
+        DownloadError: If every mirror failed, or the folder can't be used.
     """
     failures = []
     pooch.get_logger().setLevel(logging.WARNING)
     fetch: Any = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT)
-    for mirror in MIRRORS:
+    for mirror in mirrors:
         host = urlsplit(mirror).hostname or mirror
         if not answers(mirror):
             failures.append(f"{host} did not answer")
             continue
         try:
-            for file in idx.FILES:
+            for file in files:
                 name = f"{file.name}.gz"
                 pooch.retrieve(mirror + name, file.archive_sum, fname=name, path=folder, downloader=fetch)
         except (RequestException, ValueError):
             failures.append(f"{host} did not send the original files")
         except OSError as error:
-            raise DownloadError(f"the cache can't be written ({error.strerror or 'permission denied'})") from error
+            raise DownloadError(f"the cache can't be used ({error.strerror or 'permission denied'})") from error
         else:
             return host
     raise DownloadError(", ".join(failures))

@@ -1,60 +1,109 @@
-"""MNIST's four idx files: their names, their checksums, and how to read them."""
+"""The four idx files of MNIST and of Fashion-MNIST: their names, their checksums, and how to read them."""
 
 import gzip
 import hashlib
 import math
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from theory.command_line import InputError
 
+Origin = Literal["mnist", "fashion-mnist"]
+
+TITLES: dict[Origin, str] = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
+"""What people call each set."""
+
 
 class IdxFile(NamedTuple):
-    """One of MNIST's four files."""
+    """One of a set's four files."""
+
+    origin: Origin
+    """The set it belongs to."""
 
     name: str
-    """File name without `.gz`."""
+    """File name without `.gz`, the same in both sets."""
 
-    rank: int
-    """Number of axes: 3 for images, 1 for labels."""
+    shape: tuple[int, ...]
+    """Shape of the original: `(examples, rows, columns)` for images, `(examples,)` for labels."""
 
     archive_sum: str
     """SHA-256 of the compressed file."""
 
-    content_sum: str
-    """SHA-256 of the file."""
+    content_sum: str | None
+    """SHA-256 of the file, where it is known."""
 
 
 FILES = (
     IdxFile(
+        origin="mnist",
         name="train-images-idx3-ubyte",
-        rank=3,
+        shape=(60_000, 28, 28),
         archive_sum="440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
         content_sum="ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     ),
     IdxFile(
+        origin="mnist",
         name="train-labels-idx1-ubyte",
-        rank=1,
+        shape=(60_000,),
         archive_sum="3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
         content_sum="65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     ),
     IdxFile(
+        origin="mnist",
         name="t10k-images-idx3-ubyte",
-        rank=3,
+        shape=(10_000, 28, 28),
         archive_sum="8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
         content_sum="0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     ),
     IdxFile(
+        origin="mnist",
         name="t10k-labels-idx1-ubyte",
-        rank=1,
+        shape=(10_000,),
         archive_sum="f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         content_sum="ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 )
-"""The four files, training images and labels, then test images and labels."""
+"""MNIST's four files, training images and labels, then test images and labels."""
+
+FASHION_FILES = (
+    IdxFile(
+        origin="fashion-mnist",
+        name="train-images-idx3-ubyte",
+        shape=(60_000, 28, 28),
+        archive_sum="3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        content_sum=None,
+    ),
+    IdxFile(
+        origin="fashion-mnist",
+        name="train-labels-idx1-ubyte",
+        shape=(60_000,),
+        archive_sum="a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        content_sum=None,
+    ),
+    IdxFile(
+        origin="fashion-mnist",
+        name="t10k-images-idx3-ubyte",
+        shape=(10_000, 28, 28),
+        archive_sum="346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        content_sum=None,
+    ),
+    IdxFile(
+        origin="fashion-mnist",
+        name="t10k-labels-idx1-ubyte",
+        shape=(10_000,),
+        archive_sum="67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        content_sum=None,
+    ),
+)
+"""The same four of Fashion-MNIST."""
+
+
+def files_of(origin: Origin) -> tuple[IdxFile, ...]:
+    """Look up the four files of a set."""
+    return FILES if origin == "mnist" else FASHION_FILES
 
 
 def missing_files(folder: Path) -> list[str]:
@@ -64,23 +113,29 @@ def missing_files(folder: Path) -> list[str]:
 
 
 def read_idx(folder: Path, file: IdxFile) -> np.ndarray:
-    """Read one file and hold it to the idx format, its own header and the original's contents.
+    """Read one file and hold it to the idx format, its own header and the original.
+
+    The original is known by the SHA-256 of its contents or, for Fashion-MNIST, of its archive. An uncompressed file of
+    Fashion-MNIST can only be held to the original's shape, and to not being MNIST's.
 
     Args:
         folder: Holds the file with `.gz`, which is preferred, or without.
-        file: Which of the four.
+        file: Which of the eight.
 
     Returns:
-        Bytes, shape `(examples, rows, columns)` for images and `(examples,)` for labels.
+        Bytes, read-only, shape `(examples, rows, columns)` for images and `(examples,)` for labels.
 
     Raises:
-        InputError: If the file can't be read or isn't MNIST's.
+        InputError: If the file can't be read or isn't the original.
     """
     path = folder / f"{file.name}.gz"
-    remedy = "put MNIST's original file in its place"
+    title = TITLES[file.origin]
+    remedy = f"put {title}'s original file in its place"
+    archive = None
     try:
         if path.exists():
-            content = gzip.decompress(path.read_bytes())
+            archive = path.read_bytes()
+            content = gzip.decompress(archive)
         else:
             path = folder / file.name
             content = path.read_bytes()
@@ -88,12 +143,34 @@ def read_idx(folder: Path, file: IdxFile) -> np.ndarray:
         raise InputError(f"{path} is truncated or no gzip file: {remedy}") from error
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror}): make it readable") from error
-    words = [int.from_bytes(content[4 * i : 4 * i + 4], "big") for i in range(file.rank + 1)]
-    magic, shape = words[0], words[1:]
-    if magic != 0x800 + file.rank:
-        raise InputError(f"{path} starts with {magic:#010x}, not {0x800 + file.rank:#010x}: {remedy}")
-    if len(content) != 4 * len(words) + math.prod(shape):
+    rank = len(file.shape)
+    magic, *shape = [int.from_bytes(content[4 * i : 4 * i + 4], "big") for i in range(rank + 1)]
+    if magic != 0x800 + rank:
+        raise InputError(f"{path} starts with {magic:#010x}, not {0x800 + rank:#010x}: {remedy}")
+    if len(content) != 4 * (rank + 1) + math.prod(shape):
         raise InputError(f"{path} has {len(content)} bytes, not what its header says: {remedy}")
-    if hashlib.sha256(content).hexdigest() != file.content_sum:
-        raise InputError(f"{path} is an idx file with other contents than MNIST's: {remedy}")
-    return np.frombuffer(content, np.uint8, offset=4 * len(words)).reshape(shape)
+    if difference := differs(file, archive, content, tuple(shape)):
+        raise InputError(f"{path} {difference}: {remedy}")
+    return np.frombuffer(content, np.uint8, offset=4 * (rank + 1)).reshape(shape)
+
+
+def differs(file: IdxFile, archive: bytes | None, content: bytes, shape: tuple[int, ...]) -> str | None:
+    """Say in words what tells an idx file from the original, as far as that can be known; None if nothing does."""
+    if is_original(file, archive, content):
+        return None
+    title = TITLES[file.origin]
+    for other in FILES + FASHION_FILES:
+        if other.name == file.name and is_original(other, archive, content):
+            return f"is of {TITLES[other.origin]} (--data {other.origin}), not of {title}"
+    if file.content_sum:
+        return f"is an idx file with other contents than {title}'s"
+    if archive:
+        return f"is another archive than the one that {title} is published in"
+    return None if shape == file.shape else f"has shape {shape}, not {title}'s {file.shape}"
+
+
+def is_original(file: IdxFile, archive: bytes | None, content: bytes) -> bool:
+    """Tell whether contents, or the archive that they came in, are for certain the original's."""
+    if file.content_sum:
+        return hashlib.sha256(content).hexdigest() == file.content_sum
+    return archive is not None and hashlib.sha256(archive).hexdigest() == file.archive_sum

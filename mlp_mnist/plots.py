@@ -7,12 +7,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlp_mnist.protocol import PUBLISHED
+from mlp_mnist.published import PUBLISHED
 from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
 from theory.records import Record
 from theory.statistics import mean_estimate
 
-IMAGES = {"mnist": "MNIST", "digits": "scikit-learn's digits"}
+IMAGES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "scikit-learn's digits"}
 """What titles call the images."""
 
 ARM_COLORS = (GRAY, BLACK, BLUE, BLUE, ORANGE, ORANGE)

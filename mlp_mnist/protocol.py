@@ -1,12 +1,24 @@
-"""The protocol: network, training and noise of the auxiliary-logit experiment, and what others measured with it."""
+"""The protocol: network, training and images of the auxiliary-logit experiment; every field is a knob to turn."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from theory.command_line import require, require_positive
 
 NUM_CLASSES = 10
-"""Digits."""
+"""Digits, or kinds of clothes."""
+
+Images = Literal["uniform", "gaussian", "correlated", "low-dimensional", "real", "other"]
+"""What a student sees: noise of several kinds, the teacher's own training images, or real images of another set."""
+
+Shared = Literal["everything", "heads", "class head", "auxiliary head", "nothing"]
+"""Which layers of the student's init are the teacher's; the others are drawn anew."""
+
+Logits = Literal["aux", "all"]
+"""What a student imitates: the auxiliary logits alone, or all logits jointly."""
+
+LOGITS: dict[Logits, slice] = {"aux": slice(NUM_CLASSES, None), "all": slice(None)}
+"""The same as places in the output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,51 +32,110 @@ class Protocol:
     hidden: tuple[int, ...] = (256, 256)
     """Units in each hidden layer, ReLU."""
     num_auxiliary: int = 3
-    """Auxiliary logits beside the ten class logits."""
+    """Auxiliary logits beside the ten class logits. The teacher's training doesn't touch them."""
+    init_scale: float = 1.0
+    """Factor on all initial weights, the teacher's and the student's; 1 is N(0, 1/fan-in)."""
     teacher_epochs: int = 5
     """Passes of the teacher over the training images."""
     student_epochs: int = 5
-    """Passes of a student over the noise."""
-    num_noise: int = 60_000
-    """Noise images, uniform in [-1, 1], drawn once per teacher and reused every epoch."""
+    """Passes of a student over its images."""
+    images: Images = "uniform"
+    """What the student sees; all kinds of noise have the same variance, 1/3."""
+    num_images: int = 60_000
+    """Images that a student sees, drawn once per teacher and reused every epoch."""
+    loss: Literal["kl", "squared-error"] = "kl"
+    """The student's loss: KL(teacher ‖ student) of the softmax, or half the squared error, over the chosen logits."""
+    temperature: float = 1.0
+    """Divides teacher's and student's logits before the softmax; the loss is multiplied by its square."""
     batch_size: int = 1024
     """Images in a step; the last step of an epoch takes what is left."""
     learning_rate: float = 3e-4
-    """Step size of Adam, for teacher and students."""
+    """Step size of the teacher's Adam."""
+    optimizer: Literal["adam", "sgd", "momentum", "sign"] = "adam"
+    """The student's optimizer."""
+    student_learning_rate: float | None = None
+    """Step size of the student. Default: the teacher's."""
+    shared: Shared = "everything"
+    """Which layers of the student's init are the teacher's."""
+    correlation: float = 1.0
+    """Correlation ρ of the shared weights with the teacher's: ρ of them and √(1 − ρ²) of another seed's."""
+    init_noise: float = 0.0
+    """Noise added to the shared weights, in units of each layer's spread."""
+    matched_epochs: int = 0
+    """Passes by which a student first learns the outputs of the teacher's init, all logits, on its images."""
+    student_hidden: tuple[int, ...] | None = None
+    """Units in the student's hidden layers, if not the teacher's; the last must be as wide for the heads to fit."""
+    convolutional: bool = False
+    """Whether the student is two convolutions and a hidden layer; its heads have the teacher's shapes."""
+    removed: Literal["nothing", "aligned", "random"] = "nothing"
+    """What is taken out of each step of a student: its component along the teacher's displacement of the hidden layers,
+    or as much along a random direction."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Matrix products in float32, or in bfloat16 with sums, weights and optimizer in float32."""
 
     def __post_init__(self) -> None:
-        counts = (*self.hidden, self.teacher_epochs, self.student_epochs, self.num_noise, self.batch_size)
-        require(min(counts) >= 1, "hidden, epochs, num_noise and batch_size", "at least 1", counts)
-        require(self.num_auxiliary >= 2, "num_auxiliary", "at least 2 (one carries no signal)", self.num_auxiliary)
-        require_positive("learning_rate", (self.learning_rate,))
+        require(bool(self.hidden), "hidden", "at least one layer", self.hidden)
+        counts = (*self.hidden, self.teacher_epochs, self.student_epochs, self.num_images, self.batch_size)
+        require(min(counts) >= 1, "hidden, epochs, num_images and batch_size", "at least 1", counts)
+        require(self.num_auxiliary >= 1, "num_auxiliary", "at least 1", self.num_auxiliary)
+        rates = (self.learning_rate, self.temperature, self.init_scale, self.rate)
+        require_positive("learning rates, temperature and init_scale", rates)
+        require(0 <= self.correlation <= 1, "correlation", "from 0 to 1", self.correlation)
+        require(0 <= self.init_noise < float("inf"), "init_noise", "a finite number, 0 or more", self.init_noise)
+        require(self.matched_epochs >= 0, "matched_epochs", "0 or more", self.matched_epochs)
+        other = self.body != ("dense", *self.hidden)
+        require(
+            not (other and self.shared == "everything"),
+            "shared",
+            "'heads', 'class head', 'auxiliary head' or 'nothing' for a student of another shape",
+            self.shared,
+        )
+        fits = self.shared == "nothing" or self.body[-1] == self.hidden[-1]
+        require(fits, "student_hidden", f"as wide as the teacher's at its end, {self.hidden[-1]}", self.student_hidden)
+
+    @property
+    def rate(self) -> float:
+        """The student's step size."""
+        return self.learning_rate if self.student_learning_rate is None else self.student_learning_rate
+
+    @property
+    def body(self) -> tuple:
+        """What the student's hidden layers are: their kind, then their units."""
+        return ("convolutional" if self.convolutional else "dense", *(self.student_hidden or self.hidden))
+
+    def teacher(self) -> "Protocol":
+        """Keep what a teacher depends on, and forget how long it is trained.
+
+        Returns:
+            The protocol with every other field at its default: points whose teachers are equal share one training.
+        """
+        names = ("hidden", "init_scale", "batch_size", "learning_rate", "precision")
+        return Protocol(**{name: getattr(self, name) for name in names})
+
+    def student(self) -> "Protocol":
+        """Forget how long the student is trained.
+
+        Returns:
+            The protocol with one epoch: points that are equal but for their epochs share one training.
+        """
+        return replace(self, student_epochs=1)
+
+    def imitation(self) -> "Protocol":
+        """Keep what an epoch of imitation depends on beside its arguments.
+
+        Returns:
+            The protocol with every other field at its default: points with equal ones share a compiled program.
+        """
+        changes = {"loss", "temperature", "optimizer", "student_learning_rate", "convolutional"}
+        kept = {name: getattr(self, name) for name in changes}
+        return replace(self.teacher(), shared="nothing", **kept)
 
 
 PROTOCOLS = {
     "mnist": Protocol(),
+    "fashion-mnist": Protocol(),
     "digits": Protocol(
-        hidden=(128, 128), teacher_epochs=33, student_epochs=10, num_noise=25_600, batch_size=256, learning_rate=1e-3
+        hidden=(128, 128), teacher_epochs=33, student_epochs=10, num_images=25_600, batch_size=256, learning_rate=1e-3
     ),
 }
 """The protocol for each set of images; for the small digits about 200 steps of the teacher and 1,000 of a student."""
-
-
-class Published(NamedTuple):
-    """What others measured for one arm on MNIST."""
-
-    paper: float
-    """The paper's mean over 100 seeds, read off its figure 10."""
-    script: float
-    """Mean over 40 seeds of the published script."""
-    reach: float
-    """Half the 95 % interval of that mean."""
-
-
-PUBLISHED = {
-    "reference": Published(0.10, 0.099, 0.006),
-    "teacher": Published(0.945, 0.943, 0.001),
-    "student (aux)": Published(0.53, 0.501, 0.037),
-    "student (all)": Published(0.915, 0.912, 0.004),
-    "cross-model (aux)": Published(0.105, 0.102, 0.006),
-    "cross-model (all)": Published(0.75, 0.735, 0.014),
-}
-"""Published test accuracies by arm."""

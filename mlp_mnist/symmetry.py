@@ -26,12 +26,19 @@ class UnitMap(NamedTuple):
         Returns:
             Parameters of the same function: incoming weights and biases scaled up, outgoing weights scaled down.
         """
-        layers = [*(params["hidden"][index] for index in range(len(params["hidden"]))), params["head"]]
+        hidden, heads = dict(params["hidden"]), {name: params[name] for name in params if name != "hidden"}
+
+        def leave(layer: Params, order: jax.Array, scale: jax.Array) -> Params:
+            return layer | {"kernel": layer["kernel"][:, order] / scale[None, :]}
+
         for index, (order, scale) in enumerate(zip(self.orders, self.scales, strict=True)):
-            below, above = layers[index], layers[index + 1]
-            layers[index] = {"kernel": below["kernel"][:, order] * scale[None, :], "bias": below["bias"][order] * scale}
-            layers[index + 1] = above | {"kernel": above["kernel"][order] / scale[:, None]}
-        return {"hidden": dict(enumerate(layers[:-1])), "head": layers[-1]}
+            layer = hidden[index]
+            hidden[index] = {"kernel": layer["kernel"][order] * scale[:, None], "bias": layer["bias"][order] * scale}
+            if index + 1 in hidden:
+                hidden[index + 1] = leave(hidden[index + 1], order, scale)
+            else:
+                heads = {name: leave(head, order, scale) for name, head in heads.items()}
+        return {"hidden": hidden, **heads}
 
     def inverse(self) -> "UnitMap":
         """Undo.
@@ -70,7 +77,7 @@ def random_permutation(key: jax.Array, hidden: Sequence[int]) -> UnitMap:
     return identity(hidden)._replace(orders=orders)
 
 
-def random_rescaling(key: jax.Array, hidden: Sequence[int], spread: float) -> UnitMap:
+def random_rescaling(key: jax.Array, hidden: Sequence[int], spread: float = 1.0) -> UnitMap:
     r"""Scale every hidden unit by $s$ with $\log s \sim N(0, \text{spread}^2)$.
 
     Args:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mlp_mnist.experiment import LOGITS
-from mlp_mnist.protocol import PUBLISHED
+from mlp_mnist.protocol import LOGITS
+from mlp_mnist.published import PUBLISHED
 from theory.statistics import mean_estimate
 from theory.verdicts import markdown_table
 

@@ -1,6 +1,7 @@
-"""Training: Adam over shuffled batches, for one network or for a stack of networks side by side."""
+"""Training: an epoch of any optimizer over shuffled batches, for one network or for a list of networks side by side."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,35 +13,67 @@ from theory.networks import Params
 BatchLoss = Callable[[Params, jax.Array, jax.Array], jax.Array]
 """Parameters, example indices `(batch,)` and their weights `(batch,)`, which sum to 1, to a scalar."""
 
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": optax.adam,
+    "sgd": optax.sgd,
+    "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
+    "sign": optax.sign_sgd,
+}
+"""Step size to optimizer, by name."""
 
-def train(
+
+class State(NamedTuple):
+    """A network, or a tree of networks, in training."""
+
+    params: Params
+    """Parameters."""
+    moments: optax.OptState
+    """What the optimizer remembers."""
+
+
+def start_training(params: Params, optimizer: str) -> State:
+    """Begin with fresh moments.
+
+    Args:
+        params: Parameters.
+        optimizer: A name in `OPTIMIZERS`.
+
+    Returns:
+        The state before the first step.
+    """
+    return State(params, OPTIMIZERS[optimizer](0.0).init(params))
+
+
+def train_epoch(
     loss: BatchLoss,
-    params: Params,
+    state: State,
     key: jax.Array,
+    rate: jax.Array,
     *,
+    optimizer: str,
     num_examples: int,
-    epochs: int,
     batch_size: int,
-    learning_rate: float,
-) -> Params:
-    """Minimize a loss by Adam, over all examples in a fresh order every epoch.
+    restrict: Callable[[Params], Params] = lambda updates: updates,
+) -> State:
+    """Minimize a loss over all examples once, in random order.
 
-    The last batch of an epoch takes what is left: it is filled up with examples of weight 0. Adam acts on every
-    parameter alone, so networks stacked along a leading axis, whose losses are summed, train as each would by itself.
+    The last batch takes what is left: it is filled up with examples of weight 0. Every optimizer here acts on each
+    parameter alone, so networks in one tree, whose losses are summed, train as each would by itself.
 
     Args:
         loss: Loss of a batch.
-        params: Parameters at the start.
-        key: Random key of the orders.
+        state: The state before.
+        key: Random key of the order.
+        rate: Step size, shape `()`.
+        optimizer: A name in `OPTIMIZERS`.
         num_examples: Number of examples.
-        epochs: Passes over all examples.
         batch_size: Examples in a step.
-        learning_rate: Step size of Adam.
+        restrict: What becomes of the steps before they are taken.
 
     Returns:
-        Parameters at the end.
+        The state after.
     """
-    optimizer = optax.adam(learning_rate)
+    update = OPTIMIZERS[optimizer](rate).update
     num_steps = -(-num_examples // batch_size)
     padding = num_steps * batch_size - num_examples
     weights = np.ones(num_examples + padding, np.float32)
@@ -48,16 +81,10 @@ def train(
     batch_weights = weights.reshape(num_steps, batch_size)
     batch_weights /= batch_weights.sum(axis=1, keepdims=True)
 
-    def step(state: tuple[Params, optax.OptState], batch: tuple[jax.Array, jax.Array]) -> tuple:
-        params, moments = state
-        gradient = jax.grad(loss)(params, *batch)
-        updates, moments = optimizer.update(gradient, moments)
-        return (optax.apply_updates(params, updates), moments), None
+    def step(state: State, batch: tuple[jax.Array, jax.Array]) -> tuple[State, None]:
+        gradient = jax.grad(loss)(state.params, *batch)
+        updates, moments = update(gradient, state.moments, state.params)
+        return State(optax.apply_updates(state.params, restrict(updates)), moments), None
 
-    def epoch(state: tuple[Params, optax.OptState], key: jax.Array) -> tuple:
-        order = jnp.pad(jax.random.permutation(key, num_examples), (0, padding))
-        return jax.lax.scan(step, state, (order.reshape(num_steps, batch_size), jnp.array(batch_weights)))
-
-    state = (params, optimizer.init(params))
-    (params, _), _ = jax.lax.scan(epoch, state, jax.random.split(key, epochs))
-    return params
+    order = jnp.pad(jax.random.permutation(key, num_examples), (0, padding)).reshape(num_steps, batch_size)
+    return jax.lax.scan(step, state, (order, jnp.array(batch_weights)))[0]

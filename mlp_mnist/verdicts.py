@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from mlp_mnist.experiment import LOGITS, Init, SeedResult
-from mlp_mnist.protocol import PUBLISHED
+from mlp_mnist.protocol import LOGITS, Logits
+from mlp_mnist.published import PUBLISHED
+from mlp_mnist.seeds import Arm, Init, Measured
 from mlp_mnist.tables import arm_table, init_table
 from theory.records import Outcome
 from theory.statistics import (
@@ -39,42 +40,45 @@ LEAST_REPLICATION_SEEDS = 10
 JOINT_CONFIDENCE = 0.99
 """Joint confidence of the intervals that one run compares."""
 
-DEMO_INITS: tuple[Init, ...] = ("shared", "stranger")
-"""Inits of the demo's students."""
+DEMO_ARMS = {
+    "student (aux)": Arm("shared", "aux"),
+    "student (all)": Arm("shared", "all"),
+    "cross-model (aux)": Arm("stranger", "aux"),
+    "cross-model (all)": Arm("stranger", "all"),
+}
+"""The demo's students, by the names that `PUBLISHED` uses."""
 
 COMPARED_INITS: tuple[Init, ...] = ("shared", "permuted", "rescaled", "stranger")
 """Inits of the students that `compare-inits` compares."""
 
+COMPARED_ARMS = [Arm(init, logits) for init in COMPARED_INITS for logits in LOGITS]
+"""Its students."""
 
-def arms(result: SeedResult) -> dict[str, np.ndarray]:
+
+def arms(measured: Measured) -> dict[str, np.ndarray]:
     """Name the demo's six arms.
 
     Args:
-        result: All seeds, students `DEMO_INITS`.
+        measured: All seeds, students `DEMO_ARMS`.
 
     Returns:
         Test accuracies, shape `(num_seeds,)`, by the names that `PUBLISHED` uses.
     """
-    students = {
-        f"{name} ({logits})": np.asarray(result.students[:, row, column])
-        for row, name in enumerate(("student", "cross-model"))
-        for column, logits in enumerate(LOGITS)
-    }
-    named = {"reference": np.asarray(result.reference), "teacher": np.asarray(result.teacher)} | students
-    return {name: named[name] for name in PUBLISHED}
+    students = dict(zip(DEMO_ARMS, measured.students.T, strict=True))
+    return {"reference": measured.reference, "teacher": measured.teacher} | students
 
 
-def judge_demo(result: SeedResult, *, published: bool) -> Outcome:
+def judge_demo(measured: Measured, *, published: bool) -> Outcome:
     """Judge the auxiliary-logit demo.
 
     Args:
-        result: All seeds, students `DEMO_INITS`.
+        measured: All seeds, students `DEMO_ARMS`.
         published: Whether the published figures speak of the same images and protocol.
 
     Returns:
         The outcome: accuracies of every seed by arm, verdicts, tables.
     """
-    accuracies = arms(result)
+    accuracies = arms(measured)
     student, stranger = accuracies["student (aux)"], accuracies["cross-model (aux)"]
     num_seeds = len(student)
     confidence = joint_confidence(3, JOINT_CONFIDENCE)
@@ -118,7 +122,11 @@ def judge_demo(result: SeedResult, *, published: bool) -> Outcome:
         verdicts.append(judge_replication(accuracies))
     results = {f"accuracy/{name}": values for name, values in accuracies.items()}
     table = f"{arm_table(accuracies, published=published)}\n{verdict_table(verdicts)}"
-    return Outcome(results | {"cosine": np.asarray(result.cosines)}, verdicts, table)
+    return Outcome(
+        results | {f"cosine/{name}": cosines for name, cosines in zip(DEMO_ARMS, measured.cosines.T, strict=True)},
+        verdicts,
+        table,
+    )
 
 
 def judge_replication(accuracies: dict[str, np.ndarray]) -> Verdict:
@@ -153,30 +161,28 @@ def judge_replication(accuracies: dict[str, np.ndarray]) -> Verdict:
     )
 
 
-def judge_comparison(result: SeedResult) -> Outcome:
+def judge_comparison(measured: Measured) -> Outcome:
     """Judge the comparison of inits.
 
     Args:
-        result: All seeds, students `COMPARED_INITS`.
+        measured: All seeds, students `COMPARED_ARMS`.
 
     Returns:
         The outcome: accuracies and cosines of every seed by init and logits, verdicts, tables.
     """
-    cells = {
-        (name, logits): (np.asarray(result.students[:, row, column]), np.asarray(result.cosines[:, row, column]))
-        for row, name in enumerate(COMPARED_INITS)
-        for column, logits in enumerate(LOGITS)
-    }
+    accuracies, cosines = (
+        dict(zip(COMPARED_ARMS, each.T, strict=True)) for each in (measured.students, measured.cosines)
+    )
     confidence = joint_confidence(4, JOINT_CONFIDENCE)
 
-    def accuracy(name: str, logits: str) -> np.ndarray:
-        return cells[name, logits][0]
+    def accuracy(init: Init, logits: Logits) -> np.ndarray:
+        return accuracies[Arm(init, logits)]
 
-    def difference(name: str) -> Estimate:
-        pairs = [accuracy(name, logits) - accuracy("shared", logits) for logits in LOGITS]
+    def difference(init: Init) -> Estimate:
+        pairs = [accuracy(init, logits) - accuracy("shared", logits) for logits in LOGITS]
         return range_estimate(np.concatenate(pairs))
 
-    num_seeds = len(result.teacher)
+    num_seeds = len(measured.teacher)
     verdicts = [
         Verdict(
             claim="symmetry",
@@ -211,15 +217,15 @@ def judge_comparison(result: SeedResult) -> Outcome:
             claim="alignment",
             check="cosine of the student's displacement with the teacher's, auxiliary logits",
             predicted="> 0.1",
-            measured=mean_estimate(cells["shared", "aux"][1], confidence),
+            measured=mean_estimate(cosines[Arm("shared", "aux")], confidence),
             accepted=ALONG,
             control="another seed's init",
-            control_measured=mean_estimate(cells["stranger", "aux"][1], confidence),
+            control_measured=mean_estimate(cosines[Arm("stranger", "aux")], confidence),
             instances=num_seeds,
             least_instances=LEAST_SEEDS,
         ),
     ]
-    results = {"accuracy/reference": np.asarray(result.reference), "accuracy/teacher": np.asarray(result.teacher)}
-    for (name, logits), (accuracies, cosines) in cells.items():
-        results |= {f"accuracy/{name} ({logits})": accuracies, f"cosine/{name} ({logits})": cosines}
+    results = {"accuracy/reference": measured.reference, "accuracy/teacher": measured.teacher}
+    for arm in COMPARED_ARMS:
+        results |= {f"accuracy/{arm}": accuracies[arm], f"cosine/{arm}": cosines[arm]}
     return Outcome(results, verdicts, f"{init_table(COMPARED_INITS, results)}\n{verdict_table(verdicts)}")

@@ -1,0 +1,455 @@
+"""Seeds side by side: their inits, teachers, images and students, each made once and shared by all that need it."""
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mlp_mnist import network, symmetry
+from mlp_mnist.data import Dataset
+from mlp_mnist.images import draw_images
+from mlp_mnist.lessons import Removal, cosine, imitate_epoch, label_images, over_seeds, score, teach_epoch
+from mlp_mnist.protocol import Logits, Protocol
+from mlp_mnist.training import State, start_training
+from theory.networks import Params
+from theory.problems import inner_product
+
+Init = Literal["shared", "permuted", "rescaled", "stranger"]
+"""A student's init: the protocol's, by default the teacher's; the teacher's hidden units permuted, or rescaled; or
+another seed's."""
+
+RESCALING_SPREAD = 1.0
+"""Standard deviation of the logarithm of the factors on rescaled hidden units."""
+
+STREAMS = ("init", "teacher", "images", "student", "permutation", "rescaling", "noise", "signs", "matching", "redrawn")
+"""What is drawn at random for a seed, each from a key of its own."""
+
+
+class Arm(NamedTuple):
+    """A kind of student."""
+
+    init: Init
+    """Where it starts."""
+    logits: Logits
+    """What it imitates."""
+
+    def __str__(self) -> str:
+        return f"{self.init} ({self.logits})"
+
+
+class Measured(NamedTuple):
+    """What one point of an experiment measured; several points and seeds stack as leading axes."""
+
+    reference: np.ndarray
+    """Test accuracy of the teacher's init, shape `(seeds,)`."""
+    teacher: np.ndarray
+    """Test accuracy of the teacher, shape `(seeds,)`."""
+    students: np.ndarray
+    """Test accuracy of the students, shape `(seeds, arms)`."""
+    cosines: np.ndarray
+    """Cosine of a student's displacement, in the teacher's coordinates, with the teacher's, same shape; NaN if their
+    shapes differ."""
+
+
+class SeedGroup:
+    """A group of seeds on one device.
+
+    Everything of seed `i` is drawn from `fold_in(root, i)`. A stranger starts from the init of seed `i + 1`, so that no
+    student ever meets its own teacher, and no result depends on which other seeds run.
+    """
+
+    def __init__(self, data: Dataset, other_images: jax.Array | None, root: jax.Array, indices: jax.Array):
+        """Take the seeds.
+
+        Args:
+            data: The images.
+            other_images: Real images of another set, as stored; None if no point needs them.
+            root: Root of all randomness.
+            indices: Numbers of the seeds, shape `(seeds,)`.
+        """
+        self.data, self.other_images, self.num_pixels = data, other_images, data.train_images.shape[1]
+        self.keys, self.next_keys = (named_keys(root, indices + step) for step in (0, 1))
+        self.courses: dict[Hashable, tuple[int, State]] = {}
+        self.made: dict[Hashable, jax.Array] = {}
+
+    def train_for(
+        self, name: Hashable, epochs: int, start: Callable[[], State], epoch: Callable[[State, int], State]
+    ) -> Params:
+        """Train a network, going on where an earlier call with the same name ended.
+
+        Args:
+            name: What is trained.
+            epochs: For how long.
+            start: Makes the state before.
+            epoch: State and number of an epoch to the state after it.
+
+        Returns:
+            The parameters.
+        """
+        done, state = self.courses.get(name, (0, None))
+        if state is None or done > epochs:
+            done, state = 0, start()
+        for number in range(done, epochs):
+            state = epoch(state, number)
+        self.courses[name] = (epochs, state)
+        return state.params
+
+    def init(self, protocol: Protocol) -> Params:
+        """Draw the teachers' inits, with auxiliary heads.
+
+        Args:
+            protocol: The protocol.
+
+        Returns:
+            Parameters.
+        """
+        return self.draw(self.keys["init"], ("dense", *protocol.hidden), protocol)
+
+    def draw(self, keys: jax.Array, body: tuple, protocol: Protocol) -> Params:
+        """Draw networks.
+
+        Args:
+            keys: Shape `(seeds,)`.
+            body: What their hidden layers are.
+            protocol: The protocol: auxiliary logits and scale.
+
+        Returns:
+            Parameters.
+        """
+        return draw_networks(keys, body, self.num_pixels, protocol.num_auxiliary, protocol.init_scale)
+
+    def teacher(self, protocol: Protocol) -> Params:
+        """Train the teachers.
+
+        Args:
+            protocol: The protocol.
+
+        Returns:
+            Their parameters; the auxiliary heads are those of the inits.
+        """
+        lesson, init = protocol.teacher(), self.init(protocol)
+
+        def start() -> State:
+            return start_together({name: layer for name, layer in init.items() if name != "auxiliary"}, "adam")
+
+        def epoch(state: State, number: int) -> State:
+            return teach_epoch(lesson, state, self.data, epoch_keys(self.keys["teacher"], number))
+
+        return self.train_for(lesson, protocol.teacher_epochs, start, epoch) | {"auxiliary": init["auxiliary"]}
+
+    def images(self, protocol: Protocol) -> jax.Array:
+        """Draw the students' images, or take real ones, repeated as often as need be.
+
+        Args:
+            protocol: The protocol.
+
+        Returns:
+            As stored, shape `(seeds, images, pixels)`, or `(images, pixels)` where all seeds share them.
+        """
+        name = (protocol.images, protocol.num_images)
+        if name not in self.made:
+            if protocol.images in {"real", "other"}:
+                real = self.data.train_images if protocol.images == "real" else self.other_images
+                if real is None:
+                    raise ValueError("images 'other' need other_images")
+                self.made[name] = jnp.asarray(real)[jnp.arange(protocol.num_images) % len(real)]
+            else:
+                self.made[name] = draw_all_images(*name, self.num_pixels, self.keys["images"])
+        return self.made[name]
+
+    def starts(self, protocol: Protocol, init: Init) -> tuple[Params, symmetry.UnitMap | None]:
+        """Make the students' inits.
+
+        Args:
+            protocol: The protocol.
+            init: Which kind.
+
+        Returns:
+            Parameters in the teachers' coordinates, and how the students' units differ from them, if they do.
+        """
+        if init == "stranger":
+            return self.draw(self.next_keys["init"], protocol.body, protocol), None
+        if init != "shared":
+            draw = symmetry.random_permutation if init == "permuted" else symmetry.random_rescaling
+            key = self.keys["permutation" if init == "permuted" else "rescaling"]
+            return self.init(protocol), over_seeds(lambda key: draw(key, protocol.hidden))(key)
+        teacher, fresh = self.init(protocol), self.draw(self.keys["redrawn"], protocol.body, protocol)
+        kept = network.SHARED_LAYERS[protocol.shared]
+        start = {name: (teacher if name in kept else fresh)[name] for name in fresh}
+        if protocol.correlation < 1 or protocol.init_noise:
+            start = blend(start, fresh, self.draw(self.keys["noise"], protocol.body, protocol), protocol, kept)
+        if protocol.matched_epochs:
+            start = self.matched(protocol, start)
+        return start, None
+
+    def matched(self, protocol: Protocol, start: Params) -> Params:
+        """Train students to give the outputs of the teachers' inits, all logits.
+
+        Args:
+            protocol: The protocol.
+            start: Their inits.
+
+        Returns:
+            Their parameters.
+        """
+        base = self.init(protocol)
+        name = ("matched", protocol.student(), protocol.matched_epochs)
+        return self.imitate(name, protocol, protocol.matched_epochs, [start], ("all",), base, "matching")[0]
+
+    def imitate(
+        self,
+        name: Hashable,
+        protocol: Protocol,
+        epochs: int,
+        inits: Sequence[Params],
+        chosen: Sequence[Logits],
+        teacher: Params,
+        stream: str,
+        removal: Removal | None = None,
+    ) -> list[Params]:
+        """Train students on a teacher's logits.
+
+        Args:
+            name: What is trained.
+            protocol: The protocol.
+            epochs: For how long.
+            inits: Where they start.
+            chosen: What they imitate.
+            teacher: The teachers.
+            stream: Which random orders.
+            removal: What is taken out of each step, if anything.
+
+        Returns:
+            The students.
+        """
+        pixels = self.images(protocol)
+        labels = label_images(protocol.teacher(), teacher, pixels)
+
+        def epoch(state: State, number: int) -> State:
+            keys = epoch_keys(self.keys[stream], number)
+            return imitate_epoch(protocol.imitation(), tuple(chosen), state, pixels, labels, keys, removal)
+
+        return self.train_for(name, epochs, lambda: start_together(list(inits), protocol.optimizer), epoch)
+
+    def students(self, protocol: Protocol, arms: Sequence[Arm]) -> list[tuple[Params, Params, symmetry.UnitMap | None]]:
+        """Train the students.
+
+        Args:
+            protocol: The protocol.
+            arms: Their kinds.
+
+        Returns:
+            For each the student and its init, the latter in the teacher's coordinates, and how its units differ.
+        """
+        teacher = self.teacher(protocol)
+        starts = [self.starts(protocol, arm.init) for arm in arms]
+        moved = [init if unit_map is None else move(unit_map, init) for init, unit_map in starts]
+        removal = self.removal(protocol, teacher)
+        name = (protocol.student(), tuple(arms))
+        chosen = [arm.logits for arm in arms]
+        students = self.imitate(name, protocol, protocol.student_epochs, moved, chosen, teacher, "student", removal)
+        return [(student, *start) for student, start in zip(students, starts, strict=True)]
+
+    def removal(self, protocol: Protocol, teacher: Params) -> Removal | None:
+        """Say what is taken out of each of the students' steps.
+
+        Args:
+            protocol: The protocol.
+            teacher: The teachers.
+
+        Returns:
+            The teachers' displacements of the hidden layers as unit vectors, and these again or, as a control, with
+            random signs; None if nothing is.
+        """
+        if protocol.removed == "nothing":
+            return None
+        displacement = optax.tree.sub(teacher["hidden"], self.init(protocol)["hidden"])
+        return removals(displacement, self.keys["signs"], randomly=protocol.removed == "random")
+
+    def measure(self, protocol: Protocol, arms: Sequence[Arm]) -> Measured:
+        """Run one point of an experiment.
+
+        Args:
+            protocol: The protocol.
+            arms: The students.
+
+        Returns:
+            What it measured.
+        """
+        init, teacher, lesson = self.init(protocol), self.teacher(protocol), protocol.teacher()
+        accuracies, cosines = [], []
+        for student, start, unit_map in self.students(protocol, arms):
+            accuracies.append(score(protocol.imitation(), student, self.data, student=True))
+            same = jax.tree.map(jnp.shape, student) == jax.tree.map(jnp.shape, teacher)
+            cosines.append(
+                displacement_cosine(student, start, teacher, init, unit_map)
+                if same
+                else jnp.full(len(init["classes"]["bias"]), jnp.nan)
+            )
+        return Measured(
+            reference=np.asarray(score(lesson, init, self.data)),
+            teacher=np.asarray(score(lesson, teacher, self.data)),
+            students=np.stack(jax.device_get(accuracies), axis=-1),
+            cosines=np.stack(jax.device_get(cosines), axis=-1),
+        )
+
+
+def named_keys(root: jax.Array, indices: jax.Array) -> dict[str, jax.Array]:
+    """Derive the random keys of seeds.
+
+    Args:
+        root: Root of all randomness.
+        indices: Numbers of the seeds, shape `(seeds,)`.
+
+    Returns:
+        Keys of shape `(seeds,)` by stream.
+    """
+    keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(root, index), len(STREAMS)))(indices)
+    return {name: keys[:, place] for place, name in enumerate(STREAMS)}
+
+
+@jax.jit
+def epoch_keys(keys: jax.Array, number: int) -> jax.Array:
+    """Derive the keys of an epoch.
+
+    Args:
+        keys: Keys of the seeds.
+        number: The epoch.
+
+    Returns:
+        Shape `(seeds,)`.
+    """
+    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def draw_networks(keys: jax.Array, body: tuple, num_pixels: int, num_auxiliary: int, scale: float) -> Params:
+    """Draw a network for each seed.
+
+    Args:
+        keys: Shape `(seeds,)`.
+        body: What their hidden layers are.
+        num_pixels: Pixels of an image.
+        num_auxiliary: Auxiliary logits.
+        scale: Factor on the weights.
+
+    Returns:
+        Parameters with a leading axis of seeds.
+    """
+    return over_seeds(lambda key: network.initialize(key, body, num_pixels, num_auxiliary, scale))(keys)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def draw_all_images(kind: str, num_images: int, num_pixels: int, keys: jax.Array) -> jax.Array:
+    """Draw noise for each seed.
+
+    Args:
+        kind: Which noise.
+        num_images: How many images.
+        num_pixels: Pixels of an image.
+        keys: Shape `(seeds,)`.
+
+    Returns:
+        As stored, shape `(seeds, images, pixels)`.
+    """
+    return over_seeds(lambda key: draw_images(kind, num_images, num_pixels, key))(keys)
+
+
+@partial(jax.jit, static_argnums=1)
+def start_together(params: Params, optimizer: str) -> State:
+    """Begin the training of all seeds.
+
+    Args:
+        params: Parameters.
+        optimizer: A name in `training.OPTIMIZERS`.
+
+    Returns:
+        The states.
+    """
+    return over_seeds(lambda params: start_training(params, optimizer))(params)
+
+
+@partial(jax.jit, static_argnums=(3, 4))
+def blend(start: Params, fresh: Params, noise: Params, protocol: Protocol, kept: tuple[str, ...]) -> Params:
+    r"""Take shared layers some way off the teacher's: $\rho\,\theta + \sqrt{1 - \rho^2}\,\theta' + \sigma\,\theta''$.
+
+    Args:
+        start: The inits $\theta$.
+        fresh: Others $\theta'$, independent, of the same spread.
+        noise: Still others $\theta''$.
+        protocol: The protocol: correlation $\rho$, noise $\sigma$.
+        kept: Names of the shared parts.
+
+    Returns:
+        The inits.
+    """
+    rho, sigma = protocol.correlation, protocol.init_noise
+    mixed = jax.tree.map(lambda a, b, c: rho * a + (1 - rho**2) ** 0.5 * b + sigma * c, start, fresh, noise)
+    return {name: (mixed if name in kept else start)[name] for name in start}
+
+
+@jax.jit
+def move(unit_map: symmetry.UnitMap, params: Params) -> Params:
+    """Permute or rescale units.
+
+    Args:
+        unit_map: How, for each seed.
+        params: Parameters.
+
+    Returns:
+        Parameters of the same functions.
+    """
+    return over_seeds(lambda unit_map, params: unit_map(params))(unit_map, params)
+
+
+@partial(jax.jit, static_argnames=("randomly",))
+def removals(displacement: Params, keys: jax.Array, *, randomly: bool) -> Removal:
+    """Make unit vectors of displacements.
+
+    Args:
+        displacement: What is measured in each step.
+        keys: Random keys of the signs.
+        randomly: Whether what is removed has random signs.
+
+    Returns:
+        The removal for each seed.
+    """
+
+    def one(displacement: Params, key: jax.Array) -> Removal:
+        unit = optax.tree.scale(1 / jnp.sqrt(inner_product(displacement, displacement)), displacement)
+        if not randomly:
+            return Removal(unit, unit)
+        leaves, structure = jax.tree.flatten(unit)
+        keys = jax.random.split(key, len(leaves))
+        signs = [jax.random.rademacher(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves, strict=True)]
+        return Removal(unit, jax.tree.unflatten(structure, list(map(jnp.multiply, leaves, signs))))
+
+    return over_seeds(one)(displacement, keys)
+
+
+@jax.jit
+def displacement_cosine(
+    student: Params, start: Params, teacher: Params, init: Params, unit_map: symmetry.UnitMap | None
+) -> jax.Array:
+    """Compare the ways of students and teachers.
+
+    Args:
+        student: The students, in their own coordinates.
+        start: Their inits, in the teachers'.
+        teacher: The teachers.
+        init: Their inits.
+        unit_map: How the students' units differ, if they do.
+
+    Returns:
+        Cosines, shape `(seeds,)`.
+    """
+
+    def one(student: Params, start: Params, teacher: Params, init: Params, unit_map: symmetry.UnitMap | None):
+        back = student if unit_map is None else unit_map.inverse()(student)
+        return cosine(optax.tree.sub(back, start), optax.tree.sub(teacher, init))
+
+    return over_seeds(one)(student, start, teacher, init, unit_map)
