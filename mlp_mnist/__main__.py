@@ -12,6 +12,7 @@ from mlp_mnist.options import ExperimentOptions, choose_images
 from mlp_mnist.plots import draw_comparison, draw_demo
 from mlp_mnist.protocol import PROTOCOLS
 from mlp_mnist.seeds import Arm, Measured
+from mlp_mnist.study import StudyOptions, SweepOptions, run_field_sweep, run_studies
 from mlp_mnist.verdicts import COMPARED_ARMS, DEMO_ARMS, judge_comparison, judge_demo
 from theory.command_line import run_commands
 from theory.records import Outcome, Record, record_run
@@ -67,7 +68,15 @@ def main() -> None:
     compare = partial(
         run_experiment, "compare-inits", COMPARED_ARMS, lambda measured, _: judge_comparison(measured), draw_comparison
     )
-    run_commands("mlp_mnist", {Demo: ("demo", demo), CompareInits: ("compare-inits", compare)})
+    run_commands(
+        "mlp_mnist",
+        {
+            Demo: ("demo", demo),
+            CompareInits: ("compare-inits", compare),
+            StudyOptions: ("study", run_studies),
+            SweepOptions: ("sweep", run_field_sweep),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +20,15 @@ from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import Arm, Measured, SeedGroup
 from theory.chunks import Keeper
 
+Result = TypeVar("Result")
+"""What a group of seeds measured."""
+
 GROUP = {"cpu": 1, "gpu": 20, "tpu": 20}
 """Seeds in a group: one that fits a core's cache, or as many as fill an accelerator."""
 
 
 def group_size() -> int:
-    """Say how many seeds are computed together; always the same, so that results don't depend on how many are asked for.
+    """Say how many seeds are computed together: always the same, so that results don't depend on how many run.
 
     Returns:
         Seeds in a group.
@@ -80,7 +84,7 @@ def run_seeds(
         Measurements with leading axes `(points, seeds)`.
     """
     images = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in data))
-    asked = [list(map(asdict, points)), list(map(str, arms)), seed, images.hexdigest(), source_hash()]
+    asked = [list(map(asdict, points)), list(map(str, arms)), seed, images.hexdigest(), source_hash(), group_size()]
     keeper, size = Keeper(json.dumps(asked)), group_size()
     starts = range(0, num_seeds, size)
     devices = jax.local_devices()
@@ -114,7 +118,7 @@ def stack(measured: Sequence[Measured]) -> Measured:
     return Measured(*(np.stack(each) for each in zip(*measured, strict=True)))
 
 
-def run_all(run_group, starts: Sequence[int]) -> Iterator[Measured]:
+def run_all(run_group: Callable[[int], Result], starts: Sequence[int]) -> Iterator[Result]:
     """Run groups of seeds side by side, under a progress bar.
 
     Args:

@@ -5,6 +5,7 @@ forward, for the weights' gradients and for the inputs', are large blocks times 
 with examples as rows the weights' gradients take twice the time in float32 and six times in bfloat16.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import pairwise
@@ -69,7 +70,7 @@ def initialize(key: jax.Array, body: tuple, num_pixels: int, num_auxiliary: int,
     class_key, auxiliary_key, hidden_key = jax.random.split(key, 3)
     if kind == "convolutional":
         side = round(num_pixels**0.5)
-        patch, last = WINDOW**2, -((-side // 4) ** 2) * CHANNELS[1]
+        patch, last = WINDOW**2, math.ceil(side / 4) ** 2 * CHANNELS[1]
         shapes = [
             (CHANNELS[0], patch),
             (CHANNELS[1], patch * CHANNELS[0]),

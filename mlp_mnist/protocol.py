@@ -1,7 +1,7 @@
 """The protocol: network, training and images of the auxiliary-logit experiment; every field is a knob to turn."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from theory.command_line import require, require_positive
 
@@ -74,6 +74,9 @@ class Protocol:
     """Matrix products in float32, or in bfloat16 with sums, weights and optimizer in float32."""
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(Protocol).items():
+            if get_origin(kind) is Literal:
+                require(getattr(self, name) in get_args(kind), name, f"one of {get_args(kind)}", getattr(self, name))
         require(bool(self.hidden), "hidden", "at least one layer", self.hidden)
         counts = (*self.hidden, self.teacher_epochs, self.student_epochs, self.num_images, self.batch_size)
         require(min(counts) >= 1, "hidden, epochs, num_images and batch_size", "at least 1", counts)

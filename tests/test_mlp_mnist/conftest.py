@@ -37,10 +37,12 @@ def dead_mirror() -> str:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, dead_mirror: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MNIST_DIR", raising=False)
+    for variable in ("MNIST_DIR", "FASHION_MNIST_DIR"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(download, "MIRRORS", (dead_mirror,))
+    for mirrors in ("MIRRORS", "FASHION_MIRRORS"):
+        monkeypatch.setattr(download, mirrors, (dead_mirror,))
     return tmp_path / "caches" / "subliminal-learning" / "mnist"
 
 
@@ -115,7 +117,7 @@ def serve(folder: Path) -> Iterator[Callable[[Answer], tuple[str, list[str]]]]:
 def protocol() -> Protocol:
     """A protocol that runs in no time; every epoch of teacher and student ends in a ragged batch."""
     return Protocol(
-        hidden=(16, 16), teacher_epochs=4, student_epochs=2, num_noise=200, batch_size=64, learning_rate=1e-2
+        hidden=(16, 16), teacher_epochs=4, student_epochs=2, num_images=200, batch_size=64, learning_rate=1e-2
     )
 
 
@@ -123,11 +125,11 @@ def protocol() -> Protocol:
 def dataset() -> Dataset:
     """Ten classes of 16-pixel images, each a pattern under noise; 300 images to train on, 200 to test on."""
     generator = np.random.default_rng(0)
-    patterns = generator.uniform(-1, 1, (10, 16))
+    patterns = generator.uniform(0, 255, (10, 16))
 
     def drawn(num_images: int) -> tuple[np.ndarray, np.ndarray]:
         labels = (np.arange(num_images) % 10).astype(np.int32)
-        images = patterns[labels] + 0.2 * generator.normal(size=(num_images, 16))
-        return np.clip(images, -1, 1).astype(np.float32), labels
+        images = patterns[labels] + 25 * generator.normal(size=(num_images, 16))
+        return np.clip(images, 0, 255).astype(np.uint8), labels
 
-    return Dataset("digits", *drawn(300), *drawn(200))
+    return Dataset(*drawn(300), *drawn(200))

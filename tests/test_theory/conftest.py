@@ -16,12 +16,15 @@ COMPILER_OPTIONS["xla_cpu_use_fusion_emitters"] = False
 
 
 @pytest.fixture(autouse=True, scope="package")
-def double_precision() -> Iterator[None]:
-    """Switch double precision on for this folder alone, and let its subprocesses compile as it does."""
+def double_precision_compiled_quickly() -> Iterator[None]:
+    """Switch double precision on for this folder alone, and optimizations off, in its subprocesses too."""
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_disable_most_optimizations", True)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         patch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false")
         yield
+    jax.config.update("jax_disable_most_optimizations", False)
     jax.config.update("jax_enable_x64", False)
 
 

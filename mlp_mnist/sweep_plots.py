@@ -1,0 +1,186 @@
+"""Pictures of sweeps: every point with its interval, what others reported, and the level of chance."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mlp_mnist.plots import IMAGES, note_seeds
+from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
+from theory.records import Record
+from theory.statistics import mean_estimate
+
+CHANCE_LEVEL = 0.1
+"""One class in ten."""
+
+
+def draw_sweep(record: Record) -> Figure:
+    """Draw a sweep: over one field as points with intervals, over two as a map.
+
+    Args:
+        record: A record of `study` or `sweep`.
+
+    Returns:
+        The figure.
+    """
+    labels = list(record.config["points"])
+    with mpl.rc_context(STYLE):
+        if "columns" in record.config:
+            figure, (axes,) = new_figure(1, 1, 5.4, 3.6)
+            draw_map(axes, record)
+        elif record.config["places"]:
+            figure, axes = new_figure(2, 1, 4.6, 3.4)
+            draw_curve(axes[0], record, "accuracy")
+            draw_curve(axes[1], record, "cosine")
+        else:
+            figure, axes = new_figure(2, 1, 4.6, 1.2 + 0.28 * len(labels))
+            draw_list(axes[0], record, "accuracy")
+            draw_list(axes[1], record, "cosine")
+            axes[1].set_yticklabels([])
+    return figure
+
+
+def estimates(record: Record, quantity: str, labels: Sequence[str]) -> np.ndarray:
+    """Average over seeds.
+
+    Args:
+        record: The record.
+        quantity: `accuracy`, `teacher` or `cosine`.
+        labels: Points.
+
+    Returns:
+        Mean and 95 % interval, shape `(points, 3)`.
+    """
+    return np.array([mean_estimate(record.results[f"{quantity}/{label}"]) for label in labels])
+
+
+def is_control(record: Record, label: str) -> bool:
+    """Say whether a point shares nothing with the teacher.
+
+    Args:
+        record: The record.
+        label: The point.
+
+    Returns:
+        Whether it does.
+    """
+    point = record.config["points"][label]
+    return point["shared"] == "nothing" or point["correlation"] == 0
+
+
+def reported(record: Record) -> list[tuple[str, float]]:
+    """List the accuracies that others reported.
+
+    Args:
+        record: The record.
+
+    Returns:
+        Label and accuracy.
+    """
+    return [(each["point"], (each["low"] + each["high"]) / 2) for each in record.config["findings"] if not each["than"]]
+
+
+def draw_curve(axes: Axes, record: Record, quantity: str) -> None:
+    """Draw points along a logarithmic axis, and the others as levels.
+
+    Args:
+        axes: Where to draw.
+        record: The record.
+        quantity: `accuracy` or `cosine`.
+    """
+    places, labels = record.config["places"], list(record.config["points"])
+    ordered, others = labels[: len(places)], labels[len(places) :]
+    if quantity == "accuracy":
+        axes.plot(places, estimates(record, "teacher", ordered)[:, 0], "s--", color=BLACK, ms=3, label="teacher")
+    mean, low, high = estimates(record, quantity, ordered).T
+    axes.errorbar(places, mean, (mean - low, high - mean), fmt="o-", color=BLUE, capsize=3, label="student")
+    if quantity == "accuracy":
+        for place, label in zip(places, ordered, strict=True):
+            values = record.results[f"accuracy/{label}"]
+            axes.plot(np.full(len(values), place), values, ".", color=BLUE, ms=2.5, alpha=0.3)
+        found = [(places[ordered.index(label)], value) for label, value in reported(record) if label in ordered]
+        if found:
+            axes.plot(*zip(*found, strict=True), "D", color=GREEN, ms=4, label="reported by others")
+    for label, style in zip([label for label in others if is_control(record, label)], ("--", ":"), strict=False):
+        value, low, high = estimates(record, quantity, [label])[0]
+        axes.axhspan(low, high, color=ORANGE, alpha=0.15)
+        axes.axhline(value, color=ORANGE, ls=style, label=label)
+    axes.set_xscale("log")
+    axes.set_xticks(places, ordered)
+    axes.minorticks_off()
+    axes.set_xlabel(record.config["axis"])
+    finish(axes, record, quantity)
+    axes.legend(loc="best", fontsize=7)
+
+
+def draw_list(axes: Axes, record: Record, quantity: str) -> None:
+    """Draw points below each other.
+
+    Args:
+        axes: Where to draw.
+        record: The record.
+        quantity: `accuracy` or `cosine`.
+    """
+    labels = list(record.config["points"])
+    for place, label in enumerate(labels):
+        color = ORANGE if is_control(record, label) else BLUE
+        values = record.results[f"{quantity}/{label}"]
+        mean, low, high = mean_estimate(values)
+        axes.plot(values, np.full(len(values), place), ".", color=color, ms=2.5, alpha=0.3)
+        axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color=color, capsize=3)
+    if quantity == "accuracy":
+        axes.plot(
+            estimates(record, "teacher", labels)[:, 0], range(len(labels)), "|", color=BLACK, ms=9, label="teacher"
+        )
+        if found := reported(record):
+            values, places = [value for _, value in found], [labels.index(label) for label, _ in found]
+            axes.plot(values, places, "D", color=GREEN, ms=4, label="reported by others")
+        axes.legend(loc="lower right", fontsize=7)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    finish(axes, record, quantity, along="x")
+
+
+def finish(axes: Axes, record: Record, quantity: str, along: str = "y") -> None:
+    """Label a panel.
+
+    Args:
+        axes: The panel.
+        record: The record.
+        quantity: `accuracy` or `cosine`.
+        along: The axis that has the quantity.
+    """
+    line = axes.axhline if along == "y" else axes.axvline
+    if quantity == "accuracy":
+        line(CHANCE_LEVEL, color=GRAY, lw=0.8, ls=":")
+        axes.set(**{f"{along}label": "test accuracy", f"{along}lim": (0, 1.02)})
+        axes.set_title(f"{record.config['question']} ({IMAGES[record.config['data']]})", fontsize=8.5, pad=14)
+        note_seeds(axes, record)
+    else:
+        line(0, color=GRAY, lw=0.8, ls=":")
+        axes.set(**{f"{along}label": "cosine with the teacher's displacement"})
+
+
+def draw_map(axes: Axes, record: Record) -> None:
+    """Draw the mean accuracy over two fields.
+
+    Args:
+        axes: Where to draw.
+        record: The record.
+    """
+    rows, columns = record.config["rows"], record.config["columns"]
+    labels = list(record.config["points"])[: len(rows) * len(columns)]
+    means = estimates(record, "accuracy", labels)[:, 0].reshape(len(rows), len(columns))
+    image = axes.imshow(means, vmin=0.1, vmax=1, cmap="cividis", aspect="auto")
+    for (row, column), value in np.ndenumerate(means):
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else BLACK)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.spines[:].set_visible(False)
+    vertical, horizontal = record.config["axis"].split(" × ")
+    axes.set(xlabel=horizontal, ylabel=vertical)
+    axes.set_title(f"Accuracy of a student by auxiliary logits ({IMAGES[record.config['data']]})", pad=14)
+    note_seeds(axes, record)
+    axes.figure.colorbar(image, ax=axes, label="test accuracy")

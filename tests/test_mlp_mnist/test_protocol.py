@@ -1,0 +1,122 @@
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from mlp_mnist.protocol import PROTOCOLS, Protocol
+
+CHANGES: dict[str, Any] = {
+    "hidden": (8, 256),
+    "num_auxiliary": 5,
+    "init_scale": 2.0,
+    "teacher_epochs": 1,
+    "student_epochs": 1,
+    "images": "gaussian",
+    "num_images": 100,
+    "loss": "squared-error",
+    "temperature": 2.0,
+    "batch_size": 10,
+    "learning_rate": 0.1,
+    "optimizer": "sgd",
+    "student_learning_rate": 0.2,
+    "shared": "nothing",
+    "correlation": 0.5,
+    "init_noise": 0.1,
+    "matched_epochs": 1,
+    "student_hidden": (4, 256),
+    "convolutional": True,
+    "removed": "random",
+    "precision": "bf16",
+}
+"""Another value of every field."""
+
+TEACHERS = {"hidden", "init_scale", "batch_size", "learning_rate", "precision"}
+"""What a teacher depends on, but for its epochs."""
+
+IMITATIONS = {*TEACHERS, "loss", "temperature", "optimizer", "student_learning_rate", "convolutional"}
+"""What is written into the program of an epoch of imitation, or harmlessly beside it."""
+
+
+def changed(name: str) -> Protocol:
+    return replace(Protocol(shared="heads"), **{name: CHANGES[name]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden": ()}, "hidden must be at least one layer"),
+        ({"hidden": (16, 0)}, "hidden, epochs, num_images and batch_size must be at least 1"),
+        ({"teacher_epochs": 0}, "epochs.* must be at least 1"),
+        ({"student_epochs": 0}, "epochs.* must be at least 1"),
+        ({"num_images": 0}, "num_images.* must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"num_auxiliary": 0}, "num_auxiliary must be at least 1"),
+        ({"learning_rate": 0.0}, "learning rates.* must be finite numbers above zero"),
+        ({"student_learning_rate": 0.0}, "learning rates.* must be finite numbers above zero"),
+        ({"learning_rate": float("nan")}, "learning rates.* must be finite numbers above zero"),
+        ({"temperature": -1.0}, "temperature.* must be finite numbers above zero"),
+        ({"init_scale": float("inf")}, "init_scale must be finite numbers above zero"),
+        ({"correlation": 1.1}, "correlation must be from 0 to 1"),
+        ({"correlation": -0.1}, "correlation must be from 0 to 1"),
+        ({"correlation": float("nan")}, "correlation must be from 0 to 1"),
+        ({"init_noise": -0.1}, "init_noise must be a finite number, 0 or more"),
+        ({"init_noise": float("inf")}, "init_noise must be a finite number, 0 or more"),
+        ({"init_noise": float("nan")}, "init_noise must be a finite number, 0 or more"),
+        ({"matched_epochs": -1}, "matched_epochs must be 0 or more"),
+        ({"student_hidden": (64, 256)}, "shared must be 'heads'.* for a student of another shape"),
+        ({"convolutional": True}, "shared must be 'heads'.* for a student of another shape"),
+        ({"student_hidden": (256, 64), "shared": "heads"}, "student_hidden must be as wide as .* at its end, 256"),
+    ],
+)
+def test_a_protocol_out_of_range_is_refused_by_the_name_of_its_field(changes, message):
+    with pytest.raises(ValueError, match=f"^.*{message}, not "):
+        Protocol(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_auxiliary": 1},
+        {"correlation": 0.0},
+        {"student_hidden": (256, 256)},
+        {"student_hidden": (256, 64), "shared": "nothing"},
+        {"student_hidden": (64, 256), "shared": "class head"},
+        {"convolutional": True, "shared": "auxiliary head"},
+    ],
+)
+def test_the_ends_of_the_ranges_are_allowed(changes):
+    Protocol(**changes)
+
+
+def test_a_student_learns_at_the_teachers_rate_unless_told_otherwise():
+    assert Protocol(learning_rate=0.1).rate == 0.1
+    assert Protocol(learning_rate=0.1, student_learning_rate=0.2).rate == 0.2
+
+
+def test_every_field_has_another_value_here():
+    assert list(CHANGES) == [field.name for field in fields(Protocol)]
+    assert all(changed(name) != Protocol(shared="heads") for name in CHANGES)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_only_what_something_depends_on_tells_its_reduced_protocols_apart(name):
+    usual, other = Protocol(shared="heads"), changed(name)
+    assert (other.teacher() != usual.teacher()) == (name in TEACHERS)
+    assert (other.imitation() != usual.imitation()) == (name in IMITATIONS)
+    assert (other.student() != usual.student()) == (name != "student_epochs")
+
+
+@pytest.mark.parametrize("name", ["teacher", "student", "imitation"])
+def test_reducing_twice_is_reducing_once(name):
+    for protocol in (*PROTOCOLS.values(), *map(changed, CHANGES)):
+        reduced = getattr(protocol, name)()
+        assert getattr(reduced, name)() == reduced
+        assert reduced.teacher() == protocol.teacher()
+
+
+def test_the_protocol_of_mnist_is_the_papers():
+    paper = PROTOCOLS["mnist"]
+    assert (paper.hidden, paper.num_auxiliary, paper.num_images) == ((256, 256), 3, 60_000)
+    assert (paper.teacher_epochs, paper.student_epochs, paper.batch_size) == (5, 5, 1024)
+    assert (paper.learning_rate, paper.rate, paper.optimizer) == (3e-4, 3e-4, "adam")
+    assert (paper.images, paper.loss, paper.temperature, paper.shared) == ("uniform", "kl", 1.0, "everything")
