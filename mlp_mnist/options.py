@@ -9,8 +9,8 @@ from theory.command_line import RunOptions, require_seeds
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageOptions(RunOptions):
-    """An experiment on images."""
+class DataOptions(RunOptions):
+    """An experiment on images, from one root of randomness."""
 
     data: DataName = "auto"
     """Images: MNIST; Fashion-MNIST; scikit-learn's small digits; or MNIST where it is there or can be downloaded, else
@@ -18,11 +18,17 @@ class ImageOptions(RunOptions):
     data_dir: Path | None = None
     """Folder with the set's four idx files. Default: $MNIST_DIR or $FASHION_MNIST_DIR, else the cache, else a download
     into the cache."""
+    seed: int = 0
+    """Root of all randomness, a whole number from 0 to 4294967295."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions(DataOptions):
+    """An experiment on images, in one precision."""
+
     precision: Literal["float32", "bf16"] = "float32"
     """Matrix products in float32, or in bfloat16 with sums, weights and optimizer in float32: several times as fast
     where the processor has bfloat16 tiles."""
-    seed: int = 0
-    """Root of all randomness, a whole number from 0 to 4294967295."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +42,7 @@ class ExperimentOptions(ImageOptions):
         require_seeds(self.seed, self.num_seeds)
 
 
-def choose_images(options: ImageOptions) -> Source:
+def choose_images(options: DataOptions) -> Source:
     """Decide which images a run uses, and say so.
 
     Args:

@@ -63,8 +63,8 @@ class Protocol:
     """Noise added to the shared weights, in units of each layer's spread."""
     matched_epochs: int = 0
     """Passes by which a student first learns the outputs of the teacher's init, all logits, on its images."""
-    student_hidden: tuple[int, ...] | None = None
-    """Units in the student's hidden layers, if not the teacher's; the last must be as wide for the heads to fit."""
+    student_depth: int | None = None
+    """Hidden layers of the student, each as wide as the teacher's last. Default: the teacher's layers."""
     convolutional: bool = False
     """Whether the student is two convolutions and a hidden layer; its heads have the teacher's shapes."""
     removed: Literal["nothing", "aligned", "random"] = "nothing"
@@ -86,15 +86,9 @@ class Protocol:
         require(0 <= self.correlation <= 1, "correlation", "from 0 to 1", self.correlation)
         require(0 <= self.init_noise < float("inf"), "init_noise", "a finite number, 0 or more", self.init_noise)
         require(self.matched_epochs >= 0, "matched_epochs", "0 or more", self.matched_epochs)
-        other = self.body != ("dense", *self.hidden)
-        require(
-            not (other and self.shared == "everything"),
-            "shared",
-            "'heads', 'class head', 'auxiliary head' or 'nothing' for a student of another shape",
-            self.shared,
-        )
-        fits = self.shared == "nothing" or self.body[-1] == self.hidden[-1]
-        require(fits, "student_hidden", f"as wide as the teacher's at its end, {self.hidden[-1]}", self.student_hidden)
+        require(self.body[-1] >= 1 and len(self.body) > 1, "student_depth", "at least 1", self.student_depth)
+        fits = self.body == ("dense", *self.hidden) or self.shared != "everything"
+        require(fits, "shared", "other than 'everything' for a student with other hidden layers", self.shared)
 
     @property
     def rate(self) -> float:
@@ -104,7 +98,8 @@ class Protocol:
     @property
     def body(self) -> tuple:
         """What the student's hidden layers are: their kind, then their units."""
-        return ("convolutional" if self.convolutional else "dense", *(self.student_hidden or self.hidden))
+        units = self.hidden if self.student_depth is None else (self.hidden[-1],) * self.student_depth
+        return ("convolutional" if self.convolutional else "dense", *units)
 
     def teacher(self) -> "Protocol":
         """Keep what a teacher depends on, and forget how long it is trained.

@@ -2,6 +2,11 @@
 
 from typing import NamedTuple
 
+from scipy import stats
+
+SCRIPT_SEEDS = 40
+"""Seeds for which the published script was run."""
+
 
 class Published(NamedTuple):
     """What others measured for one arm on MNIST."""
@@ -9,9 +14,14 @@ class Published(NamedTuple):
     paper: float
     """The paper's mean over 100 seeds, read off its figure 10."""
     script: float
-    """Mean over 40 seeds of the published script."""
+    """Mean over `SCRIPT_SEEDS` seeds of the published script."""
     reach: float
     """Half the 95 % interval of that mean."""
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation between the script's seeds."""
+        return self.reach / float(stats.t.ppf(0.975, SCRIPT_SEEDS - 1)) * SCRIPT_SEEDS**0.5
 
 
 PUBLISHED = {

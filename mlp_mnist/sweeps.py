@@ -24,6 +24,9 @@ STUDENT = Arm("shared", "aux")
 NOTHING = Accepted(low=0.0, high=0.0)
 """Not one image is classified otherwise than by the init."""
 
+SAME = Accepted(low=-0.02, high=0.02)
+"""The whole interval of a mean difference is that small."""
+
 
 def run_sweep(
     command: str,
@@ -33,6 +36,7 @@ def run_sweep(
     num_seeds: int,
     about: Mapping[str, Any],
     findings: Sequence[Finding] = (),
+    equal: tuple[str, str] | None = None,
 ) -> bool:
     """Run all points, judge and record them.
 
@@ -44,6 +48,7 @@ def run_sweep(
         num_seeds: How many seeds.
         about: What the figure says beside the numbers: question, axis, places.
         findings: What others found.
+        equal: Labels of two points that must agree.
 
     Returns:
         Whether no verdict fails.
@@ -67,7 +72,7 @@ def run_sweep(
                 f"teacher/{label}": measured.teacher[place],
                 f"reference/{label}": measured.reference[place],
             }
-        return judge_sweep(results, points, findings)
+        return judge_sweep(results, points, findings, equal)
 
     return record_run(command, options, config, compute, draw_sweep, data=source.reason).none_fails
 
@@ -88,7 +93,10 @@ def is_chance(protocol: Protocol) -> bool:
 
 
 def judge_sweep(
-    results: Mapping[str, np.ndarray], points: Mapping[str, Protocol], findings: Sequence[Finding]
+    results: Mapping[str, np.ndarray],
+    points: Mapping[str, Protocol],
+    findings: Sequence[Finding],
+    equal: tuple[str, str] | None = None,
 ) -> Outcome:
     """Judge a sweep.
 
@@ -96,6 +104,7 @@ def judge_sweep(
         results: Accuracies and cosines of every seed, by quantity and label.
         points: Protocols by label.
         findings: What others found.
+        equal: Labels of two points that must agree.
 
     Returns:
         The outcome.
@@ -133,6 +142,21 @@ def judge_sweep(
         for label, point in points.items()
         if point.num_auxiliary == 1 and point.loss == "kl"
     ]
+    if equal:
+        first, second = (accuracies[label] for label in equal)
+        verdicts.append(
+            Verdict(
+                claim="precision",
+                check=f"mean accuracy, {equal[1]} − {equal[0]}, seed by seed",
+                predicted="within ±0.02",
+                measured=mean_estimate(second - first),
+                accepted=SAME,
+                control=f"{controls[0]} − {equal[0]}",
+                control_measured=mean_estimate(accuracies[controls[0]] - first),
+                instances=num_seeds,
+                least_instances=LEAST_SEEDS,
+            )
+        )
     verdicts += [
         Verdict(
             claim="finding",

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
 from mlp_mnist.protocol import LOGITS
-from mlp_mnist.published import PUBLISHED
+from mlp_mnist.published import PUBLISHED, SCRIPT_SEEDS, Published
 from theory.statistics import mean_estimate
 from theory.verdicts import markdown_table
 
@@ -27,10 +28,28 @@ def arm_table(accuracies: dict[str, np.ndarray], *, published: bool) -> str:
         spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "–"
         row = [name, f"{mean:.3f}", f"{low:.3f} … {high:.3f}", spread]
         if published:
-            paper, script, reach = PUBLISHED[name]
-            row += [f"{paper:.3f}", f"{script:.3f} ± {reach:.3f}"]
+            other = PUBLISHED[name]
+            row += [f"{other.paper:.3f}", f"{other.script:.3f} ± {other.reach:.3f}", two_sample_test(values, other)]
         rows.append(row)
-    return markdown_table(header + ["paper (N = 100)", "published script (N = 40)"] * published, rows)
+    beside = ["paper (N = 100)", f"published script (N = {SCRIPT_SEEDS})", "p (two-sample test)"]
+    return markdown_table(header + beside * published, rows)
+
+
+def two_sample_test(values: np.ndarray, other: Published) -> str:
+    """Hold an arm against the published script's by Welch's test.
+
+    Args:
+        values: Test accuracies of each seed.
+        other: What the script gave.
+
+    Returns:
+        The two-sided probability of a larger difference between equal means; a dash for a single seed.
+    """
+    if len(values) < 2:
+        return "–"
+    own = (float(np.mean(values)), float(np.std(values, ddof=1)), len(values))
+    test = stats.ttest_ind_from_stats(*own, other.script, other.spread, SCRIPT_SEEDS, equal_var=False)
+    return f"{test.pvalue:.2g}"
 
 
 def init_table(inits: Sequence[str], results: Mapping[str, np.ndarray]) -> str:

@@ -7,56 +7,78 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from theory.command_line import InputError
 from theory.files import npz_bytes, write_whole
 
 DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError)
 """What reading a damaged chunk may raise; it is computed again."""
 
-_folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+
+class Place(NamedTuple):
+    """Where chunks are kept, and whose they are."""
+
+    folder: Path
+    """The folder."""
+    owner: bytes
+    """The run's configuration."""
+
+
+OWNER = "config.json"
+"""File in that folder with the configuration."""
+
+_place: ContextVar[Place | None] = ContextVar("place", default=None)
 
 
 @contextmanager
-def kept_in(folder: Path, *, fresh: bool = False) -> Iterator[None]:
+def kept_in(folder: Path, owner: bytes = b"", *, fresh: bool = False) -> Iterator[None]:
     """Keep the chunks of every sweep in a folder, and take those that are there; remove it if all goes well.
 
     Args:
         folder: Where to keep them; made when the first chunk is finished.
+        owner: The run's configuration.
         fresh: Forget what an earlier run left.
 
     Yields:
         Nothing.
+
+    Raises:
+        InputError: If the folder has what is left of a run of another configuration.
     """
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
-    token = _folder.set(folder)
+    left = folder / OWNER
+    if left.exists() and left.read_bytes() != owner:
+        remedy = "choose another --output, or --fresh to forget it"
+        raise InputError(f"{folder.parent} holds an unfinished run of another configuration: {remedy}")
+    token = _place.set(Place(folder, owner))
     try:
         yield
     finally:
-        _folder.reset(token)
+        _place.reset(token)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def current_folder() -> Path | None:
+def current_place() -> Place | None:
     """Say where chunks are kept now.
 
     Returns:
-        The folder; None if they are not.
+        The place; None if they are not.
     """
-    return _folder.get()
+    return _place.get()
 
 
-def keep_in(folder: Path | None) -> None:
+def keep_in(place: Place | None) -> None:
     """Keep the chunks of every sweep from now on, in a process that helps another.
 
     Args:
-        folder: The other's folder.
+        place: The other's.
     """
-    _folder.set(folder)
+    _place.set(place)
 
 
 class Keeper:
@@ -66,12 +88,12 @@ class Keeper:
     """
 
     def __init__(self, program: str):
-        """Take the current folder.
+        """Take the current place.
 
         Args:
             program: The program's text, constants included.
         """
-        self.folder = _folder.get()
+        self.place = _place.get()
         self.name = hashlib.sha256(f"{jax.__version__}\n{program}".encode()).hexdigest()[:32]
 
     def path(self, start: int) -> Path | None:
@@ -83,7 +105,7 @@ class Keeper:
         Returns:
             The file; None if nothing is kept.
         """
-        return self.folder and self.folder / f"{self.name}-{start}.npz"
+        return self.place and self.place.folder / f"{self.name}-{start}.npz"
 
     def load(self, start: int, like: Any) -> Any:
         """Read a chunk.
@@ -113,5 +135,8 @@ class Keeper:
             start: Its first instance.
             chunk: A tree of arrays.
         """
-        if path := self.path(start):
+        path = self.path(start)
+        if self.place and path:
+            if not (owner := self.place.folder / OWNER).exists():
+                write_whole(owner, self.place.owner)
             write_whole(path, npz_bytes({f"arr_{index}": leaf for index, leaf in enumerate(jax.tree.leaves(chunk))}))

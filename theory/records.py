@@ -126,7 +126,7 @@ def record_run(
             print(f"{record.table}\nskipped: {folder} is already recorded, at commit {record.provenance['commit']}")
         return record
     start = Start.now(folder)
-    with kept_in(folder / CHUNKS, fresh=options.fresh):
+    with kept_in(folder / CHUNKS, json_text(config), fresh=options.fresh):
         outcome = compute()
         if not first:
             return in_memory(outcome, folder, config, {})

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from theory.chunks import current_folder, keep_in
+from theory.chunks import Place, current_place, keep_in
 from theory.claims import CLAIMS
 from theory.claims.evidence import Report
 from theory.plots import draw
@@ -110,7 +110,7 @@ def verify_zoo_side_by_side(claims: Sequence[str], sampling: Sampling) -> Outcom
     workers = min(os.cpu_count() or 1, len(tasks))
     if workers == 1 or jax.process_count() > 1 or jax.default_backend() != "cpu":
         return verify_zoo(names, sampling)
-    plain, start = Sampling(**sampling.config()), (start_worker, (current_folder(),))
+    plain, start = Sampling(**sampling.config()), (start_worker, (current_place(),))
     with ProcessPoolExecutor(workers, get_context("spawn"), *start) as pool:
         try:
             parts = list(pool.map(verify_task, tasks, repeat(plain)))
@@ -122,15 +122,15 @@ def verify_zoo_side_by_side(claims: Sequence[str], sampling: Sampling) -> Outcom
     return gather({name: reports[name] for name in names})
 
 
-def start_worker(folder: Path | None) -> None:
+def start_worker(place: Place | None) -> None:
     """Make a worker as its parent is; Ctrl-C is the parent's.
 
     Args:
-        folder: Where chunks are kept.
+        place: Where chunks are kept.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jax.config.update("jax_enable_x64", True)
-    keep_in(folder)
+    keep_in(place)
 
 
 def verify_task(names: Sequence[str], sampling: Sampling) -> dict[str, Report]:
