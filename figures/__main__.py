@@ -22,9 +22,9 @@ QUICK = {"theory-verify": 128, "mlp-mnist-demo": 20, "mlp-mnist-compare-inits": 
 QUICK_MNIST = QUICK | {"mlp-mnist-demo": 6, "mlp-mnist-compare-inits": 6}
 """The same on MNIST, where a seed takes longer."""
 
-FULL = {"theory-verify": 128, "theory-six-decades": 256, "mlp-mnist-demo": 100, "mlp-mnist-compare-inits": 50}
+FULL = {"theory-verify": 128, "theory-six-decades": 256, "mlp-mnist-demo": 100, "mlp-mnist-compare-inits": 20}
 """Seeds of each run in the publication preset; the comparison trains twice as many students a seed, and the theory's
-record should stay small. A benchmark has its own numbers."""
+record should stay small. Benchmarks and studies have their own numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,11 @@ class Figures(RunOptions):
     full: bool = False
     """Publication preset: 100 seeds; with `--output figures` it rebuilds the committed gallery."""
     data: DataName = "auto"
-    """Images: MNIST; scikit-learn's small digits; or MNIST where it is there or can be downloaded, else the digits."""
+    """Images: MNIST; Fashion-MNIST; scikit-learn's small digits; or MNIST where it is there or can be downloaded, else
+    the digits."""
     data_dir: Path | None = None
-    """Folder with MNIST's four idx files. Default: $MNIST_DIR, else the cache, else a download into the cache."""
+    """Folder with the set's four idx files. Default: $MNIST_DIR or $FASHION_MNIST_DIR, else the cache, else a download
+    into the cache."""
     seed: int = 0
     """Root of all randomness, a whole number from 0 to 4294967295."""
     num_seeds: int | None = None
@@ -63,15 +65,16 @@ def run_exhibits(options: Figures, folder: Path, source: Source) -> dict[str, Re
     Raises:
         InputError: If a command could not run.
     """
-    preset = FULL if options.full else QUICK_MNIST if source.name == "mnist" else QUICK
+    preset = FULL if options.full else QUICK if source.name == "digits" else QUICK_MNIST
     records: dict[str, Record] = {}
     for exhibit in EXHIBITS:
         if exhibit.full_only and not options.full:
             continue
         place = folder / exhibit.folder
         arguments = [*exhibit.arguments, "--seed", str(options.seed), "--output", str(place)]
-        if seeds := preset.get(exhibit.folder):
-            arguments += ["--num-seeds", str(options.num_seeds or seeds)]
+        seeds = options.num_seeds or preset.get(exhibit.folder)
+        if seeds and exhibit.command[1] != "benchmark":
+            arguments += ["--num-seeds", str(seeds)]
         if exhibit.command == ("theory", "verify") and not options.full:
             arguments += ["--cases", "few"]
         if exhibit.command[0] == "mlp_mnist":

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlp_mnist.plots import draw_arms, draw_inits
+from mlp_mnist.studies import STUDIES
 from theory.plots import PANELS, Panel, draw_panel
 from theory.plots.one_step import draw_alignment
 from theory.plots.signs import draw_signs
@@ -127,6 +128,32 @@ EXHIBITS = (
         "auxiliary logits.",
         command=("mlp_mnist", "compare-inits"),
     ),
+    Exhibit(
+        folder="mlp-mnist-theory",
+        title="The theory on the digits' rung",
+        claim="What the tangent kernel at the init predicts of a student, before it is trained, beside what it does, "
+        "over the number of auxiliary logits.",
+        command=("mlp_mnist", "theory"),
+        full_only=True,
+    ),
+    *(
+        Exhibit(
+            folder=f"mlp-mnist-{name}",
+            title=study.question,
+            claim=f"Students imitate auxiliary logits; varied is {study.axis}.",
+            command=("mlp_mnist", "study"),
+            arguments=(name,),
+            full_only=True,
+        )
+        for name, study in STUDIES.items()
+    ),
+    Exhibit(
+        folder="mlp-mnist-benchmark",
+        title="How fast the digits are learned",
+        claim="Seconds a seed for all six arms, and the share of what a bare matrix product reaches.",
+        command=("mlp_mnist", "benchmark"),
+        full_only=True,
+    ),
 )
 """Every figure that one command makes."""
 
@@ -217,7 +244,29 @@ def gallery_page(records: Mapping[str, Record], command: str) -> str:
             f"Made by `{made['command']}` at commit {made['commit']} in {made['duration_seconds']:.0f} s on "
             f"{made['device']}, {made['precision']}.\n\n{links}{record.table}"
         )
-    return "\n".join(parts)
+    return "\n".join([*parts, findings_section(records)])
+
+
+def findings_section(records: Mapping[str, Record]) -> str:
+    """Gather what others found on MNIST, beside what the studies measured.
+
+    Args:
+        records: Each exhibit's record, by folder.
+
+    Returns:
+        Markdown; empty if no study has run.
+    """
+    rows = []
+    for name in STUDIES:
+        if record := records.get(f"mlp-mnist-{name}"):
+            for verdict in record.verdicts:
+                if verdict["claim"] == "finding":
+                    low, high = verdict["interval"]
+                    measured = f"{verdict['measured']:.3f} [{low:.3f}, {high:.3f}]"
+                    found = (f"[{name}](mlp-mnist-{name}/figure.png)", verdict["predicted"], verdict["check"])
+                    rows.append((*found, measured, verdict["control"]))
+    header = ("study", "reported by others", "point", "measured here [95 % interval]", "verdict")
+    return f"## What others found\n\n{markdown_table(header, rows)}" if rows else ""
 
 
 def slide_links(record: Record) -> str:

@@ -131,7 +131,15 @@ def run_all(run_group: Callable[[int], Result], starts: Sequence[int]) -> Iterat
     pool = ThreadPoolExecutor(num_workers(len(starts)))
     try:
         results = pool.map(run_group, starts)
-        yield from tqdm(results, total=len(starts), desc="training", unit=" groups", disable=None, leave=False)
+        yield from tqdm(
+            results,
+            total=len(starts),
+            desc="training",
+            unit=" seeds",
+            unit_scale=group_size(),
+            disable=None,
+            leave=False,
+        )
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -72,8 +72,8 @@ def teach_epoch(protocol: Protocol, states: State, data: Dataset, keys: jax.Arra
     """
 
     def loss(params: Params, indices: jax.Array, weights: jax.Array) -> jax.Array:
-        outputs = logits(protocol, params, data.train_images[indices])
-        return weights @ optax.losses.softmax_cross_entropy_with_integer_labels(outputs, data.train_labels[indices])
+        outputs, labels = logits(protocol, params, data.train_images[indices]).T, data.train_labels[indices]
+        return weights @ optax.losses.softmax_cross_entropy_with_integer_labels(outputs, labels, axis=0)
 
     def epoch(state: State, key: jax.Array) -> State:
         return train_epoch(
@@ -150,17 +150,17 @@ def imitate_epoch(
     Returns:
         The students after.
     """
-    common, loss_of_image = pixels.ndim == 2, jax.vmap(imitation_loss(protocol))
+    common, loss_of_image = pixels.ndim == 2, jax.vmap(imitation_loss(protocol), in_axes=1)
 
     def epoch(state: State, labels: jax.Array, key: jax.Array, removal: Removal | None, own: jax.Array | None) -> State:
-        images = pixels if own is None else own
+        images, columns = pixels if own is None else own, labels.T
 
         def loss(students: list[Params], indices: jax.Array, weights: jax.Array) -> jax.Array:
-            batch, targets = images[indices], labels[indices]
+            batch, targets = images[indices], columns[:, indices]
 
             def mean_loss(params: Params, name: Logits) -> jax.Array:
-                outputs = logits(protocol, params, batch, student=True)[:, LOGITS[name]]
-                return weights @ loss_of_image(outputs, targets[:, LOGITS[name]])
+                outputs = logits(protocol, params, batch, student=True).T[LOGITS[name]]
+                return weights @ loss_of_image(outputs, targets[LOGITS[name]])
 
             return sum(map(mean_loss, students, chosen), start=jnp.zeros(()))
 

@@ -44,7 +44,7 @@ class Protocol:
     num_images: int = 60_000
     """Images that a student sees, drawn once per teacher and reused every epoch."""
     loss: Literal["kl", "squared-error"] = "kl"
-    """The student's loss: KL(teacher ‖ student) of the softmax, or half the squared error, over the chosen logits."""
+    """The student's loss: KL(teacher ‖ student) of the softmax, or the squared error, over the chosen logits."""
     temperature: float = 1.0
     """Divides teacher's and student's logits before the softmax; the loss is multiplied by its square."""
     batch_size: int = 1024
@@ -86,7 +86,7 @@ class Protocol:
         require(0 <= self.correlation <= 1, "correlation", "from 0 to 1", self.correlation)
         require(0 <= self.init_noise < float("inf"), "init_noise", "a finite number, 0 or more", self.init_noise)
         require(self.matched_epochs >= 0, "matched_epochs", "0 or more", self.matched_epochs)
-        require(self.body[-1] >= 1 and len(self.body) > 1, "student_depth", "at least 1", self.student_depth)
+        require(len(self.body) > 1, "student_depth", "at least 1", self.student_depth)
         fits = self.body == ("dense", *self.hidden) or self.shared != "everything"
         require(fits, "shared", "other than 'everything' for a student with other hidden layers", self.shared)
 

@@ -137,7 +137,7 @@ def draw_list(axes: Axes, record: Record, quantity: str) -> None:
         if found := reported(record):
             values, places = [value for _, value in found], [labels.index(label) for label, _ in found]
             axes.plot(values, places, "D", color=GREEN, ms=4, label="reported by others")
-        axes.legend(loc="lower right", fontsize=7)
+        axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.22 * 8 / (4 + len(labels))), ncols=2, fontsize=7)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     finish(axes, record, quantity, along="x")
