@@ -1,4 +1,4 @@
-"""Command line of the experiment: `python -m mlp_mnist demo`, `compare-inits`, `study`, `sweep` and `benchmark`."""
+"""Command line of the experiment: `python -m mlp_mnist demo`, and five commands more."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -6,6 +6,7 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
+from mlp_mnist import benchmark, linearization_command
 from mlp_mnist.data import load
 from mlp_mnist.experiment import run_seeds
 from mlp_mnist.options import ExperimentOptions, choose_images
@@ -75,6 +76,8 @@ def main() -> None:
             CompareInits: ("compare-inits", compare),
             StudyOptions: ("study", run_studies),
             SweepOptions: ("sweep", run_field_sweep),
+            linearization_command.Theory: ("theory", linearization_command.run),
+            benchmark.Benchmark: ("benchmark", benchmark.run),
         },
     )
 

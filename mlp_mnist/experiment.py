@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -144,7 +144,7 @@ def run_all(run_group: Callable[[int], Result], starts: Sequence[int]) -> Iterat
         pool.shutdown(cancel_futures=True)
 
 
-def place_data(data: Dataset, other_images: np.ndarray | None, device: jax.Device) -> tuple[Dataset, jax.Array | None]:
+def place_data(data: Dataset, other_images: np.ndarray | None, device: Any) -> tuple[Dataset, jax.Array | None]:
     """Copy the images to a device.
 
     Args:

@@ -217,7 +217,8 @@ def score(protocol: Protocol, params: Params, data: Dataset, *, student: bool = 
     """
 
     def one(params: Params) -> jax.Array:
-        return accuracy(logits(protocol, params, data.test_images, student=student), data.test_labels)
+        outputs = logits(protocol, params, jnp.asarray(data.test_images), student=student)
+        return accuracy(outputs, jnp.asarray(data.test_labels))
 
     return over_seeds(one)(params)
 

@@ -66,6 +66,19 @@ def peak_sizes() -> tuple[int, ...]:
     return (1024, 2048) if jax.default_backend() == "cpu" else (4096, 8192)
 
 
+@jax.jit
+def square(factor: jax.Array) -> jax.Array:
+    """Multiply a matrix by itself.
+
+    Args:
+        factor: Shape `(size, size)`.
+
+    Returns:
+        Same shape, float32.
+    """
+    return contract(factor, factor, (1, 0))
+
+
 def time_peak(precision: Precision) -> float:
     """Time bare products of square matrices: one at a time with XLA's own threads, and one a core or device at once.
 
@@ -75,15 +88,14 @@ def time_peak(precision: Precision) -> float:
     Returns:
         Operations a second, the best of all sizes and both ways.
     """
-    multiply, devices = jax.jit(partial(contract, axes=(1, 0))), jax.local_devices()
-    dtype = jnp.bfloat16 if precision == "bf16" else jnp.float32
+    devices, dtype = jax.local_devices(), jnp.bfloat16 if precision == "bf16" else jnp.float32
 
     def time_size(size: int, workers: int) -> float:
         factors = [jax.device_put(jnp.ones((size, size), dtype), devices[i % len(devices)]) for i in range(workers)]
 
         def repeat(factor: jax.Array, times: int) -> None:
             for _ in range(times):
-                multiply(factor, factor).block_until_ready()
+                square(factor).block_until_ready()
 
         with ThreadPoolExecutor(workers) as pool:
 

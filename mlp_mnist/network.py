@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import pairwise
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -164,7 +165,7 @@ def fast_multiply(precision: str) -> Multiply:
         return contract(gradient, values, (1, 1 - axis)), below
 
     multiply.defvjp(forward, backward)
-    return multiply
+    return cast(Multiply, multiply)
 
 
 def apply(

@@ -1,0 +1,169 @@
+"""The linearized student as a picture: its course, its accuracy, its limit, and the trait's loss along the way."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mlp_mnist.linearization_students import PREDICTED_TIMES, SCALES, TIMES
+from mlp_mnist.plots import IMAGES, note_seeds
+from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
+from theory.records import Record
+from theory.statistics import mean_estimate
+
+COLORS = {0: BLUE, 1: ORANGE, 2: GREEN}
+"""Colors of the three numbers of auxiliary logits that are drawn one by one."""
+
+MARKERS = ("o", "s", "^")
+"""Their markers."""
+
+
+def draw_linearization(record: Record) -> Figure:
+    """Draw predictions and students.
+
+    Args:
+        record: A record of `theory`.
+
+    Returns:
+        The figure.
+    """
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(2, 2, 4.9, 3.6)
+        draw_courses(axes[0], record)
+        draw_accuracies(axes[1], record)
+        draw_limit(axes[2], record)
+        draw_falls(axes[3], record)
+    return figure
+
+
+def shown(record: Record) -> list[int]:
+    """Choose three numbers of auxiliary logits, from few to many.
+
+    Args:
+        record: The record.
+
+    Returns:
+        Their places.
+    """
+    last = len(record.config["numbers"]) - 1
+    return np.unique(np.linspace(min(1, last // 3), last, 3).round().astype(int)).tolist()
+
+
+def with_intervals(axes: Axes, places: Sequence[float], values: np.ndarray, marker: str, **looks: Any) -> None:
+    """Draw means over seeds with their 95 % intervals.
+
+    Args:
+        axes: Where to draw.
+        places: Where on the axis, shape `(places,)`.
+        values: Shape `(seeds, places)`.
+        marker: Marker.
+        **looks: Color, label and the like.
+    """
+    means, lows, highs = np.array([mean_estimate(column) for column in values.T]).T
+    reach = np.where(np.isfinite(highs), highs - means, 0.0)
+    axes.errorbar(places, means, np.where(np.isfinite(lows), reach, 0.0), fmt=marker, capsize=2, **looks)
+
+
+def draw_courses(axes: Axes, record: Record) -> None:
+    """Draw the share of the teacher's displacement that has reached the student, over the steps.
+
+    Args:
+        axes: Where to draw.
+        record: The record.
+    """
+    protocol, results = record.config["protocol"], record.results
+    steps = -(-protocol["num_images"] // protocol["batch_size"]) * np.arange(1, protocol["student_epochs"] + 1)
+    finite = np.isfinite(PREDICTED_TIMES)
+    for color, place in enumerate(shown(record)):
+        look: Any = {"color": COLORS[color]}
+        number = record.config["numbers"][place]
+        axes.plot(steps, results["linearized/transfer"][:, place, 1:].mean(axis=0), "-", **look)
+        label = f"{number} auxiliary logits"
+        with_intervals(axes, steps, results["student/transfer"][:, place, 1:], MARKERS[color], label=label, **look)
+        predicted = results["descent/predicted"][:, place].mean(axis=0)
+        axes.plot(np.array(PREDICTED_TIMES)[finite], predicted[finite], "--", lw=1, **look)
+        trained = results["descent/transfer"][:, place, -1]
+        with_intervals(axes, TIMES, trained, MARKERS[color], mfc="white", **look)
+    axes.plot([], [], "-", color=BLACK, label=f"predicted, {protocol['optimizer'].capitalize()}; filled: trained")
+    axes.plot([], [], "--", color=BLACK, lw=1, label="predicted, gradient descent; open: trained")
+    axes.set(xscale="log", yscale="log", ylim=(None, 40), xlabel="steps of the student")
+    axes.set_yticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.01 %", "0.1 %", "1 %", "10 %", "100 %"])
+    axes.set_ylabel(r"share of $\Delta_T$ transferred")
+    axes.set_title("The init foretells how much of a teacher is transferred")
+    axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)
+
+
+def draw_accuracies(axes: Axes, record: Record) -> None:
+    """Draw test accuracies over the number of auxiliary logits, predicted and trained.
+
+    Args:
+        axes: Where to draw.
+        record: The record.
+    """
+    numbers, results = record.config["numbers"], record.results
+    linearized, there = np.moveaxis(results["linearized/accuracies"], -1, 0)
+    descent = results["descent/accuracy"]
+    for height, label in zip(results["teacher/accuracies"].mean(axis=0)[::-1], ("teacher", "linearized"), strict=True):
+        axes.axhline(height, color=BLACK, lw=0.8, ls=":")
+        text = label if label == "teacher" else "linearized network at the teacher's parameters"
+        axes.annotate(text, (numbers[0], height), (0, 2), textcoords="offset points", fontsize=7.5)
+    student = results["student/accuracy"][..., -1]
+    with_intervals(axes, numbers, student, "o", color=BLUE, label="trained student")
+    with_intervals(axes, numbers, there, "s--", color=ORANGE, lw=1, label="network at the predicted parameters")
+    with_intervals(axes, numbers, linearized, "^--", color=GREEN, lw=1, label="linearized network there")
+    label = f"trained by {TIMES[-1]} steps of gradient descent"
+    with_intervals(axes, numbers, descent, "x", color=GRAY, label=label)
+    axes.set(xscale="log", xlabel="auxiliary logits", ylim=(0, 1.42))
+    axes.set_ylabel(f"test accuracy ({IMAGES[record.config['data']]})")
+    axes.set_xticks(numbers, list(map(str, numbers)))
+    axes.minorticks_off()
+    axes.set_yticks(np.arange(0, 1.1, 0.2))
+    axes.set_title("With many logits, parameters follow the linear theory")
+    axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)
+    note_seeds(axes, record)
+
+
+def draw_limit(axes: Axes, record: Record) -> None:
+    """Draw how far descending students end from their prediction, over the age of their teacher.
+
+    Args:
+        axes: Where to draw.
+        record: The record.
+    """
+    errors, strangers = (record.results[f"descent/{name}"][..., 1] for name in ("error", "stranger-error"))
+    for color, place in enumerate(shown(record)):
+        label = f"{record.config['numbers'][place]} auxiliary logits"
+        with_intervals(axes, SCALES, errors[:, place], MARKERS[color], color=COLORS[color], label=label)
+    with_intervals(axes, SCALES, strangers.mean(axis=1), "x", color=GRAY, label="control: student of another init")
+    scales = np.array(SCALES)
+    young, trained = errors[:, :, 0].mean(), errors[:, :, -1].mean()
+    axes.plot(scales, trained * scales, ":", color=BLACK, lw=1, label="slope 1")
+    axes.plot(scales, young * (scales / scales[0]) ** 0.5, "-.", color=BLACK, lw=1, label="slope 1/2 (kinks)")
+    axes.set(
+        xscale="log", yscale="log", xlabel=r"teacher's distance from the init, $s$ (labels from $\theta^0 + s\Delta_T$)"
+    )
+    axes.set_ylabel(f"relative error of the predicted\ndisplacement after {TIMES[1]} steps of descent")
+    axes.set_title("The younger the teacher, the more exact is claim 10")
+    axes.legend(loc="upper right", fontsize=7.5, labelspacing=0.25)
+
+
+def draw_falls(axes: Axes, record: Record) -> None:
+    """Draw how well the imitation's direction descends the trait's loss, along the training.
+
+    Args:
+        axes: Where to draw.
+        record: The record.
+    """
+    cosines = record.results["student/fall-cosine"]
+    epochs = np.arange(cosines.shape[-1])
+    for color, place in enumerate(shown(record)):
+        label = f"{record.config['numbers'][place]} auxiliary logits"
+        shift = 0.08 * (color - 1)
+        with_intervals(axes, epochs + shift, cosines[:, place], f"{MARKERS[color]}-", color=COLORS[color], label=label)
+    axes.axhline(0, color=BLACK, lw=0.8)
+    axes.set(xlabel="epochs of the student", ylabel="cosine of imitation's and trait's gradient")
+    axes.set_title("What imitation does to the trait's loss, to first order")
+    axes.legend(loc="upper right", fontsize=7.5)
