@@ -87,8 +87,14 @@ class Protocol:
         require(0 <= self.init_noise < float("inf"), "init_noise", "a finite number, 0 or more", self.init_noise)
         require(self.matched_epochs >= 0, "matched_epochs", "0 or more", self.matched_epochs)
         require(len(self.body) > 1, "student_depth", "at least 1", self.student_depth)
-        fits = self.body == ("dense", *self.hidden) or self.shared != "everything"
-        require(fits, "shared", "other than 'everything' for a student with other hidden layers", self.shared)
+        same = self.body == ("dense", *self.hidden)
+        require(same or self.removed == "nothing", "removed", "'nothing' for a student with other layers", self.removed)
+        require(
+            same or self.shared != "everything",
+            "shared",
+            "other than 'everything' for a student with other hidden layers",
+            self.shared,
+        )
 
     @property
     def rate(self) -> float:

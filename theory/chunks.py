@@ -3,6 +3,8 @@
 import hashlib
 import io
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,7 +17,7 @@ import numpy as np
 from theory.command_line import InputError
 from theory.files import npz_bytes, write_whole
 
-DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError)
+DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged chunk may raise; it is computed again."""
 
 

@@ -13,12 +13,13 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
 QUICKLY = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"}
-"""The older code generator compiles in half of the time, and the numbers are the same to rounding."""
+"""The theory's commands mostly compile: the older code generator does it in half of the time, the same to rounding."""
 
 
 def run(arguments: list[str], folder: Path) -> str:
     command = [sys.executable, *arguments]
-    finished = subprocess.run(command, cwd=folder, env=QUICKLY, capture_output=True, text=True, check=False)
+    environment = None if "mlp_mnist" in arguments else QUICKLY
+    finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 

@@ -1,4 +1,7 @@
-"""No test reaches the network or the user's cache; a small MNIST, mirrors that serve it, and a tiny experiment."""
+"""No test reaches the internet or the user's cache; a small MNIST, mirrors that serve it, and a tiny experiment.
+
+Programs are compiled without most optimizations, as compilation would be most of the tests' time.
+"""
 
 import gzip
 import hashlib
@@ -9,16 +12,27 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_mnist import download, idx
+from mlp_mnist import download, idx, network
 from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
+from mlp_mnist.seeds import SeedGroup
+from theory.networks import FAN_IN, Params
 
 Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
 
 REAL = Path(os.environ.get("MNIST_DIR") or Path(__file__).parents[2].parent / "shared" / "data" / "mnist")
+
+
+@pytest.fixture(autouse=True, scope="package")
+def quick_compilation() -> Iterator[None]:
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture
@@ -133,3 +147,30 @@ def dataset() -> Dataset:
         return np.clip(images, 0, 255).astype(np.uint8), labels
 
     return Dataset(*drawn(300), *drawn(200))
+
+
+@pytest.fixture(scope="session")
+def grouped(dataset: Dataset) -> Callable[..., SeedGroup]:
+    """Make a group of seeds that has trained nothing yet."""
+
+    def make(*seeds: int, other_images: np.ndarray | None = None) -> SeedGroup:
+        others = None if other_images is None else jnp.asarray(other_images)
+        return SeedGroup(jax.device_put(dataset), others, jax.random.key(5), jnp.array(seeds, jnp.uint32))
+
+    return make
+
+
+@pytest.fixture
+def double_precision(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Weights and products in float64, which shows what float32 would hide under rounding."""
+
+    def multiply(axis: int, weights: jax.Array, values: jax.Array) -> jax.Array:
+        return jnp.tensordot(weights, values.astype(float), (1, axis))
+
+    def draw(key: jax.Array, shape: tuple[int, int], dtype: object) -> Params:
+        return FAN_IN(key, shape, jnp.float64)
+
+    monkeypatch.setattr(network, "fast_multiply", lambda precision: multiply)
+    monkeypatch.setattr(network, "FAN_IN", draw)
+    with jax.enable_x64(True):
+        yield

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mlp_mnist import __main__ as command_line
-from mlp_mnist.experiment import LOGITS, SeedResult
 from mlp_mnist.protocol import PROTOCOLS, Protocol
+from mlp_mnist.seeds import Measured
 from theory.records import FILES
 
 
@@ -24,7 +24,7 @@ class End(NamedTuple):
 
 @pytest.fixture
 def small_digits(monkeypatch: pytest.MonkeyPatch) -> Protocol:
-    protocol = Protocol(hidden=(8,), teacher_epochs=1, student_epochs=1, num_noise=200, batch_size=128)
+    protocol = Protocol(hidden=(8,), teacher_epochs=1, student_epochs=1, num_images=200, batch_size=128)
     monkeypatch.setitem(PROTOCOLS, "digits", protocol)
     return protocol
 
@@ -52,11 +52,12 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
     """Have every run measure this accuracy of students of shared init and of strangers."""
 
     def replace(student: float, stranger: float) -> None:
-        def run_seeds(protocol, inits, data, seed, num_seeds):
-            noise = np.random.default_rng(seed).normal(0, 0.01, (num_seeds, len(inits), len(LOGITS)))
-            levels = np.array([stranger if name == "stranger" else student for name in inits])[:, None]
-            accuracies = levels + noise[:, [0 if name != "stranger" else 1 for name in inits]]
-            return SeedResult(0.1 + noise[:, 0, 0], 0.95 + noise[:, 0, 0], accuracies, accuracies - 0.1)
+        def run_seeds(points, arms, data, seed, num_seeds):
+            noise = np.random.default_rng(seed).normal(0, 0.01, (len(points), num_seeds, 2))
+            strange = [int(arm.init == "stranger") for arm in arms]
+            accuracies = np.array([student, stranger])[strange] + noise[..., strange]
+            reference, teacher = 0.1 + noise[..., 0], 0.95 + noise[..., 0]
+            return Measured(reference, teacher, accuracies, accuracies - 0.1)
 
         monkeypatch.setattr(command_line, "run_seeds", run_seeds)
 
@@ -154,7 +155,8 @@ def test_a_demo_is_recorded_whole_then_skipped_then_refused_to_another(call, sma
     assert provenance["command"].startswith("python -m mlp_mnist demo --data digits")
     with np.load(output / "results.npz") as results:
         assert results["accuracy/teacher"].shape == (1,)
-        assert results["cosine"].shape == (1, 2, 2)
+        assert results["cosine/student (aux)"].shape == (1,)
+        assert results["cosine/student (aux)"] > 0.1
 
     def refuse(*arguments: object) -> None:
         raise AssertionError("nothing was to be computed")

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mlp_mnist.experiment import LOGITS, SeedResult
-from mlp_mnist.protocol import PUBLISHED
+from mlp_mnist.published import PUBLISHED
+from mlp_mnist.seeds import Arm, Measured
 from mlp_mnist.verdicts import (
+    COMPARED_ARMS,
     COMPARED_INITS,
+    DEMO_ARMS,
     LEAST_REPLICATION_SEEDS,
     LEAST_SEEDS,
     arms,
@@ -37,12 +39,11 @@ def samples(num_seeds: int, means: dict[str, float]) -> dict[str, np.ndarray]:
     return {name: sample(mean, SPREADS[name], num_seeds, seed) for seed, (name, mean) in enumerate(means.items())}
 
 
-def demo_result(num_seeds: int = 20, **means: float) -> SeedResult:
+def demo_result(num_seeds: int = 20, **means: float) -> Measured:
     names = {"student_aux": "student (aux)", "cross_aux": "cross-model (aux)", "cross_all": "cross-model (all)"}
     by_arm = samples(num_seeds, {names.get(name, name): mean for name, mean in means.items()})
-    students = [[by_arm[f"{kind} ({logits})"] for logits in LOGITS] for kind in ("student", "cross-model")]
-    students = np.moveaxis(np.array(students), 2, 0)
-    return SeedResult(by_arm["reference"], by_arm["teacher"], students, np.zeros_like(students))
+    students = np.stack([by_arm[name] for name in DEMO_ARMS], axis=-1)
+    return Measured(by_arm["reference"], by_arm["teacher"], students, students - 0.1)
 
 
 def demo_outcomes(num_seeds: int = 20, *, published: bool = False, **means: float) -> list[str]:
@@ -56,9 +57,10 @@ def comparison_result(
     stranger: float = 0.1,
     shared: float = 0.6,
     stranger_cosine: float = 0.0,
-) -> SeedResult:
+) -> Measured:
     """Students by `COMPARED_INITS` and logits; `permuted` is how far one of them is off in one seed."""
-    accuracies, cosines = np.zeros((2, num_seeds, 4, 2))
+    by_init = np.zeros((2, num_seeds, len(COMPARED_INITS), 2))
+    accuracies, cosines = by_init
     accuracies[:, 0, 0] = sample(shared, 0.05, num_seeds, 0)
     accuracies[:, :, 1] = sample(0.9, 0.01, num_seeds, 1)[:, None]
     accuracies[:, 1] = accuracies[:, 0]
@@ -67,7 +69,7 @@ def comparison_result(
     accuracies[:, 3, 0] = sample(stranger, 0.03, num_seeds, 3)
     cosines[:, :3] = sample(0.3, 0.05, num_seeds, 4)[:, None, None]
     cosines[:, 3] = sample(stranger_cosine, 0.05, num_seeds, 5)[:, None]
-    return SeedResult(accuracies[:, 3, 0], accuracies[:, 0, 1], accuracies, cosines)
+    return Measured(accuracies[:, 3, 0], accuracies[:, 0, 1], *by_init.reshape(2, num_seeds, -1))
 
 
 def comparison_outcomes(num_seeds: int = 20, **changes: float) -> list[str]:
@@ -75,8 +77,8 @@ def comparison_outcomes(num_seeds: int = 20, **changes: float) -> list[str]:
 
 
 def test_arms_are_named_after_their_place_in_the_result():
-    students = np.arange(8.0).reshape(2, 2, 2)
-    named = arms(SeedResult(np.array([10.0, 11.0]), np.array([20.0, 21.0]), students, students))
+    students = np.arange(8.0).reshape(2, 4)
+    named = arms(Measured(np.array([10.0, 11.0]), np.array([20.0, 21.0]), students, students))
     assert list(named) == list(PUBLISHED)
     assert {name: values.tolist() for name, values in named.items()} == {
         "reference": [10, 11],
@@ -130,9 +132,11 @@ def test_with_few_seeds_the_demo_only_reports(num_seeds):
 def test_the_record_holds_every_number_behind_the_verdicts():
     result = demo_result()
     outcome = judge_demo(result, published=False)
-    assert list(outcome.results) == [*(f"accuracy/{name}" for name in PUBLISHED), "cosine"]
-    np.testing.assert_array_equal(outcome.results["accuracy/student (aux)"], result.students[:, 0, 0])
-    np.testing.assert_array_equal(outcome.results["cosine"], result.cosines)
+    names = [*(f"accuracy/{name}" for name in PUBLISHED), *(f"cosine/{name}" for name in DEMO_ARMS)]
+    assert list(outcome.results) == names
+    for place, name in enumerate(DEMO_ARMS):
+        np.testing.assert_array_equal(outcome.results[f"accuracy/{name}"], result.students[:, place])
+        np.testing.assert_array_equal(outcome.results[f"cosine/{name}"], result.cosines[:, place])
 
 
 @pytest.mark.parametrize("num_seeds", [LEAST_SEEDS, 20, 100])
@@ -206,15 +210,20 @@ def test_with_few_seeds_the_comparison_judges_only_the_symmetry_that_every_seed_
 def test_the_comparison_records_every_cell_under_its_name():
     result = comparison_result()
     results = judge_comparison(result).results
-    for row, name in enumerate(COMPARED_INITS):
-        for column, logits in enumerate(LOGITS):
-            np.testing.assert_array_equal(results[f"accuracy/{name} ({logits})"], result.students[:, row, column])
-            np.testing.assert_array_equal(results[f"cosine/{name} ({logits})"], result.cosines[:, row, column])
+    for place, arm in enumerate(COMPARED_ARMS):
+        np.testing.assert_array_equal(results[f"accuracy/{arm}"], result.students[:, place])
+        np.testing.assert_array_equal(results[f"cosine/{arm}"], result.cosines[:, place])
+
+
+def test_the_arms_are_the_papers_and_those_of_every_init():
+    assert list(DEMO_ARMS) == list(PUBLISHED)[2:]
+    assert DEMO_ARMS["cross-model (aux)"] == Arm("stranger", "aux")
+    assert list(map(str, COMPARED_ARMS[:3])) == ["shared (aux)", "shared (all)", "permuted (aux)"]
 
 
 def test_a_displacement_that_is_not_a_number_fails():
     result = comparison_result()
-    np.asarray(result.cosines)[0, 0, 0] = np.nan
+    result.cosines[0, 0] = np.nan
     assert judge_comparison(result).verdicts[3].outcome == "fails"
 
 

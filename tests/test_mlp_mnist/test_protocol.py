@@ -23,7 +23,7 @@ CHANGES: dict[str, Any] = {
     "correlation": 0.5,
     "init_noise": 0.1,
     "matched_epochs": 1,
-    "student_hidden": (4, 256),
+    "student_depth": 3,
     "convolutional": True,
     "removed": "random",
     "precision": "bf16",
@@ -63,9 +63,16 @@ def changed(name: str) -> Protocol:
         ({"init_noise": float("inf")}, "init_noise must be a finite number, 0 or more"),
         ({"init_noise": float("nan")}, "init_noise must be a finite number, 0 or more"),
         ({"matched_epochs": -1}, "matched_epochs must be 0 or more"),
-        ({"student_hidden": (64, 256)}, "shared must be 'heads'.* for a student of another shape"),
-        ({"convolutional": True}, "shared must be 'heads'.* for a student of another shape"),
-        ({"student_hidden": (256, 64), "shared": "heads"}, "student_hidden must be as wide as .* at its end, 256"),
+        ({"student_depth": 3}, "shared must be other than 'everything' for a student with other hidden layers"),
+        ({"convolutional": True}, "shared must be other than 'everything' for a student with other hidden layers"),
+        ({"student_depth": 0, "shared": "heads"}, "student_depth must be at least 1"),
+        ({"student_depth": -1, "shared": "heads"}, "student_depth must be at least 1"),
+        ({"images": "fractal"}, r"images must be one of \('uniform', .*\)"),
+        ({"loss": "l1"}, "loss must be one of .*"),
+        ({"optimizer": "lion"}, "optimizer must be one of .*"),
+        ({"shared": "all"}, "shared must be one of .*"),
+        ({"removed": "all"}, "removed must be one of .*"),
+        ({"precision": "float16"}, "precision must be one of .*"),
     ],
 )
 def test_a_protocol_out_of_range_is_refused_by_the_name_of_its_field(changes, message):
@@ -78,9 +85,9 @@ def test_a_protocol_out_of_range_is_refused_by_the_name_of_its_field(changes, me
     [
         {"num_auxiliary": 1},
         {"correlation": 0.0},
-        {"student_hidden": (256, 256)},
-        {"student_hidden": (256, 64), "shared": "nothing"},
-        {"student_hidden": (64, 256), "shared": "class head"},
+        {"student_depth": 2},
+        {"student_depth": 1, "shared": "class head"},
+        {"hidden": (64, 32), "student_depth": 1, "shared": "nothing"},
         {"convolutional": True, "shared": "auxiliary head"},
     ],
 )
@@ -91,6 +98,12 @@ def test_the_ends_of_the_ranges_are_allowed(changes):
 def test_a_student_learns_at_the_teachers_rate_unless_told_otherwise():
     assert Protocol(learning_rate=0.1).rate == 0.1
     assert Protocol(learning_rate=0.1, student_learning_rate=0.2).rate == 0.2
+
+
+def test_a_deeper_student_is_as_wide_as_its_teacher_at_its_end():
+    assert Protocol(hidden=(64, 32)).body == ("dense", 64, 32)
+    assert Protocol(hidden=(64, 32), student_depth=3, shared="heads").body == ("dense", 32, 32, 32)
+    assert Protocol(hidden=(64, 32), convolutional=True, shared="heads").body == ("convolutional", 64, 32)
 
 
 def test_every_field_has_another_value_here():

@@ -6,24 +6,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mlp_mnist import experiment, symmetry
-from theory.networks import Params, mlp
+from mlp_mnist import lessons, network, symmetry
+from theory.networks import Params
 
-SIZES = (9, 16, 12, 5)
+PIXELS, HIDDEN, NUM_AUXILIARY = 9, (16, 12), 3
 """No two layers are alike, so that a mistaken axis shows."""
-HIDDEN = SIZES[1:-1]
 EPS = float(jnp.finfo(jnp.float32).eps)
 
-network = mlp(SIZES, "relu")
 apply = jax.jit(network.apply)
-cosine = jax.jit(experiment.cosine)
+cosine = jax.jit(lessons.cosine)
 seeds = st.integers(0, 2**32 - 1)
 
 
 @jax.jit
 def draw(key: jax.Array) -> Params:
     """Parameters with biases that matter."""
-    leaves, structure = jax.tree.flatten(jax.eval_shape(network.initialize, key))
+
+    def initialize(key: jax.Array) -> Params:
+        return network.initialize(key, ("dense", *HIDDEN), PIXELS, NUM_AUXILIARY)
+
+    leaves, structure = jax.tree.flatten(jax.eval_shape(initialize, key))
     keys = jax.random.split(key, len(leaves))
     return structure.unflatten([jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)])
 
@@ -60,26 +62,26 @@ def rounding(params: Params, inputs: jax.Array) -> jax.Array:
     Each is wrong by at most its number of roundings along a path times the network of all absolute values,
     which permutations and rescalings don't change.
     """
-    roundings = sum(fan_in + 5 for fan_in in SIZES[:-1])
+    roundings = sum(fan_in + 5 for fan_in in (PIXELS, *HIDDEN))
     return 2 * roundings * EPS * apply(jax.tree.map(jnp.abs, params), jnp.abs(inputs))
 
 
 def test_the_bound_on_rounding_is_far_below_the_outputs():
-    params, inputs = draw(jax.random.key(0)), jax.random.normal(jax.random.key(1), (100, SIZES[0]))
+    params, inputs = draw(jax.random.key(0)), jax.random.normal(jax.random.key(1), (100, PIXELS))
     assert np.mean(rounding(params, inputs)) < 1e-3 * np.mean(np.abs(apply(params, inputs)))
 
 
 @given(seed=seeds)
 def test_a_permuted_and_rescaled_network_computes_the_same_function(seed):
     key = jax.random.key(seed)
-    params, inputs = draw(key), jax.random.normal(key, (8, SIZES[0]))
+    params, inputs = draw(key), jax.random.normal(key, (8, PIXELS))
     difference = apply(move(draw_both(key), params), inputs) - apply(params, inputs)
     assert jnp.all(jnp.abs(difference) <= rounding(params, inputs))
 
 
 @pytest.mark.parametrize("layer", range(len(HIDDEN)))
 def test_permuting_incoming_weights_alone_changes_the_function(layer):
-    params, inputs = draw(jax.random.key(0)), jax.random.normal(jax.random.key(1), (100, SIZES[0]))
+    params, inputs = draw(jax.random.key(0)), jax.random.normal(jax.random.key(1), (100, PIXELS))
     moved = draw_permutation(jax.random.key(2))(params)
     hidden = params["hidden"] | {layer: moved["hidden"][layer]}
     difference = apply(params | {"hidden": hidden}, inputs) - apply(params, inputs)
@@ -88,14 +90,18 @@ def test_permuting_incoming_weights_alone_changes_the_function(layer):
 
 def test_units_move_with_their_weights_as_ten_plain_lines_move_them():
     params, both = draw(jax.random.key(0)), draw_both(jax.random.key(1))
-    first, second, head = (jax.tree.map(np.array, layer) for layer in (*params["hidden"].values(), params["head"]))
-    for (below, above), order, scale in zip(((first, second), (second, head)), both.orders, both.scales, strict=True):
-        kernel, bias, outgoing = below["kernel"].copy(), below["bias"].copy(), above["kernel"].copy()
+    first, second = (jax.tree.map(np.array, layer) for layer in params["hidden"].values())
+    classes, auxiliary = (jax.tree.map(np.array, params[name]) for name in ("classes", "auxiliary"))
+    above = ([second], [classes, auxiliary])
+    for below, heads, order, scale in zip((first, second), above, both.orders, both.scales, strict=True):
+        old, *outgoing = (layer["kernel"].copy() for layer in (below, *heads))
+        bias = below["bias"].copy()
         for place, unit in enumerate(np.array(order)):
-            below["kernel"][:, place] = kernel[:, unit] * scale[place]
+            below["kernel"][place] = old[unit] * scale[place]
             below["bias"][place] = bias[unit] * scale[place]
-            above["kernel"][place] = outgoing[unit] / scale[place]
-    expected = {"hidden": {0: first, 1: second}, "head": head}
+            for head, kernel in zip(heads, outgoing, strict=True):
+                head["kernel"][:, place] = kernel[:, unit] / scale[place]
+    expected = {"hidden": {0: first, 1: second}, "classes": classes, "auxiliary": auxiliary}
     jax.tree.map(lambda *pair: np.testing.assert_allclose(*pair, rtol=4 * EPS), both(params), expected)
 
 
@@ -117,9 +123,9 @@ def test_maps_are_linear():
     left, right = draw(jax.random.key(0)), draw(jax.random.key(1))
     both = draw_both(jax.random.key(2))
     difference = jax.tree.map(jnp.subtract, left, right)
-    apart = flat(both(left)) - flat(both(right))
-    size = np.abs(flat(both(left))) + np.abs(flat(both(right)))
-    assert np.all(np.abs(flat(both(difference)) - apart) <= 8 * EPS * size)
+    apart = flat(move(both, left)) - flat(move(both, right))
+    size = np.abs(flat(move(both, left))) + np.abs(flat(move(both, right)))
+    assert np.all(np.abs(flat(move(both, difference)) - apart) <= 8 * EPS * size)
 
 
 @given(seed=seeds)

@@ -1,0 +1,204 @@
+import errno
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlp_mnist.protocol import PROTOCOLS, Protocol
+from mlp_mnist.studies import STUDIES, Finding
+from mlp_mnist.study import StudyOptions, SweepOptions, nearest, parse, run_field_sweep, run_studies
+from mlp_mnist.sweeps import agreement, is_chance, judge_sweep
+from theory.command_line import InputError
+from theory.records import read_record
+from theory.verdicts import Verdict
+
+SEEDS = np.random.default_rng(0).normal(0, 0.02, 40)
+"""What seeds add to a mean."""
+
+
+@pytest.fixture
+def small_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(
+        PROTOCOLS, "digits", Protocol(hidden=(8,), teacher_epochs=1, student_epochs=1, num_images=200, batch_size=128)
+    )
+    monkeypatch.chdir(tmp_path)
+
+
+def swept(means: dict[str, float], points: dict[str, Protocol], **more: object) -> dict[str, Verdict]:
+    """Judge a sweep whose students have these means."""
+    results = {}
+    for label, mean in means.items():
+        results |= {
+            f"accuracy/{label}": mean + SEEDS,
+            f"cosine/{label}": SEEDS,
+            f"teacher/{label}": 0.9 + SEEDS,
+            f"reference/{label}": 0.1 + SEEDS,
+        }
+    outcome = judge_sweep(results, points, more.pop("findings", ()), **more)
+    return {verdict.claim: verdict for verdict in outcome.verdicts}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_is_a_valid_sweep_with_a_control(name):
+    study = STUDIES[name]
+    points = {label: replace(PROTOCOLS["mnist"], **changes) for label, changes in study.points.items()}
+    assert len(set(points.values())) == len(points)
+    assert len(study.places) <= len(points)
+    assert any(map(is_chance, points.values())) or any(point.correlation == 0 for point in points.values())
+    for finding in study.findings:
+        assert finding.point in points
+        assert finding.than is None or finding.than in points
+        assert finding.low < finding.high
+    assert study.equal is None or set(study.equal) <= set(points)
+
+
+def test_the_help_lists_every_study_in_their_order():
+    listed = [line.split(":")[0].strip(" -") for line in (StudyOptions.__doc__ or "").splitlines() if ": " in line]
+    assert listed == list(STUDIES)
+
+
+def test_a_stranger_at_chance_holds_and_one_above_fails():
+    points = {"shared": Protocol(), "stranger": Protocol(shared="nothing")}
+    chance = swept({"shared": 0.5, "stranger": 0.1}, points)["different-initialization"]
+    assert chance.outcome == "holds"
+    assert chance.control_flips
+    assert swept({"shared": 0.5, "stranger": 0.2}, points)["different-initialization"].outcome == "fails"
+    assert swept({"shared": 0.1, "stranger": 0.1}, points)["different-initialization"].outcome == "fails"
+
+
+def test_theory_puts_at_chance_whoever_draws_the_class_head_anew():
+    assert is_chance(Protocol(shared="nothing"))
+    assert is_chance(Protocol(shared="auxiliary head"))
+    assert not any(is_chance(Protocol(shared=shared)) for shared in ("everything", "heads", "class head"))
+    assert not is_chance(Protocol(shared="nothing", matched_epochs=1))
+
+
+def test_one_logit_under_a_softmax_must_leave_every_image_as_it_was():
+    points = {"1": Protocol(num_auxiliary=1), "3": Protocol()}
+    assert swept({"1": 0.1, "3": 0.5}, points)["null-space"].outcome == "holds"
+    assert swept({"1": 0.1001, "3": 0.5}, points)["null-space"].outcome == "fails"
+
+
+def test_two_precisions_agree_only_if_the_whole_interval_is_small():
+    points = {"a": Protocol(), "b": Protocol(precision="bf16"), "stranger": Protocol(shared="nothing")}
+    assert swept({"a": 0.5, "b": 0.51, "stranger": 0.1}, points, equal=("a", "b"))["precision"].outcome == "holds"
+    assert swept({"a": 0.5, "b": 0.47, "stranger": 0.1}, points, equal=("a", "b"))["precision"].outcome == "fails"
+
+
+@pytest.mark.parametrize(
+    ("finding", "expected"),
+    [
+        (Finding("", "a", 0.45, 0.55), "reproduced"),
+        (Finding("", "a", 0.6, 0.7), "refuted"),
+        (Finding("", "a", 0.0, 1.0, "b"), "reproduced"),
+        (Finding("", "a", -1.0, 0.0, "b"), "refuted"),
+        (Finding("", "a", 0.0, 1.0, "same"), "undecided"),
+    ],
+)
+def test_a_report_is_reproduced_refuted_or_undecided(finding, expected):
+    noisy = 0.5 + np.random.default_rng(1).normal(0, 0.02, 40)
+    noisy += 0.5 - noisy.mean()
+    accuracies = {"a": 0.5 + SEEDS - SEEDS.mean(), "b": 0.3 + SEEDS, "same": noisy}
+    assert agreement(finding, accuracies) == expected
+
+
+def test_a_single_seed_decides_no_difference():
+    one = {"a": np.array([0.9]), "b": np.array([0.1])}
+    assert agreement(Finding("", "a", 0.0, 1.0, "b"), one) == "undecided"
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+    with pytest.raises(InputError, match="unknown study 'imags': did you mean images"):
+        run_studies(StudyOptions(names=("imags",), data="digits"))
+    with pytest.raises(InputError, match="unknown field 'student_epoch': did you mean student_epochs"):
+        parse("student_epoch", "1")
+    with pytest.raises(InputError, match="there are a, b"):
+        nearest("xyz", ["a", "b"], "letter")
+    with pytest.raises(InputError, match="name a study, or all"):
+        run_studies(StudyOptions(names=(), data="digits"))
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("hidden", "64,32", (64, 32)),
+        ("student_epochs", "3", 3),
+        ("temperature", "0.5", 0.5),
+        ("convolutional", "true", True),
+        ("student_learning_rate", "0.1", 0.1),
+        ("student_depth", "2", 2),
+        ("loss", "kl", "kl"),
+    ],
+)
+def test_values_are_read_as_their_field_wants_them(field, text, value):
+    assert parse(field, text) == value
+    assert type(parse(field, text)) is type(value)
+
+
+def test_every_field_can_be_read_from_what_its_default_prints():
+    for field in fields(Protocol):
+        default = getattr(Protocol(), field.name)
+        if default is not None:
+            text = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+            assert parse(field.name, text) == default
+
+
+@pytest.mark.parametrize(("field", "text"), [("student_epochs", "2.5"), ("hidden", "a"), ("convolutional", "yes")])
+def test_values_of_another_type_are_refused_by_the_name_of_the_field(field, text):
+    with pytest.raises(InputError, match=f"{field} can't be '{text}'"):
+        parse(field, text)
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ((), "give --vary once or twice"),
+        ((("loss",),), "a field, then its values"),
+        ((("loss", "kl", "hinge"),), "loss must be one of"),
+        ((("loss", "kl", "kl"), ("loss", "kl", "kl")), "vary different fields"),
+        ((("num_auxiliary", *map(str, range(2, 200))),), "at most 100 points"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense_is_refused(small_digits, vary, message):
+    with pytest.raises(InputError, match=message):
+        run_field_sweep(SweepOptions(data="digits", vary=vary, num_seeds=1))
+    assert not Path("runs").exists()
+
+
+def test_a_sweep_over_two_fields_records_every_pair_and_a_stranger(small_digits):
+    vary = (("num_auxiliary", "1", "3"), ("loss", "kl", "squared-error"))
+    assert run_field_sweep(SweepOptions(data="digits", vary=vary, num_seeds=2, output=Path("out")))
+    record = read_record(Path("out"))
+    accuracies = [name for name in record.results if name.startswith("accuracy/")]
+    assert len(accuracies) == 5
+    assert "accuracy/num_auxiliary = 3, loss = kl" in accuracies
+    assert "accuracy/stranger" in accuracies
+    unmoved = record.results["accuracy/num_auxiliary = 1, loss = kl"] - record.results["reference/stranger"]
+    np.testing.assert_array_equal(unmoved, 0)
+
+
+def test_a_full_disk_ends_a_run_in_one_line(small_digits, monkeypatch):
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        run_field_sweep(SweepOptions(data="digits", vary=(("num_auxiliary", "1", "3"),), num_seeds=2))
+
+
+def test_an_unfinished_run_of_another_configuration_is_refused(small_digits, monkeypatch):
+    def options(*values: str) -> SweepOptions:
+        return SweepOptions(data="digits", vary=(("num_auxiliary", *values),), num_seeds=2, output=Path("out"))
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mlp_mnist.sweeps.judge_sweep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_field_sweep(options("1", "3"))
+    with pytest.raises(InputError, match="unfinished run of another configuration"):
+        run_field_sweep(options("1", "2"))
+    assert run_field_sweep(options("1", "3"))
+    assert not (Path("out") / "chunks").exists()
