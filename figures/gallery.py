@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlp_mnist.plots import draw_arms, draw_inits
-from mlp_mnist.studies import STUDIES
+from mlp_mnist.studies.catalog import STUDIES
 from theory.plots import PANELS, Panel, draw_panel
 from theory.plots.one_step import draw_alignment
 from theory.plots.signs import draw_signs

@@ -6,14 +6,15 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from mlp_mnist import benchmark, linearization_command
+from mlp_mnist import benchmark
 from mlp_mnist.data import load
 from mlp_mnist.experiment import run_seeds
+from mlp_mnist.linearization.command import Theory, run
 from mlp_mnist.options import ExperimentOptions, choose_images
 from mlp_mnist.plots import draw_comparison, draw_demo
 from mlp_mnist.protocol import PROTOCOLS
 from mlp_mnist.seeds import Arm, Measured
-from mlp_mnist.study import StudyOptions, SweepOptions, run_field_sweep, run_studies
+from mlp_mnist.studies.command import StudyOptions, SweepOptions, run_field_sweep, run_studies
 from mlp_mnist.verdicts import COMPARED_ARMS, DEMO_ARMS, judge_comparison, judge_demo
 from theory.command_line import run_commands
 from theory.records import Outcome, Record, record_run
@@ -76,7 +77,7 @@ def main() -> None:
             CompareInits: ("compare-inits", compare),
             StudyOptions: ("study", run_studies),
             SweepOptions: ("sweep", run_field_sweep),
-            linearization_command.Theory: ("theory", linearization_command.run),
+            Theory: ("theory", run),
             benchmark.Benchmark: ("benchmark", benchmark.run),
         },
     )

@@ -7,15 +7,16 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from mlp_mnist import experiment, linearization, linearization_students, network
+from mlp_mnist import experiment, network
 from mlp_mnist.data import Dataset, Source, load
 from mlp_mnist.images import decode
 from mlp_mnist.lessons import accuracy
-from mlp_mnist.linearization import Case
-from mlp_mnist.linearization_command import Theory, measure_seeds
-from mlp_mnist.linearization_plots import draw_linearization
-from mlp_mnist.linearization_students import MEASURED, SCALES, TIMES, YOUNG_TIMES, make_case
-from mlp_mnist.linearization_verdicts import judge_linearization
+from mlp_mnist.linearization import predictions, students
+from mlp_mnist.linearization.command import Theory, measure_seeds
+from mlp_mnist.linearization.plots import draw_linearization
+from mlp_mnist.linearization.predictions import Case
+from mlp_mnist.linearization.students import MEASURED, SCALES, TIMES, YOUNG_TIMES, make_case
+from mlp_mnist.linearization.verdicts import judge_linearization
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import SeedGroup, named_keys
 from mlp_mnist.training import start_training
@@ -38,7 +39,7 @@ def digits() -> Dataset:
 @pytest.fixture(scope="module")
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linearization_students, "NUM_SAMPLED", 200)
+        patch.setattr(students, "NUM_SAMPLED", 200)
         patch.setattr(experiment, "num_workers", lambda num_groups: 1)
         yield
 
@@ -74,15 +75,15 @@ def test_a_seed_does_not_depend_on_how_many_run_beside_it(results, digits, small
 def test_predicted_descent_is_that_of_the_dense_kernel_in_plain_numpy(case):
     @jax.jit
     def dense_kernel(case: Case) -> jax.Array:
-        product = kernel_product(*linearization.pose(SMALL, case))
+        product = kernel_product(*predictions.pose(SMALL, case))
         return jax.lax.map(lambda row: ravel_pytree(product(unravel(row)))[0], jnp.eye(len(teacher)))
 
     flat, unravel = ravel_pytree(case.displacement)
     teacher = np.asarray(flat, np.float64)
     kernel = np.asarray(dense_kernel(case), np.float64)
     rate, times = 1 / np.linalg.eigvalsh(kernel)[-1], (1, 10, 100)
-    chain = linearization.explore_kernel(SMALL, case, 30)
-    coordinates = linearization.predict_descent(np.asarray(chain.matrix), rate, times)
+    chain = predictions.explore_kernel(SMALL, case, 30)
+    coordinates = predictions.predict_descent(np.asarray(chain.matrix), rate, times)
     for time, coordinate in zip(times, coordinates, strict=True):
         expected = teacher - np.linalg.matrix_power(np.eye(len(teacher)) - rate * kernel, time) @ teacher
         predicted = np.linalg.norm(teacher) * coordinate @ np.asarray(chain.basis)
@@ -102,17 +103,17 @@ def test_linearized_network_at_the_teachers_displacement_is_the_linearized_teach
     images = decode(jnp.asarray(digits.test_images))
     outputs, push = jax.linearize(lambda params: network.apply(params, images), case.init)
     expected = accuracy(outputs + push(case.displacement), jnp.asarray(digits.test_labels))
-    linearized, real = linearization.both_accuracies(case.init, case.displacement, digits)
+    linearized, real = predictions.both_accuracies(case.init, case.displacement, digits)
     teacher = network.apply(optax.tree.add(case.init, case.displacement), images)
     assert linearized == pytest.approx(float(expected), abs=1 / 360)
     assert real == pytest.approx(float(accuracy(teacher, jnp.asarray(digits.test_labels))), abs=1 / 360)
 
 
 def test_one_step_of_the_linearized_student_is_a_product_with_the_kernel(case, digits):
-    problem, instance = linearization.pose(SMALL, case)
+    problem, instance = predictions.pose(SMALL, case)
     plain = Protocol(**vars(SMALL) | {"optimizer": "sgd", "batch_size": 200, "student_learning_rate": 0.1})
     state = start_training(optax.tree.zeros_like(case.init), "sgd")
-    moved = linearization.theory_epoch(plain, case, state, case.noise, jax.random.key(0)).params
+    moved = predictions.theory_epoch(plain, case, state, case.noise, jax.random.key(0)).params
     expected = optax.tree.scale(0.1, jax.jit(kernel_product(problem, instance))(case.displacement))
     assert optax.tree.norm(optax.tree.sub(moved, expected)) < 1e3 * FLOAT32 * optax.tree.norm(expected)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mlp_mnist.protocol import PROTOCOLS, Protocol
-from mlp_mnist.studies import STUDIES, Finding
-from mlp_mnist.study import StudyOptions, SweepOptions, nearest, parse, run_field_sweep, run_studies
-from mlp_mnist.sweeps import agreement, is_chance, judge_sweep
+from mlp_mnist.studies.catalog import STUDIES, Finding
+from mlp_mnist.studies.command import StudyOptions, SweepOptions, nearest, parse, run_field_sweep, run_studies
+from mlp_mnist.studies.sweep import agreement, is_chance, judge_sweep
 from theory.command_line import InputError
 from theory.records import read_record
 from theory.verdicts import Verdict
@@ -25,7 +25,9 @@ def small_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def swept(means: dict[str, float], points: dict[str, Protocol], **more: object) -> dict[str, Verdict]:
+def swept(
+    means: dict[str, float], points: dict[str, Protocol], equal: tuple[str, str] | None = None
+) -> dict[str, Verdict]:
     """Judge a sweep whose students have these means."""
     results = {}
     for label, mean in means.items():
@@ -35,7 +37,7 @@ def swept(means: dict[str, float], points: dict[str, Protocol], **more: object) 
             f"teacher/{label}": 0.9 + SEEDS,
             f"reference/{label}": 0.1 + SEEDS,
         }
-    outcome = judge_sweep(results, points, more.pop("findings", ()), **more)
+    outcome = judge_sweep(results, points, (), equal)
     return {verdict.claim: verdict for verdict in outcome.verdicts}
 
 
@@ -195,7 +197,7 @@ def test_an_unfinished_run_of_another_configuration_is_refused(small_digits, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("mlp_mnist.sweeps.judge_sweep", interrupt)
+        patched.setattr("mlp_mnist.studies.sweep.judge_sweep", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_field_sweep(options("1", "3"))
     with pytest.raises(InputError, match="unfinished run of another configuration"):

@@ -10,9 +10,9 @@ import numpy as np
 
 from mlp_mnist.data import Dataset, load
 from mlp_mnist.experiment import place_data, run_all, source_hash
-from mlp_mnist.linearization_plots import draw_linearization
-from mlp_mnist.linearization_students import MEASURED, measure_linearization
-from mlp_mnist.linearization_verdicts import judge_linearization
+from mlp_mnist.linearization.plots import draw_linearization
+from mlp_mnist.linearization.students import MEASURED, measure_linearization
+from mlp_mnist.linearization.verdicts import judge_linearization
 from mlp_mnist.options import ExperimentOptions, choose_images
 from mlp_mnist.protocol import PROTOCOLS, Protocol
 from mlp_mnist.seeds import SeedGroup

@@ -10,8 +10,8 @@ import tyro
 
 from mlp_mnist.options import ExperimentOptions, ImageOptions, choose_images
 from mlp_mnist.protocol import PROTOCOLS, Protocol
-from mlp_mnist.studies import STUDIES
-from mlp_mnist.sweeps import run_sweep
+from mlp_mnist.studies.catalog import STUDIES
+from mlp_mnist.studies.sweep import run_sweep
 from theory.command_line import InputError, require_seeds
 
 MOST_POINTS = 100

@@ -11,8 +11,8 @@ from mlp_mnist.experiment import run_seeds
 from mlp_mnist.options import ImageOptions
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import Arm
-from mlp_mnist.studies import Finding
-from mlp_mnist.sweep_plots import draw_sweep
+from mlp_mnist.studies.catalog import Finding
+from mlp_mnist.studies.plots import draw_sweep
 from mlp_mnist.verdicts import CHANCE, JOINT_CONFIDENCE, LEAST_SEEDS
 from theory.records import Outcome, record_run
 from theory.statistics import Estimate, joint_confidence, mean_estimate, range_estimate

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlp_mnist.linearization_students import PREDICTED_TIMES, SCALES, TIMES
+from mlp_mnist.linearization.students import PREDICTED_TIMES, SCALES, TIMES
 from mlp_mnist.plots import IMAGES, note_seeds
 from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
 from theory.records import Record

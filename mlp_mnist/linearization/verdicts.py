@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mlp_mnist.linearization_students import PREDICTED_TIMES, SCALES, TIMES, YOUNG_TIMES
+from mlp_mnist.linearization.students import PREDICTED_TIMES, SCALES, TIMES, YOUNG_TIMES
 from mlp_mnist.verdicts import JOINT_CONFIDENCE, LEAST_SEEDS
 from theory.records import Outcome
 from theory.statistics import Estimate, fitted_order, joint_confidence, mean_estimate, range_estimate

@@ -10,7 +10,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from mlp_mnist.lessons import imitate_epoch, label_images, score
-from mlp_mnist.linearization import (
+from mlp_mnist.linearization.predictions import (
     Case,
     both_accuracies,
     compare,
