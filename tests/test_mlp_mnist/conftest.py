@@ -28,7 +28,7 @@ Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
 REAL = Path(os.environ.get("MNIST_DIR") or Path(__file__).parents[2].parent / "shared" / "data" / "mnist")
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def quick_compilation() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield

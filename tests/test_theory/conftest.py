@@ -15,7 +15,7 @@ COMPILER_OPTIONS["xla_cpu_use_fusion_emitters"] = False
 """The older code generator: as fast a program, to rounding the same, and most of the tests' time is compilation."""
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def double_precision_compiled_quickly() -> Iterator[None]:
     """Switch double precision on for this folder alone, and optimizations off, in its subprocesses too."""
     jax.config.update("jax_enable_x64", True)
@@ -28,13 +28,13 @@ def double_precision_compiled_quickly() -> Iterator[None]:
     jax.config.update("jax_enable_x64", False)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def few() -> Sampling:
     """Just enough instances and step sizes for a verdict."""
     return Sampling(num_seeds=32, teacher_steps=(1e-5, 1e-4, 1e-3), learning_rates=(0.3,))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def softmax_regression() -> Problem:
     """The smallest problem whose remainders are curved: a linear model under cross-entropy."""
     return zoo.variant("softmax regression", hidden=())
