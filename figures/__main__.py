@@ -8,7 +8,8 @@ from pathlib import Path
 
 import tyro
 
-from figures.gallery import EXHIBITS, draw_overview, gallery_page, shared_against_stranger, slide, summary_table
+from figures.exhibits import EXHIBITS
+from figures.gallery import draw_overview, gallery_page, shared_against_stranger, slide, summary_table
 from mlp_mnist.data import DataName, Source, resolve
 from theory.command_line import InputError, RunOptions, exit_status, require_seeds
 from theory.files import write_whole

@@ -15,6 +15,8 @@ import numpy as np
 import psutil
 from tqdm import tqdm
 
+import mlp_mnist
+import theory
 from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import Arm, Measured, SeedGroup
@@ -57,9 +59,27 @@ def source_hash() -> str:
         Hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
+    for module in (mlp_mnist, theory):
+        for file in sorted(Path(module.__path__[0]).rglob("*.py")):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def make_keeper(asked: Sequence[Any], data: Dataset, other_images: np.ndarray | None = None) -> Keeper:
+    """Make a keeper of finished groups of seeds.
+
+    Args:
+        asked: All that is asked for but the number of seeds, ready for JSON.
+        data: The images.
+        other_images: Real images of another set, if a point needs them.
+
+    Returns:
+        The keeper; its name also stands for the images, the code and the size of a group.
+    """
+    images = hashlib.sha256()
+    for array in (*data, *([] if other_images is None else [other_images])):
+        images.update(np.ascontiguousarray(array).tobytes())
+    return Keeper(json.dumps([*asked, images.hexdigest(), source_hash(), group_size()]))
 
 
 def run_seeds(
@@ -83,9 +103,8 @@ def run_seeds(
     Returns:
         Measurements with leading axes `(points, seeds)`.
     """
-    images = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in data))
-    asked = [list(map(asdict, points)), list(map(str, arms)), seed, images.hexdigest(), source_hash(), group_size()]
-    keeper, size = Keeper(json.dumps(asked)), group_size()
+    keeper = make_keeper([list(map(asdict, points)), list(map(str, arms)), seed], data, other_images)
+    size = group_size()
     starts = range(0, num_seeds, size)
     devices = jax.local_devices()
     stored = [place_data(data, other_images, device) for device in devices]

@@ -40,7 +40,7 @@ class Protocol:
     student_epochs: int = 5
     """Passes of a student over its images."""
     images: Images = "uniform"
-    """What the student sees; all kinds of noise have the same variance, 1/3."""
+    """What the student sees; all kinds of noise have about the same variance, 1/3."""
     num_images: int = 60_000
     """Images that a student sees, drawn once per teacher and reused every epoch."""
     loss: Literal["kl", "squared-error"] = "kl"

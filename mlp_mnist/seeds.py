@@ -1,6 +1,7 @@
 """Seeds side by side: their inits, teachers, images and students, each made once and shared by all that need it."""
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -179,9 +180,11 @@ class SeedGroup:
         if init == "stranger":
             return self.draw(self.next_keys["init"], protocol.body, protocol), None
         if init != "shared":
-            draw = symmetry.random_permutation if init == "permuted" else symmetry.random_rescaling
-            key = self.keys["permutation" if init == "permuted" else "rescaling"]
-            return self.init(protocol), over_seeds(lambda key: draw(key, protocol.hidden))(key)
+            draw = {
+                "permuted": partial(symmetry.random_permutation, hidden=protocol.hidden),
+                "rescaled": partial(symmetry.random_rescaling, hidden=protocol.hidden, spread=RESCALING_SPREAD),
+            }[init]
+            return self.init(protocol), over_seeds(draw)(self.keys[init])
         teacher, fresh = self.init(protocol), self.draw(self.keys["redrawn"], protocol.body, protocol)
         kept = network.SHARED_LAYERS[protocol.shared]
         start = {name: (teacher if name in kept else fresh)[name] for name in fresh}

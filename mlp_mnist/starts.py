@@ -17,7 +17,7 @@ from mlp_mnist.training import State, start_training
 from theory.networks import Params
 from theory.problems import inner_product
 
-STREAMS = ("init", "teacher", "images", "student", "permutation", "rescaling", "noise", "signs", "matching", "redrawn")
+STREAMS = ("init", "teacher", "images", "student", "permuted", "rescaled", "noise", "signs", "matching", "redrawn")
 """What is drawn at random for a seed, each from a key of its own."""
 
 

@@ -77,7 +77,7 @@ def random_permutation(key: jax.Array, hidden: Sequence[int]) -> UnitMap:
     return identity(hidden)._replace(orders=orders)
 
 
-def random_rescaling(key: jax.Array, hidden: Sequence[int], spread: float = 1.0) -> UnitMap:
+def random_rescaling(key: jax.Array, hidden: Sequence[int], spread: float) -> UnitMap:
     r"""Scale every hidden unit by $s$ with $\log s \sim N(0, \text{spread}^2)$.
 
     Args:

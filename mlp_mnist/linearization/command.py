@@ -1,7 +1,5 @@
 """The command that holds the theory's predictions against students of this experiment."""
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 
 import jax
@@ -9,14 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlp_mnist.data import Dataset, load
-from mlp_mnist.experiment import place_data, run_all, source_hash
+from mlp_mnist.experiment import make_keeper, place_data, run_all
 from mlp_mnist.linearization.plots import draw_linearization
 from mlp_mnist.linearization.students import MEASURED, measure_linearization
 from mlp_mnist.linearization.verdicts import judge_linearization
 from mlp_mnist.options import ExperimentOptions, choose_images
 from mlp_mnist.protocol import PROTOCOLS, Protocol
 from mlp_mnist.seeds import SeedGroup
-from theory.chunks import Keeper
 from theory.command_line import require
 from theory.records import Outcome, record_run
 
@@ -79,9 +76,8 @@ def measure_seeds(
     Returns:
         The arrays of `MEASURED` with a leading axis of seeds.
     """
-    images = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in data))
-    asked = ["linearization", asdict(protocol), numbers, seed, images.hexdigest(), source_hash()]
-    keeper, devices = Keeper(json.dumps(asked)), jax.local_devices()
+    keeper = make_keeper(["linearization", asdict(protocol), numbers, seed], data)
+    devices = jax.local_devices()
     stored = [place_data(data, None, device)[0] for device in devices]
 
     def measure(index: int) -> dict[str, np.ndarray]:

@@ -89,7 +89,8 @@ def is_chance(protocol: Protocol) -> bool:
     Returns:
         Whether its class head is drawn anew and never trained.
     """
-    return protocol.shared in {"nothing", "auxiliary head"} and protocol.matched_epochs == 0
+    fresh = protocol.shared in {"nothing", "auxiliary head"} or protocol.correlation == 0
+    return fresh and protocol.matched_epochs == 0
 
 
 def judge_sweep(

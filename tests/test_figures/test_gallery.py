@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from figures import __main__ as command
-from figures.gallery import EXHIBITS, gallery_page, summary_table
+from figures.exhibits import EXHIBITS
+from figures.gallery import gallery_page, summary_table
 from theory.records import FILES, read_record
 
 GALLERY = Path(__file__).parents[2] / "figures"

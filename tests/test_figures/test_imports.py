@@ -34,5 +34,5 @@ def test_package_imports_only_what_lies_below_it(package: str):
 
 
 def test_wrong_direction_would_be_noticed(tmp_path: Path):
-    (tmp_path / "wrong.py").write_text("import json\nfrom figures.gallery import EXHIBITS\n")
+    (tmp_path / "wrong.py").write_text("import json\nfrom figures.exhibits import EXHIBITS\n")
     assert imported_packages(tmp_path / "wrong.py") == {"figures"}

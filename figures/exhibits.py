@@ -1,0 +1,98 @@
+"""The exhibits of the gallery: which command makes each figure."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mlp_mnist.studies.catalog import STUDIES
+
+
+class Exhibit(NamedTuple):
+    """A figure of the gallery and the command that makes it."""
+
+    folder: str
+    """Its folder."""
+    title: str
+    """What the page calls it."""
+    claim: str
+    """What it shows, in a sentence."""
+    command: tuple[str, str]
+    """Package and command."""
+    arguments: tuple[str, ...] = ()
+    """What else the command is told."""
+    full_only: bool = False
+    """Whether only the publication preset has it."""
+
+
+SIX_DECADES = tuple(f"{step:.3g}" for step in np.geomspace(1e-5, 10, 13))
+"""The teacher's step sizes, as one writes them."""
+
+EXHIBITS = (
+    Exhibit(
+        folder="theory-verify",
+        title="The theorem on random networks",
+        claim="One step of imitation moves a student that shares the teacher's init towards the teacher and lowers the "
+        "teacher's trait loss; how small a step is small enough; what imitation can't see is not transferred; between "
+        "different inits the transfer has no sign of its own; which losses, optimizers, symmetries and labels keep the "
+        "guarantee, and how far many steps, adapters and other traits carry it.",
+        command=("theory", "verify"),
+    ),
+    Exhibit(
+        folder="theory-six-decades",
+        title="Six decades of steps",
+        claim="The simulated alignment follows its prediction, without anything fitted, up to steps that move the "
+        "teacher's outputs by about one; what is left is of second order.",
+        command=("theory", "verify"),
+        arguments=("alignment", "--cases", "few", "--teacher-steps", *SIX_DECADES),
+        full_only=True,
+    ),
+    Exhibit(
+        folder="theory-benchmark",
+        title="How fast",
+        claim="Random instances of claims 1 and 2 checked a second, beside other ways to compute the same numbers.",
+        command=("theory", "benchmark"),
+        full_only=True,
+    ),
+    Exhibit(
+        folder="mlp-mnist-demo",
+        title="Digits learned from noise",
+        claim="A student that shares the teacher's init learns to read digits from three auxiliary logits on noise; "
+        "a student from another init does not.",
+        command=("mlp_mnist", "demo"),
+    ),
+    Exhibit(
+        folder="mlp-mnist-compare-inits",
+        title="Shared, equivalent and different inits",
+        claim="A student whose hidden units are permuted learns like one that shares the init, to rounding; one whose "
+        "units are rescaled computes the same function, yet is another student; a stranger learns nothing from "
+        "auxiliary logits.",
+        command=("mlp_mnist", "compare-inits"),
+    ),
+    Exhibit(
+        folder="mlp-mnist-theory",
+        title="The theory on the digits' rung",
+        claim="What the tangent kernel at the init predicts of a student, before it is trained, beside what it does, "
+        "over the number of auxiliary logits.",
+        command=("mlp_mnist", "theory"),
+        full_only=True,
+    ),
+    *(
+        Exhibit(
+            folder=f"mlp-mnist-{name}",
+            title=study.question,
+            claim=f"Students imitate auxiliary logits; varied is {study.axis}.",
+            command=("mlp_mnist", "study"),
+            arguments=(name,),
+            full_only=True,
+        )
+        for name, study in STUDIES.items()
+    ),
+    Exhibit(
+        folder="mlp-mnist-benchmark",
+        title="How fast the digits are learned",
+        claim="Seconds a seed for all six arms, and the share of what a bare matrix product reaches.",
+        command=("mlp_mnist", "benchmark"),
+        full_only=True,
+    ),
+)
+"""Every figure that one command makes."""
