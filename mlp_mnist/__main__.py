@@ -7,13 +7,13 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from mlp_mnist import benchmark
+from mlp_mnist.arms import Arm, Measured
 from mlp_mnist.data import load
 from mlp_mnist.experiment import run_seeds
 from mlp_mnist.linearization.command import Theory, run
 from mlp_mnist.options import ExperimentOptions, choose_images
 from mlp_mnist.plots import draw_comparison, draw_demo
 from mlp_mnist.protocol import PROTOCOLS
-from mlp_mnist.seeds import Arm, Measured
 from mlp_mnist.studies.command import StudyOptions, SweepOptions, run_field_sweep, run_studies
 from mlp_mnist.verdicts import COMPARED_ARMS, DEMO_ARMS, judge_comparison, judge_demo
 from theory.command_line import run_commands

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mlp_mnist.arms import Measured
 from mlp_mnist.benchmark_plots import draw_benchmark
 from mlp_mnist.data import Dataset, load
 from mlp_mnist.experiment import group_size, run_seeds
 from mlp_mnist.machine import Precision, count_operations, peak_memory, time_peak, time_run
 from mlp_mnist.options import DataOptions, choose_images
 from mlp_mnist.protocol import PROTOCOLS, Protocol
-from mlp_mnist.seeds import Measured
 from mlp_mnist.verdicts import DEMO_ARMS, JOINT_CONFIDENCE, ROUNDING, arms
 from theory.chunks import keep_in
 from theory.command_line import require, require_seeds

@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 import mlp_mnist
 import theory
+from mlp_mnist.arms import Arm, Measured
 from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.seeds import Arm, Measured, SeedGroup
+from mlp_mnist.seeds import SeedGroup
 from theory.chunks import Keeper
 
 Result = TypeVar("Result")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import numpy as np
 import optax
 
 from mlp_mnist import network, symmetry
+from mlp_mnist.arms import Arm, Init, Measured
 from mlp_mnist.data import Dataset
 from mlp_mnist.lessons import Removal, imitate_epoch, label_images, over_seeds, score, teach_epoch
 from mlp_mnist.protocol import Logits, Protocol
@@ -27,38 +27,8 @@ from mlp_mnist.starts import (
 from mlp_mnist.training import State
 from theory.networks import Params
 
-Init = Literal["shared", "permuted", "rescaled", "stranger"]
-"""A student's init: the protocol's, by default the teacher's; the teacher's hidden units permuted, or rescaled; or
-another seed's."""
-
 RESCALING_SPREAD = 1.0
 """Standard deviation of the logarithm of the factors on rescaled hidden units."""
-
-
-class Arm(NamedTuple):
-    """A kind of student."""
-
-    init: Init
-    """Where it starts."""
-    logits: Logits
-    """What it imitates."""
-
-    def __str__(self) -> str:
-        return f"{self.init} ({self.logits})"
-
-
-class Measured(NamedTuple):
-    """What one point of an experiment measured; several points and seeds stack as leading axes."""
-
-    reference: np.ndarray
-    """Test accuracy of the teacher's init, shape `(seeds,)`."""
-    teacher: np.ndarray
-    """Test accuracy of the teacher, shape `(seeds,)`."""
-    students: np.ndarray
-    """Test accuracy of the students, shape `(seeds, arms)`."""
-    cosines: np.ndarray
-    """Cosine of a student's displacement, in the teacher's coordinates, with the teacher's, same shape; NaN if their
-    shapes differ."""
 
 
 class SeedGroup:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from mlp_mnist.arms import Arm, Init, Measured
 from mlp_mnist.protocol import LOGITS, Logits
 from mlp_mnist.published import PUBLISHED
-from mlp_mnist.seeds import Arm, Init, Measured
 from mlp_mnist.tables import arm_table, init_table
 from theory.records import Outcome
 from theory.statistics import (

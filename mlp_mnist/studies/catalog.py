@@ -4,84 +4,15 @@ Every point trains a student that shares what its protocol says with the teacher
 Points with `shared="nothing"` are controls: another init, so chance. The most disputed studies come first.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
+
+from mlp_mnist.studies.study import HIGHER, LOWER, Finding, Study, about, along
 
 DISPUTED_SEEDS = 54
 """Seeds that bring the interval of a mean with a spread of 0.11 to ±0.03."""
 
-SEEDS = 16
-"""Seeds of a study that nobody disputes."""
-
-
-class Finding(NamedTuple):
-    """What others reported: an accuracy at a point, or how it compares with that at another."""
-
-    claim: str
-    """In words."""
-    point: str
-    """Label of the point."""
-    low: float
-    """Least value of what is compared that agrees with the report."""
-    high: float
-    """Largest."""
-    than: str | None = None
-    """Label of the point whose accuracy is subtracted; None where the accuracy itself is meant."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """A sweep with a question."""
-
-    question: str
-    """What it answers."""
-    axis: str
-    """What is changed, as the figure's axis says it."""
-    points: Mapping[str, Mapping[str, Any]]
-    """Changes of the protocol, by label."""
-    places: Sequence[float] = ()
-    """Where the first points stand on a logarithmic axis; without them they stand side by side."""
-    findings: Sequence[Finding] = field(default_factory=tuple)
-    """What others found."""
-    num_seeds: int = SEEDS
-    """Seeds of the default preset."""
-    equal: tuple[str, str] | None = None
-    """Two points whose accuracies must be the same, seed by seed, to ±0.02 on average."""
-
-
-def along(name: str, values: Sequence[Any], **common: Any) -> dict[str, dict[str, Any]]:
-    """Vary one field.
-
-    Args:
-        name: The field.
-        values: Its values.
-        **common: What else is changed at every point.
-
-    Returns:
-        Points by label.
-    """
-    return {f"{value:g}": {name: value, **common} for value in values}
-
-
 STRANGER: dict[str, dict[str, Any]] = {"stranger": {"shared": "nothing"}}
 """The control: nothing shared."""
-
-LOWER, HIGHER = (-1.0, 0.0), (0.0, 1.0)
-"""Ranges of a difference that has one sign."""
-
-
-def about(value: float) -> tuple[float, float]:
-    """Accept what lies within 0.05 of a reported accuracy.
-
-    Args:
-        value: The accuracy.
-
-    Returns:
-        The range.
-    """
-    return value - 0.05, value + 0.05
-
 
 EPOCHS = (1, 2, 3, 5, 10, 20)
 """Lengths of training, each a continuation of the one before."""
@@ -160,10 +91,10 @@ STUDIES: dict[str, Study] = {
         question="How long must the student imitate?",
         axis="student's epochs",
         points={
-            **along("student_epochs", (1, 2, 3, 5, 10, 20)),
+            **along("student_epochs", EPOCHS),
             "stranger, 20": {"shared": "nothing", "student_epochs": 20},
         },
-        places=(1, 2, 3, 5, 10, 20),
+        places=EPOCHS,
         findings=(
             Finding("1 epoch: 0.17", "1", *about(0.17)),
             Finding("2 epochs: 0.25", "2", *about(0.25)),
@@ -208,13 +139,13 @@ STUDIES: dict[str, Study] = {
         axis="auxiliary logits",
         points={
             **along("num_auxiliary", NUMBERS),
-            "stranger, 1000": {"num_auxiliary": 1000, "shared": "nothing"},
             **{
                 f"one layer, 1e-3, {number}": {"num_auxiliary": number, "hidden": (256,), "learning_rate": 1e-3}
                 for number in (2, 3, 10)
             },
+            "stranger, 1000": {"num_auxiliary": 1000, "shared": "nothing"},
         },
-        places=NUMBERS,
+        places=(*NUMBERS, 2, 3, 10),
         findings=(
             Finding("one layer, rate 1e-3, 2 logits: 0.61", "one layer, 1e-3, 2", *about(0.61)),
             Finding("3 logits: 0.76", "one layer, 1e-3, 3", *about(0.76)),
@@ -225,10 +156,10 @@ STUDIES: dict[str, Study] = {
         question="How long must the teacher have been trained?",
         axis="teacher's epochs",
         points={
-            **along("teacher_epochs", (1, 2, 3, 5, 10, 20)),
+            **along("teacher_epochs", EPOCHS),
             "stranger, 20": {"teacher_epochs": 20, "shared": "nothing"},
         },
-        places=(1, 2, 3, 5, 10, 20),
+        places=EPOCHS,
         findings=(
             Finding("an inverted U: falls after its top", "20", *LOWER, "5"),
             Finding("an inverted U: rises to its top", "1", *LOWER, "5"),

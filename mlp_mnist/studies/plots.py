@@ -1,6 +1,6 @@
 """Pictures of sweeps: every point with its interval, what others reported, and the level of chance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlp_mnist.plots import IMAGES, note_seeds
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
+from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE, new_figure
 from theory.records import Record
 from theory.statistics import mean_estimate
 
@@ -82,37 +82,60 @@ def reported(record: Record) -> list[tuple[str, float]]:
     return [(each["point"], (each["low"] + each["high"]) / 2) for each in record.config["findings"] if not each["than"]]
 
 
+def split_lines(places: Iterable[float], labels: Iterable[str]) -> list[list[tuple[float, str]]]:
+    """Split the points that have a place into lines: where a place falls back, a new line starts.
+
+    Args:
+        places: Places of the first points.
+        labels: All points.
+
+    Returns:
+        Places and labels of each line.
+    """
+    lines: list[list[tuple[float, str]]] = []
+    for place, label in zip(places, labels, strict=False):
+        if not lines or place <= lines[-1][-1][0]:
+            lines.append([])
+        lines[-1].append((place, label))
+    return lines
+
+
 def draw_curve(axes: Axes, record: Record, quantity: str) -> None:
-    """Draw points along a logarithmic axis, and the others as levels.
+    """Draw points along a logarithmic axis, and strangers as levels.
 
     Args:
         axes: Where to draw.
         record: The record.
         quantity: `accuracy` or `cosine`.
     """
-    places, labels = record.config["places"], list(record.config["points"])
-    ordered, others = labels[: len(places)], labels[len(places) :]
+    lines = split_lines(record.config["places"], record.config["points"])
+    place_of = {label: place for line in lines for place, label in line}
+    for line, color in zip(lines, (BLUE, PURPLE), strict=False):
+        places, labels = zip(*line, strict=True)
+        name = "student" if color == BLUE else f"student, {labels[0].rsplit(', ', 1)[0]}"
+        mean, low, high = estimates(record, quantity, labels).T
+        axes.errorbar(places, mean, (mean - low, high - mean), fmt="o-", color=color, capsize=3, label=name)
+        if quantity == "accuracy":
+            for place, label in line:
+                values = record.results[f"accuracy/{label}"]
+                axes.plot(np.full(len(values), place), values, ".", color=color, ms=2.5, alpha=0.3)
+    places, labels = zip(*lines[0], strict=True)
     if quantity == "accuracy":
-        axes.plot(places, estimates(record, "teacher", ordered)[:, 0], "s--", color=BLACK, ms=3, label="teacher")
-    mean, low, high = estimates(record, quantity, ordered).T
-    axes.errorbar(places, mean, (mean - low, high - mean), fmt="o-", color=BLUE, capsize=3, label="student")
-    if quantity == "accuracy":
-        for place, label in zip(places, ordered, strict=True):
-            values = record.results[f"accuracy/{label}"]
-            axes.plot(np.full(len(values), place), values, ".", color=BLUE, ms=2.5, alpha=0.3)
-        found = [(places[ordered.index(label)], value) for label, value in reported(record) if label in ordered]
-        if found:
+        axes.plot(places, estimates(record, "teacher", labels)[:, 0], "s--", color=BLACK, ms=3, label="teacher")
+        if found := [(place_of[label], value) for label, value in reported(record) if label in place_of]:
             axes.plot(*zip(*found, strict=True), "D", color=GREEN, ms=4, label="reported by others")
-    for label, style in zip([label for label in others if is_control(record, label)], ("--", ":"), strict=False):
+    strangers = [label for label in record.config["points"] if label not in place_of and is_control(record, label)]
+    for label, style in zip(strangers, ("--", ":"), strict=False):
         value, low, high = estimates(record, quantity, [label])[0]
         axes.axhspan(low, high, color=ORANGE, alpha=0.15)
         axes.axhline(value, color=ORANGE, ls=style, label=label)
     axes.set_xscale("log")
-    axes.set_xticks(places, ordered)
+    axes.set_xticks(places, labels)
     axes.minorticks_off()
     axes.set_xlabel(record.config["axis"])
     finish(axes, record, quantity)
-    axes.legend(loc="best", fontsize=7)
+    if quantity == "accuracy":
+        axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.18), ncols=3, fontsize=7)
 
 
 def draw_list(axes: Axes, record: Record, quantity: str) -> None:

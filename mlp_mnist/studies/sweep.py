@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from mlp_mnist.arms import Arm
 from mlp_mnist.data import Source, load, other_images
 from mlp_mnist.experiment import run_seeds
 from mlp_mnist.options import ImageOptions
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.seeds import Arm
-from mlp_mnist.studies.catalog import Finding
 from mlp_mnist.studies.plots import draw_sweep
+from mlp_mnist.studies.study import Finding
 from mlp_mnist.verdicts import CHANCE, JOINT_CONFIDENCE, LEAST_SEEDS
 from theory.records import Outcome, record_run
 from theory.statistics import Estimate, joint_confidence, mean_estimate, range_estimate

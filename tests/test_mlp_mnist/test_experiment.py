@@ -12,9 +12,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mlp_mnist import experiment
+from mlp_mnist.arms import Arm, Measured
 from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.seeds import Arm, Measured, SeedGroup
+from mlp_mnist.seeds import SeedGroup
 from theory.chunks import kept_in
 
 ARMS = [Arm("shared", "aux"), Arm("stranger", "aux")]
@@ -28,7 +29,7 @@ import numpy as np
 from mlp_mnist import experiment
 from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.seeds import Arm
+from mlp_mnist.arms import Arm
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from mlp_mnist import benchmark, machine, network
+from mlp_mnist.arms import Measured
 from mlp_mnist.benchmark import Benchmark
 from mlp_mnist.benchmark_plots import draw_benchmark
 from mlp_mnist.data import Dataset, load, resolve
 from mlp_mnist.machine import count_operations
 from mlp_mnist.protocol import PROTOCOLS, Protocol
-from mlp_mnist.seeds import Measured
 from theory.chunks import Keeper, kept_in
 from theory.records import FILES, Record, read_record
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mlp_mnist import __main__ as command_line
+from mlp_mnist.arms import Measured
 from mlp_mnist.protocol import PROTOCOLS, Protocol
-from mlp_mnist.seeds import Measured
 from theory.records import FILES
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mlp_mnist.arms import Arm, Measured
 from mlp_mnist.published import PUBLISHED
-from mlp_mnist.seeds import Arm, Measured
 from mlp_mnist.verdicts import (
     COMPARED_ARMS,
     COMPARED_INITS,

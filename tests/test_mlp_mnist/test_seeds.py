@@ -8,8 +8,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mlp_mnist import network, seeds
+from mlp_mnist.arms import Arm
 from mlp_mnist.protocol import Protocol, Shared
-from mlp_mnist.seeds import Arm, SeedGroup
+from mlp_mnist.seeds import SeedGroup
 from theory.networks import Params
 
 AUX = [Arm("shared", "aux")]

@@ -9,8 +9,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mlp_mnist import lessons
+from mlp_mnist.arms import Arm
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.seeds import Arm, SeedGroup
+from mlp_mnist.seeds import SeedGroup
 from theory.networks import Params
 from theory.problems import inner_product
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from mlp_mnist.protocol import PROTOCOLS, Protocol
-from mlp_mnist.studies.catalog import STUDIES, Finding
+from mlp_mnist.studies.catalog import STUDIES
 from mlp_mnist.studies.command import StudyOptions, SweepOptions, nearest, parse, run_field_sweep, run_studies
+from mlp_mnist.studies.plots import split_lines
+from mlp_mnist.studies.study import Finding
 from mlp_mnist.studies.sweep import agreement, is_chance, judge_sweep
 from theory.command_line import InputError
 from theory.records import read_record
@@ -53,6 +55,19 @@ def test_every_study_is_a_valid_sweep_with_a_control(name):
         assert finding.than is None or finding.than in points
         assert finding.low < finding.high
     assert study.equal is None or set(study.equal) <= set(points)
+
+
+@pytest.mark.parametrize("name", [name for name, study in STUDIES.items() if study.places])
+def test_every_point_but_the_strangers_has_a_place_on_a_rising_line(name):
+    study = STUDIES[name]
+    unplaced = list(study.points)[len(study.places) :]
+    assert all(study.points[label].get("shared") == "nothing" for label in unplaced)
+    lines = split_lines(study.places, study.points)
+    assert [label for line in lines for _, label in line] == list(study.points)[: len(study.places)]
+    for line in lines:
+        places = [place for place, _ in line]
+        assert places == sorted(set(places))
+    assert len(lines) == (2 if name == "auxiliary-logits" else 1)
 
 
 def test_the_help_lists_every_study_in_their_order():

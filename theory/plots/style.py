@@ -22,8 +22,9 @@ STYLE: Any = {
 }
 """One look for all pictures."""
 
-BLUE, ORANGE, GREEN, GRAY, BLACK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
-"""Okabe and Ito's colors, told apart by the color-blind and, by lightness and marker, in gray print."""
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+GRAY, BLACK = "#8C8C8C", "#222222"
+"""With the above Okabe and Ito's colors, told apart by the color-blind and, by lightness and marker, in gray print."""
 
 
 STEP_LABEL = r"teacher's step size $\epsilon$ (its outputs move by $\epsilon$)"
