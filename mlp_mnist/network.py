@@ -184,7 +184,7 @@ def apply(
     """
     hidden, values, axis = dict(params["hidden"]), images, IMAGES
     if convolutional:
-        values, axis = convolve(hidden.pop(0), hidden.pop(1), images), VALUES
+        values = convolve(hidden.pop(0), hidden.pop(1), images)
     for layer in hidden.values():
         values, axis = jax.nn.relu(multiply(axis, layer["kernel"], values) + layer["bias"][:, None]), VALUES
     heads = [params[name] for name in ("classes", "auxiliary") if name in params]
@@ -201,7 +201,7 @@ def convolve(first: Params, second: Params, images: jax.Array) -> jax.Array:
         images: Square images, shape `(batch, pixels)`.
 
     Returns:
-        Shape `(features, batch)`.
+        Shape `(batch, features)`.
     """
     side = round(images.shape[1] ** 0.5)
     values = images.reshape(-1, side, side, 1)
@@ -212,4 +212,4 @@ def convolve(first: Params, second: Params, images: jax.Array) -> jax.Array:
             values, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
         values = jax.nn.relu(values + layer["bias"][None, None, None])
-    return values.reshape(len(images), -1).T
+    return values.reshape(len(images), -1)
