@@ -115,11 +115,11 @@ def doubled(params: Params) -> Params:
 def convolved_plainly(layer: Params, values: np.ndarray) -> np.ndarray:
     side = values.shape[1]
     places = range(-(-side // 2))
-    padding = max(2 * len(places) - 2 + 5 - side, 0)
+    padding = max(2 * len(places) - 2 + 3 - side, 0)
     edge = (padding // 2, padding - padding // 2)
     padded = np.pad(values, ((0, 0), edge, edge, (0, 0)))
     windows = [
-        [padded[:, 2 * r : 2 * r + 5, 2 * c : 2 * c + 5].reshape(len(values), -1) for c in places] for r in places
+        [padded[:, 2 * r : 2 * r + 3, 2 * c : 2 * c + 3].reshape(len(values), -1) for c in places] for r in places
     ]
     return np.maximum(np.moveaxis(np.array(windows), 2, 0) @ layer["kernel"].T + layer["bias"], 0)
 
@@ -202,7 +202,7 @@ def test_weights_start_normal_with_variance_one_over_fan_in_and_biases_at_zero()
 def test_a_convolutional_student_has_heads_of_the_teachers_shapes():
     student = draw(jax.random.key(0), ("convolutional", 64, 256), 784, 3)
     shapes = [layer["kernel"].shape for layer in student["hidden"].values()]
-    assert shapes == [(16, 25), (32, 400), (64, 7 * 7 * 32), (256, 64)]
+    assert shapes == [(8, 9), (16, 72), (64, 7 * 7 * 16), (256, 64)]
     assert [student[name]["kernel"].shape for name in ("classes", "auxiliary")] == [(NUM_CLASSES, 256), (3, 256)]
     for layer in student["hidden"].values():
         scaled = np.array(layer["kernel"]) * layer["kernel"].shape[1] ** 0.5
