@@ -13,7 +13,7 @@ from mlp_mnist.options import ImageOptions
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.studies.plots import draw_sweep
 from mlp_mnist.studies.study import Finding
-from mlp_mnist.verdicts import CHANCE, JOINT_CONFIDENCE, LEAST_SEEDS
+from mlp_mnist.verdicts import ABOVE, CHANCE, JOINT_CONFIDENCE, LEAST_SEEDS
 from theory.records import Outcome, record_run
 from theory.statistics import Estimate, joint_confidence, mean_estimate, range_estimate
 from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
@@ -143,6 +143,7 @@ def judge_sweep(
         for label, point in points.items()
         if point.num_auxiliary == 1 and point.loss == "kl"
     ]
+    verdicts += judge_removal(results, points)
     if equal:
         first, second = (accuracies[label] for label in equal)
         verdicts.append(
@@ -170,6 +171,36 @@ def judge_sweep(
         for finding in findings
     ]
     return Outcome(dict(results), verdicts, f"{point_table(results, points)}\n{verdict_table(verdicts)}")
+
+
+def judge_removal(results: Mapping[str, np.ndarray], points: Mapping[str, Protocol]) -> list[Verdict]:
+    """Judge whether transfer goes by way of the teacher's displacement: without it a student gains less than half.
+
+    Args:
+        results: Accuracies of every seed, by quantity and label.
+        points: Protocols by label.
+
+    Returns:
+        One verdict if a point removes the aligned component of each step, another a random one and another nothing.
+    """
+    labels = {point.removed: label for label, point in points.items() if not is_chance(point)}
+    if set(labels) != {"nothing", "aligned", "random"}:
+        return []
+    gained = {name: results[f"accuracy/{label}"] - results[f"reference/{label}"] for name, label in labels.items()}
+    half = gained["nothing"] / 2
+    return [
+        Verdict(
+            claim="alignment",
+            check="half of the accuracy gained, less what is gained without the aligned component of each step",
+            predicted="> 0",
+            measured=mean_estimate(half - gained["aligned"], JOINT_CONFIDENCE),
+            accepted=ABOVE,
+            control="without a random component of the same size",
+            control_measured=mean_estimate(half - gained["random"], JOINT_CONFIDENCE),
+            instances=len(half),
+            least_instances=LEAST_SEEDS,
+        )
+    ]
 
 
 def compare(finding: Finding, accuracies: Mapping[str, np.ndarray]) -> Estimate:

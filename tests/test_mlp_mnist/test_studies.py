@@ -105,6 +105,18 @@ def test_two_precisions_agree_only_if_the_whole_interval_is_small():
     assert swept({"a": 0.5, "b": 0.47, "stranger": 0.1}, points, equal=("a", "b"))["precision"].outcome == "fails"
 
 
+def test_transfer_goes_by_alignment_only_if_its_removal_and_not_a_random_one_takes_most_of_the_gain():
+    removals = {name: Protocol(removed=name) for name in ("nothing", "aligned", "random")}
+    points = removals | {"stranger": Protocol(shared="nothing")}
+    means = {"nothing": 0.5, "random": 0.5, "stranger": 0.1}
+    assert swept(means | {"aligned": 0.15}, points)["alignment"].outcome == "holds"
+    assert swept(means | {"aligned": 0.4}, points)["alignment"].outcome == "fails"
+    assert swept(means | {"aligned": 0.15, "random": 0.15}, points)["alignment"].outcome == "fails"
+    assert "alignment" not in swept(
+        {"nothing": 0.5, "stranger": 0.1}, {"nothing": Protocol(), "stranger": points["stranger"]}
+    )
+
+
 @pytest.mark.parametrize(
     ("finding", "expected"),
     [
