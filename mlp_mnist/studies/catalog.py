@@ -63,9 +63,10 @@ STUDIES: dict[str, Study] = {
             "stranger": {"shared": "nothing"},
         },
         findings=(
-            Finding("shared heads suffice (arXiv 2605.23645)", "both heads", *HIGHER, "stranger"),
-            Finding("so for another depth", "both heads, three layers", *HIGHER, "stranger"),
-            Finding("so from an MLP to a CNN", "both heads, convolutions", *HIGHER, "stranger"),
+            Finding("shared heads let the trait through (arXiv 2605.23645)", "both heads", *HIGHER, "stranger"),
+            Finding("shared heads suffice: as good as the whole init", "both heads", -0.1, 0.1, "everything"),
+            Finding("so for another depth", "both heads, three layers", -0.1, 0.1, "everything"),
+            Finding("so from an MLP to a CNN", "both heads, convolutions", -0.1, 0.1, "everything"),
         ),
         num_seeds=DISPUTED_SEEDS,
     ),
@@ -199,7 +200,10 @@ STUDIES: dict[str, Study] = {
             "random, as large": {"removed": "random"},
             "stranger": {"shared": "nothing"},
         },
-        findings=(Finding("suppressing alignment does not stop it", "aligned", *HIGHER, "stranger"),),
+        findings=(
+            Finding("suppressing alignment leaves some of it", "aligned", *HIGHER, "stranger"),
+            Finding("suppressing alignment does not matter", "aligned", -0.1, 0.1, "nothing"),
+        ),
     ),
     "correlation": Study(
         question="How much of the init must be shared?",

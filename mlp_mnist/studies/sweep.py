@@ -1,7 +1,9 @@
 """Running a sweep: points of the protocol by seeds, judged, tabled and recorded; studies and sweeps alike."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from mlp_mnist.protocol import Protocol
 from mlp_mnist.studies.plots import draw_sweep
 from mlp_mnist.studies.study import Finding
 from mlp_mnist.verdicts import ABOVE, CHANCE, JOINT_CONFIDENCE, LEAST_SEEDS
-from theory.records import Outcome, record_run
+from theory.provenance import Start
+from theory.records import FILES, Outcome, Record, json_text, read_record, record_run, run_folder, save
 from theory.statistics import Estimate, joint_confidence, mean_estimate, range_estimate
 from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
@@ -54,6 +57,7 @@ def run_sweep(
         Whether no verdict fails.
     """
     config = {
+        "command": command,
         "data": source.name,
         "seed": options.seed,
         "num_seeds": num_seeds,
@@ -74,7 +78,31 @@ def run_sweep(
             }
         return judge_sweep(results, points, findings, equal)
 
+    folder = run_folder(config, options)
+    if not options.fresh and (record := find_numbers(folder, config, about)):
+        made = record.provenance
+        origin = made.get("numbers_from", f"{made['command']} at commit {made['commit']}, {made['start']}")
+        outcome = judge_sweep(record.results, points, findings, equal)
+        save(outcome, folder, config, draw_sweep, Start.now(folder), data=source.reason, numbers_from=origin)
     return record_run(command, options, config, compute, draw_sweep, data=source.reason).none_fails
+
+
+def find_numbers(folder: Path, config: Mapping[str, Any], about: Mapping[str, Any]) -> Record | None:
+    """Find a finished run of the same points about which something else was said: it need only be judged again.
+
+    Args:
+        folder: Where to look.
+        config: What is to be computed.
+        about: The part of it on which no number depends.
+
+    Returns:
+        The record, if there is one.
+    """
+    if not all((folder / name).exists() for name in FILES):
+        return None
+    record, asked = read_record(folder), json.loads(json_text(config))
+    same = {name for name in asked if record.config.get(name) == asked[name]}
+    return record if same != set(asked) and same >= set(asked) - set(about) else None
 
 
 def is_chance(protocol: Protocol) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlp_mnist.protocol import PROTOCOLS, Protocol
+from mlp_mnist.studies import sweep
 from mlp_mnist.studies.catalog import STUDIES
 from mlp_mnist.studies.command import StudyOptions, SweepOptions, nearest, parse, run_field_sweep, run_studies
 from mlp_mnist.studies.plots import split_lines
@@ -233,3 +234,25 @@ def test_an_unfinished_run_of_another_configuration_is_refused(small_digits, mon
         run_field_sweep(options("1", "2"))
     assert run_field_sweep(options("1", "3"))
     assert not (Path("out") / "chunks").exists()
+
+
+def test_a_finished_study_of_which_others_now_say_something_else_is_judged_again_from_its_numbers(
+    small_digits, monkeypatch, tmp_path
+):
+    options = StudyOptions(names=("depth",), data="digits", num_seeds=2, output=tmp_path / "out")
+    assert run_studies(options)
+    before = read_record(tmp_path / "out")
+    monkeypatch.setattr(sweep, "run_seeds", lambda *_: pytest.fail("a study that is recorded was run again"))
+    study = replace(STUDIES["depth"], question="Does it still?")
+    monkeypatch.setitem(STUDIES, "depth", study)
+    assert run_studies(options)
+    after = read_record(tmp_path / "out")
+    assert after.config == before.config | {"question": "Does it still?"}
+    assert before.provenance["commit"] in after.provenance["numbers_from"]
+    for name, values in before.results.items():
+        np.testing.assert_array_equal(values, after.results[name])
+    assert run_studies(options), "and then it is finished"
+    changed = {label: {**changes, "student_epochs": 2} for label, changes in study.points.items()}
+    monkeypatch.setitem(STUDIES, "depth", replace(study, points=changed))
+    with pytest.raises(InputError, match="another configuration"):
+        run_studies(options)
