@@ -23,6 +23,9 @@ WIDTHS = (64, 128, 256, 512, 1024)
 NUMBERS = (1, 2, 3, 5, 10, 30, 100, 300, 1000)
 """Numbers of auxiliary logits."""
 
+HEAD_NUMBERS = (3, 10, 30, 100, 300)
+"""Numbers of auxiliary logits below and above the 256 units that the heads read."""
+
 TUNED: dict[str, Any] = {"loss": "squared-error", "hidden": (128, 128), "learning_rate": 1e-3}
 """The best choices that others report, but for their 40 epochs."""
 
@@ -69,6 +72,19 @@ STUDIES: dict[str, Study] = {
             Finding("so from an MLP to a CNN", "both heads, convolutions", -0.1, 0.1, "everything"),
         ),
         num_seeds=DISPUTED_SEEDS,
+    ),
+    "shared-heads": Study(
+        question="How many auxiliary logits does a student need that shares only the output heads?",
+        axis="auxiliary logits",
+        points={
+            **along("num_auxiliary", HEAD_NUMBERS, shared="heads"),
+            **{f"everything shared, {number}": {"num_auxiliary": number} for number in HEAD_NUMBERS},
+            "stranger, 300": {"num_auxiliary": 300, "shared": "nothing"},
+        },
+        places=(*HEAD_NUMBERS, *HEAD_NUMBERS),
+        findings=(
+            Finding("shared heads suffice: as good as the whole init", "300", -0.1, 0.1, "everything shared, 300"),
+        ),
     ),
     "loss": Study(
         question="Does the imitation loss matter?",

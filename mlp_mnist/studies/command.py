@@ -24,6 +24,7 @@ class StudyOptions(ImageOptions):
 
     - images: Must the student see noise? Real images, correlated and low-dimensional noise
     - heads: Must the whole init be shared, or only the output heads? Other hidden layers, depths and kinds
+    - shared-heads: How many auxiliary logits does a student need that shares only the output heads?
     - loss: Does the imitation loss matter?
     - student-epochs: How long must the student imitate?
     - init-scale: Does the size of the initial weights matter?
