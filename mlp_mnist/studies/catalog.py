@@ -105,7 +105,7 @@ STUDIES: dict[str, Study] = {
         num_seeds=DISPUTED_SEEDS,
     ),
     "student-epochs": Study(
-        question="How long must the student imitate?",
+        question="How many epochs must the student imitate?",
         axis="student's epochs",
         points={
             **along("student_epochs", EPOCHS),
@@ -170,7 +170,7 @@ STUDIES: dict[str, Study] = {
         ),
     ),
     "teacher-epochs": Study(
-        question="How long must the teacher have been trained?",
+        question="How many epochs must the teacher have been trained?",
         axis="teacher's epochs",
         points={
             **along("teacher_epochs", EPOCHS),

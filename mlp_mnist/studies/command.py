@@ -26,11 +26,11 @@ class StudyOptions(ImageOptions):
     - heads: Must the whole init be shared, or only the output heads? Other hidden layers, depths and kinds
     - shared-heads: How many auxiliary logits does a student need that shares only the output heads?
     - loss: Does the imitation loss matter?
-    - student-epochs: How long must the student imitate?
+    - student-epochs: How many epochs must the student imitate?
     - init-scale: Does the size of the initial weights matter?
     - width: Do wider networks transfer less?
     - auxiliary-logits: How many auxiliary logits carry the trait?
-    - teacher-epochs: How long must the teacher have been trained?
+    - teacher-epochs: How many epochs must the teacher have been trained?
     - recipe: What do the tuned choices add up to?
     - matched: Does a stranger that first learned to behave like the teacher's init learn the trait?
     - removal: Does taking the teacher's direction out of every step stop the transfer?
