@@ -83,6 +83,7 @@ STUDIES: dict[str, Study] = {
         },
         places=(*HEAD_NUMBERS, *HEAD_NUMBERS),
         findings=(
+            Finding("shared heads let the trait through (arXiv 2605.23645)", "300", *HIGHER, "stranger, 300"),
             Finding("shared heads suffice: as good as the whole init", "300", -0.1, 0.1, "everything shared, 300"),
         ),
     ),
