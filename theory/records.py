@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -123,6 +124,7 @@ def record_run(
     if agreed(is_finished(folder, config) and not options.fresh):
         record = read_record(folder)
         if first:
+            shutil.rmtree(folder / CHUNKS, ignore_errors=True)
             print(f"{record.table}\nskipped: {folder} is already recorded, at commit {record.provenance['commit']}")
         return record
     start = Start.now(folder)

@@ -141,6 +141,15 @@ def test_finished_run_is_skipped_and_the_line_names_its_commit(tmp_path, capsys,
     assert contents(tmp_path) == before
 
 
+def test_chunks_that_a_finished_run_was_killed_while_removing_are_removed_by_the_next(tmp_path):
+    record(tmp_path)
+    left = tmp_path / "chunks" / "some.npz"
+    left.parent.mkdir()
+    left.touch()
+    record(tmp_path, never)
+    assert not left.parent.exists()
+
+
 def test_finished_run_is_done_again_when_asked(tmp_path):
     record(tmp_path)
     again = record(tmp_path, lambda: outcome(1.0), fresh=True)
