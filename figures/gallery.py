@@ -142,11 +142,12 @@ def gallery_page(records: Mapping[str, Record], command: str) -> str:
             continue
         record = records[exhibit.folder]
         made = record.provenance
+        numbers = f", from the numbers of {made['numbers_from']}" if "numbers_from" in made else ""
         links = slide_links(record) if exhibit.folder == "theory-verify" else ""
         parts.append(
             f"## {exhibit.title}\n\n{exhibit.claim}\n\n![{exhibit.title}]({exhibit.folder}/figure.png)\n\n"
             f"Made by `{made['command']}` at commit {made['commit']} in {made['duration_seconds']:.0f} s on "
-            f"{made['device']}, {made['precision']}.\n\n{links}{record.table}"
+            f"{made['device']}, {made['precision']}{numbers}.\n\n{links}{record.table}"
         )
     return "\n".join([*parts, findings_section(records)])
 
