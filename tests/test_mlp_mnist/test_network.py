@@ -236,7 +236,7 @@ def test_a_layer_is_drawn_without_regard_to_depth_or_auxiliary_logits():
 def test_every_body_has_programs_for_its_products_in_every_precision_at_the_size_of_mnist(precision, body):
     """Without compiling as the tests do: what is fused, and so which products there must be, depends on it."""
     params, convolutional = random_network(body, 784), body[0] == "convolutional"
-    images = np.random.default_rng(1).uniform(-1, 1, (64, 784)).astype(np.float32)
+    images = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (64, 784)), jnp.float32)
 
     def loss(params: Params, precision: str) -> jax.Array:
         multiply = network.fast_multiply(precision)
