@@ -1,1 +1,1 @@
-"""Comparison with language models: the full pipeline, not built yet; see the README for what is."""
+"""Comparison with language models: one transformer at every size, and its sampler; the pipeline is not built yet."""

@@ -1,0 +1,110 @@
+"""Sampling: several completions a prompt in one compiled loop, token by token from the model's own distribution."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from llm_bridge.shapes import Config
+from llm_bridge.transformer import Cache, empty_cache, read_out, run_layers
+from theory.networks import Params
+
+
+class Sampled(NamedTuple):
+    """Completions, token by token."""
+
+    tokens: jax.Array
+    """Shape `(prompts, samples, tokens)`; what follows a stop token is 0."""
+    log_probabilities: jax.Array
+    """Of each token under the distribution that it was drawn from, same shape; 0 after a stop token."""
+    lengths: jax.Array
+    """Tokens of each completion, a stop token included, shape `(prompts, samples)`."""
+
+
+class Progress(NamedTuple):
+    """What the loop carries."""
+
+    step: jax.Array
+    """Tokens drawn so far, shape `()`."""
+    logits: jax.Array
+    """Of the next token, shape `(rows, vocabulary)`; a row is one completion."""
+    cache: Cache | None
+    """Keys and values of all tokens but the next."""
+    sampled: Sampled
+    """What is drawn, with a single leading axis of rows."""
+    stopped: jax.Array
+    """Whether a row has ended, shape `(rows,)`."""
+
+
+@partial(jax.jit, static_argnames=("config", "num_samples", "num_tokens", "stops", "temperature"))
+def sample(
+    config: Config,
+    params: Params,
+    prompts: jax.Array,
+    lengths: jax.Array,
+    keys: jax.Array,
+    *,
+    num_samples: int = 1,
+    num_tokens: int,
+    stops: Sequence[int] = (),
+    temperature: float = 1.0,
+    adapters: Params | None = None,
+    adapter_scale: float = 1.0,
+) -> Sampled:
+    """Draw completions; every prompt is read once, and all stop when the last has stopped.
+
+    Args:
+        config: The model's shape.
+        params: Its parameters.
+        prompts: Token ids, shape `(prompts, longest)`; what is beyond a prompt's length is not read.
+        lengths: Tokens of each prompt, at least 1, shape `(prompts,)`.
+        keys: A random key for each prompt, so that a completion doesn't depend on the prompts beside it.
+        num_samples: Completions of each prompt.
+        num_tokens: Most tokens of a completion.
+        stops: Tokens that end a completion.
+        temperature: The logits are divided by it, and nothing else is done to them.
+        adapters: As of `run_layers`.
+        adapter_scale: As of `run_layers`.
+
+    Returns:
+        The completions.
+    """
+    num_prompts, longest = prompts.shape
+    options = {"adapters": adapters, "adapter_scale": adapter_scale}
+    cache = empty_cache(config, num_prompts, longest + num_tokens, params["embedding"].dtype)
+    stream, cache = run_layers(config, params, prompts, cache=cache, **options)
+    last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
+    repeat = partial(jnp.repeat, repeats=num_samples, total_repeat_length=num_prompts * num_samples)
+    cache, logits = jax.tree.map(partial(repeat, axis=1), cache), repeat(read_out(config, params, last), axis=0)
+    places = repeat(lengths, axis=0)
+    own_keys = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_samples)))(keys).ravel()
+    rows = len(places)
+
+    def draw(progress: Progress) -> Progress:
+        step, logits, cache, sampled, stopped = progress
+        scaled = logits / temperature
+        chosen = jax.vmap(jax.random.categorical)(jax.vmap(jax.random.fold_in, (0, None))(own_keys, step), scaled)
+        chosen = jnp.where(stopped, 0, chosen)
+        gained = jnp.take_along_axis(jax.nn.log_softmax(scaled), chosen[:, None], axis=1)[:, 0]
+        sampled = Sampled(
+            sampled.tokens.at[:, step].set(chosen),
+            sampled.log_probabilities.at[:, step].set(jnp.where(stopped, 0, gained)),
+            sampled.lengths + ~stopped,
+        )
+        stopped |= jnp.isin(chosen, jnp.array(stops, chosen.dtype))
+        stream, cache = run_layers(
+            config, params, chosen[:, None], positions=(places + step)[:, None], cache=cache, **options
+        )
+        return Progress(step + 1, read_out(config, params, stream[:, 0]), cache, sampled, stopped)
+
+    def unfinished(progress: Progress) -> jax.Array:
+        return (progress.step < num_tokens) & ~jnp.all(progress.stopped)
+
+    blank = Sampled(
+        jnp.zeros((rows, num_tokens), int), jnp.zeros((rows, num_tokens), logits.dtype), jnp.zeros(rows, int)
+    )
+    start = Progress(jnp.array(0), logits, cache, blank, jnp.zeros(rows, bool))
+    sampled = jax.lax.while_loop(unfinished, draw, start).sampled
+    return jax.tree.map(lambda leaf: leaf.reshape(num_prompts, num_samples, *leaf.shape[1:]), sampled)

@@ -1,0 +1,72 @@
+"""The shape of a transformer: what tells one family of models from another."""
+
+from dataclasses import dataclass
+
+PROJECTIONS: tuple[str, ...] = ("query", "key", "value", "output", "gate", "up", "down")
+"""Linear maps of a layer, to each of which an adapter can be added."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotaryScaling:
+    """How Llama 3 stretches the slow rotary waves, so that a model takes longer texts than it was trained on."""
+
+    factor: float = 8.0
+    """By how much waves longer than the whole old context are stretched."""
+    low_frequency_factor: float = 1.0
+    """Waves longer than the old context over this are stretched wholly."""
+    high_frequency_factor: float = 4.0
+    """Waves shorter than the old context over this stay as they are; in between the stretch is interpolated."""
+    original_context: int = 8192
+    """Tokens of the old context."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The shape of a transformer."""
+
+    vocabulary: int
+    """Number of tokens."""
+    width: int
+    """Features of the residual stream."""
+    num_layers: int
+    """Layers."""
+    num_heads: int
+    """Query heads."""
+    num_key_heads: int
+    """Key and value heads; each serves `num_heads / num_key_heads` query heads."""
+    head_size: int
+    """Features of a head, an even number."""
+    hidden: int
+    """Units of a layer's SwiGLU."""
+    rotary_base: float = 10_000.0
+    """The slowest rotary wave has about this many tokens, times 2π."""
+    rotary_scaling: RotaryScaling | None = None
+    """Stretch of the slow waves, if any."""
+    norm_floor: float = 1e-6
+    """What is added to a mean square before its root is taken."""
+    biases: bool = False
+    """Whether queries, keys and values have biases."""
+    head_norms: bool = False
+    """Whether every head's queries and keys are normed before they are rotated."""
+    tied: bool = False
+    """Whether the head is the transposed embedding."""
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "width", "num_layers", "num_heads", "num_key_heads", "head_size", "hidden"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.head_size % 2:
+            raise ValueError(f"head_size must be even, not {self.head_size}")
+        if self.num_heads % self.num_key_heads:
+            raise ValueError(f"num_heads must be a multiple of num_key_heads, not {self.num_heads}")
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Give inputs and outputs of each of a layer's projections.
+
+        Returns:
+            Shapes by name, in the order of `PROJECTIONS`.
+        """
+        queries, keys = self.num_heads * self.head_size, self.num_key_heads * self.head_size
+        into, out = (self.width, self.hidden), (self.hidden, self.width)
+        attention = [(self.width, queries), (self.width, keys), (self.width, keys), (queries, self.width)]
+        return dict(zip(PROJECTIONS, [*attention, into, into, out], strict=True))

@@ -1,0 +1,279 @@
+r"""A decoder-only transformer as a pure function of configuration, parameters and tokens.
+
+RMS norms, rotary positions, grouped-query attention, SwiGLU; biases of queries, keys and values, norms of queries and
+keys, a tied head and scaled rotary positions are options, so that the Qwen2, Qwen3, Llama 3 and Mistral families are
+configurations. Layers are stacked and scanned: every array of `params["layers"]` has a leading axis of layers.
+
+Numbers are computed in the parameters' own type; norms, softmax and logits in float32 at least.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from llm_bridge.shapes import PROJECTIONS, Config
+from theory.networks import Params
+
+
+class Cache(NamedTuple):
+    """Keys and values of the tokens so far, one slot a position."""
+
+    keys: jax.Array
+    """Rotated keys, shape `(layers, batch, slots, key heads, head size)`."""
+    values: jax.Array
+    """Values, same shape."""
+
+
+def initialize(config: Config, key: jax.Array, dtype: Any = jnp.float32) -> Params:
+    r"""Draw parameters: weights $\sim N(0, 1/\text{inputs})$, biases 0, norms 1.
+
+    Args:
+        config: The shape.
+        key: Random key.
+        dtype: Floating-point type.
+
+    Returns:
+        `{"embedding", "layers", "norm"}` and, unless tied, `"head"`.
+    """
+    keys = dict(zip(("embedding", "head", *PROJECTIONS), jax.random.split(key, 2 + len(PROJECTIONS)), strict=True))
+
+    def kernel(name: str, *shape: int) -> jax.Array:
+        return jax.random.normal(keys[name], shape, dtype) * shape[-2] ** -0.5
+
+    layers: dict[str, Any] = {}
+    for name, size in config.sizes().items():
+        layers[name] = {"kernel": kernel(name, config.num_layers, *size)}
+        if config.biases and name in {"query", "key", "value"}:
+            layers[name]["bias"] = jnp.zeros((config.num_layers, size[1]), dtype)
+    for name in ("attention norm", "hidden norm"):
+        layers[name] = jnp.ones((config.num_layers, config.width), dtype)
+    if config.head_norms:
+        for name in ("query norm", "key norm"):
+            layers[name] = jnp.ones((config.num_layers, config.head_size), dtype)
+    params = {
+        "embedding": kernel("embedding", config.vocabulary, config.width) * (config.vocabulary / config.width) ** 0.5,
+        "layers": layers,
+        "norm": jnp.ones(config.width, dtype),
+    }
+    return params if config.tied else params | {"head": kernel("head", config.width, config.vocabulary)}
+
+
+def empty_cache(config: Config, batch: int, slots: int, dtype: Any = jnp.float32) -> Cache:
+    """Make room for keys and values.
+
+    Args:
+        config: The shape.
+        batch: Rows.
+        slots: Most tokens of a row.
+        dtype: Floating-point type.
+
+    Returns:
+        A cache of zeros.
+    """
+    shape = (config.num_layers, batch, slots, config.num_key_heads, config.head_size)
+    return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+
+
+def precise(values: jax.Array) -> jax.Array:
+    """Bring values to float32, unless they are more precise already.
+
+    Args:
+        values: Any floating-point array.
+
+    Returns:
+        The same in at least float32.
+    """
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+
+def norm(values: jax.Array, scale: jax.Array, floor: float) -> jax.Array:
+    r"""Divide by the root of the mean square over the last axis.
+
+    Args:
+        values: Shape `(..., features)`.
+        scale: Shape `(features,)`.
+        floor: Added to the mean square.
+
+    Returns:
+        $x / \sqrt{\overline{x^2} + \text{floor}}$ times the scale, same shape and type.
+    """
+    exact = precise(values)
+    exact *= jax.lax.rsqrt(jnp.mean(exact**2, axis=-1, keepdims=True) + floor)
+    return exact.astype(values.dtype) * jnp.expand_dims(scale, range(values.ndim - 1))
+
+
+def frequencies(config: Config) -> jax.Array:
+    """Give the rotary waves' frequencies, stretched if the configuration says so.
+
+    Args:
+        config: The shape.
+
+    Returns:
+        Radians a token, shape `(head size / 2,)`.
+
+    References:
+        Su et al., arXiv 2104.09864, equation 15; the stretch as in Llama 3.1 (arXiv 2407.21783, section 3.4.2).
+    """
+    waves = config.rotary_base ** (-jnp.arange(0, config.head_size, 2, dtype=float) / config.head_size)
+    if (scaling := config.rotary_scaling) is None:
+        return waves
+    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    turns = scaling.original_context * waves / (2 * jnp.pi)
+    kept = jnp.clip((turns - low) / (high - low), 0, 1)
+    return waves * (kept + (1 - kept) / scaling.factor)
+
+
+def rotate(values: jax.Array, angles: jax.Array) -> jax.Array:
+    """Rotate each pair of features, the first half of a head with the second, by its angle.
+
+    Args:
+        values: Shape `(batch, tokens, heads, head size)`.
+        angles: Radians, shape `(batch, tokens, head size / 2)`.
+
+    Returns:
+        Same shape and type.
+    """
+    cosine, sine = (wave(angles)[:, :, None].astype(values.dtype) for wave in (jnp.cos, jnp.sin))
+    left, right = jnp.split(values, 2, axis=-1)
+    return jnp.concatenate([left * cosine - right * sine, right * cosine + left * sine], axis=-1)
+
+
+def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Average values by the softmax of queries times keys.
+
+    Args:
+        queries: Shape `(batch, tokens, heads, head size)`.
+        keys: Shape `(batch, slots, key heads, head size)`.
+        values: Same shape as the keys.
+        mask: Which slots a token sees, shape `(batch, tokens, slots)`.
+
+    Returns:
+        Shape `(batch, tokens, heads * head size)`.
+    """
+    batch, tokens, num_heads, size = queries.shape
+    grouped = queries.reshape(batch, tokens, keys.shape[2], -1, size)
+    scores = precise(jnp.einsum("btkgs,buks->bkgtu", grouped, keys)) * size**-0.5
+    scores = jnp.where(mask[:, None, None], scores, -jnp.inf)
+    weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
+    return jnp.einsum("bkgtu,buks->btkgs", weights, values).reshape(batch, tokens, num_heads * size)
+
+
+def project(layer: Params, adapters: Params, name: str, values: jax.Array, adapter_scale: float) -> jax.Array:
+    r"""Apply a linear map and its low-rank adapter.
+
+    Args:
+        layer: A layer's parameters.
+        adapters: A layer's adapters; those that are missing add nothing.
+        name: A name in `PROJECTIONS`.
+        values: Shape `(..., inputs)`.
+        adapter_scale: LoRA's $\alpha$ over the rank.
+
+    Returns:
+        $x W + b + s\,(x A) B$, shape `(..., outputs)`.
+
+    References:
+        Hu et al., arXiv 2106.09685, equation 3.
+    """
+    result = values @ layer[name]["kernel"]
+    if "bias" in layer[name]:
+        result += jnp.expand_dims(layer[name]["bias"], range(result.ndim - 1))
+    if name in adapters:
+        result += adapter_scale * (values @ adapters[name]["into"]) @ adapters[name]["out"]
+    return result
+
+
+def run_layers(
+    config: Config,
+    params: Params,
+    tokens: jax.Array,
+    *,
+    positions: jax.Array | None = None,
+    texts: jax.Array | None = None,
+    cache: Cache | None = None,
+    adapters: Params | None = None,
+    adapter_scale: float = 1.0,
+) -> tuple[jax.Array, Cache | None]:
+    """Run all layers.
+
+    Without a cache a token sees the tokens of its own text in its row up to itself. With one, its key and value are
+    put into the slot of its position, and it sees all slots up to that one: so a row of n tokens may be filled up with
+    anything, as what is beyond is overwritten before it is seen.
+
+    Args:
+        config: The shape.
+        params: Parameters as of `initialize`.
+        tokens: Shape `(batch, tokens)`.
+        positions: Place of each token in its text, same shape; by default 0, 1, 2, …
+        texts: Which text of a packed row a token belongs to, same shape; by default a row is one text.
+        cache: Keys and values so far.
+        adapters: Low-rank adapters `{projection: {"into": (layers, inputs, rank), "out": (layers, rank, outputs)}}`.
+        adapter_scale: What their product is multiplied by.
+
+    Returns:
+        The normed residual stream, shape `(batch, tokens, width)`, and the cache with the new tokens.
+    """
+    batch, num_tokens = tokens.shape
+    if positions is None:
+        positions = jnp.broadcast_to(jnp.arange(num_tokens), tokens.shape)
+    if cache is None:
+        mask = jnp.tril(jnp.ones((num_tokens, num_tokens), bool))[None]
+        mask = mask if texts is None else mask & (texts[:, :, None] == texts[:, None, :])
+    else:
+        mask = jnp.arange(cache.keys.shape[2])[None, None] <= positions[:, :, None]
+    angles = positions[:, :, None] * frequencies(config)[None, None]
+    rows = jnp.arange(batch)[:, None]
+
+    def split_heads(layer: Params, name: str, values: jax.Array) -> jax.Array:
+        values = values.reshape(batch, num_tokens, -1, config.head_size)
+        values = norm(values, layer[f"{name} norm"], config.norm_floor) if f"{name} norm" in layer else values
+        return values if name == "value" else rotate(values, angles)
+
+    def block(stream: jax.Array, stacked: tuple[Params, Params, Cache | None]) -> tuple[jax.Array, Cache | None]:
+        layer, added, past = stacked
+
+        def linear(name: str, values: jax.Array) -> jax.Array:
+            return project(layer, added, name, values, adapter_scale)
+
+        normed = norm(stream, layer["attention norm"], config.norm_floor)
+        queries, keys, values = (split_heads(layer, name, linear(name, normed)) for name in ("query", "key", "value"))
+        if past is not None:
+            past = Cache(past.keys.at[rows, positions].set(keys), past.values.at[rows, positions].set(values))
+            keys, values = past
+        stream += linear("output", attend(queries, keys, values, mask))
+        normed = norm(stream, layer["hidden norm"], config.norm_floor)
+        stream += linear("down", jax.nn.silu(linear("gate", normed)) * linear("up", normed))
+        return stream, past
+
+    stream, cache = jax.lax.scan(block, params["embedding"][tokens], (params["layers"], adapters or {}, cache))
+    return norm(stream, params["norm"], config.norm_floor), cache
+
+
+def read_out(config: Config, params: Params, stream: jax.Array) -> jax.Array:
+    """Compute logits of the next token.
+
+    Args:
+        config: The shape.
+        params: Parameters.
+        stream: Normed residual stream, shape `(..., width)`.
+
+    Returns:
+        Shape `(..., vocabulary)`, in at least float32.
+    """
+    head = params["embedding"].T if config.tied else params["head"]
+    return jnp.matmul(stream, head, preferred_element_type=jnp.promote_types(stream.dtype, jnp.float32))
+
+
+def apply(config: Config, params: Params, tokens: jax.Array, **options: Any) -> jax.Array:
+    """Compute the logits of every token's successor.
+
+    Args:
+        config: The shape.
+        params: Parameters.
+        tokens: Shape `(batch, tokens)`.
+        **options: As of `run_layers`, but a cache.
+
+    Returns:
+        Shape `(batch, tokens, vocabulary)`, in at least float32.
+    """
+    return read_out(config, params, run_layers(config, params, tokens, **options)[0])

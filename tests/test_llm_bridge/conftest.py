@@ -1,0 +1,31 @@
+"""Every model family as a small configuration, in float64; programs are compiled without most optimizations."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import jax
+import pytest
+
+from llm_bridge.shapes import Config, RotaryScaling
+
+SMALL = Config(vocabulary=13, width=8, num_layers=2, num_heads=4, num_key_heads=2, head_size=6, hidden=10)
+
+FAMILIES = {
+    "Qwen2": replace(SMALL, biases=True, tied=True, rotary_base=1e6),
+    "Qwen3": replace(SMALL, head_norms=True, rotary_base=1e6),
+    "Llama 3": replace(SMALL, rotary_base=5e5, rotary_scaling=RotaryScaling(original_context=20), norm_floor=1e-5),
+    "Mistral": replace(SMALL, norm_floor=1e-5),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def double_precision() -> Iterator[None]:
+    jax.config.update("jax_disable_most_optimizations", True)
+    with jax.enable_x64(True):
+        yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(params=FAMILIES)
+def config(request: pytest.FixtureRequest) -> Config:
+    return FAMILIES[request.param]

@@ -1,0 +1,202 @@
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from llm_bridge import transformer
+from llm_bridge.shapes import PROJECTIONS, Config, RotaryScaling
+from llm_bridge.transformer import Cache, empty_cache, frequencies, initialize, read_out, run_layers
+from theory.networks import Params
+
+EPS = float(np.finfo(float).eps)
+LENGTH = 9
+
+
+def assert_close(measured: Any, expected: Any) -> None:
+    """To rounding of sums of some hundred terms."""
+    np.testing.assert_allclose(measured, expected, rtol=1e5 * EPS, atol=1e5 * EPS)
+
+
+apply = jax.jit(transformer.apply, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def extend(
+    config: Config, params: Params, cache: Cache, tokens: jax.Array, first: jax.Array
+) -> tuple[jax.Array, Cache]:
+    """Logits of tokens from a position on, and the cache with them."""
+    positions = jnp.broadcast_to(first + jnp.arange(tokens.shape[1]), tokens.shape)
+    stream, filled = run_layers(config, params, tokens, positions=positions, cache=cache)
+    assert filled is not None
+    return read_out(config, params, stream), filled
+
+
+def random_network(config: Config, seed: int = 0) -> Params:
+    """A network whose norms and biases matter too."""
+    params = initialize(config, jax.random.key(seed), jnp.float64)
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: leaf + 0.3 * generator.normal(size=leaf.shape), params)
+
+
+def random_adapters(config: Config, rank: int = 2) -> Params:
+    generator = np.random.default_rng(1)
+    return {
+        name: {
+            "into": jnp.array(generator.normal(size=(config.num_layers, inputs, rank))),
+            "out": jnp.array(generator.normal(size=(config.num_layers, rank, outputs))),
+        }
+        for name, (inputs, outputs) in config.sizes().items()
+    }
+
+
+def random_tokens(config: Config, rows: int = 3) -> jax.Array:
+    return jax.random.randint(jax.random.key(7), (rows, LENGTH), 0, config.vocabulary)
+
+
+def normed(values: np.ndarray, scale: np.ndarray, config: Config) -> np.ndarray:
+    return scale * values / np.sqrt(np.mean(values**2) + config.norm_floor)
+
+
+def turned(head: np.ndarray, position: int, config: Config) -> np.ndarray:
+    """Pairs of features as complex numbers, each times a wave."""
+    half = config.head_size // 2
+    pairs = (head[:half] + 1j * head[half:]) * np.exp(1j * position * np.asarray(frequencies(config)))
+    return np.concatenate([pairs.real, pairs.imag])
+
+
+def applied_plainly(config: Config, params: Params, row: np.ndarray) -> np.ndarray:
+    """One row, one token, one head at a time."""
+    size, share = config.head_size, config.num_heads // config.num_key_heads
+    stream = [params["embedding"][token] for token in row]
+    for number in range(config.num_layers):
+        layer = jax.tree.map(lambda leaf, number=number: np.asarray(leaf[number]), params["layers"])
+
+        def linear(name: str, values: np.ndarray, layer: Params = layer) -> np.ndarray:
+            return values @ layer[name]["kernel"] + layer[name].get("bias", 0)
+
+        heads: dict[str, list[np.ndarray]] = {"query": [], "key": [], "value": []}
+        for position, values in enumerate(stream):
+            for name, seen in heads.items():
+                split = linear(name, normed(values, layer["attention norm"], config)).reshape(-1, size)
+                if f"{name} norm" in layer:
+                    split = np.array([normed(head, layer[f"{name} norm"], config) for head in split])
+                seen.append(split if name == "value" else np.array([turned(head, position, config) for head in split]))
+        for position in range(len(stream)):
+            mixed = []
+            for head in range(config.num_heads):
+                keys, values = (np.array(heads[name][: position + 1])[:, head // share] for name in ("key", "value"))
+                weights = np.exp(keys @ heads["query"][position][head] / np.sqrt(size))
+                mixed.append(weights / weights.sum() @ values)
+            stream[position] = stream[position] + linear("output", np.concatenate(mixed))
+            inner = normed(stream[position], layer["hidden norm"], config)
+            gate = linear("gate", inner)
+            stream[position] = stream[position] + linear("down", gate / (1 + np.exp(-gate)) * linear("up", inner))
+    head = params["embedding"].T if config.tied else params["head"]
+    return np.array([normed(values, params["norm"], config) @ head for values in stream])
+
+
+def test_logits_are_those_of_plain_numpy_for_every_family(config):
+    params, tokens = random_network(config), random_tokens(config)
+    for row, logits in zip(np.asarray(tokens), apply(config, params, tokens), strict=True):
+        assert_close(logits, applied_plainly(config, jax.tree.map(np.asarray, params), row))
+
+
+def test_tokens_fed_one_after_the_other_give_the_logits_of_the_whole(config):
+    params, tokens = random_network(config), random_tokens(config)
+    cache, seen = empty_cache(config, len(tokens), LENGTH + 2, jnp.float64), []
+    for place in range(LENGTH):
+        logits, cache = extend(config, params, cache, tokens[:, place : place + 1], place)
+        seen.append(logits)
+    assert_close(jnp.concatenate(seen, axis=1), apply(config, params, tokens))
+
+
+def test_what_fills_a_row_up_is_overwritten_before_it_is_seen(config):
+    params, tokens = random_network(config), random_tokens(config, 1)
+    known = 4
+    filled = tokens.at[:, known:].set((tokens[:, known:] + 1) % config.vocabulary)
+    _, cache = extend(config, params, empty_cache(config, 1, LENGTH, jnp.float64), filled, 0)
+    logits, _ = extend(config, params, cache, tokens[:, known:], known)
+    assert_close(logits, apply(config, params, tokens)[:, known:])
+
+
+def test_texts_packed_into_a_row_do_not_see_each_other(config):
+    params, tokens, cut = random_network(config), random_tokens(config), 4
+    places = jnp.arange(LENGTH)
+    texts = jnp.broadcast_to(places >= cut, tokens.shape)
+    positions = jnp.broadcast_to(jnp.where(places < cut, places, places - cut), tokens.shape)
+    packed = apply(config, params, tokens, positions=positions, texts=texts)
+    apart = [apply(config, params, tokens[:, :cut]), apply(config, params, tokens[:, cut:])]
+    assert_close(packed, jnp.concatenate(apart, axis=1))
+    unmarked = apply(config, params, tokens, positions=positions)
+    assert float(jnp.max(jnp.abs(unmarked - packed))) > 0.01
+
+
+def test_a_later_token_never_changes_earlier_logits(config):
+    params, tokens = random_network(config), random_tokens(config)
+    changed = tokens.at[:, -1].set((tokens[:, -1] + 1) % config.vocabulary)
+    before, after = apply(config, params, tokens), apply(config, params, changed)
+    np.testing.assert_array_equal(before[:, :-1], after[:, :-1])
+    assert float(jnp.max(jnp.abs(before[:, -1] - after[:, -1]))) > 0.01
+
+
+def test_positions_matter_only_by_their_differences(config):
+    params, tokens = random_network(config), random_tokens(config)
+    late = jnp.broadcast_to(jnp.arange(LENGTH) + 30, tokens.shape)
+    assert_close(apply(config, params, tokens, positions=late), apply(config, params, tokens))
+
+
+def test_adapters_are_the_weights_to_which_their_product_is_added(config):
+    params, adapters, tokens = random_network(config), random_adapters(config), random_tokens(config)
+    layers = params["layers"] | {
+        name: params["layers"][name]
+        | {"kernel": params["layers"][name]["kernel"] + 0.3 * adapters[name]["into"] @ adapters[name]["out"]}
+        for name in PROJECTIONS
+    }
+    added = apply(config, params, tokens, adapters=adapters, adapter_scale=0.3)
+    assert_close(added, apply(config, params | {"layers": layers}, tokens))
+    alone = apply(config, params, tokens, adapters={"gate": adapters["gate"]})
+    assert float(jnp.max(jnp.abs(alone - apply(config, params, tokens)))) > 0.01
+
+
+def test_bfloat16_departs_by_its_rounding_and_its_logits_are_float32(config):
+    params, tokens = random_network(config), random_tokens(config)
+    exact = apply(config, params, tokens)
+    rounded = apply(config, jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params), tokens)
+    assert rounded.dtype == jnp.float32
+    error = float(jnp.sqrt(jnp.mean((rounded - exact) ** 2) / jnp.mean(exact**2)))
+    assert 0 < error < 20 * float(jnp.finfo(jnp.bfloat16).eps)
+
+
+def test_llama_stretches_slow_waves_keeps_fast_ones_and_joins_them():
+    plain = Config(vocabulary=2, width=2, num_layers=1, num_heads=1, num_key_heads=1, head_size=128, hidden=2)
+    plain = replace(plain, rotary_base=5e5)
+    ratio = frequencies(replace(plain, rotary_scaling=RotaryScaling())) / frequencies(plain)
+    wavelengths = 2 * np.pi / np.asarray(frequencies(plain))
+    assert_close(ratio[wavelengths < 8192 / 4], 1)
+    assert_close(ratio[wavelengths > 8192], 1 / 8)
+    between = ratio[(wavelengths >= 8192 / 4) & (wavelengths <= 8192)]
+    assert len(between) > 3
+    assert np.all(np.diff(between) < 0)
+
+
+def test_weights_start_with_variance_one_over_inputs():
+    config = Config(vocabulary=50, width=64, num_layers=3, num_heads=4, num_key_heads=2, head_size=16, hidden=96)
+    params = initialize(config, jax.random.key(0))
+    for name, (inputs, outputs) in config.sizes().items():
+        kernel = params["layers"][name]["kernel"]
+        assert kernel.shape == (3, inputs, outputs)
+        assert float(jnp.var(kernel)) * inputs == pytest.approx(1, abs=5 * (2 / kernel.size) ** 0.5)
+    for leaf in (params["embedding"], params["head"]):
+        assert float(jnp.var(leaf)) * config.width == pytest.approx(1, abs=5 * (2 / leaf.size) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"width": 0}, {"head_size": 5}, {"num_key_heads": 3}], ids=["no width", "odd head", "unequal groups"]
+)
+def test_a_shape_that_cannot_be_is_refused_by_the_name_of_its_field(wrong, config):
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace("num_key_heads", "num_heads")):
+        replace(config, **wrong)
