@@ -1,6 +1,5 @@
 """Sampling: several completions a prompt in one compiled loop, token by token from the model's own distribution."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -48,7 +47,7 @@ def sample(
     *,
     num_samples: int = 1,
     num_tokens: int,
-    stops: Sequence[int] = (),
+    stops: tuple[int, ...] = (),
     temperature: float = 1.0,
     adapters: Params | None = None,
     adapter_scale: float = 1.0,
@@ -70,7 +69,12 @@ def sample(
 
     Returns:
         The completions.
+
+    Raises:
+        ValueError: If the temperature is not above 0.
     """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, not {temperature}")
     num_prompts, longest = prompts.shape
     options = {"adapters": adapters, "adapter_scale": adapter_scale}
     cache = empty_cache(config, num_prompts, longest + num_tokens, params["embedding"].dtype)

@@ -1,6 +1,12 @@
-"""The shape of a transformer: what tells one family of models from another."""
+"""The shape of a transformer, which tells one family of models from another, and random parameters of that shape."""
 
 from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from theory.networks import Params
 
 PROJECTIONS: tuple[str, ...] = ("query", "key", "value", "output", "gate", "up", "down")
 """Linear maps of a layer, to each of which an adapter can be added."""
@@ -70,3 +76,37 @@ class Config:
         into, out = (self.width, self.hidden), (self.hidden, self.width)
         attention = [(self.width, queries), (self.width, keys), (self.width, keys), (queries, self.width)]
         return dict(zip(PROJECTIONS, [*attention, into, into, out], strict=True))
+
+
+def initialize(config: Config, key: jax.Array, dtype: Any = jnp.float32) -> Params:
+    r"""Draw parameters: weights $\sim N(0, 1/\text{inputs})$, biases 0, norms 1.
+
+    Args:
+        config: The shape.
+        key: Random key.
+        dtype: Floating-point type.
+
+    Returns:
+        `{"embedding", "layers", "norm"}` and, unless tied, `"head"`.
+    """
+    keys = dict(zip(("embedding", "head", *PROJECTIONS), jax.random.split(key, 2 + len(PROJECTIONS)), strict=True))
+
+    def kernel(name: str, *shape: int) -> jax.Array:
+        return jax.random.normal(keys[name], shape, dtype) * shape[-2] ** -0.5
+
+    layers: dict[str, Any] = {}
+    for name, size in config.sizes().items():
+        layers[name] = {"kernel": kernel(name, config.num_layers, *size)}
+        if config.biases and name in {"query", "key", "value"}:
+            layers[name]["bias"] = jnp.zeros((config.num_layers, size[1]), dtype)
+    for name in ("attention norm", "hidden norm"):
+        layers[name] = jnp.ones((config.num_layers, config.width), dtype)
+    if config.head_norms:
+        for name in ("query norm", "key norm"):
+            layers[name] = jnp.ones((config.num_layers, config.head_size), dtype)
+    params = {
+        "embedding": kernel("embedding", config.vocabulary, config.width) * (config.vocabulary / config.width) ** 0.5,
+        "layers": layers,
+        "norm": jnp.ones(config.width, dtype),
+    }
+    return params if config.tied else params | {"head": kernel("head", config.width, config.vocabulary)}

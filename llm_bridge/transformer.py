@@ -25,40 +25,6 @@ class Cache(NamedTuple):
     """Values, same shape."""
 
 
-def initialize(config: Config, key: jax.Array, dtype: Any = jnp.float32) -> Params:
-    r"""Draw parameters: weights $\sim N(0, 1/\text{inputs})$, biases 0, norms 1.
-
-    Args:
-        config: The shape.
-        key: Random key.
-        dtype: Floating-point type.
-
-    Returns:
-        `{"embedding", "layers", "norm"}` and, unless tied, `"head"`.
-    """
-    keys = dict(zip(("embedding", "head", *PROJECTIONS), jax.random.split(key, 2 + len(PROJECTIONS)), strict=True))
-
-    def kernel(name: str, *shape: int) -> jax.Array:
-        return jax.random.normal(keys[name], shape, dtype) * shape[-2] ** -0.5
-
-    layers: dict[str, Any] = {}
-    for name, size in config.sizes().items():
-        layers[name] = {"kernel": kernel(name, config.num_layers, *size)}
-        if config.biases and name in {"query", "key", "value"}:
-            layers[name]["bias"] = jnp.zeros((config.num_layers, size[1]), dtype)
-    for name in ("attention norm", "hidden norm"):
-        layers[name] = jnp.ones((config.num_layers, config.width), dtype)
-    if config.head_norms:
-        for name in ("query norm", "key norm"):
-            layers[name] = jnp.ones((config.num_layers, config.head_size), dtype)
-    params = {
-        "embedding": kernel("embedding", config.vocabulary, config.width) * (config.vocabulary / config.width) ** 0.5,
-        "layers": layers,
-        "norm": jnp.ones(config.width, dtype),
-    }
-    return params if config.tied else params | {"head": kernel("head", config.width, config.vocabulary)}
-
-
 def empty_cache(config: Config, batch: int, slots: int, dtype: Any = jnp.float32) -> Cache:
     """Make room for keys and values.
 
@@ -202,7 +168,7 @@ def run_layers(
 
     Args:
         config: The shape.
-        params: Parameters as of `initialize`.
+        params: Parameters as of `shapes.initialize`.
         tokens: Shape `(batch, tokens)`.
         positions: Place of each token in its text, same shape; by default 0, 1, 2, …
         texts: Which text of a packed row a token belongs to, same shape; by default a row is one text.
@@ -212,7 +178,14 @@ def run_layers(
 
     Returns:
         The normed residual stream, shape `(batch, tokens, width)`, and the cache with the new tokens.
+
+    Raises:
+        ValueError: If rows with a cache are packed, or an adapter is of no projection.
     """
+    if cache is not None and texts is not None:
+        raise ValueError("texts must be None with a cache, which holds one text a row")
+    if unknown := set(adapters or {}) - set(PROJECTIONS):
+        raise ValueError(f"adapters must be of {', '.join(PROJECTIONS)}, not of {', '.join(sorted(unknown))}")
     batch, num_tokens = tokens.shape
     if positions is None:
         positions = jnp.broadcast_to(jnp.arange(num_tokens), tokens.shape)

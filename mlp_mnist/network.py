@@ -2,7 +2,7 @@ r"""The classifier with auxiliary logits, laid out for speed: features are rows,
 
 A layer is $h' = W h + b$ with weights `(units, inputs)` and activations `(units, batch)`. So the products of a layer,
 forward, for the weights' gradients and for the inputs', are large blocks times blocks that processors do at their peak;
-with examples as rows the weights' gradients take up to 1.6 times as long in float32, six times and more in bfloat16.
+with examples as rows the weights' gradients are slower, in bfloat16 by far.
 """
 
 import math
@@ -122,7 +122,7 @@ def plain_multiply(axis: int, weights: jax.Array, values: jax.Array) -> jax.Arra
 def pull_back(weights: jax.Array, gradient: jax.Array) -> jax.Array:
     """Multiply a gradient by the transposed weights.
 
-    On processors XLA has no bfloat16 product whose left factor is transposed: it would take float32, six times as slow.
+    On processors XLA has no bfloat16 product whose left factor is transposed: it would take float32.
     A product with the identity transposes the weights first, and exactly.
 
     Args:

@@ -27,7 +27,7 @@ class ImageOptions(DataOptions):
     """An experiment on images, in one precision."""
 
     precision: Literal["float32", "bf16"] = "float32"
-    """Matrix products in float32, or in bfloat16 with sums, weights and optimizer in float32: about twice as fast
+    """Matrix products in float32, or in bfloat16 with sums, weights and optimizer in float32: several times as fast
     where the processor has bfloat16 tiles."""
 
 

@@ -141,7 +141,7 @@ def draw_limit(axes: Axes, record: Record) -> None:
     scales = np.array(SCALES)
     young, trained = errors[:, :, 0].mean(), errors[:, :, -1].mean()
     axes.plot(scales, trained * scales, ":", color=BLACK, lw=1, label="slope 1")
-    axes.plot(scales, young * (scales / scales[0]) ** 0.5, "-.", color=BLACK, lw=1, label="slope 1/2 (kinks)")
+    axes.plot(scales, young * (scales / scales[0]) ** 0.5, "-.", color=BLACK, lw=1, label="slope 1/2")
     axes.set(
         xscale="log", yscale="log", xlabel=r"teacher's distance from the init, $s$ (labels from $\theta^0 + s\Delta_T$)"
     )

@@ -42,7 +42,7 @@ class StudyOptions(ImageOptions):
     """
 
     precision: Literal["float32", "bf16"] = "bf16"
-    """Matrix products in float32, or in bfloat16 with sums, weights and optimizer in float32: about twice as fast
+    """Matrix products in float32, or in bfloat16 with sums, weights and optimizer in float32: several times as fast
     where the processor has bfloat16 tiles. The study `precision` compares the two."""
     names: tyro.conf.Positional[tuple[str, ...]]
     """Studies to run, one after the other; `all` for all of them."""

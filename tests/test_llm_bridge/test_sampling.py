@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from llm_bridge.sampling import Sampled, sample
-from llm_bridge.shapes import Config
-from llm_bridge.transformer import apply, initialize
+from llm_bridge.shapes import Config, initialize
+from llm_bridge.transformer import apply
 from theory.networks import Params
 
 PROMPTS = jnp.array([[3, 1, 4, 1], [5, 9, 0, 0], [2, 6, 5, 0]])
@@ -64,6 +64,24 @@ def test_a_completion_does_not_depend_on_what_is_sampled_beside_it(config, param
     np.testing.assert_allclose(alone.log_probabilities[0], sampled.log_probabilities[1, :3], rtol=1e-9)
     wider = jnp.pad(PROMPTS, ((0, 0), (0, 3)), constant_values=6)
     np.testing.assert_array_equal(draw(config, params, wider, num_samples=5).tokens, sampled.tokens)
+
+
+def test_adapters_are_sampled_as_the_weights_to_which_they_are_added(config, params):
+    generator = np.random.default_rng(0)
+    inputs, outputs = config.sizes()["down"]
+    into, out = (jnp.array(generator.normal(size=(2, *shape))) for shape in ((inputs, 3), (3, outputs)))
+    down = {"kernel": params["layers"]["down"]["kernel"] + 0.5 * into @ out}
+    merged = draw(config, params | {"layers": params["layers"] | {"down": down}}, num_samples=5)
+    added = draw(config, params, num_samples=5, adapters={"down": {"into": into, "out": out}}, adapter_scale=0.5)
+    np.testing.assert_array_equal(added.tokens, merged.tokens)
+    np.testing.assert_allclose(added.log_probabilities, merged.log_probabilities, rtol=1e-9)
+    assert np.any(added.tokens != draw(config, params, num_samples=5).tokens)
+
+
+def test_a_temperature_without_a_distribution_is_refused(config, params):
+    for temperature in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="temperature must be above 0"):
+            draw(config, params, temperature=temperature)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])

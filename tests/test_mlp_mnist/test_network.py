@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -231,10 +233,19 @@ def test_a_layer_is_drawn_without_regard_to_depth_or_auxiliary_logits():
     assert np.max(np.abs(np.corrcoef(kernels) - np.eye(5))) < 4 / np.sqrt(48)
 
 
+@pytest.fixture
+def usual_compilation() -> Iterator[None]:
+    """What is fused, and so which products there must be, depends on the optimizations that tests do without."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @BODIES
-def test_every_body_has_programs_for_its_products_in_every_precision_at_the_size_of_mnist(precision, body):
-    """Without compiling as the tests do: what is fused, and so which products there must be, depends on it."""
+def test_every_body_has_programs_for_its_products_in_every_precision_at_the_size_of_mnist(
+    precision, body, usual_compilation
+):
     params, convolutional = random_network(body, 784), body[0] == "convolutional"
     images = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (64, 784)), jnp.float32)
 
@@ -242,8 +253,8 @@ def test_every_body_has_programs_for_its_products_in_every_precision_at_the_size
         multiply = network.fast_multiply(precision)
         return jnp.mean(network.apply(params, images, multiply, convolutional=convolutional) ** 2)
 
-    jax.config.update("jax_disable_most_optimizations", False)
     gradient = jax.jit(jax.grad(loss), static_argnums=1)(params, precision)
     exact = jax.grad(loss)(params, "float32")
+    rounding = float(jnp.finfo(jnp.bfloat16).eps)
     for layer, other in zip(jax.tree.leaves(gradient), jax.tree.leaves(exact), strict=True):
-        np.testing.assert_allclose(layer, other, atol=0.05 * float(jnp.max(jnp.abs(other))))
+        np.testing.assert_allclose(layer, other, atol=8 * rounding * float(jnp.max(jnp.abs(other))))
