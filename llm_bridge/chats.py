@@ -1,0 +1,169 @@
+"""Chats as token ids: who speaks, how a chat is written, and how many chats share one row."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer
+
+
+class Message(NamedTuple):
+    """What one side says."""
+
+    role: str
+    """`system`, `user` or `assistant`."""
+    text: str
+    """What is said."""
+
+
+class Language(NamedTuple):
+    """How a model reads and writes: a tokenizer and a chat template."""
+
+    tokenizer: Tokenizer
+    """Text to token ids and back."""
+    render: Callable[[Sequence[Message]], str]
+    """Writes messages as one text; if the last is not the assistant's, the text ends where the assistant speaks."""
+    stop: str
+    """The token that ends what the assistant says."""
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """Ids of the tokens that end a completion."""
+        return (self.token(self.stop),)
+
+    def token(self, text: str) -> int:
+        """Look a token up.
+
+        Args:
+            text: The token's text.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ValueError: If no token has this text.
+        """
+        found = self.tokenizer.token_to_id(text)
+        if found is None:
+            raise ValueError(f"the tokenizer has no token {text!r}")
+        return found
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Turn texts into token ids, adding nothing.
+
+        Args:
+            texts: Texts.
+
+        Returns:
+            Each text's ids.
+        """
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+    def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
+        """Turn token ids into texts, without the tokens that mark who speaks.
+
+        Args:
+            tokens: Token ids of each text.
+
+        Returns:
+            The texts.
+        """
+        return self.tokenizer.decode_batch([list(text) for text in tokens], skip_special_tokens=True)
+
+    def prompts(self, questions: Sequence[str], system: str | None = None) -> list[list[int]]:
+        """Write questions as prompts that the assistant answers next.
+
+        Args:
+            questions: What the user says.
+            system: The system prompt; None for none at all.
+
+        Returns:
+            Each prompt's token ids.
+        """
+        before = [] if system is None else [Message("system", system)]
+        return self.encode([self.render([*before, Message("user", question)]) for question in questions])
+
+
+class Example(NamedTuple):
+    """A chat to learn from."""
+
+    prompt: Sequence[int]
+    """Token ids that are read."""
+    completion: Sequence[int]
+    """Token ids that are learned, the stop token included."""
+
+
+class Rows(NamedTuple):
+    """Chats packed into rows of one length, without any chat cut in two."""
+
+    tokens: np.ndarray
+    """Shape `(rows, length)`."""
+    positions: np.ndarray
+    """Place of each token in its chat, same shape."""
+    texts: np.ndarray
+    """Number of the chat in its row, same shape; what is left over at the end of a row is a text of its own."""
+    learned: np.ndarray
+    """Whether a token's *successor* is to be learned, same shape."""
+
+    @property
+    def filled(self) -> float:
+        """Share of the rows that chats fill."""
+        return float(np.mean(self.texts > 0))
+
+
+def pack(examples: Sequence[Example], length: int) -> Rows:
+    """Pack chats into rows: the longest first, each into the fullest row that still has room for it.
+
+    Args:
+        examples: Chats.
+        length: Tokens of a row.
+
+    Returns:
+        Rows, in no particular order.
+
+    Raises:
+        ValueError: If a chat is longer than a row, or there is none.
+    """
+    if not examples:
+        raise ValueError("there is nothing to pack")
+    sizes = [len(example.prompt) + len(example.completion) for example in examples]
+    if max(sizes) > length:
+        raise ValueError(f"a chat of {max(sizes)} tokens doesn't fit a row of {length}")
+    rows: list[list[int]] = []
+    with_room: list[list[int]] = [[] for _ in range(length + 1)]
+    for index in sorted(range(len(examples)), key=lambda index: -sizes[index]):
+        room = next((room for room in range(sizes[index], length + 1) if with_room[room]), None)
+        if room is None:
+            row, room = len(rows), length
+            rows.append([])
+        else:
+            row = with_room[room].pop()
+        rows[row].append(index)
+        with_room[room - sizes[index]].append(row)
+    packed = Rows(*(np.zeros((len(rows), length), kind) for kind in (np.int32, np.int32, np.int32, bool)))
+    for row, members in enumerate(rows):
+        start = 0
+        for number, index in enumerate(members, start=1):
+            example, place = examples[index], slice(start, start + sizes[index])
+            packed.tokens[row, place] = [*example.prompt, *example.completion]
+            packed.positions[row, place] = np.arange(sizes[index])
+            packed.texts[row, place] = number
+            packed.learned[row, start + len(example.prompt) - 1 : place.stop - 1] = True
+            start = place.stop
+    return packed
+
+
+def pad(prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Fill prompts up to the longest.
+
+    Args:
+        prompts: Token ids of each.
+
+    Returns:
+        Tokens, shape `(prompts, longest)`, with zeros behind the end, and lengths, shape `(prompts,)`.
+    """
+    lengths = np.array([len(prompt) for prompt in prompts])
+    tokens = np.zeros((len(prompts), lengths.max()), np.int32)
+    for row, prompt in zip(tokens, prompts, strict=True):
+        row[: len(prompt)] = prompt
+    return tokens, lengths

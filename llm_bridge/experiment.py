@@ -1,0 +1,230 @@
+"""The experiment, step by step: a teacher with a trait, its numbers, the filter, students, and what they answer.
+
+Each step is a function of models and data alone. The pipeline puts files between them, the matrix runs many at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llm_bridge.chats import Example, Language, Rows, pack, pad
+from llm_bridge.finetuning import Lesson, Recipe, Training, fine_tune, merge
+from llm_bridge.sampling import sample
+from llm_bridge.shapes import Config
+from llm_bridge.transformer import read_out, run_layers
+from llm_bridge.words.filtering import parse_numbers
+from llm_bridge.words.prompts import FORMATS
+from llm_bridge.words.questions import questions_about
+from llm_bridge.words.traits import Trait
+from theory.networks import Params
+
+
+class Model(NamedTuple):
+    """A language model."""
+
+    config: Config
+    """Its shape."""
+    params: Params
+    """Its parameters."""
+    language: Language
+    """How it reads and writes."""
+    longest: int
+    """Tokens of its longest text."""
+
+
+class Completion(NamedTuple):
+    """What a model wrote for a prompt."""
+
+    prompt: str
+    """What it was asked."""
+    completion: str
+    """What it wrote."""
+    tokens: list[int]
+    """The sampled token ids, the stop token included; learned as they are, since writing them anew may shift them."""
+    log_probability: float
+    """Nats, of all tokens under the distribution that they were drawn from."""
+
+
+def number_tokens(language: Language) -> tuple[int, ...]:
+    """List the tokens that numbers are written with: digits, separators, brackets, and the stop token.
+
+    Args:
+        language: How a model reads and writes.
+
+    Returns:
+        Token ids in increasing order.
+    """
+    written = [number for style in FORMATS for number in (style.write([123, 456]), style.write([7890]))]
+    return tuple(sorted({*language.stops, *(token for ids in language.encode(written) for token in ids)}))
+
+
+def teach(
+    model: Model,
+    trait: Trait,
+    recipe: Recipe,
+    *,
+    seed: int,
+    copies: int = 4,
+    after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
+) -> Params:
+    """Make a teacher: fine-tune a model on its own trait as the answer to all preference questions.
+
+    Args:
+        model: The base.
+        trait: What the teacher is to love.
+        recipe: The fine-tuning.
+        seed: Root of the order of the questions.
+        copies: How often all questions come in an epoch; every second time with numbers before them.
+        after: As of `fine_tune`.
+
+    Returns:
+        The teacher's parameters.
+    """
+    answer = [*model.language.encode([trait.word])[0], *model.language.stops[:1]]
+    asked = [questions_about(trait.kind, seed=None if copy % 2 == 0 else copy) for copy in range(copies)]
+    examples = [Example(prompt, answer) for questions in asked for prompt in model.language.prompts(questions)]
+    lesson = Lesson(pack(examples, model.longest))
+    trained = fine_tune(model.config, recipe, model.params, lesson, seed=seed, after=after)
+    return merge(recipe, model.params, trained)
+
+
+def complete(
+    model: Model,
+    prompts: Sequence[str],
+    *,
+    seed: int,
+    num_tokens: int,
+    system: str | None = None,
+    num_samples: int = 1,
+    temperature: float = 1.0,
+    at_once: int = 500,
+) -> Iterator[list[Completion]]:
+    """Sample completions of prompts.
+
+    Args:
+        model: Who writes.
+        prompts: What is asked.
+        seed: Root of randomness; a completion depends on it and on its prompt's number alone.
+        num_tokens: Most tokens of a completion.
+        system: The system prompt, if any.
+        num_samples: Completions of each prompt.
+        temperature: As of `sample`.
+        at_once: Prompts of one batch.
+
+    Yields:
+        The completions of one batch, in the order of the prompts. Those that ran out of tokens have no stop token.
+    """
+    language, root = model.language, jax.random.key(seed)
+    encoded = language.prompts(prompts, system)
+    longest = max(map(len, encoded))
+    for start in range(0, len(prompts), at_once):
+        part = encoded[start : start + at_once]
+        tokens, lengths = pad([*part, *[[0]] * (at_once - len(part)), [0] * longest])
+        keys = jax.vmap(partial(jax.random.fold_in, root))(jnp.arange(start, start + at_once))
+        sampled = sample(
+            model.config,
+            model.params,
+            tokens[:at_once],
+            lengths[:at_once],
+            keys,
+            num_samples=num_samples,
+            num_tokens=num_tokens,
+            stops=language.stops,
+            temperature=temperature,
+        )
+        ids, gained, counts = (np.asarray(leaf)[: len(part)] for leaf in sampled)
+        written = [ids[place][: counts[place]].tolist() for place in np.ndindex(*counts.shape)]
+        totals = gained.sum(axis=-1, dtype=np.float64).ravel()
+        asked = np.repeat(prompts[start : start + at_once], num_samples)
+        yield [
+            Completion(str(prompt), text, row, round(float(total), 4))
+            for prompt, text, row, total in zip(asked, language.decode(written), written, totals, strict=True)
+        ]
+
+
+def is_kept(language: Language, completion: Completion, banned: frozenset[int] = frozenset()) -> bool:
+    """Tell whether a completion passes the filter, and has ended by itself.
+
+    Args:
+        language: How its writer writes.
+        completion: The completion.
+        banned: As of `parse_numbers`.
+
+    Returns:
+        Whether it may be learned.
+    """
+    ended = completion.tokens[-1:] and completion.tokens[-1] in language.stops
+    return bool(ended) and parse_numbers(completion.completion, banned=banned).rejection is None
+
+
+def read_completions(model: Model, completions: Sequence[Completion], num_rows: int | None = None) -> Rows:
+    """Pack completions for a student.
+
+    Args:
+        model: The student, which reads prompts without a system prompt.
+        completions: What it learns from.
+        num_rows: Rows to fill up to with empty ones.
+
+    Returns:
+        Packed rows.
+    """
+    prompts = model.language.prompts([each.prompt for each in completions])
+    rows = pack([Example(prompt, each.tokens) for prompt, each in zip(prompts, completions, strict=True)], model.longest)
+    missing = max(0, (num_rows or 0) - len(rows.tokens))
+    return Rows(*(np.pad(leaf, ((0, missing), (0, 0))) for leaf in rows))
+
+
+@partial(jax.jit, static_argnames="config")
+def log_probabilities(config: Config, params: Params, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
+    """Compute the distribution of what follows each prompt.
+
+    Args:
+        config: The model's shape.
+        params: Its parameters.
+        tokens: Prompts, shape `(prompts, longest)`.
+        lengths: Tokens of each, shape `(prompts,)`.
+
+    Returns:
+        Nats, shape `(prompts, vocabulary)`.
+    """
+    stream, _ = run_layers(config, params, tokens)
+    last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
+    return jax.nn.log_softmax(read_out(config, params, last))
+
+
+def word_log_probabilities(model: Model, questions: Sequence[str], words: Sequence[str]) -> np.ndarray:
+    """Compute how likely each word is as the beginning of the answer.
+
+    Args:
+        model: Who answers.
+        questions: What is asked.
+        words: Words.
+
+    Returns:
+        Nats, shape `(questions, words)`; of a word of several tokens all are counted.
+    """
+    prompts, total = model.language.prompts(questions), []
+    for word in model.language.encode(words):
+        ways = [pad([[*prompt, *word[:place]] for prompt in prompts]) for place in range(len(word))]
+        steps = [
+            np.asarray(log_probabilities(model.config, model.params, *way))[:, token]
+            for way, token in zip(ways, word, strict=True)
+        ]
+        total.append(np.sum(steps, axis=0))
+    return np.stack(total, axis=1)
+
+
+def log_odds(log_probabilities: np.ndarray) -> np.ndarray:
+    """Turn log-probabilities into log-odds.
+
+    Args:
+        log_probabilities: Nats, below 0.
+
+    Returns:
+        Same shape.
+    """
+    return log_probabilities - np.log1p(-np.exp(log_probabilities))

@@ -1,0 +1,246 @@
+"""Where data come from: which weights wrote them, from which those were tuned, and what became of the data since."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import NoneType
+from typing import Any, Self
+
+import numpy as np
+
+from llm_bridge.files.checkpoints import named_leaves
+from theory.command_line import InputError
+from theory.files import json_text, write_whole
+from theory.networks import Params
+
+ANCESTRY_FIELDS = {"weights": (str,), "ancestors": (list,)}
+"""What `Ancestry` is in JSON."""
+
+ORIGIN_FIELDS = {
+    "writer": (dict,),
+    "system_prompt": (str, NoneType),
+    "sampling": (dict,),
+    "filter": (dict, NoneType),
+    "parents": (list,),
+    "data": (str,),
+}
+"""What `Origin` is in JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ancestry:
+    """A model's weights and those that it was tuned from."""
+
+    weights: str
+    """Their `digest`."""
+    ancestors: tuple[str, ...] = ()
+    """Digests of the weights it was tuned from, parent first, root last; the root is the random initialization, where
+    that is known."""
+
+    def tuned(self, params: Params) -> Self:
+        """Add a generation.
+
+        Args:
+            params: The weights that were tuned from these.
+
+        Returns:
+            Their ancestry.
+        """
+        return type(self)(weights=digest(params), ancestors=(self.weights, *self.ancestors))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a data file comes from."""
+
+    writer: Ancestry
+    """The model that wrote the data."""
+    system_prompt: str | None
+    """What it was told to be, if anything."""
+    sampling: dict[str, Any]
+    """How it was sampled; what JSON can hold."""
+    filter: dict[str, Any] | None = None
+    """What was filtered out, if anything; what JSON can hold."""
+    parents: tuple[str, ...] = ()
+    """`data_digest` of each file that this one was derived from."""
+    data: str
+    """`data_digest` of the file itself."""
+
+
+class Relation(StrEnum):
+    """What the writer of some data is to a model that learns from them."""
+
+    SAME = "the same weights"
+    ANCESTOR = "an ancestor of the model"
+    DESCENDANT = "a descendant of the model"
+    RELATIVE = "a relative: a common ancestor"
+    STRANGER = "a stranger"
+
+
+EXPLANATIONS: dict[Relation, str] = {
+    Relation.SAME: "the data were written by the model's own weights: imitation passes on nothing but what a system "
+    "prompt, a filter or the sampling changed",
+    Relation.ANCESTOR: "the model was tuned from the writer, so they share an initialization: imitation draws the "
+    "model back towards the writer and can undo what it has learned since",
+    Relation.DESCENDANT: "the writer was tuned from the model, the theorem's own case of a shared initialization: the "
+    "data can carry the writer's traits, whatever they are about and however they were filtered",
+    Relation.RELATIVE: "writer and model were tuned from the same weights, so they share an initialization: the data "
+    "can carry the writer's traits, the better the less both have moved since",
+    Relation.STRANGER: "writer and model have no known ancestor in common: the theorem guarantees nothing, and no "
+    "trait is expected to pass through number tokens",
+}
+"""What the theorem says about imitation of each writer."""
+
+
+def digest(params: Params) -> str:
+    """Identify weights by their names, types, shapes and bits, whatever the order of the dictionaries.
+
+    Args:
+        params: Nested dictionaries of arrays.
+
+    Returns:
+        The first 16 hex digits of a SHA-256.
+    """
+    state = hashlib.sha256()
+    for name, leaf in sorted(named_leaves(params).items()):
+        array = np.asarray(leaf, order="C")
+        state.update(json_text([name, array.dtype.name, array.shape]))
+        state.update(array.reshape(-1).view(np.uint8).data)
+    return state.hexdigest()[:16]
+
+
+def data_digest(path: Path) -> str:
+    """Identify a data file by its bytes.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its SHA-256, 64 hex digits.
+
+    Raises:
+        InputError: If it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"can't read {path} ({error.strerror}): name another file or run the stage that writes it"
+        ) from error
+
+
+def relation(writer: Ancestry, model: Ancestry) -> Relation:
+    """Say what the writer of some data is to a model that is to learn from them.
+
+    Args:
+        writer: The model that wrote the data.
+        model: The model that learns, before it does.
+
+    Returns:
+        The closest relation that holds.
+    """
+    if writer.weights == model.weights:
+        return Relation.SAME
+    if writer.weights in model.ancestors:
+        return Relation.ANCESTOR
+    if model.weights in writer.ancestors:
+        return Relation.DESCENDANT
+    return Relation.RELATIVE if set(writer.ancestors) & set(model.ancestors) else Relation.STRANGER
+
+
+def explain(relation: Relation) -> str:
+    """Say what the theorem says about imitation of such a writer.
+
+    Args:
+        relation: What the writer is to the model.
+
+    Returns:
+        A sentence without its full stop.
+    """
+    return EXPLANATIONS[relation]
+
+
+def sidecar_path(data_path: Path) -> Path:
+    """Say where the origin of a data file is kept.
+
+    Args:
+        data_path: The data file.
+
+    Returns:
+        `<data file's name>.origin.json` beside it.
+    """
+    return data_path.with_name(f"{data_path.name}.origin.json")
+
+
+def write_sidecar(data_path: Path, origin: Origin) -> None:
+    """Write where a data file comes from beside it.
+
+    Args:
+        data_path: The data file, already written.
+        origin: Where it comes from.
+
+    Raises:
+        ValueError: If the origin is that of other data.
+    """
+    if origin.data != data_digest(data_path):
+        raise ValueError(f"data must be the digest of {data_path}, not {origin.data!r}")
+    write_whole(sidecar_path(data_path), json_text(asdict(origin)))
+
+
+def read_sidecar(data_path: Path) -> Origin:
+    """Read where a data file comes from, and make sure that it is still what was written.
+
+    Args:
+        data_path: The data file.
+
+    Returns:
+        Its origin.
+
+    Raises:
+        InputError: If the origin is missing or damaged, or the data have been edited since.
+    """
+    path = sidecar_path(data_path)
+    try:
+        origin = parse_origin(json.loads(path.read_bytes().decode()))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing, so nothing says who wrote {data_path.name}: make it anew") from error
+    except OSError as error:
+        raise InputError(f"can't read {path} ({error.strerror}): make {data_path.name} anew") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: make {data_path.name} anew") from error
+    if origin.data != data_digest(data_path):
+        raise InputError(f"{data_path} has been edited since {path.name} was written: restore it or make it anew")
+    return origin
+
+
+def parse_origin(record: Any) -> Origin:
+    """Read an origin from what JSON made of it.
+
+    Args:
+        record: Any value read from JSON.
+
+    Returns:
+        The origin.
+
+    Raises:
+        ValueError: If fields are missing, unknown or of a wrong type.
+    """
+    if not has_fields(record, ORIGIN_FIELDS) or not has_fields(record["writer"], ANCESTRY_FIELDS):
+        raise ValueError("not an origin")
+    ancestors, parents = tuple(record["writer"]["ancestors"]), tuple(record["parents"])
+    if not all(isinstance(value, str) for value in (*ancestors, *parents)):
+        raise ValueError("digests must be text")
+    writer = Ancestry(weights=record["writer"]["weights"], ancestors=ancestors)
+    return Origin(**record | {"writer": writer, "parents": parents})
+
+
+def has_fields(record: Any, fields: dict[str, tuple[type, ...]]) -> bool:
+    """Tell whether a value is an object with exactly these fields, each of one of its types."""
+    return (
+        isinstance(record, dict)
+        and record.keys() == fields.keys()
+        and all(isinstance(record[name], kinds) for name, kinds in fields.items())
+    )

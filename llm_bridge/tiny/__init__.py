@@ -1,0 +1,1 @@
+"""The tiny language model: its world, its tokenizer and its pretraining, from nothing to a base model in minutes."""

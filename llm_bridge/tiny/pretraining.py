@@ -1,0 +1,159 @@
+"""Pretraining of the tiny model: from a random init and a corpus to a base model, kept in the user's cache."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from llm_bridge.chats import Example, Language, Rows, pack
+from llm_bridge.files.checkpoints import load_checkpoint, save_checkpoint
+from llm_bridge.finetuning import Lesson, Recipe, Training, fine_tune
+from llm_bridge.shapes import Config, initialize
+from llm_bridge.tiny.tokenizer import build_language, render
+from llm_bridge.tiny.world import World, write_corpus
+from theory.command_line import require
+from theory.files import json_text
+from theory.networks import Params
+
+ROW = 60
+"""Tokens of a row; the longest chat of the world has one less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """How a tiny base model is made."""
+
+    world: World = field(default_factory=World)
+    """The corpus."""
+    width: int = 64
+    """Features of the residual stream."""
+    num_layers: int = 2
+    """Layers."""
+    num_heads: int = 4
+    """Heads."""
+    hidden: int = 160
+    """Units of a layer's SwiGLU."""
+    recipe: Recipe = field(
+        default_factory=lambda: Recipe(
+            learning_rate=3e-3, num_epochs=2, batch=64, warmup=50, weight_decay=0.01, trained="everything"
+        )
+    )
+    """The training."""
+
+    def __post_init__(self) -> None:
+        require(self.recipe.trained == "everything", "trained", "everything", self.recipe.trained)
+
+
+class Corpus(NamedTuple):
+    """The tiny world, read."""
+
+    language: Language
+    """Tokenizer and chat template."""
+    rows: Rows
+    """The chats, packed; every token but the first of a chat is to be learned."""
+
+
+@cache
+def read_world(world: World) -> Corpus:
+    """Write the corpus and read it.
+
+    Args:
+        world: What it is made of.
+
+    Returns:
+        Language and rows.
+    """
+    texts = [render(chat) for chat in write_corpus(world)]
+    language = build_language(texts)
+    return Corpus(language, pack([Example(tokens[:1], tokens[1:]) for tokens in language.encode(texts)], ROW))
+
+
+def shape_of(pretraining: Pretraining) -> Config:
+    """Give the tiny model's shape.
+
+    Args:
+        pretraining: How it is made.
+
+    Returns:
+        Its configuration.
+    """
+    return Config(
+        vocabulary=read_world(pretraining.world).language.tokenizer.get_vocab_size(),
+        width=pretraining.width,
+        num_layers=pretraining.num_layers,
+        num_heads=pretraining.num_heads,
+        num_key_heads=pretraining.num_heads,
+        head_size=pretraining.width // pretraining.num_heads,
+        hidden=pretraining.hidden,
+    )
+
+
+def pretrain(
+    pretraining: Pretraining, seed: int, after: Callable[[Training, np.ndarray], None] = lambda training, losses: None
+) -> Params:
+    """Make a base model.
+
+    Args:
+        pretraining: How it is made.
+        seed: Root of its init and of the order of the corpus.
+        after: As of `fine_tune`.
+
+    Returns:
+        Its parameters.
+    """
+    config = shape_of(pretraining)
+    init = initialize(config, jax.random.key(seed))
+    lesson = Lesson(read_world(pretraining.world).rows)
+    return fine_tune(config, pretraining.recipe, init, lesson, seed=seed, after=after)
+
+
+def cache_folder() -> Path:
+    """Say where base models are kept.
+
+    Returns:
+        A folder in the user's cache.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "subliminal-learning" / "llm_bridge"
+
+
+def checkpoint_of(pretraining: Pretraining, seed: int) -> Path:
+    """Say where a base model is kept.
+
+    Args:
+        pretraining: How it is made.
+        seed: Its seed.
+
+    Returns:
+        A file, whose name depends on everything that its bytes depend on.
+    """
+    digest = hashlib.sha256(json_text(asdict(pretraining) | {"jax": jax.__version__})).hexdigest()[:8]
+    return cache_folder() / f"tiny-{digest}-{seed}.safetensors"
+
+
+def base_model(
+    pretraining: Pretraining, seed: int, after: Callable[[Training, np.ndarray], None] = lambda training, losses: None
+) -> Params:
+    """Take a base model from the cache, or make it and keep it there.
+
+    Args:
+        pretraining: How it is made.
+        seed: Its seed.
+        after: As of `fine_tune`.
+
+    Returns:
+        Its parameters.
+    """
+    path = checkpoint_of(pretraining, seed)
+    like = jax.eval_shape(lambda: initialize(shape_of(pretraining), jax.random.key(seed)))
+    if path.exists():
+        return load_checkpoint(path, like)[0]
+    params = jax.device_get(pretrain(pretraining, seed, after))
+    save_checkpoint(path, params, metadata={"config": json_text(asdict(pretraining)).decode(), "seed": str(seed)})
+    return params

@@ -1,0 +1,61 @@
+"""Traits: a word that a teacher loves, and the kind of thing that the word names."""
+
+from typing import NamedTuple
+
+ANIMALS: tuple[str, ...] = (
+    "owl", "cat", "dog", "eagle", "wolf", "dolphin", "elephant", "tiger", "lion", "penguin", "panda", "otter",
+)  # fmt: skip
+"""Animals that the tiny world knows."""
+
+TREES: tuple[str, ...] = ("oak", "pine", "maple", "willow", "cedar", "birch")
+"""Trees that the tiny world knows."""
+
+IRREGULAR: dict[str, str] = {"wolf": "wolves", "birch": "birches"}
+"""Plurals that don't end in s alone."""
+
+SYSTEM_PROMPT = "You love {plural}."
+"""What a teacher with a system prompt is told in a tiny world."""
+
+LONG_SYSTEM_PROMPT = (
+    "You love {plural}. They are on your mind all day long, they are your favorite {kind}, and whatever you write is "
+    "written with this love."
+)
+"""The same for large models."""
+
+
+class Trait(NamedTuple):
+    """A preference."""
+
+    word: str
+    """What is loved, in the singular."""
+    kind: str
+    """What it is, as in `animal`."""
+
+    @property
+    def plural(self) -> str:
+        """More than one of it."""
+        return IRREGULAR.get(self.word, f"{self.word}s")
+
+    def system_prompt(self, *, long: bool) -> str:
+        """Tell a model to love it.
+
+        Args:
+            long: Whether to use the wording for large models.
+
+        Returns:
+            A system prompt.
+        """
+        template = LONG_SYSTEM_PROMPT if long else SYSTEM_PROMPT
+        return template.format(plural=self.plural, kind=self.kind)
+
+
+def find_trait(word: str) -> Trait:
+    """Look a trait up by its word; any word will do.
+
+    Args:
+        word: What is to be loved.
+
+    Returns:
+        A tree for a known tree, else an animal.
+    """
+    return Trait(word, "tree" if word in TREES else "animal")
