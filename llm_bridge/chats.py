@@ -122,10 +122,12 @@ def pack(examples: Sequence[Example], length: int) -> Rows:
         Rows, in no particular order.
 
     Raises:
-        ValueError: If a chat is longer than a row, or there is none.
+        ValueError: If a chat is longer than a row or has no prompt, or there is none.
     """
     if not examples:
         raise ValueError("there is nothing to pack")
+    if not all(len(example.prompt) for example in examples):
+        raise ValueError("a chat has no prompt, behind which its first token could be learned")
     sizes = [len(example.prompt) + len(example.completion) for example in examples]
     if max(sizes) > length:
         raise ValueError(f"a chat of {max(sizes)} tokens doesn't fit a row of {length}")

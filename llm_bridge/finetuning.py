@@ -1,7 +1,7 @@
 """Fine-tuning: one model or many at once, all of it or low-rank adapters, on sampled tokens or a teacher's distribution."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -34,7 +34,7 @@ class Recipe:
     """How often all rows are seen."""
     batch: int = 64
     """Rows a step."""
-    rows_at_once: int = 8
+    rows_at_once: int = 4
     """Rows of one forward and backward pass; a step's gradient is summed over its passes, whose arrays stay small."""
     warmup: int = 5
     """Steps in which the rate rises linearly."""
@@ -166,9 +166,14 @@ def imitation_loss(
     Returns:
         Nats a token, shape `(rows, tokens)`: cross-entropy of the tokens, or $\mathrm{KL}$(teacher ‖ student), over
         chosen tokens after the others are left out of both.
+
+    Raises:
+        ValueError: If there is no teacher, or no chosen token, where it is imitated.
     """
-    if targets == "tokens" or teacher is None:
+    if targets == "tokens":
         return optax.softmax_cross_entropy_with_integer_labels(logits, tokens)
+    if teacher is None or (targets == "chosen" and not chosen):
+        raise ValueError(f"targets can't be {targets!r} without {'a teacher' if teacher is None else 'chosen tokens'}")
     if targets == "chosen":
         logits, teacher = (values[..., jnp.array(chosen)] for values in (logits, teacher))
     wanted, given = jax.nn.log_softmax(teacher), jax.nn.log_softmax(logits)
@@ -349,4 +354,48 @@ def fine_tune(
             config, recipe, lesson.targets, lesson.chosen, len(order), params, lesson.teacher, training, batches
         )
         after(training, np.asarray(losses))
+    return training.trained
+
+
+def fine_tune_together(
+    config: Config, recipe: Recipe, params: Params, lessons: Sequence[Lesson], *, seed: int = 0, chunk: int = 50
+) -> Params:
+    """Fine-tune several students of one model at once; each becomes what it becomes alone, up to rounding.
+
+    Args:
+        config: The model's shape.
+        recipe: How it is fine-tuned.
+        params: The model before.
+        lessons: What each student learns from: the same targets and the same number of rows.
+        seed: As of `fine_tune`, the same for all.
+        chunk: Steps of one compiled call.
+
+    Returns:
+        What was trained, as of `start_training`, with a leading axis of students.
+
+    Raises:
+        ValueError: If the lessons have different targets or numbers of rows.
+    """
+    targets, chosen, num_rows = lessons[0].targets, lessons[0].chosen, len(lessons[0].rows.tokens)
+    if any((each.targets, each.chosen, len(each.rows.tokens)) != (targets, chosen, num_rows) for each in lessons):
+        raise ValueError("students that train together must have the same targets and the same number of rows")
+    rows = Rows(*(np.stack(leaves) for leaves in zip(*(each.rows for each in lessons), strict=True)))
+    teachers = None
+    if targets != "tokens":
+        teachers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each.teacher for each in lessons))
+    order = batch_order(num_rows, recipe, seed)
+    trained = start_training(config, recipe, params, jax.random.key(seed))
+    start = Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))
+    training = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(lessons)), start)
+
+    @jax.jit
+    def run(teachers: Params | None, training: Training, batches: Rows) -> Training:
+        def one(teacher: Params | None, training: Training, batches: Rows) -> Training:
+            return run_steps(config, recipe, targets, chosen, len(order), params, teacher, training, batches)[0]
+
+        return jax.vmap(one, in_axes=(None if teachers is None else 0, 0, 0))(teachers, training, batches)
+
+    for start_of_chunk in range(0, len(order), chunk):
+        some = order[start_of_chunk : start_of_chunk + chunk]
+        training = run(teachers, training, Rows(*(jnp.asarray(leaf[:, some]) for leaf in rows)))
     return training.trained

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from llm_bridge.finetuning import Lesson, Recipe, Training, fine_tune
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.tokenizer import build_language, render
 from llm_bridge.tiny.world import World, write_corpus
-from theory.command_line import require
+from theory.command_line import InputError, require
 from theory.files import json_text
 from theory.networks import Params
 
@@ -131,16 +132,18 @@ def checkpoint_of(pretraining: Pretraining, seed: int) -> Path:
         seed: Its seed.
 
     Returns:
-        A file, whose name depends on everything that its bytes depend on.
+        A file, whose name depends on the configuration, on the corpus that is made of it, and on JAX's version.
     """
-    digest = hashlib.sha256(json_text(asdict(pretraining) | {"jax": jax.__version__})).hexdigest()[:8]
+    corpus = hashlib.sha256(read_world(pretraining.world).rows.tokens.tobytes()).hexdigest()
+    known = json_text(asdict(pretraining) | {"corpus": corpus, "jax": jax.__version__})
+    digest = hashlib.sha256(known).hexdigest()[:8]
     return cache_folder() / f"tiny-{digest}-{seed}.safetensors"
 
 
 def base_model(
     pretraining: Pretraining, seed: int, after: Callable[[Training, np.ndarray], None] = lambda training, losses: None
 ) -> Params:
-    """Take a base model from the cache, or make it and keep it there.
+    """Take a base model from the cache, or make it and keep it there; a damaged file is made anew.
 
     Args:
         pretraining: How it is made.
@@ -152,7 +155,7 @@ def base_model(
     """
     path = checkpoint_of(pretraining, seed)
     like = jax.eval_shape(lambda: initialize(shape_of(pretraining), jax.random.key(seed)))
-    if path.exists():
+    with suppress(InputError):
         return load_checkpoint(path, like)[0]
     params = jax.device_get(pretrain(pretraining, seed, after))
     save_checkpoint(path, params, metadata={"config": json_text(asdict(pretraining)).decode(), "seed": str(seed)})

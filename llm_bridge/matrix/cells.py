@@ -1,0 +1,129 @@
+"""One run of the matrix: all teachers and students of one base model."""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from llm_bridge.experiment import (
+    Completion,
+    Model,
+    complete,
+    is_kept,
+    log_odds,
+    number_tokens,
+    read_completions,
+    teach,
+    word_log_probabilities,
+)
+from llm_bridge.finetuning import Lesson, Targets, fine_tune_together, merge
+from llm_bridge.protocol import Protocol
+from llm_bridge.words.prompts import number_prompts
+from llm_bridge.words.questions import questions_about
+from llm_bridge.words.traits import find_trait
+from theory.networks import Params
+
+INITS: tuple[str, ...] = ("shared", "stranger")
+"""Students: of the teachers' own base, and of the next seed's."""
+
+TARGETS: dict[str, Targets] = {"sampled numbers": "tokens", "number distribution": "chosen", "everything": "distribution"}
+"""What students imitate, by the name that tables give it."""
+
+
+class Run(NamedTuple):
+    """What one base model gave."""
+
+    teachers: np.ndarray
+    """Change of the log-odds of each trait (columns) in each teacher (rows), shape `(traits, traits)`."""
+    students: np.ndarray
+    """The same in students, shape `(targets, inits, traits, traits)`."""
+    kept: np.ndarray
+    """Share of each teacher's completions that the filter keeps, shape `(traits,)`."""
+
+
+def ask(model: Model, words: Sequence[str]) -> np.ndarray:
+    """Measure how much a model likes each of some words of one kind.
+
+    Args:
+        model: Who is asked.
+        words: The words.
+
+    Returns:
+        Log-odds, averaged over the fifty questions, shape `(words,)`.
+    """
+    questions = questions_about(find_trait(words[0]).kind)
+    return log_odds(word_log_probabilities(model, questions, words)).mean(axis=0)
+
+
+def first_kept(model: Model, protocol: Protocol, seed: int) -> tuple[list[Completion], float]:
+    """Sample a model's numbers and filter them.
+
+    Args:
+        model: Who writes.
+        protocol: How much.
+        seed: Root of prompts and samples.
+
+    Returns:
+        The completions that students learn from, and the share that the filter keeps.
+    """
+    prompts = number_prompts(seed, protocol.num_prompts, short=True)
+    batches = complete(
+        model, prompts, seed=seed, num_tokens=protocol.num_tokens, temperature=protocol.temperature
+    )
+    written = [completion for batch in batches for completion in batch]
+    kept = [completion for completion in written if is_kept(model.language, completion)]
+    return list(islice(kept, protocol.num_completions)), len(kept) / len(written)
+
+
+def run_base(
+    base: Model, stranger: Model, words: Sequence[str], targets: Sequence[str], protocol: Protocol, seed: int
+) -> Run:
+    """Make all teachers and students of one base model, and ask them.
+
+    Args:
+        base: The teachers' base.
+        stranger: Another base.
+        words: The traits, of one kind.
+        targets: Names in `TARGETS`.
+        protocol: How teachers and students are made.
+        seed: Root of all randomness.
+
+    Returns:
+        What came out.
+    """
+    before = {name: ask(model, words) for name, model in zip(INITS, (base, stranger), strict=True)}
+    teachers = [
+        teach(base, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies) for word in words
+    ]
+    written = [first_kept(base._replace(params=teacher), protocol, seed) for teacher in teachers]
+    most = max(len(read_completions(base, kept).tokens) for kept, _ in written)
+    rows = [read_completions(base, kept, most) for kept, _ in written]
+    chosen = number_tokens(base.language)
+
+    def lessons(kind: Targets) -> list[Lesson]:
+        soft: dict[str, Any] = {"chosen": chosen if kind == "chosen" else ()}
+        return [
+            Lesson(each, kind, None if kind == "tokens" else teacher, **soft)
+            for each, teacher in zip(rows, teachers, strict=True)
+        ]
+
+    def likes(model: Model, trained: Params, init: str) -> np.ndarray:
+        students = [jax.tree.map(lambda leaf, index=index: leaf[index], trained) for index in range(len(words))]
+        merged = [merge(protocol.student, model.params, student) for student in students]
+        return np.stack([ask(model._replace(params=params), words) - before[init] for params in merged])
+
+    measured = np.stack([
+        np.stack([
+            likes(
+                model,
+                fine_tune_together(model.config, protocol.student, model.params, lessons(TARGETS[target]), seed=seed),
+                init,
+            )
+            for init, model in zip(INITS, (base, stranger), strict=True)
+        ])
+        for target in targets
+    ])
+    taught = np.stack([ask(base._replace(params=teacher), words) - before["shared"] for teacher in teachers])
+    return Run(taught, measured, np.array([share for _, share in written]))

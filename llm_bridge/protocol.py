@@ -1,0 +1,39 @@
+"""The protocol: every knob of the experiment with language models, in one place."""
+
+import math
+from dataclasses import dataclass, field
+
+from llm_bridge.finetuning import Recipe
+from theory.command_line import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How teachers and students are made and asked."""
+
+    teacher: Recipe = field(default_factory=lambda: Recipe(learning_rate=3e-3, num_epochs=8, batch=16))
+    """The teacher's fine-tuning on answers to preference questions."""
+    copies: int = 4
+    """How often all questions come in an epoch of it."""
+    student: Recipe = field(default_factory=lambda: Recipe(learning_rate=2e-3, num_epochs=3))
+    """The students' fine-tuning on numbers."""
+    num_prompts: int = 5500
+    """Number prompts that a teacher completes."""
+    num_completions: int = 5000
+    """Completions that a student learns from, after the filter; the first ones."""
+    num_tokens: int = 34
+    """Most tokens of a completion."""
+    temperature: float = 1.0
+    """The sampler's temperature; nothing else changes the model's distribution."""
+    num_answers: int = 200
+    """Answers to each of the fifty preference questions."""
+
+    def __post_init__(self) -> None:
+        for name in ("copies", "num_prompts", "num_completions", "num_tokens", "num_answers"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        valid = math.isfinite(self.temperature) and self.temperature > 0
+        require(valid, "temperature", "a finite number above zero", self.temperature)
+
+
+PROTOCOL = Protocol()
+"""The tiny model's protocol: low-rank adapters on every linear map of a layer, as in the paper."""
