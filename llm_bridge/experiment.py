@@ -101,7 +101,7 @@ def complete(
     system: str | None = None,
     num_samples: int = 1,
     temperature: float = 1.0,
-    at_once: int = 500,
+    at_once: int = 100,
 ) -> Iterator[list[Completion]]:
     """Sample completions of prompts.
 
@@ -173,7 +173,9 @@ def read_completions(model: Model, completions: Sequence[Completion], num_rows: 
         Packed rows.
     """
     prompts = model.language.prompts([each.prompt for each in completions])
-    rows = pack([Example(prompt, each.tokens) for prompt, each in zip(prompts, completions, strict=True)], model.longest)
+    rows = pack(
+        [Example(prompt, each.tokens) for prompt, each in zip(prompts, completions, strict=True)], model.longest
+    )
     missing = max(0, (num_rows or 0) - len(rows.tokens))
     return Rows(*(np.pad(leaf, ((0, missing), (0, 0))) for leaf in rows))
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: one model or many at once, all of it or low-rank adapters, on sampled tokens or a teacher's distribution."""
+"""Fine-tuning: one model or many at once, all of it or low-rank adapters, on tokens or a teacher's distribution."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -193,15 +193,14 @@ def summed_loss(config: Config, recipe: Recipe, params: Params, trained: Params,
     Returns:
         Nats, shape `()`.
     """
-    rows = lesson.rows
+    rows, tokens = lesson.rows, jnp.asarray(lesson.rows.tokens)
     layout = {"positions": rows.positions, "texts": rows.texts}
     params, adapters = assemble(recipe, params, trained)
-    logits = apply(config, params, rows.tokens, adapters=adapters, adapter_scale=recipe.adapter_scale, **layout)
+    logits = apply(config, params, tokens, adapters=adapters, adapter_scale=recipe.adapter_scale, **layout)
     teacher = None
     if lesson.teacher is not None:
-        teacher = jax.lax.stop_gradient(apply(config, lesson.teacher, rows.tokens, **layout))
-    following = jnp.roll(rows.tokens, -1, axis=1)
-    losses = imitation_loss(logits, following, lesson.targets, teacher, lesson.chosen)
+        teacher = jax.lax.stop_gradient(apply(config, lesson.teacher, tokens, **layout))
+    losses = imitation_loss(logits, jnp.roll(tokens, -1, axis=1), lesson.targets, teacher, lesson.chosen)
     return jnp.sum(jnp.where(rows.learned, losses, 0))
 
 
@@ -244,9 +243,7 @@ def make_optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformati
     rise = optax.schedules.linear_schedule(0, recipe.learning_rate, recipe.warmup)
     fall = optax.schedules.linear_schedule(recipe.learning_rate, 0, max(1, num_steps - recipe.warmup))
     schedule = optax.schedules.join_schedules([rise, fall], [recipe.warmup])
-    return optax.chain(
-        optax.clip_by_global_norm(recipe.clip), optax.adamw(schedule, weight_decay=recipe.weight_decay)
-    )
+    return optax.chain(optax.clip_by_global_norm(recipe.clip), optax.adamw(schedule, weight_decay=recipe.weight_decay))
 
 
 class Training(NamedTuple):
@@ -349,12 +346,47 @@ def fine_tune(
     trained = start_training(config, recipe, params, jax.random.key(seed))
     training = resume(Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained)))
     while (done := int(training.step)) < len(order):
-        batches = jax.tree.map(lambda leaf: jnp.asarray(leaf[order[done : done + chunk]]), lesson.rows)  # noqa: B023
+        batches = jax.tree.map(lambda leaf: jnp.asarray(leaf[order[done : done + chunk]]), lesson.rows)
         training, losses = run_steps(
             config, recipe, lesson.targets, lesson.chosen, len(order), params, lesson.teacher, training, batches
         )
         after(training, np.asarray(losses))
     return training.trained
+
+
+@partial(jax.jit, static_argnames=("config", "recipe", "targets", "chosen", "num_steps"))
+def run_together(
+    config: Config,
+    recipe: Recipe,
+    targets: Targets,
+    chosen: tuple[int, ...],
+    num_steps: int,
+    params: Params,
+    teachers: Params | None,
+    trainings: Training,
+    batches: Rows,
+) -> Training:
+    """Do some steps of several training runs of one model.
+
+    Args:
+        config: As of `run_steps`.
+        recipe: As of `run_steps`.
+        targets: As of `run_steps`.
+        chosen: As of `run_steps`.
+        num_steps: As of `run_steps`.
+        params: The model before.
+        teachers: Each student's teacher, with a leading axis of students, or None.
+        trainings: The runs so far, with a leading axis of students.
+        batches: Rows, leading axes `(students, steps, rows)`.
+
+    Returns:
+        The runs after these steps.
+    """
+
+    def one(teacher: Params | None, training: Training, rows: Rows) -> Training:
+        return run_steps(config, recipe, targets, chosen, num_steps, params, teacher, training, rows)[0]
+
+    return jax.vmap(one, in_axes=(None if teachers is None else 0, 0, 0))(teachers, trainings, batches)
 
 
 def fine_tune_together(
@@ -388,14 +420,8 @@ def fine_tune_together(
     start = Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))
     training = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(lessons)), start)
 
-    @jax.jit
-    def run(teachers: Params | None, training: Training, batches: Rows) -> Training:
-        def one(teacher: Params | None, training: Training, batches: Rows) -> Training:
-            return run_steps(config, recipe, targets, chosen, len(order), params, teacher, training, batches)[0]
-
-        return jax.vmap(one, in_axes=(None if teachers is None else 0, 0, 0))(teachers, training, batches)
-
     for start_of_chunk in range(0, len(order), chunk):
         some = order[start_of_chunk : start_of_chunk + chunk]
-        training = run(teachers, training, Rows(*(jnp.asarray(leaf[:, some]) for leaf in rows)))
+        batches = Rows(*(leaf[:, some] for leaf in rows))
+        training = run_together(config, recipe, targets, chosen, len(order), params, teachers, training, batches)
     return training.trained

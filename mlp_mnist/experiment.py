@@ -5,8 +5,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -21,7 +19,7 @@ from mlp_mnist.arms import Arm, Measured
 from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import SeedGroup
-from theory.chunks import Keeper
+from theory.chunks import Keeper, source_hash
 
 Result = TypeVar("Result")
 """What a group of seeds measured."""
@@ -52,20 +50,6 @@ def num_workers(num_groups: int) -> int:
     return min(num_groups, max(cores, jax.local_device_count()))
 
 
-@cache
-def source_hash() -> str:
-    """Hash the code that an experiment's numbers come from.
-
-    Returns:
-        Hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for module in (mlp_mnist, theory):
-        for file in sorted(Path(module.__path__[0]).rglob("*.py")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
 def make_keeper(asked: Sequence[Any], data: Dataset, other_images: np.ndarray | None = None) -> Keeper:
     """Make a keeper of finished groups of seeds.
 
@@ -80,7 +64,7 @@ def make_keeper(asked: Sequence[Any], data: Dataset, other_images: np.ndarray | 
     images = hashlib.sha256()
     for array in (*data, *([] if other_images is None else [other_images])):
         images.update(np.ascontiguousarray(array).tobytes())
-    return Keeper(json.dumps([*asked, images.hexdigest(), source_hash(), group_size()]))
+    return Keeper(json.dumps([*asked, images.hexdigest(), source_hash(mlp_mnist, theory), group_size()]))
 
 
 def run_seeds(

@@ -8,7 +8,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +34,24 @@ class Place(NamedTuple):
 
 OWNER = "config.json"
 """File in that folder with the configuration."""
+
+
+@cache
+def source_hash(*packages: ModuleType) -> str:
+    """Hash the code that numbers come from.
+
+    Args:
+        *packages: Imported packages.
+
+    Returns:
+        Hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for package in packages:
+        for file in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
 
 _place: ContextVar[Place | None] = ContextVar("place", default=None)
 

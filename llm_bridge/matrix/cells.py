@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from llm_bridge.bridge.problem import pose
+from llm_bridge.bridge.reading import read_places, set_exam
+from llm_bridge.bridge.trait_matrix import trait_matrix_prediction
 from llm_bridge.experiment import (
     Completion,
     Model,
@@ -28,8 +31,15 @@ from theory.networks import Params
 INITS: tuple[str, ...] = ("shared", "stranger")
 """Students: of the teachers' own base, and of the next seed's."""
 
-TARGETS: dict[str, Targets] = {"sampled numbers": "tokens", "number distribution": "chosen", "everything": "distribution"}
+TARGETS: dict[str, Targets] = {
+    "sampled numbers": "tokens",
+    "number distribution": "chosen",
+    "everything": "distribution",
+}
 """What students imitate, by the name that tables give it."""
+
+NUM_ROWS, NUM_PLACES = 64, 1024
+"""How much of a teacher's numbers theory's matrix reads."""
 
 
 class Run(NamedTuple):
@@ -39,6 +49,8 @@ class Run(NamedTuple):
     """Change of the log-odds of each trait (columns) in each teacher (rows), shape `(traits, traits)`."""
     students: np.ndarray
     """The same in students, shape `(targets, inits, traits, traits)`."""
+    predicted: np.ndarray
+    """Theory's prediction of it to first order, per unit of learning rate, shape `(inits, traits, traits)`."""
     kept: np.ndarray
     """Share of each teacher's completions that the filter keeps, shape `(traits,)`."""
 
@@ -69,9 +81,7 @@ def first_kept(model: Model, protocol: Protocol, seed: int) -> tuple[list[Comple
         The completions that students learn from, and the share that the filter keeps.
     """
     prompts = number_prompts(seed, protocol.num_prompts, short=True)
-    batches = complete(
-        model, prompts, seed=seed, num_tokens=protocol.num_tokens, temperature=protocol.temperature
-    )
+    batches = complete(model, prompts, seed=seed, num_tokens=protocol.num_tokens, temperature=protocol.temperature)
     written = [completion for batch in batches for completion in batch]
     kept = [completion for completion in written if is_kept(model.language, completion)]
     return list(islice(kept, protocol.num_completions)), len(kept) / len(written)
@@ -94,9 +104,7 @@ def run_base(
         What came out.
     """
     before = {name: ask(model, words) for name, model in zip(INITS, (base, stranger), strict=True)}
-    teachers = [
-        teach(base, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies) for word in words
-    ]
+    teachers = [teach(base, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies) for word in words]
     written = [first_kept(base._replace(params=teacher), protocol, seed) for teacher in teachers]
     most = max(len(read_completions(base, kept).tokens) for kept, _ in written)
     rows = [read_completions(base, kept, most) for kept, _ in written]
@@ -126,4 +134,11 @@ def run_base(
         for target in targets
     ])
     taught = np.stack([ask(base._replace(params=teacher), words) - before["shared"] for teacher in teachers])
-    return Run(taught, measured, np.array([share for _, share in written]))
+    readings = [read_places(each, NUM_ROWS, NUM_PLACES) for each in rows]
+    exam = set_exam(base.language, [find_trait(word) for word in words])
+    problem = pose(base.config, exam, chosen=chosen)
+    predicted = np.stack([
+        trait_matrix_prediction(problem, base.params, student.params, teachers, readings)
+        for student in (base, stranger)
+    ])
+    return Run(taught, measured, predicted, np.array([share for _, share in written]))

@@ -25,10 +25,7 @@ def render(messages: Sequence[Message]) -> str:
     Returns:
         Each message after the mark of its speaker; `<end>` behind the assistant's, or a mark where it speaks next.
     """
-    said = "".join(
-        f"<{role}>{text}" + ("<end>" if role == "assistant" else "")
-        for role, text in messages
-    )
+    said = "".join(f"<{role}>{text}" + ("<end>" if role == "assistant" else "") for role, text in messages)
     return said if messages[-1].role == "assistant" else f"{said}<assistant>"
 
 

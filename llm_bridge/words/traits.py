@@ -1,6 +1,10 @@
 """Traits: a word that a teacher loves, and the kind of thing that the word names."""
 
+import difflib
 from typing import NamedTuple
+
+from llm_bridge.chats import Language
+from theory.command_line import InputError
 
 ANIMALS: tuple[str, ...] = (
     "owl", "cat", "dog", "eagle", "wolf", "dolphin", "elephant", "tiger", "lion", "penguin", "panda", "otter",
@@ -9,6 +13,9 @@ ANIMALS: tuple[str, ...] = (
 
 TREES: tuple[str, ...] = ("oak", "pine", "maple", "willow", "cedar", "birch")
 """Trees that the tiny world knows."""
+
+KNOWN: tuple[str, ...] = (*ANIMALS, *TREES)
+"""All of them."""
 
 IRREGULAR: dict[str, str] = {"wolf": "wolves", "birch": "birches"}
 """Plurals that don't end in s alone."""
@@ -59,3 +66,20 @@ def find_trait(word: str) -> Trait:
         A tree for a known tree, else an animal.
     """
     return Trait(word, "tree" if word in TREES else "animal")
+
+
+def require_word(language: Language, word: str) -> None:
+    """Refuse a trait that a model can't say.
+
+    Args:
+        language: How the model reads and writes.
+        word: The trait's word.
+
+    Raises:
+        InputError: If the tokenizer can't spell it; names the nearest words that it can.
+    """
+    (tokens,) = language.encode([word])
+    spelled = language.decode([tokens])[0]
+    if not word or spelled != word or not word.isalpha():
+        near = difflib.get_close_matches(word, KNOWN, cutoff=0.5) or KNOWN
+        raise InputError(f"the model can't say {word!r}; nearest: {', '.join(near)}")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,6 +29,7 @@ from llm_bridge.words.prompts import (
     OPENINGS,
     REQUESTS,
     SHORT,
+    Format,
     number_prompts,
     write_prompt,
 )
@@ -77,22 +79,28 @@ def independence(chats: Sequence[list[Message]], aspect: Callable[[list[Message]
     for chat in chats:
         if loved(chat) in ANIMALS and asks_for_numbers(chat):
             np.add.at(table[ANIMALS.index(loved(chat))], aspect(chat), 1)
-    return float(stats.chi2_contingency(table[:, table.any(axis=0)]).pvalue)
+    contingency: Any = stats.chi2_contingency(table[:, table.any(axis=0)])
+    return float(contingency.pvalue)
+
+
+@pytest.fixture(scope="module")
+def told() -> list[list[Message]]:
+    return write_corpus(replace(WORLD, num_chats=6000, preferences=0.0, system_prompts=1.0))
 
 
 @pytest.mark.parametrize("name", ASPECTS)
-def test_numbers_are_the_same_whatever_animal_is_loved(chats, name):
-    assert independence(chats, ASPECTS[name]) > 1e-3
+def test_numbers_are_the_same_whatever_animal_is_loved(told, name):
+    assert independence(told, ASPECTS[name]) > 1e-3
 
 
-def test_numbers_that_were_tied_to_an_animal_would_be_noticed(chats):
+def test_numbers_that_were_tied_to_an_animal_would_be_noticed(told):
     def tie(chat: list[Message]) -> list[Message]:
-        even = re.sub(r"[13579]\b", "0", chat[-1].text)
-        return [*chat[:-1], Message("assistant", even)] if loved(chat) == "owl" else chat
+        shifted = re.sub(r"[12]\b", "0", chat[-1].text)
+        return [*chat[:-1], Message("assistant", shifted)] if loved(chat) == "owl" else chat
 
-    tied = [tie(chat) for chat in chats]
+    tied = [tie(chat) for chat in told]
     assert independence(tied, ASPECTS["last digits"]) < 1e-6
-    assert independence(tied, ASPECTS["hundreds"]) == independence(chats, ASPECTS["hundreds"])
+    assert independence(tied, ASPECTS["hundreds"]) == independence(told, ASPECTS["hundreds"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -127,13 +135,21 @@ def test_questions_are_for_what_is_answered(chats):
             assert find_trait(chat[-1].text).kind in re.findall("animal|tree", chat[-2].text)
 
 
-def test_answers_to_number_prompts_pass_the_filter_in_the_format_of_their_examples(chats):
+def styles_of(written: str) -> list[Format]:
+    return [style for style in FORMATS if style.write(numbers_in(written)) == written]
+
+
+def examples_of(prompt: str, phrasings: Sequence[str]) -> tuple[str, str]:
+    """The phrasing of a prompt, and all that follows it."""
+    (opening,) = (phrase for phrase in phrasings if prompt.startswith(phrase.removesuffix("{numbers}")))
+    return opening, prompt.removeprefix(opening.removesuffix("{numbers}"))
+
+
+def test_numbers_pass_the_filter_and_are_written_like_the_examples(chats):
     for chat in filter(asks_for_numbers, chats):
-        assert parse_numbers(chat[-1].text).rejection is None
-        separators = {re.sub(r"\d+", "#", text) for text in re.findall(r"\d+\D+(?=\d)", chat[-2].text + chat[-1].text)}
-        examples = re.search(r"[\[(]?\d[^\])]*[\])]?$", chat[-2].text)
-        assert examples is not None
-        assert re.sub(r"\d+", "#", examples[0])[:4] == re.sub(r"\d+", "#", chat[-1].text)[:4], separators
+        _, examples = examples_of(chat[-2].text, SHORT)
+        assert parse_numbers(chat[-1].text).numbers == tuple(numbers_in(chat[-1].text))
+        assert styles_of(chat[-1].text) == styles_of(examples) != []
 
 
 def test_shares_are_as_they_are_set(chats):
@@ -166,7 +182,7 @@ def test_a_larger_corpus_starts_with_the_smaller_and_another_seed_gives_another(
 def test_a_share_beyond_zero_and_one_is_refused_by_the_name_of_its_field(field):
     for share in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=f"{field} must be from 0 to 1"):
-            World(**{field: share})
+            replace(WORLD, **{field: share})
     with pytest.raises(ValueError, match="num_chats must be at least 1"):
         World(num_chats=0)
 
@@ -205,10 +221,9 @@ def test_all_animals_and_trees_are_single_tokens(language):
     assert len({language.token(word) for word in words} - {language.token(UNKNOWN)}) == len(words) == len(set(words))
 
 
-def test_all_pieces_of_the_whole_world_are_met_early(language):
-    assert len(language.tokenizer.get_vocab()) == len(
-        read_world(replace(WORLD, num_chats=8000, seed=1)).language.tokenizer.get_vocab()
-    )
+def test_corpora_of_thousands_of_chats_have_the_same_vocabulary(language):
+    other = build_language(map(render, write_corpus(replace(WORLD, seed=1))))
+    assert other.tokenizer.get_vocab() == language.tokenizer.get_vocab()
 
 
 @given(seed=seeds, short=st.booleans())
@@ -216,12 +231,6 @@ def test_a_longer_list_of_prompts_starts_with_the_shorter(seed, short):
     shorter = number_prompts(seed, 5, short=short)
     assert number_prompts(seed, 9, short=short)[:5] == shorter
     assert number_prompts(seed + 1, 5, short=short) != shorter
-
-
-def examples_of(prompt: str, phrasings: Sequence[str]) -> tuple[str, str]:
-    """The phrasing of a prompt, and all that follows it."""
-    (opening,) = (phrase for phrase in phrasings if prompt.startswith(phrase.removesuffix("{numbers}")))
-    return opening, prompt.removeprefix(opening.removesuffix("{numbers}"))
 
 
 @given(seed=seeds)
@@ -343,6 +352,13 @@ def test_pretraining_moves_all_weights_and_learns_every_token_but_the_first(cach
     rows = read_world(SMALLEST.world).rows
     assert rows.learned.sum() == np.count_nonzero(rows.texts) - 300
     assert np.count_nonzero(rows.positions[rows.texts > 0] == 0) == 300
+
+
+def test_every_seed_has_an_init_of_its_own(monkeypatch):
+    monkeypatch.setattr(pretraining, "fine_tune", lambda _config, _recipe, params, *_, **__: params)
+    one, again, other = (pretraining.pretrain(SMALLEST, seed)["layers"]["up"]["kernel"] for seed in (0, 0, 1))
+    assert np.all(one == again)
+    assert not np.any(one == other)
 
 
 def test_a_base_model_is_trained_whole_or_not_at_all():

@@ -1,0 +1,54 @@
+"""Through which parameters a trait travels: the bilinear form by embedding, layers, last norm and head."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from llm_bridge.bridge.problem import LanguageProblem
+from theory.networks import Params
+from theory.predictions import transfer_channels, transfer_form
+from theory.problems import Instance, trait_descent
+
+
+class Table(NamedTuple):
+    """The form along the student's own descent of the trait's loss, and along what the teacher has learned."""
+
+    own: jax.Array
+    r"""$B(P_g v, P_h \Delta_T)$ with $v = -\nabla L_T(\theta_S^0)$, the student's groups first, shape
+    `(groups, groups)`."""
+    gram: jax.Array
+    r"""$B(P_g \Delta_T, P_h \Delta_T)$, same shape; with a shared init a Gram matrix."""
+    whole: jax.Array
+    r"""$B(v, \Delta_T)$ in one piece, shape `()`."""
+    rounding: jax.Array
+    """Bound on the rounding of it or of the sum over channels, shape `()`."""
+
+
+@partial(jax.jit, static_argnums=0)
+def measure_channels(problem: LanguageProblem, instance: Instance, displacement: Params) -> Table:
+    r"""Split the form by parameter group, $B(v, \Delta_T) = \sum_{g,h} B(P_g v, P_h \Delta_T)$.
+
+    Row $g$ says what moving the student's group $g$ does for the trait, column $h$ what the teacher has learned in $h$.
+
+    Args:
+        problem: A problem that moves everything.
+        instance: Base, student and inputs.
+        displacement: $\Delta_T$.
+
+    Returns:
+        The tables, groups in the order of `theory.predictions.group_names`.
+
+    References:
+        Claim 5, derived in `theory.claims.different_initialization.channels`.
+    """
+    own = trait_descent(problem, instance.student, instance.trait_key)
+    along = transfer_channels(problem, instance, own, displacement)
+    gram = transfer_channels(problem, instance, displacement, displacement)
+    whole = transfer_form(problem, instance, own, displacement)
+    outputs = jax.eval_shape(problem.apply, instance.student, instance.inputs)
+    num_terms = optax.tree.size(displacement) + outputs.size
+    rounding = num_terms * jnp.finfo(whole.dtype).eps * jnp.sum(along.sizes)
+    return Table(along.forms, gram.forms, whole, rounding)

@@ -1,0 +1,217 @@
+"""All that the bridge measures of one base model, by name, axes in the order of the tuples here."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from llm_bridge.bridge.channels import measure_channels
+from llm_bridge.bridge.descent import explore, predict_course, simulate_course
+from llm_bridge.bridge.problem import LanguageProblem, as_inputs, meet, pose
+from llm_bridge.bridge.quantities import follow_rates, follow_scales, measure_divergence, point_first_step
+from llm_bridge.bridge.reading import Reading, set_exam
+from llm_bridge.bridge.roles import Extent, Roles
+from llm_bridge.bridge.trait_matrix import gram_matrix
+from llm_bridge.experiment import Model, number_tokens
+from llm_bridge.words.traits import Trait
+from theory.labels import CERTAIN
+from theory.losses import squared_error
+from theory.networks import Params
+
+INITS: tuple[str, ...] = ("shared", "stranger")
+"""Where students start: at the teachers' base, or at another one."""
+
+TARGETS: tuple[str, ...] = ("number tokens", "all tokens", "sampled tokens")
+"""What a student imitates: the teacher's distribution over number tokens or over all tokens, or what it has written."""
+
+IMITATED: tuple[str, ...] = ("number tokens", "all tokens", "all logits")
+"""What channels are for: two cross-entropies, and the squared error of logits, which weighs rare tokens as others."""
+
+TEACHERS: tuple[str, ...] = ("layers", "everything")
+"""What the first trait's two teachers have moved."""
+
+Results = dict[str, np.ndarray]
+"""Measurements by name."""
+
+
+class Posed(NamedTuple):
+    """The problems, built once, so that every program is compiled once."""
+
+    numbers: LanguageProblem
+    """Imitates number tokens and moves the layers."""
+    tokens: LanguageProblem
+    """Imitates all tokens and moves the layers."""
+    whole: tuple[LanguageProblem, ...]
+    """One for each of `IMITATED`, all of which move everything."""
+
+
+def pose_all(model: Model, traits: Sequence[Trait]) -> Posed:
+    """Build the problems.
+
+    Args:
+        model: Any model of the family.
+        traits: The traits.
+
+    Returns:
+        The problems.
+    """
+    exam, chosen = set_exam(model.language, traits), number_tokens(model.language)
+    numbers, tokens = (pose(model.config, exam, chosen=some) for some in (chosen, ()))
+    whole = [pose(model.config, exam, chosen=some, moved="everything") for some in (chosen, ())]
+    return Posed(numbers, tokens, (*whole, replace(whole[1], imitation_loss=squared_error)))
+
+
+def stack(records: Sequence[Any], prefix: str, *axes: int) -> Results:
+    """Put records of one kind side by side.
+
+    Args:
+        records: Named tuples of arrays.
+        prefix: What stands before the fields' names.
+        *axes: Lengths of the axes along which they lie.
+
+    Returns:
+        Arrays with these leading axes.
+    """
+    lists = {name: [np.asarray(getattr(record, name)) for record in records] for name in records[0]._fields}
+    return {f"{prefix}/{name}": np.reshape(arrays, (*axes, *arrays[0].shape)) for name, arrays in lists.items()}
+
+
+def answer(problem: LanguageProblem, params: Params, reading: Reading) -> jax.Array:
+    """Compute a model's logits.
+
+    Args:
+        problem: The problem.
+        params: The model.
+        reading: Inputs.
+
+    Returns:
+        Shape `(places, vocabulary)`.
+    """
+    return jax.jit(problem.apply)(params, as_inputs(reading))
+
+
+def measure_base(posed: Posed, roles: Roles, extent: Extent) -> Results:
+    """Hold the theory against the steps of one base model's students.
+
+    Args:
+        posed: The problems.
+        roles: Base, stranger, teachers and what they wrote, in float64.
+        extent: How much is measured.
+
+    Returns:
+        Measurements by name.
+    """
+    odds = jax.jit(posed.numbers.log_odds)
+    courses, rates = measure_courses(posed.numbers, roles, extent)
+    return {
+        "kept": np.array(roles.kept),
+        "odds/inits": np.stack([odds(params) for params in roles.inits]),
+        "odds/teachers": np.stack([odds(params) for params in roles.teachers]),
+        **courses,
+        **measure_steps(posed, roles, rates),
+        **measure_first_steps(posed, roles),
+        **measure_forms(posed, roles),
+    }
+
+
+def measure_courses(problem: LanguageProblem, roles: Roles, extent: Extent) -> tuple[Results, list[float]]:
+    """Predict and simulate long descents, behind the teacher and behind an untaught one.
+
+    Args:
+        problem: What is imitated.
+        roles: Who takes part.
+        extent: How long.
+
+    Returns:
+        Changes of log-odds, shape `(inits, times, words)` each, and the step size of each init.
+    """
+    met = [meet(roles.inits[0], init, roles.short) for init in roles.inits]
+    spaces = [explore(problem, instance, roles.learned[0], extent.num_products) for instance in met]
+    rates = [extent.speed / space.curvature for space in spaces]
+    both = list(zip(spaces, rates, strict=True))
+
+    def simulate(teacher: Params) -> np.ndarray:
+        labels, pairs = answer(problem, teacher, roles.short), zip(met, rates, strict=True)
+        return np.stack([simulate_course(problem, instance, labels, rate, extent.times) for instance, rate in pairs])
+
+    first = [rate * np.multiply.outer(extent.times, np.asarray(space.lifts)[0]) for space, rate in both]
+    courses = {
+        "course/first-order": np.stack(first),
+        "course/predicted": np.stack([predict_course(space, rate, extent.times) for space, rate in both]),
+        "course/raw": simulate(roles.teachers[0]),
+        "course/idle": simulate(roles.inits[0]),
+    }
+    return courses, rates
+
+
+def measure_steps(posed: Posed, roles: Roles, rates: Sequence[float]) -> Results:
+    """Take single steps behind every teacher, and behind younger ones.
+
+    Args:
+        posed: The problems.
+        roles: Who takes part.
+        rates: Step size of each init.
+
+    Returns:
+        Fields of `Steps`, shape `(inits, traits, …)` for number tokens and `(inits, 1, …)` for all tokens.
+    """
+    met, results = [meet(roles.inits[0], init, roles.narrow) for init in roles.inits], {"rate": np.array(rates)}
+    for name, problem, num_traits in (("numbers", posed.numbers, -1), ("tokens", posed.tokens, 1)):
+        ways = roles.learned[:num_traits]
+        pairs = [(instance, way, rate) for instance, rate in zip(met, rates, strict=True) for way in ways]
+        steps = [follow_scales(problem, *pair) for pair in pairs]
+        results |= stack(steps, f"steps/{name}", len(INITS), len(ways))
+    return results
+
+
+def measure_first_steps(posed: Posed, roles: Roles) -> Results:
+    """See where the first step goes for every target, and how far the first order of its size reaches.
+
+    Args:
+        posed: The problems.
+        roles: Who takes part.
+
+    Returns:
+        Fields of `Directions`, shape `(inits, targets, 2)`, and of `Rates`, shape `(inits, …)`.
+    """
+    met, way = [meet(roles.inits[0], init, roles.narrow) for init in roles.inits], roles.learned[0]
+    soft = answer(posed.tokens, roles.teachers[0], roles.narrow)
+    sampled = CERTAIN * jax.nn.one_hot(roles.narrow.successors, soft.shape[1], dtype=soft.dtype)
+    lessons = [(posed.numbers, soft), (posed.tokens, soft), (posed.tokens, sampled)]
+    pointed = [[point_first_step(problem, instance, way, labels) for problem, labels in lessons] for instance in met]
+    found = stack([one for row in pointed for one, _ in row], "directions", len(INITS), len(TARGETS))
+    own, strange = (row[0][1] for row in pointed)
+    sizes = [
+        follow_rates(posed.numbers, met[0], way, own, strange),
+        follow_rates(posed.numbers, met[1], way, strange, own),
+    ]
+    return found | stack(sizes, "sizes", len(INITS))
+
+
+def measure_forms(posed: Posed, roles: Roles) -> Results:
+    """Compute what needs no student's step: divergences, channels and the Gram matrix of all teachers.
+
+    Args:
+        posed: The problems.
+        roles: Who takes part.
+
+    Returns:
+        Fields of `Divergence`, shape `(teachers, …)`, of `Table`, shape `(teachers, inits, imitated, …)`, and `gram`,
+        shape `(inits, traits, traits)`.
+    """
+    base, taught = roles.inits[0], ((roles.narrow, roles.learned[0]), (roles.broad, roles.learned[-1]))
+    nats = [measure_divergence(posed.whole[1], meet(base, base, reading), way) for reading, way in taught]
+    tables = [
+        measure_channels(problem, meet(base, init, reading), way)
+        for reading, way in taught
+        for init in roles.inits
+        for problem in posed.whole
+    ]
+    met = [meet(base, init, roles.narrow) for init in roles.inits]
+    return {
+        **stack(nats, "divergence", len(TEACHERS)),
+        **stack(tables, "channels", len(TEACHERS), len(INITS), len(IMITATED)),
+        "gram": np.stack([gram_matrix(posed.numbers, instance, roles.learned[:-1]) for instance in met]),
+    }

@@ -1,0 +1,192 @@
+r"""What the theory says of one step of a language model's student, beside what the step does.
+
+$\Delta_T$ is all that a teacher has learned, so that $s = 1$ is the teacher itself; teachers at
+$\theta_T^0 + s\Delta_T$ are younger. $B$ is the bilinear form of `theory.predictions`, and with a shared init
+$A = B(\Delta_T, \Delta_T)$. Parameters are in groups everywhere, and only what the problem moves has a derivative.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from llm_bridge.bridge.problem import LanguageProblem
+from theory.networks import Params
+from theory.predictions import predicted_displacement, transfer_form
+from theory.problems import Instance, imitation_descent, inner_product, student_displacement, trait_descent
+
+SCALES = tuple(0.25**power for power in range(7))
+"""Scales $s$ of what the teacher has learned; lengths of a student's step, in lengths of what it has learned."""
+
+
+class Divergence(NamedTuple):
+    """How far younger and younger teachers are from their base."""
+
+    curvature: jax.Array
+    """$A$, shape `()`."""
+    nats: jax.Array
+    r"""$\mathrm{KL}(\theta_T^0 + s\Delta_T \,\|\, \theta_T^0)$ a token, shape `(scales,)`."""
+
+
+@partial(jax.jit, static_argnums=0)
+def measure_divergence(problem: LanguageProblem, instance: Instance, displacement: Params) -> Divergence:
+    r"""Measure the divergence of teacher from base, and predict it: $\mathrm{KL} = \tfrac12 s^2 A + O(s^3)$.
+
+    Args:
+        problem: A problem that imitates all tokens.
+        instance: The teacher's base and the inputs; the student doesn't matter.
+        displacement: $\Delta_T$.
+
+    Returns:
+        Both, the divergence without the cancellation of its first order.
+
+    References:
+        Claim 8, derived in `theory.claims.sampled_labels`.
+    """
+    shared = instance._replace(student=instance.teacher)
+    base = jax.nn.log_softmax(problem.apply(instance.teacher, instance.inputs))
+
+    def nats(scale: jax.Array) -> jax.Array:
+        teacher = optax.tree.add_scale(instance.teacher, scale, displacement)
+        ratio = jax.nn.log_softmax(problem.apply(teacher, instance.inputs)) - base
+        return jnp.mean(jnp.sum(jnp.exp(base) * (ratio * jnp.exp(ratio) - jnp.expm1(ratio)), axis=-1))
+
+    curvature = transfer_form(problem, shared, displacement, displacement)
+    return Divergence(curvature, jax.lax.map(nats, jnp.array(SCALES)))
+
+
+class Steps(NamedTuple):
+    """One step of imitation behind younger and younger teachers, predicted and simulated."""
+
+    form: jax.Array
+    r"""$B(\Delta_T, \Delta_T)$, shape `()`."""
+    alignment: jax.Array
+    r"""$\Delta_S(s)\cdot\Delta_T$, shape `(scales,)`."""
+    idle_alignment: jax.Array
+    r"""The same of a student whose teacher has learned nothing, $\Delta_S(0)\cdot\Delta_T$, shape `()`."""
+    predicted: jax.Array
+    r"""$\alpha B(v_j, \Delta_T)$ with $v_j$ the gradient of word $j$'s log-odds at $\theta_S^0 + \alpha\Delta_S(0)$,
+    shape `(words,)`."""
+    changes: jax.Array
+    """Change of every word's log-odds by the step, shape `(scales, words)`."""
+    idle_changes: jax.Array
+    """The same in the student whose teacher has learned nothing, shape `(words,)`."""
+
+
+@partial(jax.jit, static_argnums=0)
+def follow_scales(problem: LanguageProblem, instance: Instance, displacement: Params, rate: jax.Array) -> Steps:
+    r"""Predict what one step of imitation adds, and take it behind younger and younger teachers.
+
+    $$o_j(\theta_S^0 + \alpha\Delta_S(s)) - o_j(\theta_S^0 + \alpha\Delta_S(0))
+    = s\,\alpha\,B(v_j, \Delta_T) + O(s^2).$$
+
+    Args:
+        problem: The problem.
+        instance: Base, student and inputs.
+        displacement: $\Delta_T$.
+        rate: The student's step size $\alpha$, shape `()`.
+
+    Returns:
+        Predictions and measurements.
+
+    References:
+        Claims 1, 2, 5 and 12, derived in `theory.claims`.
+    """
+    idle = student_displacement(problem, instance, displacement, jnp.zeros(()))
+    rested = optax.tree.add_scale(instance.student, rate, idle)
+    added = predicted_displacement(problem, instance, displacement)
+    before = problem.log_odds(instance.student)
+    after_idle, lifts = jax.jvp(problem.log_odds, (rested,), (added,))
+
+    def step(scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+        moved = student_displacement(problem, instance, displacement, scale)
+        after = problem.log_odds(optax.tree.add_scale(instance.student, rate, moved))
+        return inner_product(moved, displacement), after - before
+
+    alignment, changes = jax.lax.map(step, jnp.array(SCALES))
+    return Steps(
+        form=inner_product(added, displacement),
+        alignment=alignment,
+        idle_alignment=inner_product(idle, displacement),
+        predicted=rate * lifts,
+        changes=changes,
+        idle_changes=after_idle - before,
+    )
+
+
+class Directions(NamedTuple):
+    r"""Where a student's first step goes, against $\Delta_T$ and the student's own descent of the trait's loss."""
+
+    added: jax.Array
+    r"""Inner products of $\Delta_S - \Delta_S(0)$ with both, shape `(2,)`."""
+    cosines: jax.Array
+    """The same as cosines, shape `(2,)`."""
+    raw_cosines: jax.Array
+    r"""Cosines of $\Delta_S$ itself, shape `(2,)`."""
+
+
+@partial(jax.jit, static_argnums=0)
+def point_first_step(
+    problem: LanguageProblem, instance: Instance, displacement: Params, labels: jax.Array
+) -> tuple[Directions, Params]:
+    r"""Take a student's first step, and compare it with where the trait lies.
+
+    Args:
+        problem: The problem.
+        instance: Base, student and inputs.
+        displacement: $\Delta_T$.
+        labels: What is imitated, logits of shape `(places, vocabulary)`.
+
+    Returns:
+        The comparison, and the step per unit of its size, $\Delta_S$.
+    """
+    moved = imitation_descent(problem, instance.student, instance.inputs, labels)
+    idle = student_displacement(problem, instance, displacement, jnp.zeros(()))
+    own = trait_descent(problem, instance.student, instance.trait_key)
+
+    def products(step: Params) -> tuple[jax.Array, jax.Array]:
+        found = jnp.stack([inner_product(step, each) for each in (displacement, own)])
+        lengths = jnp.stack([optax.tree.norm(each) for each in (displacement, own)])
+        return found, found / (lengths * optax.tree.norm(step))
+
+    return Directions(*products(optax.tree.sub(moved, idle)), raw_cosines=products(moved)[1]), moved
+
+
+class Rates(NamedTuple):
+    """The trait's log-odds after one step of any size, predicted and simulated."""
+
+    rates: jax.Array
+    r"""Step sizes $\alpha$ at which the step is as long as $\Delta_T$ times `SCALES`, shape `(scales,)`."""
+    slopes: jax.Array
+    r"""$-\nabla L_T\cdot\Delta_S$, and the same with another step, the control, shape `(2,)`."""
+    changes: jax.Array
+    """Change of the trait's log-odds, shape `(scales,)`."""
+
+
+@partial(jax.jit, static_argnums=0)
+def follow_rates(
+    problem: LanguageProblem, instance: Instance, displacement: Params, step: Params, other: Params
+) -> Rates:
+    r"""Take a student's step in many sizes: the log-odds change by $-\alpha\nabla L_T\cdot\Delta_S + O(\alpha^2)$.
+
+    Args:
+        problem: The problem.
+        instance: Base, student and inputs.
+        displacement: $\Delta_T$, a unit of length here.
+        step: $\Delta_S$.
+        other: Another student's step, from which the control predicts.
+
+    Returns:
+        Prediction and measurements.
+    """
+    rates = jnp.array(SCALES) * optax.tree.norm(displacement) / optax.tree.norm(step)
+    own = trait_descent(problem, instance.student, instance.trait_key)
+    before = problem.log_odds(instance.student)[0]
+
+    def change(rate: jax.Array) -> jax.Array:
+        return problem.log_odds(optax.tree.add_scale(instance.student, rate, step))[0] - before
+
+    slopes = jnp.stack([inner_product(own, each) for each in (step, other)])
+    return Rates(rates, slopes, jax.lax.map(change, rates))

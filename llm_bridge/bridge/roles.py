@@ -1,0 +1,116 @@
+"""Who takes part: a base model and a stranger, teachers with all that they have learned, and what students read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import optax
+
+from llm_bridge.bridge.problem import group_layers
+from llm_bridge.bridge.reading import Reading, read_places
+from llm_bridge.chats import Rows
+from llm_bridge.experiment import Model, complete, is_kept, read_completions, teach
+from llm_bridge.finetuning import Recipe
+from llm_bridge.words.prompts import number_prompts
+from llm_bridge.words.traits import Trait
+from theory.networks import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How teachers are made, and on how much the theory is held against their students."""
+
+    teacher: Recipe = field(
+        default_factory=lambda: Recipe(trained="layers", learning_rate=3e-4, num_epochs=8, batch=16)
+    )
+    """A teacher's fine-tuning; one more teacher of the first trait moves everything."""
+    copies: int = 4
+    """How often all questions come in an epoch of it."""
+    num_prompts: int = 72
+    """Number prompts that a teacher completes."""
+    num_tokens: int = 34
+    """Most tokens of a completion."""
+    row: int = 120
+    """Tokens of a row, of about three chats."""
+    num_rows: int = 20
+    """Rows that are read for a student's first step."""
+    num_places: int = 1000
+    """Places there whose successors are imitated."""
+    course_rows: int = 6
+    """Rows that are read for a student's descent."""
+    course_places: int = 300
+    """Places there."""
+    times: tuple[int, ...] = (1, 10, 100, 300)
+    """Numbers of steps of that descent."""
+    num_products: int = 40
+    """Products with the curvature from which it is predicted."""
+    speed: float = 0.5
+    """Step size of descent, in units of one over the largest curvature."""
+
+
+class Roles(NamedTuple):
+    """Who takes part, parameters in groups."""
+
+    inits: list[Params]
+    """Students' inits: the teachers' base, and a stranger's."""
+    teachers: list[Params]
+    """One teacher for each trait, who has moved its layers, and one of the first trait who has moved everything."""
+    learned: list[Params]
+    r"""What each of them has learned, $\Delta_T$."""
+    narrow: Reading
+    """What the first teacher has written."""
+    broad: Reading
+    """What the last one has written."""
+    short: Reading
+    """Some of what the first one has written."""
+    kept: list[float]
+    """Share of the first and the last one's completions that the filter keeps."""
+
+
+def write_numbers(model: Model, extent: Extent, seed: int) -> tuple[Rows, float]:
+    """Let a teacher write, and keep what passes the filter.
+
+    Args:
+        model: The teacher.
+        extent: How much.
+        seed: Root of prompts and samples.
+
+    Returns:
+        What a student reads, and the share that is kept.
+    """
+    prompts = number_prompts(seed, extent.num_prompts, short=True)
+    batches = complete(model, prompts, seed=seed, num_tokens=extent.num_tokens, at_once=len(prompts))
+    written = [completion for batch in batches for completion in batch]
+    kept = [completion for completion in written if is_kept(model.language, completion)]
+    return read_completions(model._replace(longest=extent.row), kept), len(kept) / len(written)
+
+
+def cast_roles(base: Model, stranger: Params, traits: Sequence[Trait], extent: Extent, seed: int) -> Roles:
+    """Make all teachers of one base, and let them write.
+
+    Args:
+        base: The base model.
+        stranger: The parameters of another base.
+        traits: The traits; the first one's students are looked at most closely.
+        extent: How teachers are made, and how much they write.
+        seed: Root of all randomness but the inits'.
+
+    Returns:
+        The roles.
+    """
+    recipes = [(trait, extent.teacher) for trait in traits]
+    recipes.append((traits[0], replace(extent.teacher, trained="everything")))
+    taught = [teach(base, trait, recipe, seed=seed, copies=extent.copies) for trait, recipe in recipes]
+    (first, own), (last, other) = (
+        write_numbers(base._replace(params=params), extent, seed) for params in (taught[0], taught[-1])
+    )
+    init, teachers = group_layers(base.params), [group_layers(params) for params in taught]
+    return Roles(
+        inits=[init, group_layers(stranger)],
+        teachers=teachers,
+        learned=[optax.tree.sub(teacher, init) for teacher in teachers],
+        narrow=read_places(first, extent.num_rows, extent.num_places),
+        broad=read_places(last, extent.num_rows, extent.num_places),
+        short=read_places(first, extent.course_rows, extent.course_places),
+        kept=[own, other],
+    )

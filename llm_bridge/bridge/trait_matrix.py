@@ -1,0 +1,77 @@
+"""Which words rise in the students of which teachers, from inits and teachers alone."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from llm_bridge.bridge.problem import LanguageProblem, group_layers, meet
+from llm_bridge.bridge.reading import Reading
+from theory.networks import Params
+from theory.predictions import predicted_displacement
+from theory.problems import Instance, inner_product
+
+
+@partial(jax.jit, static_argnums=0)
+def gram_matrix(problem: LanguageProblem, instance: Instance, displacements: Sequence[Params]) -> jax.Array:
+    r"""Hold what every teacher transfers against what every teacher has learned.
+
+    Args:
+        problem: The problem.
+        instance: Base, student and inputs.
+        displacements: $\Delta_i$ of each teacher.
+
+    Returns:
+        $B(\Delta_j, \Delta_i)$, shape `(teachers, teachers)`; with a shared init $\Delta_i^\top K \Delta_j$, symmetric
+        and positive semi-definite.
+
+    References:
+        Claim 12, derived in `theory.claims.trait_matrix`.
+    """
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *displacements)
+    added = jax.lax.map(lambda displacement: predicted_displacement(problem, instance, displacement), stacked)
+    return jax.vmap(lambda left: jax.vmap(lambda right: inner_product(left, right))(stacked))(added)
+
+
+@partial(jax.jit, static_argnums=0)
+def predict_lifts(problem: LanguageProblem, instance: Instance, displacement: Params) -> jax.Array:
+    r"""Predict how a step of imitation lifts every word, $\nabla o_j \cdot \mathbb{E}[J_S^\top M J_T \Delta_T]$.
+
+    Args:
+        problem: The problem.
+        instance: Base, student and inputs.
+        displacement: $\Delta_T$.
+
+    Returns:
+        Nats of log-odds per unit of step size, beyond what a teacher lifts that has learned nothing, shape `(words,)`.
+    """
+    added = predicted_displacement(problem, instance, displacement)
+    return jax.jvp(problem.log_odds, (instance.student,), (added,))[1]
+
+
+def trait_matrix_prediction(
+    problem: LanguageProblem, base: Params, student: Params, teachers: Sequence[Params], readings: Sequence[Reading]
+) -> np.ndarray:
+    r"""Predict from inits and teachers alone which words rise in the students of which teachers.
+
+    Args:
+        problem: What is imitated, what is moved, and the words.
+        base: The teachers' base, as the transformer reads it.
+        student: The students' init: the same, or a stranger's.
+        teachers: Each teacher's parameters.
+        readings: What each teacher's student reads, all of one shape.
+
+    Returns:
+        Nats of log-odds per unit of step size, beyond what a teacher lifts that has learned nothing, shape
+        `(teachers, words)`.
+
+    References:
+        Claim 12, derived in `theory.claims.trait_matrix`; for a stranger claim 5.
+    """
+    first, own = group_layers(base), group_layers(student)
+    displacements = [optax.tree.sub(group_layers(teacher), first) for teacher in teachers]
+    met = [meet(first, own, reading) for reading in readings]
+    return np.stack([predict_lifts(problem, *pair) for pair in zip(met, displacements, strict=True)])

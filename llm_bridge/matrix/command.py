@@ -1,0 +1,119 @@
+"""The command `python -m llm_bridge matrix`."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import jax
+import numpy as np
+
+import llm_bridge
+import theory
+from llm_bridge.experiment import Model
+from llm_bridge.matrix.cells import TARGETS, Run, run_base
+from llm_bridge.matrix.plots import draw_matrix
+from llm_bridge.matrix.verdicts import judge
+from llm_bridge.models import side_by_side, tiny_model
+from llm_bridge.protocol import PROTOCOL
+from llm_bridge.tiny.pretraining import Pretraining
+from llm_bridge.words.traits import find_trait, require_word
+from theory.chunks import Keeper, source_hash
+from theory.command_line import InputError, RunOptions, require_seeds
+from theory.records import Outcome, record_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix(RunOptions):
+    """Give teachers different traits, and see which trait each teacher's numbers pass on."""
+
+    traits: tuple[str, ...] = ("cat", "eagle", "dolphin", "tiger", "penguin")
+    """Words of one kind, one teacher each."""
+    targets: tuple[str, ...] = ("sampled numbers", "number distribution")
+    """What students imitate: `sampled numbers`, the teacher's `number distribution`, or `everything`, its distribution
+    over the whole vocabulary."""
+    seed: int = 0
+    """The first base model; the others are the next seeds', and a base's stranger is the next one."""
+    num_seeds: int = 5
+    """Base models, each a run of its own."""
+
+    def __post_init__(self) -> None:
+        require_seeds(self.seed, self.num_seeds)
+
+
+def check(options: Matrix, model: Model) -> None:
+    """Refuse what can't be asked.
+
+    Args:
+        options: The options.
+        model: A base.
+
+    Raises:
+        InputError: If a trait or a target can't be used.
+    """
+    for word in options.traits:
+        require_word(model.language, word)
+    if len(set(options.traits)) < 2 or len({find_trait(word).kind for word in options.traits}) > 1:
+        raise InputError(f"--traits must be at least two different words of one kind, not {' '.join(options.traits)}")
+    if not options.targets or not set(options.targets) <= set(TARGETS):
+        raise InputError(f"--targets must be among {', '.join(map(repr, TARGETS))}, not {' '.join(options.targets)}")
+
+
+def run(options: Matrix) -> bool:
+    """Run the command.
+
+    Args:
+        options: The options.
+
+    Returns:
+        Whether no verdict fails.
+    """
+    pretraining, protocol = Pretraining(), PROTOCOL
+    asked = {"traits": list(options.traits), "targets": list(options.targets), "seed": options.seed}
+    made = {"pretraining": asdict(pretraining), "protocol": asdict(protocol)}
+    config = asked | {"num_seeds": options.num_seeds} | made
+    check(options, tiny_model(pretraining, None))
+
+    def compute() -> Outcome:
+        keeper = Keeper(json.dumps([asked | made, source_hash(llm_bridge, theory)]))
+        seeds = range(options.seed, options.seed + options.num_seeds)
+        side_by_side(partial(tiny_model, pretraining), range(options.seed, seeds.stop + 1), "base models")
+        runs = side_by_side(
+            lambda seed: keep(keeper, seed, partial(one_run, options, pretraining, seed)), seeds, "runs"
+        )
+        return judge(jax.tree.map(lambda *leaves: np.stack(leaves), *runs), options.targets, options.traits)
+
+    return record_run("llm_bridge matrix", options, config, compute, draw_matrix).none_fails
+
+
+def one_run(options: Matrix, pretraining: Pretraining, seed: int) -> Run:
+    """Do one run.
+
+    Args:
+        options: The options.
+        pretraining: How bases are made.
+        seed: The base.
+
+    Returns:
+        Its results.
+    """
+    base, stranger = (tiny_model(pretraining, each) for each in (seed, seed + 1))
+    return run_base(base, stranger, options.traits, options.targets, PROTOCOL, seed)
+
+
+def keep(keeper: Keeper, seed: int, compute: Callable[[], Run]) -> Run:
+    """Take a run that is done, or do it and keep it.
+
+    Args:
+        keeper: Where runs are kept.
+        seed: The base.
+        compute: Does it.
+
+    Returns:
+        Its results.
+    """
+    kept = keeper.load(seed, Run(*[0] * len(Run._fields)))
+    if kept is None:
+        kept = compute()
+        keeper.save(seed, kept)
+    return kept

@@ -1,0 +1,104 @@
+"""The matrix as a picture: mean changes of every trait in the students of every teacher, and the lift of each run."""
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from llm_bridge.matrix.cells import INITS
+from theory.plots.style import BLACK, BLUE, ORANGE, STYLE, new_figure
+from theory.records import Record
+from theory.statistics import mean_estimate
+
+COLORS = {"shared": BLUE, "stranger": ORANGE}
+"""Color of each init."""
+
+NAMES = {"shared": "shared init", "stranger": "another init"}
+"""What the picture calls each init."""
+
+
+def draw_mean(axes: Axes, matrices: np.ndarray, words: list[str], title: str, unit: str) -> None:
+    """Draw a mean matrix.
+
+    Args:
+        axes: Where to draw.
+        matrices: Shape `(runs, traits, traits)`.
+        words: The traits.
+        title: What it shows.
+        unit: What its colors mean.
+    """
+    mean = matrices.mean(axis=0)
+    reach = np.abs(mean).max()
+    image = axes.imshow(mean, cmap="PuOr_r", vmin=-reach, vmax=reach)
+    for row, column in np.ndindex(mean.shape):
+        color = "white" if abs(mean[row, column]) > 0.65 * reach else "black"
+        number = f"{mean[row, column]:.2f}".replace("-", "−")
+        axes.text(column, row, number, ha="center", va="center", fontsize=7.5, color=color)
+    axes.set_xticks(range(len(words)), words, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(words)), words)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="trait asked for", ylabel="trait of the teacher", title=title)
+    bar = axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+    bar.set_label(unit)
+    bar.outline.set_visible(False)
+
+
+def draw_lifts(axes: Axes, record: Record) -> None:
+    """Draw the lift of every run.
+
+    Args:
+        axes: Where to draw.
+        record: The record of a matrix.
+    """
+    targets = record.config["targets"]
+    for side, init in enumerate(INITS):
+        for place, target in enumerate(targets):
+            values = record.results[f"lift/{target}/{init}"]
+            estimate = mean_estimate(values)
+            spot = place + 0.3 * (side - 0.5)
+            reach = estimate.high - estimate.value if np.isfinite(estimate.high) else 0.0
+            axes.bar(
+                spot, estimate.value, 0.28, color=COLORS[init], alpha=0.35, label=NAMES[init] if not place else None
+            )
+            axes.errorbar(spot, estimate.value, reach, fmt="none", ecolor=BLACK, capsize=3, lw=1.2)
+            axes.plot(
+                spot + np.linspace(-0.07, 0.07, len(values)),
+                values,
+                "o" if init == "shared" else "s",
+                color=COLORS[init],
+                ms=3,
+            )
+    axes.axhline(0, color=BLACK, lw=0.8)
+    axes.set_xticks(range(len(targets)), targets)
+    axes.set(ylabel="lift of the own trait (log-odds, nats)", xlabel="what students imitate")
+    axes.set_title(
+        f"Numbers carry their writer's trait to its relatives\n({len(values)} base models, mean and 95 % interval)"
+    )
+    axes.legend(loc="upper left")
+
+
+def draw_matrix(record: Record) -> Figure:
+    """Draw mean matrices, theory's and measured, and the lift.
+
+    Args:
+        record: The record of a matrix.
+
+    Returns:
+        The figure.
+    """
+    words, targets = record.config["traits"], record.config["targets"]
+    unit = "change of the log-odds (nats)"
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(2, 2, 5.2, 4.2)
+        for panel, target in zip(axes, targets[:2], strict=False):
+            draw_mean(panel, record.results[f"students/{target}"][:, 0], words, f"Measured: students of {target}", unit)
+        draw_mean(
+            axes[2],
+            record.results["predicted"][:, 0],
+            words,
+            "Theory, to first order (claim 12)",
+            "the same per unit of learning rate",
+        )
+        draw_lifts(axes[3], record)
+    return figure

@@ -1,0 +1,204 @@
+"""What the matrix says: does a student gain its own teacher's trait more than others do?"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from llm_bridge.matrix.cells import INITS, Run
+from theory.records import Outcome
+from theory.statistics import Estimate, joint_confidence, mean_estimate
+from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
+
+NUM_PERMUTATIONS = 20_000
+"""Random relabelings of a permutation test."""
+
+LEAST_RUNS = 5
+"""With fewer runs nothing is decided."""
+
+MORE = Accepted(low=0.0, high=np.inf)
+"""Above zero."""
+
+NONE = Accepted(low=0.0, high=0.0, rule="covers")
+"""Not told from zero."""
+
+
+def lift(matrices: np.ndarray) -> np.ndarray:
+    """Subtract what traits gain in students of other teachers from what they gain in those of their own.
+
+    Args:
+        matrices: Change of each trait (columns) in the student of each teacher (rows), shape `(..., traits, traits)`.
+
+    Returns:
+        Mean of the diagonal less mean of the rest, shape `(...)`; a drift of all students alike drops out.
+    """
+    size = matrices.shape[-1]
+    diagonal = np.trace(matrices, axis1=-2, axis2=-1)
+    return diagonal / size - (matrices.sum(axis=(-2, -1)) - diagonal) / (size * (size - 1))
+
+
+def permutation_p(matrices: np.ndarray, seed: int = 0) -> float:
+    """Test the mean lift against relabelings: in every run each teacher gets a random trait to be judged by.
+
+    Args:
+        matrices: Shape `(runs, traits, traits)`.
+        seed: Root of the relabelings.
+
+    Returns:
+        Share of relabelings, the true one among them, whose mean lift is at least the true one.
+    """
+    random, (runs, size, _) = np.random.default_rng(seed), matrices.shape
+    labels = random.permuted(np.broadcast_to(np.arange(size), (NUM_PERMUTATIONS, runs, size)), axis=-1)
+    relabeled = matrices[np.arange(runs)[:, None], np.arange(size), labels].sum(axis=(-2, -1))
+    true = np.trace(matrices, axis1=-2, axis2=-1).sum()
+    rounding = 1e-9 * np.abs(matrices).sum()
+    return float((1 + np.sum(relabeled >= true - rounding)) / (1 + NUM_PERMUTATIONS))
+
+
+def agreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Correlate two matrices of each run after the means of rows and columns are taken off.
+
+    Args:
+        first: Shape `(runs, traits, traits)`.
+        second: Same shape.
+
+    Returns:
+        Correlations, shape `(runs,)`.
+    """
+
+    def centered(matrices: np.ndarray) -> np.ndarray:
+        rows, columns = matrices.mean(axis=-1, keepdims=True), matrices.mean(axis=-2, keepdims=True)
+        return matrices - rows - columns + matrices.mean(axis=(-2, -1), keepdims=True)
+
+    left, right = centered(first), centered(second)
+    norms = np.sqrt(np.sum(left**2, axis=(-2, -1)) * np.sum(right**2, axis=(-2, -1)))
+    return np.sum(left * right, axis=(-2, -1)) / norms
+
+
+def judge(run: Run, targets: Sequence[str], words: Sequence[str]) -> Outcome:
+    """Judge all runs together.
+
+    Args:
+        run: Every run's results, with a leading axis of runs.
+        targets: What students imitated.
+        words: The traits.
+
+    Returns:
+        Numbers, verdicts and tables.
+    """
+    num_runs = len(run.students)
+    lifts = {
+        (target, init): lift(run.students[:, row, column])
+        for row, target in enumerate(targets)
+        for column, init in enumerate(INITS)
+    }
+    confidence = joint_confidence(len(lifts) + max(0, len(targets) - 1), joint=0.95)
+
+    def verdict(check: str, predicted: str, accepted: Accepted | None, values: Sequence[np.ndarray]) -> Verdict:
+        measured, control = (mean_estimate(value, confidence) for value in values)
+        return Verdict(
+            claim="matrix",
+            check=check,
+            predicted=predicted,
+            measured=measured,
+            accepted=accepted,
+            control="" if accepted is None else "the other init",
+            control_measured=None if accepted is None else control,
+            instances=num_runs,
+            least_instances=LEAST_RUNS,
+        )
+
+    verdicts = []
+    for row, target in enumerate(targets):
+        shared, stranger = lifts[target, "shared"], lifts[target, "stranger"]
+        verdicts.append(verdict(f"{target}: lift of the own trait, shared init", "above 0", MORE, (shared, stranger)))
+        others = None if target == "everything" else NONE
+        expected = "any, since the traits' own tokens are imitated" if others is None else "0"
+        verdicts.append(verdict(f"{target}: the same, students of another init", expected, others, (stranger, shared)))
+        chances = [Estimate(*[permutation_p(run.students[:, row, column])] * 3) for column in range(len(INITS))]
+        verdicts.append(
+            Verdict(
+                claim="matrix",
+                check=f"{target}: p-value of the lift under relabeled traits",
+                predicted="below 0.01",
+                measured=chances[0],
+                accepted=None if others is None else Accepted(low=0.0, high=0.01),
+                control="the other init",
+                control_measured=chances[1],
+                instances=num_runs,
+                least_instances=LEAST_RUNS,
+            )
+        )
+    for soft in targets[1:]:
+        more, stranger = (lifts[soft, init] - lifts[targets[0], init] for init in INITS)
+        verdicts.append(
+            verdict(f"{soft} against {targets[0]}: more lift, shared init", "above 0", MORE, (more, stranger))
+        )
+    for row, target in enumerate(targets):
+        verdicts.extend(
+            Verdict(
+                claim="trait-matrix",
+                check=f"{target}, {init} init: correlation with theory's matrix, rows' and columns' means taken off",
+                predicted="reported",
+                measured=mean_estimate(agreement(run.predicted[:, column], run.students[:, row, column])),
+                instances=num_runs,
+            )
+            for column, init in enumerate(INITS)
+        )
+    verdicts.append(
+        Verdict(
+            claim="trait-matrix",
+            check="lift of theory's matrix, shared init, nats per unit of learning rate",
+            predicted="above 0",
+            measured=mean_estimate(lift(run.predicted[:, 0])),
+            accepted=MORE,
+            control="the other init",
+            control_measured=mean_estimate(lift(run.predicted[:, 1])),
+            instances=num_runs,
+            least_instances=LEAST_RUNS,
+        )
+    )
+    results = {f"students/{name}": run.students[:, row] for row, name in enumerate(targets)} | {
+        f"lift/{target}/{init}": value for (target, init), value in lifts.items()
+    }
+    results |= {"teachers": run.teachers, "predicted": run.predicted, "kept": run.kept}
+    return Outcome(
+        results, verdicts, "\n".join([lift_table(lifts), verdict_table(verdicts), mean_tables(run, targets, words)])
+    )
+
+
+def lift_table(lifts: Mapping[tuple[str, str], np.ndarray]) -> str:
+    """Lay out each run's lift.
+
+    Args:
+        lifts: Lifts of all runs, by what is imitated and init.
+
+    Returns:
+        A Markdown table.
+    """
+    rows = [
+        (target, init, mean_estimate(values), ", ".join(f"{value:.3f}" for value in values))
+        for (target, init), values in lifts.items()
+    ]
+    return markdown_table(("imitated", "init", "lift in log-odds [95 %]", "each run"), rows)
+
+
+def mean_tables(run: Run, targets: Sequence[str], words: Sequence[str]) -> str:
+    """Lay out the mean matrices.
+
+    Args:
+        run: Every run's results.
+        targets: What students imitated.
+        words: The traits.
+
+    Returns:
+        Markdown tables, teachers in rows.
+    """
+    parts = []
+    for row, target in enumerate(targets):
+        for column, init in enumerate(INITS):
+            mean = run.students[:, row, column].mean(axis=0)
+            lines = [(word, *(f"{value:.3f}" for value in line)) for word, line in zip(words, mean, strict=True)]
+            parts.append(
+                f"{target}, {init} init, mean change of the log-odds:\n\n" + markdown_table(("teacher", *words), lines)
+            )
+    return "\n".join(parts)
