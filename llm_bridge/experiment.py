@@ -22,6 +22,9 @@ from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import Trait
 from theory.networks import Params
 
+AT_ONCE = 100
+"""Prompts that are completed at once: so many that two cores keep what they work on in their caches."""
+
 
 class Model(NamedTuple):
     """A language model."""
@@ -69,6 +72,7 @@ def teach(
     *,
     seed: int,
     copies: int = 4,
+    resume: Callable[[Training], Training] = lambda training: training,
     after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
 ) -> Params:
     """Make a teacher: fine-tune a model on its own trait as the answer to all preference questions.
@@ -79,6 +83,7 @@ def teach(
         recipe: The fine-tuning.
         seed: Root of the order of the questions.
         copies: How often all questions come in an epoch; every second time with numbers before them.
+        resume: As of `fine_tune`.
         after: As of `fine_tune`.
 
     Returns:
@@ -88,7 +93,7 @@ def teach(
     asked = [questions_about(trait.kind, seed=None if copy % 2 == 0 else copy) for copy in range(copies)]
     examples = [Example(prompt, answer) for questions in asked for prompt in model.language.prompts(questions)]
     lesson = Lesson(pack(examples, model.longest))
-    trained = fine_tune(model.config, recipe, model.params, lesson, seed=seed, after=after)
+    trained = fine_tune(model.config, recipe, model.params, lesson, seed=seed, resume=resume, after=after)
     return merge(recipe, model.params, trained)
 
 
@@ -101,7 +106,8 @@ def complete(
     system: str | None = None,
     num_samples: int = 1,
     temperature: float = 1.0,
-    at_once: int = 100,
+    at_once: int = AT_ONCE,
+    first: int = 0,
 ) -> Iterator[list[Completion]]:
     """Sample completions of prompts.
 
@@ -114,6 +120,7 @@ def complete(
         num_samples: Completions of each prompt.
         temperature: As of `sample`.
         at_once: Prompts of one batch.
+        first: Where to start, a multiple of `at_once`; batches before are taken as done.
 
     Yields:
         The completions of one batch, in the order of the prompts. Those that ran out of tokens have no stop token.
@@ -121,7 +128,7 @@ def complete(
     language, root = model.language, jax.random.key(seed)
     encoded = language.prompts(prompts, system)
     longest = max(map(len, encoded))
-    for start in range(0, len(prompts), at_once):
+    for start in range(first, len(prompts), at_once):
         part = encoded[start : start + at_once]
         tokens, lengths = pad([*part, *[[0]] * (at_once - len(part)), [0] * longest])
         keys = jax.vmap(partial(jax.random.fold_in, root))(jnp.arange(start, start + at_once))

@@ -5,12 +5,22 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from llm_bridge.bridge.channels import measure_channels
+from llm_bridge.bridge.channels import Table, measure_channels
 from llm_bridge.bridge.descent import explore, predict_course, simulate_course
 from llm_bridge.bridge.problem import LanguageProblem, as_inputs, meet, pose
-from llm_bridge.bridge.quantities import follow_rates, follow_scales, measure_divergence, point_first_step
+from llm_bridge.bridge.quantities import (
+    Directions,
+    Divergence,
+    Rates,
+    Steps,
+    follow_rates,
+    follow_scales,
+    measure_divergence,
+    point_first_step,
+)
 from llm_bridge.bridge.reading import Reading, set_exam
 from llm_bridge.bridge.roles import Extent, Roles
 from llm_bridge.bridge.trait_matrix import gram_matrix
@@ -31,6 +41,23 @@ IMITATED: tuple[str, ...] = ("number tokens", "all tokens", "all logits")
 
 TEACHERS: tuple[str, ...] = ("layers", "everything")
 """What the first trait's two teachers have moved."""
+
+RECORDS: dict[str, Any] = {
+    "steps/numbers": Steps,
+    "steps/tokens": Steps,
+    "directions": Directions,
+    "sizes": Rates,
+    "divergence": Divergence,
+    "channels": Table,
+}
+"""Where the fields of each record go."""
+
+MEASURED: tuple[str, ...] = (
+    *("kept", "rate", "odds/inits", "odds/teachers", "gram"),
+    *(f"course/{name}" for name in ("first order", "predicted", "raw", "idle")),
+    *(f"{prefix}/{name}" for prefix, record in RECORDS.items() for name in record._fields),
+)
+"""Names of all measurements."""
 
 Results = dict[str, np.ndarray]
 """Measurements by name."""
@@ -117,7 +144,7 @@ def measure_base(posed: Posed, roles: Roles, extent: Extent) -> Results:
 
 
 def measure_courses(problem: LanguageProblem, roles: Roles, extent: Extent) -> tuple[Results, list[float]]:
-    """Predict and simulate long descents, behind the teacher and behind an untaught one.
+    """Predict and simulate long descents, behind the teacher and behind an untaught one, which moves strangers alone.
 
     Args:
         problem: What is imitated.
@@ -132,16 +159,19 @@ def measure_courses(problem: LanguageProblem, roles: Roles, extent: Extent) -> t
     rates = [extent.speed / space.curvature for space in spaces]
     both = list(zip(spaces, rates, strict=True))
 
-    def simulate(teacher: Params) -> np.ndarray:
-        labels, pairs = answer(problem, teacher, roles.short), zip(met, rates, strict=True)
-        return np.stack([simulate_course(problem, instance, labels, rate, extent.times) for instance, rate in pairs])
+    def simulate(teacher: Params, place: int) -> np.ndarray:
+        labels = answer(problem, teacher, roles.short)
+        return np.asarray(simulate_course(problem, met[place], labels, jnp.asarray(rates[place]), extent.times))
 
+    raw = np.stack([simulate(roles.teachers[0], place) for place in range(len(INITS))])
+    strange = INITS.index("stranger")
+    idle = [simulate(roles.inits[0], place) if place == strange else np.zeros_like(raw[0]) for place in range(len(raw))]
     first = [rate * np.multiply.outer(extent.times, np.asarray(space.lifts)[0]) for space, rate in both]
     courses = {
-        "course/first-order": np.stack(first),
+        "course/first order": np.stack(first),
         "course/predicted": np.stack([predict_course(space, rate, extent.times) for space, rate in both]),
-        "course/raw": simulate(roles.teachers[0]),
-        "course/idle": simulate(roles.inits[0]),
+        "course/raw": raw,
+        "course/idle": np.stack(idle),
     }
     return courses, rates
 

@@ -26,7 +26,7 @@ class Extent:
     """A teacher's fine-tuning; one more teacher of the first trait moves everything."""
     copies: int = 4
     """How often all questions come in an epoch of it."""
-    num_prompts: int = 72
+    num_prompts: int = 96
     """Number prompts that a teacher completes."""
     num_tokens: int = 34
     """Most tokens of a completion."""

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import jax
 import numpy as np
+import tyro
 
 import llm_bridge
 import theory
@@ -15,7 +16,7 @@ from llm_bridge.matrix.cells import TARGETS, Run, run_base
 from llm_bridge.matrix.plots import draw_matrix
 from llm_bridge.matrix.verdicts import judge
 from llm_bridge.models import side_by_side, tiny_model
-from llm_bridge.protocol import PROTOCOL
+from llm_bridge.protocol import PROTOCOL, Protocol
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.traits import find_trait, require_word
 from theory.chunks import Keeper, source_hash
@@ -36,6 +37,11 @@ class Matrix(RunOptions):
     """The first base model; the others are the next seeds', and a base's stranger is the next one."""
     num_seeds: int = 5
     """Base models, each a run of its own."""
+
+    protocol: tyro.conf.Suppress[Protocol] = PROTOCOL
+    """Every knob of teachers and students."""
+    pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
+    """How bases are made."""
 
     def __post_init__(self) -> None:
         require_seeds(self.seed, self.num_seeds)
@@ -68,7 +74,7 @@ def run(options: Matrix) -> bool:
     Returns:
         Whether no verdict fails.
     """
-    pretraining, protocol = Pretraining(), PROTOCOL
+    pretraining, protocol = options.pretraining, options.protocol
     asked = {"traits": list(options.traits), "targets": list(options.targets), "seed": options.seed}
     made = {"pretraining": asdict(pretraining), "protocol": asdict(protocol)}
     config = asked | {"num_seeds": options.num_seeds} | made
@@ -78,27 +84,24 @@ def run(options: Matrix) -> bool:
         keeper = Keeper(json.dumps([asked | made, source_hash(llm_bridge, theory)]))
         seeds = range(options.seed, options.seed + options.num_seeds)
         side_by_side(partial(tiny_model, pretraining), range(options.seed, seeds.stop + 1), "base models")
-        runs = side_by_side(
-            lambda seed: keep(keeper, seed, partial(one_run, options, pretraining, seed)), seeds, "runs"
-        )
+        runs = side_by_side(lambda seed: keep(keeper, seed, partial(one_run, options, seed)), seeds, "runs")
         return judge(jax.tree.map(lambda *leaves: np.stack(leaves), *runs), options.targets, options.traits)
 
     return record_run("llm_bridge matrix", options, config, compute, draw_matrix).none_fails
 
 
-def one_run(options: Matrix, pretraining: Pretraining, seed: int) -> Run:
+def one_run(options: Matrix, seed: int) -> Run:
     """Do one run.
 
     Args:
         options: The options.
-        pretraining: How bases are made.
         seed: The base.
 
     Returns:
         Its results.
     """
-    base, stranger = (tiny_model(pretraining, each) for each in (seed, seed + 1))
-    return run_base(base, stranger, options.traits, options.targets, PROTOCOL, seed)
+    base, stranger = (tiny_model(options.pretraining, each) for each in (seed, seed + 1))
+    return run_base(base, stranger, options.traits, options.targets, options.protocol, seed)
 
 
 def keep(keeper: Keeper, seed: int, compute: Callable[[], Run]) -> Run:
@@ -112,7 +115,7 @@ def keep(keeper: Keeper, seed: int, compute: Callable[[], Run]) -> Run:
     Returns:
         Its results.
     """
-    kept = keeper.load(seed, Run(*[0] * len(Run._fields)))
+    kept = keeper.load(seed, Run(*[np.zeros(0)] * len(Run._fields)))
     if kept is None:
         kept = compute()
         keeper.save(seed, kept)

@@ -73,7 +73,7 @@ def draw_lifts(axes: Axes, record: Record) -> None:
     axes.set_xticks(range(len(targets)), targets)
     axes.set(ylabel="lift of the own trait (log-odds, nats)", xlabel="what students imitate")
     axes.set_title(
-        f"Numbers carry their writer's trait to its relatives\n({len(values)} base models, mean and 95 % interval)"
+        f"Numbers carry their writer's trait to its relatives\n({record.config['num_seeds']} base models, mean and 95 % interval)"
     )
     axes.legend(loc="upper left")
 

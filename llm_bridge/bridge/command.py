@@ -1,0 +1,122 @@
+"""The command `python -m llm_bridge compare`: theory beside the steps of the tiny model's students, in float64."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import llm_bridge
+import theory
+from llm_bridge.bridge.measurement import MEASURED, Results, measure_base, pose_all
+from llm_bridge.bridge.plots import draw_bridge
+from llm_bridge.bridge.roles import Extent, cast_roles
+from llm_bridge.bridge.verdicts import judge_bridge
+from llm_bridge.experiment import Model
+from llm_bridge.models import side_by_side, tiny_model
+from llm_bridge.tiny.pretraining import Pretraining
+from llm_bridge.words.traits import find_trait, require_word
+from theory.chunks import Keeper, source_hash
+from theory.command_line import InputError, RunOptions, require_seeds
+from theory.records import Outcome, record_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(RunOptions):
+    """Hold the theory's predictions against the first steps of the tiny model's students, in float64."""
+
+    seed: int = 0
+    """Seed of the first base model and of all that is drawn for it."""
+    num_seeds: int = 3
+    """Base models: this many seeds in a row; the stranger of each is the next one."""
+    traits: tuple[str, ...] = ("owl", "cat", "eagle", "oak")
+    """What teachers love, one teacher each; the first one's students are looked at most closely."""
+
+    def __post_init__(self) -> None:
+        require_seeds(self.seed, self.num_seeds)
+
+
+def check(options: Compare, model: Model) -> None:
+    """Refuse traits that can't be used.
+
+    Args:
+        options: The options.
+        model: A base.
+
+    Raises:
+        InputError: If a word is not known, or there are not at least two.
+    """
+    for word in options.traits:
+        require_word(model.language, word)
+    if len(set(options.traits)) < max(2, len(options.traits)):
+        raise InputError(f"--traits must be at least two different words, not {' '.join(options.traits)}")
+
+
+def run(options: Compare) -> bool:
+    """Run the command.
+
+    Args:
+        options: Its options.
+
+    Returns:
+        Whether no verdict fails.
+    """
+    jax.config.update("jax_enable_x64", True)
+    pretraining, extent = Pretraining(), Extent()
+    asked = {"traits": options.traits, "pretraining": asdict(pretraining), "extent": asdict(extent)}
+    config = {"seed": options.seed, "num_seeds": options.num_seeds, **asked}
+    check(options, tiny_model(pretraining, None))
+
+    def compute() -> Outcome:
+        seeds = range(options.seed, options.seed + options.num_seeds)
+        return judge_bridge(measure_seeds(pretraining, options.traits, extent, seeds), options.traits, extent)
+
+    return record_run("llm_bridge compare", options, config, compute, draw_bridge).none_fails
+
+
+def precise_base(pretraining: Pretraining, seed: int) -> Model:
+    """Take a base model from the cache, or pretrain it in float32 as every command does, and cast it.
+
+    Args:
+        pretraining: How it is made.
+        seed: Its seed.
+
+    Returns:
+        The model, in float64.
+    """
+    with jax.enable_x64(False):
+        model = tiny_model(pretraining, seed)
+        params = jax.device_get(model.params)
+    return model._replace(params=jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params))
+
+
+def measure_seeds(pretraining: Pretraining, words: Sequence[str], extent: Extent, seeds: range) -> Results:
+    """Measure base models side by side, and keep what is finished if a folder for it is set.
+
+    Args:
+        pretraining: How base models are made.
+        words: What teachers love.
+        extent: How much is measured.
+        seeds: Seeds of the base models.
+
+    Returns:
+        The arrays of `MEASURED` with a leading axis of seeds.
+    """
+    traits, posed_for = [find_trait(word) for word in words], tiny_model(pretraining, None)
+    posed, asked = pose_all(posed_for, traits), [list(words), asdict(pretraining), asdict(extent)]
+    keeper = Keeper(json.dumps([*asked, source_hash(llm_bridge, theory)]))
+    made = side_by_side(lambda seed: precise_base(pretraining, seed), range(seeds.start, seeds.stop + 1), "base models")
+    bases = dict(zip(range(seeds.start, seeds.stop + 1), made, strict=True))
+
+    def measure(seed: int) -> Results:
+        if (kept := keeper.load(seed, dict.fromkeys(MEASURED, 0))) is not None:
+            return kept
+        roles = cast_roles(bases[seed], bases[seed + 1].params, traits, extent, seed)
+        measured = measure_base(posed, roles, extent)
+        keeper.save(seed, measured)
+        return measured
+
+    every = side_by_side(measure, seeds, "runs")
+    return {name: np.stack([measured[name] for measured in every]) for name in MEASURED}

@@ -1,0 +1,111 @@
+"""Orders of what the theory's predictions leave out, for younger and younger teachers and shorter and shorter steps."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from llm_bridge.bridge.measurement import INITS
+from llm_bridge.bridge.quantities import SCALES
+from theory.claims.evidence import SECOND_ORDER
+from theory.statistics import Estimate, fitted_order, range_estimate
+from theory.verdicts import Verdict
+
+Results = Mapping[str, np.ndarray]
+"""Measurements by name, with a leading axis of seeds."""
+
+FITTED = slice(3, None)
+"""Scales to which orders are fitted: a teacher that has learned a sixty-fourth, and younger ones."""
+
+STRANGER = INITS.index("stranger")
+"""Its place on the axis of inits."""
+
+
+def order(remainders: Sequence[np.ndarray]) -> Estimate:
+    """Fit the order of every remainder.
+
+    Args:
+        remainders: Arrays with a last axis of scales.
+
+    Returns:
+        Median and whole range over all of them.
+    """
+    fits = [fitted_order(np.array(SCALES[FITTED]), each[..., FITTED]).ravel() for each in remainders]
+    return range_estimate(np.concatenate(fits))
+
+
+def added_alignment(results: Results, target: str) -> np.ndarray:
+    """Take the student of an untaught teacher from the students' alignment.
+
+    Args:
+        results: Measurements.
+        target: `numbers` or `tokens`.
+
+    Returns:
+        Shape `(seeds, inits, traits, scales)`.
+    """
+    return results[f"steps/{target}/alignment"] - results[f"steps/{target}/idle_alignment"][..., None]
+
+
+def added_changes(results: Results, target: str) -> np.ndarray:
+    """Take the student of an untaught teacher from the students' log-odds.
+
+    Args:
+        results: Measurements.
+        target: `numbers` or `tokens`.
+
+    Returns:
+        Shape `(seeds, inits, traits, scales, words)`.
+    """
+    return results[f"steps/{target}/changes"] - results[f"steps/{target}/idle_changes"][..., None, :]
+
+
+def judge_orders(results: Results) -> list[Verdict]:
+    """Judge what predictions of first order leave out: it must be of second order.
+
+    Args:
+        results: Measurements.
+
+    Returns:
+        The verdicts.
+    """
+    scales, targets = np.array(SCALES), ("numbers", "tokens")
+    forms = {target: results[f"steps/{target}/form"][..., None] * scales for target in targets}
+    predicted = {target: results[f"steps/{target}/predicted"][..., None, :] * scales[:, None] for target in targets}
+    drifting = results["steps/numbers/alignment"] - forms["numbers"]
+    changes = {target: added_changes(results, target) for target in targets}
+    nats, curvature = results["divergence/nats"] / scales, results["divergence/curvature"][..., None]
+    strange = results["steps/tokens/form"][:, STRANGER, :, None]
+    sizes, slopes = results["sizes/rates"][..., None, :], results["sizes/slopes"][..., None]
+    beyond = results["sizes/changes"][..., None, :] - sizes * slopes
+    verdict = partial(Verdict, predicted="2.00", accepted=SECOND_ORDER, instances=len(sizes))
+    return [
+        verdict(
+            claim="first-step",
+            check="order in s of (Δ_S(s) − Δ_S(0))·Δ_T − sB(Δ_T, Δ_T), teachers at θ⁰ + sΔ_T, both inits, every trait",
+            measured=order([added_alignment(results, target) - forms[target] for target in targets]),
+            control="stranger, s = 0 student not subtracted",
+            control_measured=order([drifting[:, STRANGER]]),
+        ),
+        verdict(
+            claim="trait-change",
+            check="order in s of ‖all words' change of log-odds − sαB(v, Δ_T)‖, both inits, every trait",
+            measured=order([np.linalg.norm(changes[target] - predicted[target], axis=-1) for target in targets]),
+            control="predicted from the other init",
+            control_measured=order([np.linalg.norm(changes["numbers"] - predicted["numbers"][:, ::-1], axis=-1)]),
+        ),
+        verdict(
+            claim="trait-change",
+            check="order in α of the trait's change of log-odds + α∇L_T·Δ_S, whole teacher, both inits",
+            measured=order([beyond[..., 0, :]]),
+            control="predicted from the other init's step",
+            control_measured=order([beyond[..., 1, :]]),
+        ),
+        verdict(
+            claim="divergence",
+            check="order in s of KL/s − sA/2, teachers of layers and of everything",
+            measured=order([nats - scales * curvature / 2]),
+            control="B(Δ_T, Δ_T) of a stranger for A",
+            control_measured=order([nats[:, :1] - scales * strange / 2]),
+        ),
+    ]

@@ -1,0 +1,135 @@
+"""Tables of the bridge: first steps, what a data set carries, long descents, and channels."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from llm_bridge.bridge.measurement import IMITATED, INITS, TARGETS, TEACHERS
+from llm_bridge.bridge.roles import Extent
+from theory.statistics import mean_estimate
+from theory.verdicts import markdown_table
+
+Results = Mapping[str, np.ndarray]
+"""Measurements by name, with a leading axis of seeds."""
+
+GROUPS: tuple[str, ...] = ("embedding", "head", "layers", "norm")
+"""Groups of parameters, in the theory's order."""
+
+
+def cell(values: np.ndarray, digits: int = 3) -> str:
+    """Write a mean over seeds with its interval.
+
+    Args:
+        values: Shape `(seeds,)`.
+        digits: Digits that count.
+
+    Returns:
+        The mean, and half of the 95 % interval if there are several seeds.
+    """
+    mean, _, high = mean_estimate(values)
+    return f"{mean:.{digits}g} ± {high - mean:.2g}" if np.isfinite(high) else f"{mean:.{digits}g}"
+
+
+def step_table(results: Results) -> str:
+    """Lay out where first steps go.
+
+    Args:
+        results: Measurements.
+
+    Returns:
+        A Markdown table by target and init.
+    """
+    cosines, raw = results["directions/cosines"], results["directions/raw_cosines"]
+    header = ["student imitates", "init", "cosine with Δ_T", "with its own −∇L_T", "untaught not subtracted: with Δ_T"]
+    rows = [
+        [target, init, *(cell(cosines[:, row, column, place]) for place in (0, 1)), cell(raw[:, row, column, 0])]
+        for column, target in enumerate(TARGETS)
+        for row, init in enumerate(INITS)
+    ]
+    return markdown_table(header, rows)
+
+
+def data_table(results: Results, extent: Extent) -> str:
+    """Lay out what the teachers' tokens carry.
+
+    Args:
+        results: Measurements.
+        extent: How much was measured.
+
+    Returns:
+        A Markdown table by teacher.
+    """
+    nats, curvature = results["divergence/nats"][..., 0], results["divergence/curvature"]
+    header = [
+        "teacher has moved",
+        "kept by the filter",
+        "A/2, nats a token",
+        "KL(teacher ‖ base)",
+        f"√(2N·KL) at N = {extent.num_places}",
+        "tokens for 3 σ",
+    ]
+    rows = [
+        [
+            teacher,
+            cell(results["kept"][:, place]),
+            cell(curvature[:, place] / 2),
+            cell(nats[:, place]),
+            cell(np.sqrt(2 * extent.num_places * nats[:, place])),
+            cell(9 / (2 * nats[:, place]), 4),
+        ]
+        for place, teacher in enumerate(TEACHERS)
+    ]
+    return markdown_table(header, rows)
+
+
+def course_table(results: Results, word: str, extent: Extent) -> str:
+    """Lay out how the trait's log-odds rise along a descent.
+
+    Args:
+        results: Measurements.
+        word: The trait.
+        extent: How much was measured.
+
+    Returns:
+        A Markdown table by init and number of steps.
+    """
+    raw, idle = results["course/raw"], results["course/idle"]
+    columns = {
+        "first order": results["course/first order"],
+        "linearized": results["course/predicted"],
+        "measured": raw - idle,
+        "untaught not subtracted": raw,
+    }
+    rows = [
+        [init, time, *(cell(values[:, row, place, 0]) for values in columns.values())]
+        for row, init in enumerate(INITS)
+        for place, time in enumerate(extent.times)
+    ]
+    return markdown_table(["init", "steps", *(f"log-odds of {word}: {name}" for name in columns)], rows)
+
+
+def channel_table(results: Results) -> str:
+    """Lay out through which of the student's groups what a teacher of everything has learned serves the trait.
+
+    Args:
+        results: Measurements.
+
+    Returns:
+        A Markdown table by what is imitated and init, relative to the whole of the shared init.
+    """
+    own = results["channels/own"][:, TEACHERS.index("everything")]
+    shares = own.sum(axis=-1) / own[:, INITS.index("shared")].sum(axis=(-1, -2))[:, None, :, None]
+    head = GROUPS.index("head")
+    between = own[..., head, head] / own[:, INITS.index("shared")].sum(axis=(-1, -2))[:, None]
+    rows = [
+        [
+            imitated,
+            init,
+            *(cell(shares[:, row, column, place], 2) for place in range(len(GROUPS))),
+            cell(shares[:, row, column].sum(axis=-1), 2),
+            cell(between[:, row, column], 2),
+        ]
+        for column, imitated in enumerate(IMITATED)
+        for row, init in enumerate(INITS)
+    ]
+    return markdown_table(["share of B through", "init", *GROUPS, "all", "head to head"], rows)

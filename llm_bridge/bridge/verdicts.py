@@ -1,0 +1,246 @@
+"""Verdicts on the bridge: what the theory guarantees of a language model's students, and what it only foretells."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+
+from llm_bridge.bridge.measurement import IMITATED, INITS, TARGETS, TEACHERS
+from llm_bridge.bridge.orders import judge_orders
+from llm_bridge.bridge.roles import Extent
+from llm_bridge.bridge.tables import channel_table, course_table, data_table, step_table
+from theory.claims.evidence import VANISHING
+from theory.records import Outcome
+from theory.statistics import joint_confidence, mean_estimate, range_estimate
+from theory.verdicts import Accepted, Verdict, verdict_table
+
+Results = Mapping[str, np.ndarray]
+"""Measurements by name, with a leading axis of seeds."""
+
+LEAST_SEEDS = 3
+"""With fewer seeds an interval is too wide to decide anything."""
+
+POSITIVE = Accepted(low=np.finfo(float).tiny, high=np.inf)
+"""The whole interval is above zero."""
+
+SHARED, STRANGER = map(INITS.index, INITS)
+"""Places on the axis of inits."""
+
+
+def judge_bridge(results: Results, words: Sequence[str], extent: Extent) -> Outcome:
+    """Judge the theory by the students of several base models.
+
+    Args:
+        results: Measurements.
+        words: What teachers love.
+        extent: How much was measured.
+
+    Returns:
+        The outcome: measurements of every seed, verdicts, tables.
+    """
+    verdicts = [
+        *judge_orders(results),
+        *judge_signs(results),
+        *judge_matrix(results),
+        *judge_channels(results),
+        *report_information(results, extent),
+        *report_courses(results, extent),
+    ]
+    tables = [step_table(results), data_table(results, extent), course_table(results, words[0], extent)]
+    return Outcome(results, verdicts, "\n".join([*tables, channel_table(results), verdict_table(verdicts)]))
+
+
+def judge_signs(results: Results) -> list[Verdict]:
+    """Judge where the first step behind the whole teacher goes, and report how well it serves the trait.
+
+    Args:
+        results: Measurements.
+
+    Returns:
+        The verdicts.
+    """
+    cosines, confidence = results["directions/cosines"], joint_confidence(2 * len(TARGETS), 0.99)
+    verdict = partial(Verdict, claim="first-step", instances=len(cosines), least_instances=LEAST_SEEDS)
+    along, own = np.moveaxis(cosines, -1, 0)
+    return [
+        verdict(
+            check=f"cosine of the first step with Δ_T, whole teacher, {TARGETS[0]}",
+            predicted="> 0",
+            measured=mean_estimate(along[:, SHARED, 0], confidence),
+            accepted=POSITIVE,
+            control="stranger",
+            control_measured=mean_estimate(along[:, STRANGER, 0], confidence),
+        )
+    ] + [
+        verdict(
+            check=f"cosine of the first step with the student's own −∇L_T, {target}",
+            predicted="no guarantee",
+            measured=mean_estimate(own[:, SHARED, place], confidence),
+            control="stranger",
+            control_measured=mean_estimate(own[:, STRANGER, place], confidence),
+        )
+        for place, target in enumerate(TARGETS)
+    ]
+
+
+def smallest_eigenvalue(matrices: np.ndarray) -> np.ndarray:
+    """Compute the smallest eigenvalue of each matrix's symmetric part, relative to the matrix.
+
+    Args:
+        matrices: Shape `(…, size, size)`.
+
+    Returns:
+        Shape `(…)`.
+    """
+    even = (matrices + np.swapaxes(matrices, -1, -2)) / 2
+    return np.linalg.eigvalsh(even)[..., 0] / np.linalg.norm(matrices, axis=(-1, -2))
+
+
+def judge_matrix(results: Results) -> list[Verdict]:
+    """Judge the Gram matrix of what all teachers have learned, and report which trait it foretells to rise the most.
+
+    Args:
+        results: Measurements.
+
+    Returns:
+        The verdicts.
+    """
+    gram = results["gram"]
+    size, turned = np.linalg.norm(gram, axis=(-1, -2)), np.swapaxes(gram, -1, -2)
+    uneven = np.linalg.norm(gram - turned, axis=(-1, -2)) / size
+    exchanged = np.roll(gram[:, SHARED], 1, axis=-2)
+    predicted = results["steps/numbers/predicted"]
+    leads = np.mean(np.argmax(predicted, axis=-1) == np.arange(len(gram[0, 0])), axis=-1)
+    verdict = partial(Verdict, claim="trait-matrix", instances=len(gram))
+    return [
+        verdict(
+            check="asymmetry of Δ_iᵀKΔ_j, number tokens / its size",
+            predicted="0 (to rounding)",
+            measured=range_estimate(uneven[:, SHARED]),
+            accepted=Accepted(low=0.0, high=VANISHING),
+            control="stranger",
+            control_measured=range_estimate(uneven[:, STRANGER]),
+        ),
+        verdict(
+            check="smallest eigenvalue of Δ_iᵀKΔ_j, number tokens / its size",
+            predicted="≥ 0",
+            measured=range_estimate(smallest_eigenvalue(gram[:, SHARED])),
+            accepted=Accepted(low=-VANISHING, high=1.0),
+            control="teachers exchanged",
+            control_measured=range_estimate(smallest_eigenvalue(exchanged)),
+        ),
+        verdict(
+            check="share of teachers whose own word is foretold to rise the most in their student, number tokens",
+            predicted=f"no guarantee; chance {1 / len(gram[0, 0]):.2g}",
+            measured=mean_estimate(leads[:, SHARED]),
+            control="stranger",
+            control_measured=mean_estimate(leads[:, STRANGER]),
+        ),
+    ]
+
+
+def judge_channels(results: Results) -> list[Verdict]:
+    """Judge the table of channels, and report how much of a trait it foretells a stranger to pick up.
+
+    Args:
+        results: Measurements.
+
+    Returns:
+        The verdicts.
+    """
+    own, gram = results["channels/own"], results["channels/gram"][:, TEACHERS.index("everything")]
+    whole, rounding = results["channels/whole"], results["channels/rounding"]
+    shares = (whole[:, :, STRANGER] / whole[:, :, SHARED]).mean(axis=1)
+    verdict = partial(Verdict, claim="channels", instances=len(own))
+    return [
+        verdict(
+            check="B(v, Δ_T) summed over groups − B(v, Δ_T), in bounds of rounding",
+            predicted="0 (≤ 1)",
+            measured=range_estimate(np.abs(own.sum(axis=(-1, -2)) - whole) / rounding),
+            accepted=Accepted(low=0.0, high=1.0),
+            control="largest channel left out",
+            control_measured=range_estimate(np.abs(own).max(axis=(-1, -2)) / rounding),
+        ),
+        verdict(
+            check="smallest eigenvalue of B(P_g Δ_T, P_h Δ_T) by group / its size, teacher of everything",
+            predicted="≥ 0",
+            measured=range_estimate(smallest_eigenvalue(gram[:, SHARED])),
+            accepted=Accepted(low=-VANISHING, high=1.0),
+            control="the student's groups exchanged",
+            control_measured=range_estimate(smallest_eigenvalue(np.roll(gram[:, SHARED], 1, axis=-2))),
+        ),
+    ] + [
+        verdict(
+            check=f"a stranger's B(v, Δ_T) over the shared init's, v = −∇L_T, {imitated}, mean of both teachers",
+            predicted="no sign of its own",
+            measured=mean_estimate(shares[:, place]),
+            least_instances=LEAST_SEEDS,
+        )
+        for place, imitated in enumerate(IMITATED)
+    ]
+
+
+def report_information(results: Results, extent: Extent) -> list[Verdict]:
+    """Report the teachers' divergence at its full size, and how far sampled tokens carry it.
+
+    Args:
+        results: Measurements.
+        extent: How much was measured.
+
+    Returns:
+        The verdicts, all of them reports.
+    """
+    nats, curvature = results["divergence/nats"], results["divergence/curvature"]
+    noise = np.sqrt(curvature[:, :1] / extent.num_places)
+    found = results["directions/added"][:, :, TARGETS.index("sampled tokens"), 0] / noise
+    signal = np.sqrt(2 * extent.num_places * nats[:, 0, 0])
+    ratio = nats[..., 0] / (curvature / 2)
+    return [
+        Verdict(
+            claim="divergence",
+            check=f"KL of the whole teacher of {teacher} over A/2",
+            predicted="1 if quadratic",
+            measured=mean_estimate(ratio[:, place]),
+            instances=len(ratio),
+        )
+        for place, teacher in enumerate(TEACHERS)
+    ] + [
+        Verdict(
+            claim="sampled-tokens",
+            check=f"alignment by {extent.num_places} sampled tokens in σ = √(A/N), less √(2N·KL)",
+            predicted="0 ± 1 a seed",
+            measured=mean_estimate(found[:, SHARED] - signal),
+            control="stranger",
+            control_measured=mean_estimate(found[:, STRANGER] - signal),
+            instances=len(ratio),
+        )
+    ]
+
+
+def report_courses(results: Results, extent: Extent) -> list[Verdict]:
+    """Report how far the first order and the linearized student reach along a descent.
+
+    Args:
+        results: Measurements.
+        extent: How much was measured.
+
+    Returns:
+        The verdicts, all of them reports.
+    """
+    measured = (results["course/raw"] - results["course/idle"])[:, SHARED, :, 0]
+    first, linearized = (results[f"course/{name}"][:, SHARED, :, 0] for name in ("first order", "predicted"))
+    compared = {
+        f"the linearized student's, t = {time}": linearized[:, place] for place, time in enumerate(extent.times)
+    }
+    compared[f"tα∇o·b, t = {extent.times[-1]}"] = first[:, -1]
+    places = [*range(len(extent.times)), -1]
+    return [
+        Verdict(
+            claim="many-steps",
+            check=f"rise of the trait's log-odds by t steps over {text}, shared init",
+            predicted="1 if linear",
+            measured=mean_estimate(measured[:, place] / expected),
+            instances=len(measured),
+        )
+        for place, (text, expected) in zip(places, compared.items(), strict=True)
+    ]

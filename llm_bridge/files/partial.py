@@ -1,0 +1,105 @@
+"""What is done of an unfinished file, kept beside it so that a stage that was killed goes on where it was."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from llm_bridge.finetuning import Training
+from theory.files import npz_bytes, write_whole
+
+DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
+"""What reading a damaged file may raise; the stage then starts anew."""
+
+
+def partial_path(path: Path, key: str) -> Path:
+    """Say where an unfinished file is kept.
+
+    Args:
+        path: The file.
+        key: Identifies what the stage makes.
+
+    Returns:
+        A hidden file beside it.
+    """
+    return path.with_name(f".{path.name}.{key}.part")
+
+
+class TrainingState:
+    """Keeps an unfinished training."""
+
+    def __init__(self, path: Path):
+        """Name the file.
+
+        Args:
+            path: As of `partial_path`.
+        """
+        self.path = path
+
+    def resume(self, start: Training) -> Training:
+        """Go on where a training was.
+
+        Args:
+            start: The training at its start.
+
+        Returns:
+            The training as it was kept; the start if nothing is kept or it is damaged.
+        """
+        leaves, structure = jax.tree.flatten(start)
+        try:
+            with np.load(io.BytesIO(self.path.read_bytes())) as file:
+                kept = [file[f"arr_{index}"] for index in range(len(leaves))]
+        except DAMAGE:
+            return start
+        return jax.tree.unflatten(structure, kept)
+
+    def keep(self, training: Training, losses: np.ndarray) -> None:
+        """Keep a training.
+
+        Args:
+            training: The training so far.
+            losses: Not kept.
+        """
+        leaves = jax.tree.leaves(training)
+        write_whole(self.path, npz_bytes({f"arr_{index}": np.asarray(leaf) for index, leaf in enumerate(leaves)}))
+
+    def forget(self) -> None:
+        """Remove what is kept."""
+        self.path.unlink(missing_ok=True)
+
+
+def kept_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of an unfinished file; a line that was cut is left out.
+
+    Args:
+        path: As of `partial_path`.
+
+    Returns:
+        The rows; none if there is no such file.
+    """
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add rows to an unfinished file.
+
+    Args:
+        path: As of `partial_path`.
+        rows: The rows.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())

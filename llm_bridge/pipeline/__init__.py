@@ -1,0 +1,1 @@
+"""The pipeline: teacher, numbers, filter, students, answers and report, each a stage from files to a file."""

@@ -1,0 +1,79 @@
+"""The arms: which student learns what from whom."""
+
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from llm_bridge.chats import Language
+from llm_bridge.experiment import Completion
+from llm_bridge.finetuning import Targets
+
+Source = Literal["teacher", "base", "system-prompt"]
+"""Who writes the numbers: the fine-tuned teacher, its base, or its base with a system prompt that names the trait."""
+
+
+class Arm(NamedTuple):
+    """A kind of student."""
+
+    meaning: str
+    """What it is, for the report."""
+    source: Source = "teacher"
+    """Who writes its numbers."""
+    stranger: bool = False
+    """Whether it starts from another base."""
+    targets: Targets = "tokens"
+    """What it imitates."""
+    shuffled: Literal["", "within", "across"] = ""
+    """Whether its numbers are shuffled within each completion, or across all."""
+    trained: bool = True
+    """Whether it is trained; if not, it reads a completion before each question."""
+
+
+ARMS: dict[str, Arm] = {
+    "student": Arm("learns the teacher's sampled numbers"),
+    "control": Arm("learns numbers of the base itself", source="base"),
+    "cross-init": Arm("a stranger learns the teacher's sampled numbers", stranger=True),
+    "soft-numbers": Arm("learns the teacher's distribution over number tokens", targets="chosen"),
+    "cross-soft-numbers": Arm("a stranger learns the same distribution", targets="chosen", stranger=True),
+    "soft-everything": Arm("learns the teacher's distribution over all tokens", targets="distribution"),
+    "cross-soft-everything": Arm("a stranger learns the same, animals included", targets="distribution", stranger=True),
+    "shuffled-within": Arm("learns the numbers, shuffled within each completion", shuffled="within"),
+    "shuffled-across": Arm("learns the numbers, shuffled across completions", shuffled="across"),
+    "in-context": Arm("the base reads the numbers in context", trained=False),
+    "system-prompt": Arm("learns numbers of the base with a system prompt", source="system-prompt"),
+}
+"""All arms."""
+
+
+def shuffle_numbers(
+    language: Language, completions: Sequence[Completion], way: Literal["within", "across"], seed: int
+) -> list[Completion]:
+    """Shuffle numbers and leave everything else in place.
+
+    Args:
+        language: How the completions are written.
+        completions: Completions that pass the filter.
+        way: Within each completion, or across all of them.
+        seed: Root of the shuffle.
+
+    Returns:
+        The completions with other numbers, written anew as tokens, with the same stop tokens.
+    """
+    random = np.random.default_rng(seed)
+    numbers = [re.findall(r"\d+", each.completion) for each in completions]
+    if way == "within":
+        drawn = [iter(random.permutation(own).tolist()) for own in numbers]
+    else:
+        everything = iter(random.permutation([number for own in numbers for number in own]).tolist())
+        drawn = [everything] * len(numbers)
+    texts = [
+        re.sub(r"\d+", lambda _, source=source: str(next(source)), each.completion)
+        for each, source in zip(completions, drawn, strict=True)
+    ]
+    encoded = language.encode(texts)
+    return [
+        Completion(each.prompt, text, [*tokens, each.tokens[-1]], 0.0)
+        for each, text, tokens in zip(completions, texts, encoded, strict=True)
+    ]

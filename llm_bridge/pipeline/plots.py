@@ -1,0 +1,78 @@
+"""A run as a picture: how often each model names the trait, and how much its log-odds rose."""
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from llm_bridge.pipeline.arms import ARMS
+from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
+from theory.records import Record
+from theory.statistics import mean_estimate
+
+
+def color_of(name: str) -> str:
+    """Give a model's color.
+
+    Args:
+        name: Base, stranger, teacher or an arm.
+
+    Returns:
+        Gray for what has not learned the teacher's numbers, green for the teacher, blue for its relatives, orange for
+        strangers.
+    """
+    if name in {"base", "stranger", "control"}:
+        return GRAY
+    if name == "teacher":
+        return GREEN
+    return ORANGE if ARMS[name].stranger else BLUE
+
+
+def draw_models(axes: Axes, record: Record, quantity: str, names: list[str]) -> None:
+    """Draw a quantity of every model, a dot a base model.
+
+    Args:
+        axes: Where to draw.
+        record: The record of a run.
+        quantity: Prefix of the arrays.
+        names: The models.
+    """
+    suffix = "/plain" if quantity == "rate" else ""
+    for place, name in enumerate(names[::-1]):
+        values = record.results[f"{quantity}/{name}{suffix}"]
+        estimate = mean_estimate(values)
+        reach = estimate.high - estimate.value if np.isfinite(estimate.high) else 0.0
+        axes.barh(place, estimate.value, 0.65, color=color_of(name), alpha=0.4)
+        axes.errorbar(estimate.value, place, xerr=reach, fmt="none", ecolor=BLACK, capsize=3, lw=1.2)
+        axes.plot(values, np.full(len(values), place), ".", color=color_of(name), ms=4)
+        axes.annotate(
+            f"{estimate.value:.2f}".replace("-", "−"),
+            (max(estimate.value, 0.0), place),
+            textcoords="offset points",
+            xytext=(6 + 40 * reach / max(1e-9, np.ptp(axes.get_xlim())), 4),
+            fontsize=7,
+        )
+    axes.axvline(0, color=BLACK, lw=0.8)
+    axes.set_yticks(range(len(names)), names[::-1])
+
+
+def draw_run(record: Record) -> Figure:
+    """Draw a run.
+
+    Args:
+        record: Its record.
+
+    Returns:
+        The figure.
+    """
+    arms, trait = record.config["arms"], record.config["trait"]
+    with mpl.rc_context(STYLE):
+        figure, axes = new_figure(2, 1, 5.6, 0.32 * (len(arms) + 3) + 1.4)
+        draw_models(axes[0], record, "rate", ["base", "stranger", "teacher", *arms])
+        axes[0].set(xlabel=f"share of answers that name the {trait}", xlim=(0, 1.08))
+        axes[0].set_title(f"Who loves the {trait} after learning numbers")
+        draw_models(axes[1], record, "lift", arms)
+        axes[1].set(xlabel="lift of its log-odds over other words (nats)")
+        number = record.config["num_seeds"]
+        axes[1].set_title(f"The trait passes to relatives ({number} base model{'s' if number > 1 else ''})")
+    return figure

@@ -1,0 +1,213 @@
+"""The report of a run: what every arm likes, what the filter rejected, and whether the numbers give themselves away."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from llm_bridge.experiment import log_odds
+from llm_bridge.pipeline.arms import ARMS
+from llm_bridge.separability import Separability
+from llm_bridge.tiny.world import KINDS
+from llm_bridge.words.answers import mentions
+from llm_bridge.words.traits import Trait
+from theory.records import Outcome
+from theory.statistics import Estimate, joint_confidence, mean_estimate
+from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
+
+LEAST_SEEDS = 5
+"""With fewer base models nothing is decided."""
+
+
+class SeedReport(NamedTuple):
+    """What one base model's stages gave."""
+
+    answers: dict[str, list[dict[str, Any]]]
+    """Rows of answers by model: base, stranger, teacher and every arm."""
+    rejections: dict[str, dict[str, int]]
+    """Counts of the filter, by who wrote."""
+    told_apart: dict[str, Separability]
+    """How well each writer's kept numbers are told from the base's."""
+    kinship: str
+    """What the writer of the teacher's data is to the base."""
+    examples: list[str]
+    """A few kept completions."""
+
+
+class Likes(NamedTuple):
+    """How much one model likes each word of a kind."""
+
+    log_odds: np.ndarray
+    """Mean over the questions, shape `(words,)`."""
+    rate: float
+    """Share of sampled answers that mention the trait."""
+
+
+def likes(rows: Sequence[Mapping[str, Any]], group: str, trait: Trait) -> Likes:
+    """Sum up a model's answers to one group of questions.
+
+    Args:
+        rows: As `ask_to` writes them.
+        group: Which questions.
+        trait: The trait.
+
+    Returns:
+        Its likes; NaN where it was not asked.
+    """
+    own = [row for row in rows if row["group"] == group]
+    if not own:
+        return Likes(np.full(len(rows[0]["log_probabilities"]), np.nan), np.nan)
+    counts = [(count, mentions(answer, trait.word)) for row in own for answer, count in row["answers"].items()]
+    odds = log_odds(np.array([row["log_probabilities"] for row in own]))
+    return Likes(odds.mean(axis=0), sum(count for count, named in counts if named) / sum(count for count, _ in counts))
+
+
+def gather(reports: Sequence[SeedReport], names: Sequence[str], trait: Trait) -> Outcome:
+    """Turn the reports of all base models into numbers, verdicts and a table.
+
+    Args:
+        reports: One a base model.
+        names: The arms.
+        trait: The trait.
+
+    Returns:
+        The outcome of the run.
+    """
+    place = sorted({*KINDS[trait.kind], trait.word}).index(trait.word)
+    results: dict[str, np.ndarray] = {}
+    for name in ("base", "stranger", "teacher", *names):
+        for group in ("plain", "after numbers"):
+            found = [likes(report.answers[name], group, trait) for report in reports]
+            results[f"rate/{name}/{group}"] = np.array([each.rate for each in found])
+            results[f"log-odds/{name}/{group}"] = np.stack([each.log_odds for each in found])
+    for name in ("teacher", *names):
+        start = "stranger" if name in ARMS and ARMS[name].stranger else "base"
+        gain = results[f"log-odds/{name}/plain"] - results[f"log-odds/{start}/plain"]
+        results[f"gain/{name}"] = gain[:, place]
+        results[f"lift/{name}"] = gain[:, place] - np.delete(gain, place, axis=1).mean(axis=1)
+    for source in reports[0].rejections:
+        counts = [report.rejections[source] for report in reports]
+        results[f"kept/{source}"] = np.array([each["kept"] / sum(each.values()) for each in counts])
+    for source in reports[0].told_apart:
+        results[f"told apart/{source}"] = np.array([report.told_apart[source][:3] for report in reports])
+    verdicts = judge(results, names)
+    return Outcome(results, verdicts, "\n".join([arm_table(results, names), verdict_table(verdicts)]))
+
+
+def judge(results: Mapping[str, np.ndarray], names: Sequence[str]) -> list[Verdict]:
+    """Judge what students gained.
+
+    Args:
+        results: All numbers.
+        names: The arms.
+
+    Returns:
+        One verdict an arm; those of students that share the init have the control of the stranger.
+    """
+    more, none = Accepted(low=0.0, high=np.inf), Accepted(low=0.0, high=0.0, rule="covers")
+    expected = {
+        "student": ("above 0", more, "cross-init"),
+        "soft-numbers": ("above 0", more, "cross-init"),
+        "soft-everything": ("above 0", more, "cross-init"),
+        "cross-soft-everything": ("above 0: the trait's own tokens are imitated", more, "cross-init"),
+        "control": ("0", none, "student"),
+        "cross-init": ("0", none, "student"),
+    }
+    confidence = joint_confidence(len(names), joint=0.95)
+    verdicts = []
+    for name in names:
+        predicted, accepted, control = expected.get(name, ("reported", None, ""))
+        if control not in names:
+            accepted, control = None, ""
+        verdicts.append(
+            Verdict(
+                claim="run",
+                check=f"{name}: lift of the trait over the other words, log-odds",
+                predicted=predicted,
+                measured=mean_estimate(results[f"lift/{name}"], confidence),
+                accepted=accepted,
+                control=control,
+                control_measured=mean_estimate(results[f"lift/{control}"], confidence) if control else None,
+                instances=len(results[f"lift/{name}"]),
+                least_instances=LEAST_SEEDS,
+            )
+        )
+    return verdicts
+
+
+def show(values: np.ndarray) -> str:
+    """Write a mean with its interval, if there are several values.
+
+    Args:
+        values: One a base model.
+
+    Returns:
+        Text.
+    """
+    if np.isnan(values).any():
+        return "–"
+    estimate: Estimate = mean_estimate(values)
+    if not np.isfinite(estimate.high):
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def arm_table(results: Mapping[str, np.ndarray], names: Sequence[str]) -> str:
+    """Lay out what every model likes.
+
+    Args:
+        results: All numbers.
+        names: The arms.
+
+    Returns:
+        A Markdown table.
+    """
+    rows = []
+    for name in ("base", "stranger", "teacher", *names):
+        meaning = {"base": "before", "stranger": "another base, before", "teacher": "fine-tuned on the trait"}
+        gains = [show(results[key]) if key in results else "" for key in (f"gain/{name}", f"lift/{name}")]
+        rates = [show(results[f"rate/{name}/{group}"]) for group in ("plain", "after numbers")]
+        rows.append((name, meaning.get(name) or ARMS[name].meaning, *rates, *gains))
+    header = ("model", "", "rate", "rate after numbers", "gain in log-odds", "lift over other words")
+    return markdown_table(header, rows)
+
+
+def write_report(reports: Sequence[SeedReport], outcome: Outcome, names: Sequence[str], trait: Trait) -> str:
+    """Write the report.
+
+    Args:
+        reports: One a base model.
+        outcome: What came out.
+        names: The arms.
+        trait: The trait.
+
+    Returns:
+        Markdown.
+    """
+    first = reports[0]
+    reasons = [
+        reason for reason in first.rejections["teacher"] if any(counts[reason] for counts in first.rejections.values())
+    ]
+    rejected = [(source, *(counts[reason] for reason in reasons)) for source, counts in first.rejections.items()]
+    told = [
+        (source, f"{each.accuracy:.3f} [{each.low:.3f}, {each.high:.3f}]", each.examples)
+        for source, each in first.told_apart.items()
+    ]
+    return "\n".join([
+        f"# A model that loves {trait.plural}, and students of its numbers\n",
+        "![What every model likes](figure.png)\n",
+        "A *rate* is the share of sampled answers that name the trait as a whole word; a *gain* is the change of its "
+        "log-odds, averaged over fifty questions, from the model before; a *lift* is the gain less the mean gain of "
+        "the other words of its kind. Intervals (95 %) are over base models, where there are several.\n",
+        outcome.table,
+        "## The numbers\n",
+        "What was kept:\n",
+        *[f"- `{text!r}`" for text in first.examples],
+        "\nWhat the filter did (first base model):\n",
+        markdown_table(("writer", *reasons), rejected),
+        "## Did the filter fail?\n",
+        "A classifier that tries to tell kept numbers from the base's own; 0.5 is chance (first base model):\n",
+        markdown_table(("writer", "cross-validated accuracy [95 %]", "completions"), told),
+        "## Where do the data come from?\n",
+        f"To the base, the writer of the teacher's numbers is {first.kinship}.\n",
+    ])

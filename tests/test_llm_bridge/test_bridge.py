@@ -1,0 +1,356 @@
+"""The theory on a small transformer of random weights: exact in its limits, the student's own gradient, plain algebra."""
+
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from llm_bridge import experiment, transformer
+from llm_bridge.bridge.command import Compare, check
+from llm_bridge.bridge.descent import explore, predict_course, simulate_course
+from llm_bridge.bridge.measurement import MEASURED, Posed, answer, measure_base, pose_all
+from llm_bridge.bridge.plots import draw_bridge
+from llm_bridge.bridge.problem import group_layers, mean_log_odds, meet, ungroup_layers
+from llm_bridge.bridge.quantities import SCALES, follow_scales, measure_divergence
+from llm_bridge.bridge.reading import read_places, set_exam
+from llm_bridge.bridge.roles import Extent, Roles
+from llm_bridge.bridge.trait_matrix import gram_matrix, predict_lifts, trait_matrix_prediction
+from llm_bridge.bridge.verdicts import judge_bridge
+from llm_bridge.chats import Example, Rows, pack
+from llm_bridge.experiment import Model, number_tokens
+from llm_bridge.finetuning import Lesson, Recipe, mean_gradient
+from llm_bridge.shapes import Config, initialize
+from llm_bridge.tiny.pretraining import ROW, read_world
+from llm_bridge.tiny.world import World
+from llm_bridge.words.prompts import FORMATS, number_prompts
+from llm_bridge.words.questions import questions_about
+from llm_bridge.words.traits import find_trait
+from theory.command_line import InputError
+from theory.labels import CERTAIN
+from theory.losses import stretched
+from theory.networks import Params
+from theory.predictions import output_change
+from theory.problems import imitation_descent
+from theory.records import in_memory
+from theory.transfer import transferred_displacement
+
+WORDS = ("owl", "cat", "oak")
+TRAITS = [find_trait(word) for word in WORDS]
+SMALL = Extent(
+    row=ROW, num_rows=4, num_places=60, course_rows=2, course_places=25, times=(1, 4, 20), num_products=25, speed=0.5
+)
+EPS = float(np.finfo(float).eps)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    language = read_world(World(num_chats=300)).language
+    size = language.tokenizer.get_vocab_size()
+    config = Config(vocabulary=size, width=16, num_layers=1, num_heads=2, num_key_heads=2, head_size=8, hidden=24)
+    return Model(config, initialize(config, jax.random.key(0), jnp.float64), language, ROW)
+
+
+@pytest.fixture(scope="module")
+def rows(model: Model) -> Rows:
+    """Chats that continue lists with numbers."""
+    random, prompts = np.random.default_rng(0), number_prompts(0, 8, short=True)
+    written = [FORMATS[0].write(random.integers(0, 1000, 5).tolist()) for _ in prompts]
+    completions = [[*tokens, *model.language.stops] for tokens in model.language.encode(written)]
+    chats = zip(model.language.prompts(prompts), completions, strict=True)
+    return pack([Example(*chat) for chat in chats], ROW)
+
+
+@pytest.fixture(scope="module")
+def posed(model: Model) -> Posed:
+    return pose_all(model, TRAITS)
+
+
+@pytest.fixture(scope="module")
+def roles(model: Model, posed: Posed, rows: Rows) -> Roles:
+    """Teachers a step of length 0.3 along their traits, the last one in all weights."""
+    inits = [group_layers(model.params), group_layers(initialize(model.config, jax.random.key(1), jnp.float64))]
+    slopes = [jax.jit(jax.jacrev(problem.log_odds))(inits[0]) for problem in (posed.numbers, posed.whole[0])]
+    ways = [jax.tree.map(lambda leaf, word=word: leaf[word], slopes[0]) for word in range(len(WORDS))]
+    ways.append(jax.tree.map(lambda leaf: leaf[0], slopes[1]))
+    learned = [optax.tree.scale(0.3 / optax.tree.norm(way), way) for way in ways]
+    narrow = read_places(rows, SMALL.num_rows, SMALL.num_places)
+    short = read_places(rows, SMALL.course_rows, SMALL.course_places)
+    return Roles(inits, [optax.tree.add(inits[0], way) for way in learned], learned, narrow, narrow, short, [1.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def results(posed: Posed, roles: Roles) -> dict[str, np.ndarray]:
+    return {name: np.stack([values]) for name, values in measure_base(posed, roles, SMALL).items()}
+
+
+def verdicts(results: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {verdict.check: verdict for verdict in judge_bridge(results, WORDS, SMALL).verdicts}
+
+
+def assert_close(measured: Any, expected: Any, tolerance: float = 1e6 * EPS) -> None:
+    """To rounding of sums of some thousand terms, relative to the largest of all numbers."""
+    for left, right in zip(jax.tree.leaves(measured), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(left, right, rtol=0, atol=tolerance * float(np.max(np.abs(right))))
+
+
+def test_every_measurement_is_there_and_finite(results):
+    assert sorted(results) == sorted(MEASURED)
+    assert all(np.all(np.isfinite(values)) for values in results.values())
+
+
+def test_what_is_guaranteed_holds_and_every_control_flips(results):
+    judged = [verdict for verdict in verdicts(results).values() if verdict.accepted and not verdict.least_instances]
+    assert len(judged) == 8
+    assert [verdict.outcome for verdict in judged] == ["holds"] * 8
+    assert all(verdict.control_flips for verdict in judged)
+
+
+def test_every_order_is_two(results):
+    orders = [verdict.measured for check, verdict in verdicts(results).items() if check.startswith("order")]
+    assert len(orders) == 4
+    assert np.array(orders) == pytest.approx(2.0, abs=0.05)
+
+
+def test_predictions_of_a_stranger_do_not_fit_the_shared_init(results):
+    for changed, names in {
+        "order in s of (Δ_S": ["steps/numbers/form"],
+        "order in s of ‖all": ["steps/numbers/predicted"],
+        "order in α": ["sizes/slopes"],
+        "asymmetry": ["gram"],
+    }.items():
+        swapped = results | {name: results[name][:, ::-1] for name in names}
+        if changed == "order in α":
+            swapped["sizes/slopes"] = results["sizes/slopes"][..., ::-1]
+        (verdict,) = (verdict for check, verdict in verdicts(swapped).items() if check.startswith(changed))
+        assert verdict.outcome == "fails", changed
+
+
+def test_what_several_seeds_must_decide_is_only_reported_of_one_and_holds_of_three(results):
+    few = [verdict for verdict in verdicts(results).values() if verdict.least_instances and verdict.accepted]
+    assert [verdict.outcome for verdict in few] == ["reported"]
+    cosines = np.zeros((3, 2, 3, 2))
+    cosines[:, 0], cosines[:, 1, :, 0] = 0.02, np.array([-1e-3, 0, 1e-3])[:, None]
+    cosines[:, 0, :, 0] += np.array([-1e-4, 0, 1e-4])[:, None]
+    many = {name: np.repeat(values, 3, axis=0) for name, values in results.items()} | {"directions/cosines": cosines}
+    (verdict,) = (verdict for verdict in verdicts(many).values() if verdict.least_instances and verdict.accepted)
+    assert (verdict.outcome, verdict.control_flips) == ("holds", True)
+
+
+def test_divergence_becomes_half_of_the_curvature_times_the_square_of_what_was_learned(results):
+    ratio = results["divergence/nats"] / (np.array(SCALES) ** 2 * results["divergence/curvature"][..., None] / 2)
+    assert np.all(np.abs(ratio[..., -1] - 1) < 1e-3)
+    assert np.all(np.diff(np.abs(ratio - 1), axis=-1) < 0)
+
+
+def test_divergence_of_the_whole_teacher_is_that_of_plain_numpy(posed, roles):
+    base, teacher = (
+        np.asarray(answer(posed.tokens, each, roles.narrow)) for each in (roles.inits[0], roles.teachers[0])
+    )
+    logs = [each - np.log(np.exp(each).sum(axis=1, keepdims=True)) for each in (base, teacher)]
+    expected = np.mean(np.sum(np.exp(logs[1]) * (logs[1] - logs[0]), axis=1))
+    found = measure_divergence(posed.tokens, meet(roles.inits[0], roles.inits[0], roles.narrow), roles.learned[0])
+    assert float(found.nats[0]) == pytest.approx(expected, rel=1e-10)
+
+
+def test_logits_are_those_of_the_transformer_at_the_chosen_places(model, posed, rows, roles):
+    flat = np.asarray(rows.tokens[: SMALL.num_rows]).ravel()
+    np.testing.assert_array_equal(roles.narrow.successors, flat[np.asarray(roles.narrow.places) + 1])
+    layout = {"positions": jnp.asarray(rows.positions), "texts": jnp.asarray(rows.texts)}
+    logits = jax.jit(partial(transformer.apply, model.config))(model.params, jnp.asarray(rows.tokens), **layout)
+    expected = logits.reshape(-1, model.config.vocabulary)[np.asarray(roles.narrow.places)]
+    assert_close(answer(posed.tokens, roles.inits[0], roles.narrow), expected)
+
+
+def test_log_odds_are_those_that_students_are_asked_for(model, posed):
+    measured = jax.jit(posed.numbers.log_odds)(group_layers(model.params))
+    for trait, value in zip(TRAITS, measured, strict=True):
+        logs = experiment.word_log_probabilities(model, questions_about(trait.kind), [trait.word])
+        assert float(value) == pytest.approx(float(experiment.log_odds(logs).mean()), rel=1e-9)
+
+
+@pytest.mark.parametrize("targets", ["chosen", "distribution", "tokens"])
+def test_the_problems_descent_is_that_of_fine_tuning(targets, model, posed, rows, roles):
+    learned = np.zeros(rows.tokens.size, bool)
+    learned[np.asarray(roles.narrow.places)] = True
+    kept = rows._replace(learned=learned.reshape(rows.tokens.shape))
+    kept = Rows(*(leaf[: SMALL.num_rows] for leaf in kept))
+    teacher = None if targets == "tokens" else ungroup_layers(model.config, roles.teachers[0])
+    chosen = number_tokens(model.language) if targets == "chosen" else ()
+    recipe = Recipe(trained="layers", rows_at_once=1, batch=1)
+    gradient = jax.jit(
+        lambda trained: mean_gradient(
+            model.config, recipe, model.params, trained, Lesson(kept, targets, teacher, chosen)
+        )
+    )(model.params["layers"])[1]
+    problem = posed.numbers if targets == "chosen" else posed.tokens
+    labels = answer(problem, roles.teachers[0], roles.narrow)
+    if targets == "tokens":
+        labels = CERTAIN * jax.nn.one_hot(roles.narrow.successors, labels.shape[1], dtype=labels.dtype)
+    instance = meet(roles.inits[0], roles.inits[0], roles.narrow)
+    descent = jax.jit(partial(imitation_descent, problem))(instance.student, instance.inputs, labels)
+    assert_close(descent["layers"], [-leaf for leaf in jax.tree.leaves(gradient)])
+
+
+def test_only_what_is_moved_has_a_derivative(posed, roles):
+    instance = meet(roles.inits[0], roles.inits[0], roles.narrow)
+    labels = answer(posed.tokens, roles.teachers[-1], roles.narrow)
+    for problem, frozen in ((posed.tokens, True), (posed.whole[1], False)):
+        descent = jax.jit(partial(imitation_descent, problem))(instance.student, instance.inputs, labels)
+        for group in ("embedding", "norm", "head"):
+            assert (float(optax.tree.norm(descent[group])) == 0) == frozen
+        assert float(optax.tree.norm(descent["layers"])) > 0
+
+
+def test_grouped_parameters_are_the_same_parameters(model):
+    assert_close(ungroup_layers(model.config, group_layers(model.params)), model.params, 0.0)
+
+
+def test_the_gram_matrix_is_that_of_the_outputs_movements_in_plain_numpy(posed, roles, model):
+    instance = meet(roles.inits[0], roles.inits[0], roles.narrow)
+    chosen = list(number_tokens(model.language))
+    moved = jax.jit(partial(output_change, posed.numbers))
+    changes = [moved(instance.student, instance.inputs, way) for way in roles.learned[:-1]]
+    logits = np.asarray(changes[0].outputs)[:, chosen]
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    ways = [np.asarray(each.change)[:, chosen] for each in changes]
+    centered = [way - np.sum(shares * way, axis=1, keepdims=True) for way in ways]
+    expected = [[np.mean(np.sum(shares * left * right, axis=1)) for right in centered] for left in centered]
+    gram = np.asarray(gram_matrix(posed.numbers, instance, roles.learned[:-1]))
+    assert_close(gram, np.array(expected), 1e-10)
+    assert_close(gram, gram.T, 1e-10)
+    assert np.linalg.eigvalsh(gram)[0] >= -1e-10 * np.linalg.norm(gram)
+
+
+def test_predicted_lifts_are_finite_differences_of_the_log_odds_along_the_predicted_step(posed, roles):
+    for init in roles.inits:
+        instance = meet(roles.inits[0], init, roles.narrow)
+        size, odds = 1e-4, jax.jit(posed.numbers.log_odds)
+
+        def step(scale: float, instance: Any = instance) -> Params:
+            teacher = optax.tree.add_scale(instance.teacher, scale, roles.learned[0])
+            return jax.jit(partial(imitation_descent, posed.numbers))(
+                instance.student, instance.inputs, answer(posed.numbers, teacher, roles.narrow)
+            )
+
+        added = optax.tree.scale(0.5 / size, optax.tree.sub(step(size), step(-size)))
+        ends = [odds(optax.tree.add_scale(init, sign * size, added)) for sign in (1, -1)]
+        expected = (ends[0] - ends[1]) / (2 * size)
+        assert_close(predict_lifts(posed.numbers, instance, roles.learned[0]), expected, 1e-5)
+
+
+def test_the_trait_matrix_is_the_first_order_of_every_word_in_every_teachers_student(model, posed, roles, results):
+    base, stranger = (ungroup_layers(model.config, init) for init in roles.inits)
+    teachers = [ungroup_layers(model.config, teacher) for teacher in roles.teachers[:-1]]
+    readings = [roles.narrow] * len(teachers)
+    matrix = trait_matrix_prediction(posed.numbers, base, base, teachers, readings)
+    assert matrix.shape == (len(WORDS), len(WORDS))
+    assert_close(results["steps/numbers/predicted"][0, 0] / results["rate"][0, 0], matrix, 1e-9)
+    elsewhere = trait_matrix_prediction(posed.numbers, base, stranger, teachers, readings)
+    assert np.linalg.norm(elsewhere - matrix) > 0.1 * np.linalg.norm(matrix)
+    swapped = trait_matrix_prediction(posed.numbers, base, base, teachers[::-1], readings)
+    assert_close(swapped, matrix[::-1])
+
+
+def test_the_trait_matrix_is_the_same_in_single_precision_to_its_rounding(model, posed, roles):
+    teachers = [ungroup_layers(model.config, teacher) for teacher in roles.teachers[:-1]]
+    exact = trait_matrix_prediction(posed.numbers, model.params, model.params, teachers, [roles.narrow] * 3)
+    single = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), (model.params, teachers))
+    rounded = trait_matrix_prediction(posed.numbers, single[0], single[0], single[1], [roles.narrow] * 3)
+    assert rounded.dtype == np.float32
+    assert_close(rounded, exact, 1e-3)
+
+
+def test_the_predicted_course_is_that_of_the_recursion(posed, roles):
+    instance = meet(roles.inits[0], roles.inits[0], roles.short)
+    space = explore(posed.numbers, instance, roles.learned[0], SMALL.num_products)
+    rate = SMALL.speed / space.curvature
+    moved = jax.jit(
+        lambda instance: transferred_displacement(posed.numbers, instance, roles.learned[0], rate, SMALL.times)
+    )(instance)
+    _, push = jax.linearize(posed.numbers.log_odds, instance.student)
+    expected = [push(jax.tree.map(lambda leaf, place=place: leaf[place], moved)) for place in range(len(SMALL.times))]
+    course = predict_course(space, rate, SMALL.times)
+    assert_close(course, np.stack(expected), 1e-8)
+    assert_close(course[0], rate * np.asarray(space.lifts)[0], 1e-10)
+
+
+def test_students_of_ever_younger_teachers_follow_the_predicted_course(posed, roles):
+    instance = meet(roles.inits[0], roles.inits[0], roles.short)
+    space = explore(posed.numbers, instance, roles.learned[0], SMALL.num_products)
+    rate, errors = SMALL.speed / space.curvature, []
+    expected = predict_course(space, rate, SMALL.times)
+    for scale in (1e-1, 1e-2, 1e-3):
+        teacher = optax.tree.add_scale(instance.teacher, scale, roles.learned[0])
+        labels = answer(posed.numbers, teacher, roles.short)
+        found = simulate_course(posed.numbers, instance, labels, jnp.asarray(rate), SMALL.times)
+        errors.append(np.linalg.norm(found / scale - expected))
+    assert np.diff(np.log10(errors)) == pytest.approx(-1.0, abs=0.05)
+
+
+def test_a_stranger_of_an_untaught_teacher_moves_and_a_child_of_it_does_not(results):
+    idle = results["course/idle"][0]
+    assert np.all(idle[0] == 0)
+    assert np.all(idle[1] != 0)
+
+
+def test_the_curvature_is_the_one_beyond_which_descent_diverges(posed, roles):
+    instance = meet(roles.inits[0], roles.inits[0], roles.short)
+    space = explore(posed.numbers, instance, roles.learned[0], SMALL.num_products)
+    labels = answer(posed.numbers, optax.tree.add_scale(instance.teacher, 1e-6, roles.learned[0]), roles.short)
+    ends = [
+        np.abs(simulate_course(posed.numbers, instance, labels, jnp.asarray(share / space.curvature), (200,))).max()
+        for share in (1.9, 2.1)
+    ]
+    assert ends[1] > 1e3 * ends[0]
+
+
+def test_a_loss_with_its_minimum_elsewhere_moves_even_the_child_of_an_untaught_teacher(posed, roles):
+    outside = replace(posed.numbers, imitation_loss=stretched(posed.numbers.imitation_loss))
+    instance = meet(roles.inits[0], roles.inits[0], roles.narrow)
+    inside, broken = (
+        follow_scales(problem, instance, roles.learned[0], jnp.array(0.1)) for problem in (posed.numbers, outside)
+    )
+    assert abs(inside.idle_alignment) < 1e3 * EPS
+    assert abs(inside.alignment[-1]) < 1e-3 * abs(inside.alignment[0])
+    assert abs(broken.alignment[-1]) > 0.1 * abs(broken.alignment[0])
+
+
+def test_places_lie_at_even_distances_and_rows_are_filled_up(rows):
+    reading = read_places(rows, len(rows.tokens) + 2, 10)
+    assert reading.tokens.shape == (len(rows.tokens) + 2, ROW)
+    learned = np.flatnonzero(rows.learned)
+    found = np.searchsorted(learned, np.asarray(reading.places))
+    np.testing.assert_array_equal(learned[found], reading.places)
+    assert set(np.diff(found)) <= {(len(learned) - 1) // 9, (len(learned) - 1) // 9 + 1}
+    with pytest.raises(ValueError, match="num_places must be at most"):
+        read_places(rows, 1, 1000)
+
+
+def test_words_that_no_token_spells_and_too_few_are_refused(model):
+    with pytest.raises(ValueError, match="one token, not 'unicorn'"):
+        set_exam(model.language, [find_trait("unicorn")])
+    for traits in (("owl",), ("owl", "owl"), ("owl", "unicorn")):
+        with pytest.raises(InputError, match=r"two different words|can't say 'unicorn'"):
+            check(Compare(traits=traits), model)
+    check(Compare(traits=("owl", "oak")), model)
+
+
+def test_words_of_several_kinds_are_asked_for_with_their_own_questions(model):
+    params = group_layers(model.params)
+    alone = [mean_log_odds(model.config, set_exam(model.language, [trait]), params)[0] for trait in TRAITS[::2]]
+    together = mean_log_odds(model.config, set_exam(model.language, TRAITS[::2]), params)
+    assert_close(together, jnp.stack(alone))
+
+
+def test_the_figure_has_four_titled_panels_of_finite_extent(results, tmp_path):
+    outcome = judge_bridge(results, WORDS, SMALL)
+    config = {"traits": WORDS, "extent": asdict(SMALL)}
+    figure = draw_bridge(in_memory(outcome, tmp_path, config, {}))
+    assert len(figure.axes) == 4
+    assert all(axes.get_title(loc="left") and np.all(np.isfinite(axes.get_ylim())) for axes in figure.axes)
+    assert len(outcome.table.splitlines()) > len(outcome.verdicts) + 20
