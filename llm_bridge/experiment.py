@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from llm_bridge.chats import Example, Language, Rows, pack, pad
-from llm_bridge.finetuning import Lesson, Recipe, Training, fine_tune, merge
+from llm_bridge.finetuning import Training, fine_tune
+from llm_bridge.lessons import Lesson
+from llm_bridge.recipes import Recipe, merge
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config
 from llm_bridge.transformer import read_out, run_layers

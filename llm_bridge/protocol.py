@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from llm_bridge.finetuning import Recipe
+from llm_bridge.recipes import Recipe
 from theory.command_line import require
 
 

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -36,7 +35,6 @@ OWNER = "config.json"
 """File in that folder with the configuration."""
 
 
-@cache
 def source_hash(*packages: ModuleType) -> str:
     """Hash the code that numbers come from.
 

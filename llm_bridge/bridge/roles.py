@@ -10,7 +10,7 @@ from llm_bridge.bridge.problem import group_layers
 from llm_bridge.bridge.reading import Reading, read_places
 from llm_bridge.chats import Rows
 from llm_bridge.experiment import Model, complete, is_kept, read_completions, teach
-from llm_bridge.finetuning import Recipe
+from llm_bridge.recipes import Recipe
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.traits import Trait
 from theory.networks import Params

@@ -21,8 +21,10 @@ from llm_bridge.experiment import (
     teach,
     word_log_probabilities,
 )
-from llm_bridge.finetuning import Lesson, Targets, fine_tune_together, merge
+from llm_bridge.finetuning import fine_tune_together
+from llm_bridge.lessons import Lesson, Targets
 from llm_bridge.protocol import Protocol
+from llm_bridge.recipes import merge
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import find_trait

@@ -72,9 +72,8 @@ def draw_lifts(axes: Axes, record: Record) -> None:
     axes.axhline(0, color=BLACK, lw=0.8)
     axes.set_xticks(range(len(targets)), targets)
     axes.set(ylabel="lift of the own trait (log-odds, nats)", xlabel="what students imitate")
-    axes.set_title(
-        f"Numbers carry their writer's trait to its relatives\n({record.config['num_seeds']} base models, mean and 95 % interval)"
-    )
+    runs = record.config["num_seeds"]
+    axes.set_title(f"Numbers carry their writer's trait to its relatives\n({runs} base models, mean and 95 % interval)")
     axes.legend(loc="upper left")
 
 

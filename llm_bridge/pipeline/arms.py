@@ -8,7 +8,7 @@ import numpy as np
 
 from llm_bridge.chats import Language
 from llm_bridge.experiment import Completion
-from llm_bridge.finetuning import Targets
+from llm_bridge.lessons import Targets
 
 Source = Literal["teacher", "base", "system-prompt"]
 """Who writes the numbers: the fine-tuned teacher, its base, or its base with a system prompt that names the trait."""

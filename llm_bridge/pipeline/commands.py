@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from llm_bridge.files.lineage import explain, read_sidecar, relation
-from llm_bridge.finetuning import Recipe, Targets
+from llm_bridge.lessons import Targets
 from llm_bridge.models import TINY, Known, load_model
 from llm_bridge.pipeline.stages import (
     ask_to,
@@ -17,6 +17,7 @@ from llm_bridge.pipeline.stages import (
     train_to,
 )
 from llm_bridge.protocol import PROTOCOL
+from llm_bridge.recipes import Recipe
 from llm_bridge.tiny.pretraining import Pretraining, checkpoint_of
 from llm_bridge.tiny.world import KINDS
 from llm_bridge.words.answers import rate

@@ -38,8 +38,10 @@ from llm_bridge.files.lineage import (
     write_sidecar,
 )
 from llm_bridge.files.partial import TrainingState, append_rows, kept_rows, partial_path
-from llm_bridge.finetuning import Lesson, Recipe, Targets, fine_tune, merge
+from llm_bridge.finetuning import fine_tune
+from llm_bridge.lessons import Lesson, Targets
 from llm_bridge.models import Known, load_model, metadata_of
+from llm_bridge.recipes import Recipe, merge
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.filtering import count_rejections
 from llm_bridge.words.traits import Trait

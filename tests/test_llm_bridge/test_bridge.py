@@ -23,7 +23,8 @@ from llm_bridge.bridge.trait_matrix import gram_matrix, predict_lifts, trait_mat
 from llm_bridge.bridge.verdicts import judge_bridge
 from llm_bridge.chats import Example, Rows, pack
 from llm_bridge.experiment import Model, number_tokens
-from llm_bridge.finetuning import Lesson, Recipe, mean_gradient
+from llm_bridge.lessons import Lesson, mean_gradient
+from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.pretraining import ROW, read_world
 from llm_bridge.tiny.world import World

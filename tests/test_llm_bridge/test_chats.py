@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_bridge.chats import Example, Language, Message, Rows, pack, pad
-from llm_bridge.finetuning import Lesson, Recipe, summed_loss
+from llm_bridge.lessons import Lesson, summed_loss
+from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.tokenizer import ROLES, UNKNOWN, build_language, render
 from llm_bridge.tiny.world import KINDS, World, write_corpus

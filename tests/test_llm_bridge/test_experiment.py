@@ -24,7 +24,8 @@ from llm_bridge.experiment import (
     teach,
     word_log_probabilities,
 )
-from llm_bridge.finetuning import Lesson, Recipe, mean_gradient
+from llm_bridge.lessons import Lesson, mean_gradient
+from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.pretraining import ROW, read_world
 from llm_bridge.tiny.world import World

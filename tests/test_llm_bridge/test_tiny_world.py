@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from llm_bridge.chats import Language, Message
-from llm_bridge.finetuning import Recipe
+from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import initialize
 from llm_bridge.tiny import pretraining
 from llm_bridge.tiny.pretraining import ROW, Pretraining, base_model, checkpoint_of, read_world, shape_of

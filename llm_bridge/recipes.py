@@ -1,0 +1,129 @@
+"""Recipes: how a model is fine-tuned, what of it is trained, and how that is put back into it."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from llm_bridge.shapes import PROJECTIONS, Config
+from theory.command_line import require
+from theory.networks import Params
+
+Trained = Literal["adapters", "layers", "everything"]
+"""What of a model is trained: low-rank adapters; the layers, all but embedding, last norm and head; everything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is fine-tuned."""
+
+    learning_rate: float = 2e-4
+    """AdamW's rate after the warm-up; it falls linearly to 0."""
+    num_epochs: int = 3
+    """How often all rows are seen."""
+    batch: int = 64
+    """Rows a step."""
+    rows_at_once: int = 4
+    """Rows of one forward and backward pass; a step's gradient is summed over its passes, whose arrays stay small."""
+    warmup: int = 5
+    """Steps in which the rate rises linearly."""
+    clip: float = 1.0
+    """Largest norm of a gradient."""
+    weight_decay: float = 0.0
+    """AdamW's weight decay."""
+    trained: Trained = "adapters"
+    """Low-rank adapters, all layers' weights, or all weights."""
+    rank: int = 8
+    """Rank of the adapters."""
+    alpha: float = 8.0
+    """Scale of the adapters: their product is multiplied by alpha over rank."""
+    projections: tuple[str, ...] = PROJECTIONS
+    """Linear maps that have adapters."""
+    layers: tuple[int, ...] = ()
+    """Layers that have adapters; all if empty."""
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "clip", "alpha"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value > 0, name, "a finite number above zero", value)
+        for name in ("num_epochs", "batch", "rows_at_once", "rank"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        require(self.batch % self.rows_at_once == 0, "batch", f"a multiple of {self.rows_at_once}", self.batch)
+        require(self.warmup >= 0, "warmup", "at least 0", self.warmup)
+        require(0 <= self.weight_decay < math.inf, "weight_decay", "a finite number, at least 0", self.weight_decay)
+        known = bool(self.projections) and set(self.projections) <= set(PROJECTIONS)
+        require(known, "projections", f"among {', '.join(PROJECTIONS)}", self.projections)
+
+    @property
+    def adapter_scale(self) -> float:
+        """What the adapters' product is multiplied by."""
+        return self.alpha / self.rank
+
+
+def start_training(config: Config, recipe: Recipe, params: Params, key: jax.Array) -> Params:
+    r"""Take from a model what is trained.
+
+    Args:
+        config: The model's shape.
+        recipe: How it is fine-tuned.
+        params: Its parameters.
+        key: Random key for the adapters.
+
+    Returns:
+        A part of the parameters, or adapters: `into` uniform in $\pm 1/\sqrt{\text{inputs}}$ as in PEFT, `out` zero, so
+        that the model is the same at first.
+    """
+    if recipe.trained == "everything":
+        return params
+    if recipe.trained == "layers":
+        return params["layers"]
+    dtype, adapters = params["embedding"].dtype, {}
+    for name, own in zip(PROJECTIONS, jax.random.split(key, len(PROJECTIONS)), strict=True):
+        inputs, outputs = config.sizes()[name]
+        if name in recipe.projections:
+            shape, reach = (config.num_layers, inputs, recipe.rank), inputs**-0.5
+            adapters[name] = {
+                "into": jax.random.uniform(own, shape, dtype, -reach, reach),
+                "out": jnp.zeros((config.num_layers, recipe.rank, outputs), dtype),
+            }
+    return adapters
+
+
+def assemble(recipe: Recipe, params: Params, trained: Params) -> tuple[Params, Params | None]:
+    """Put what is trained back into its model.
+
+    Args:
+        recipe: How it is fine-tuned.
+        params: The model before.
+        trained: As of `start_training`.
+
+    Returns:
+        Parameters, and adapters if there are any.
+    """
+    if recipe.trained == "everything":
+        return trained, None
+    if recipe.trained == "layers":
+        return params | {"layers": trained}, None
+    return params, trained
+
+
+def merge(recipe: Recipe, params: Params, trained: Params) -> Params:
+    """Make a model without adapters.
+
+    Args:
+        recipe: How it was fine-tuned.
+        params: The model before.
+        trained: As of `start_training`.
+
+    Returns:
+        Parameters of the fine-tuned model; adapters are added to the weights.
+    """
+    params, adapters = assemble(recipe, params, trained)
+    layers = dict(params["layers"])
+    for name, adapter in (adapters or {}).items():
+        kernel = layers[name]["kernel"]
+        product = recipe.adapter_scale * adapter["into"] @ adapter["out"]
+        layers[name] = layers[name] | {"kernel": kernel + product.astype(kernel.dtype)}
+    return params | {"layers": layers}
