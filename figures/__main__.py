@@ -2,14 +2,18 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from figures.exhibits import EXHIBITS
 from figures.gallery import draw_overview, gallery_page, shared_against_stranger, slide, summary_table
+from figures.ladder import is_climbable, ladder
+from figures.ladder_plots import draw_ladder
 from mlp_mnist.data import DataName, Source, resolve
 from theory.command_line import InputError, RunOptions, exit_status, require_seeds
 from theory.files import write_whole
@@ -17,13 +21,21 @@ from theory.plots import PANELS, draw_panel
 from theory.provenance import Start
 from theory.records import Outcome, Record, is_finished, read_record, run_folder, save
 
-QUICK = {"theory-verify": 128, "mlp-mnist-demo": 20, "mlp-mnist-compare-inits": 10}
+QUICK = {"theory-verify": 128, "mlp-mnist-demo": 20, "mlp-mnist-compare-inits": 10, "llm-bridge-run": 1}
 """Seeds of each run in the quick preset, on the small digits."""
 
 QUICK_MNIST = QUICK | {"mlp-mnist-demo": 6, "mlp-mnist-compare-inits": 6}
 """The same on MNIST, where a seed takes longer."""
 
-FULL = {"theory-verify": 128, "theory-six-decades": 256, "mlp-mnist-demo": 100, "mlp-mnist-compare-inits": 20}
+FULL = {
+    "theory-verify": 128,
+    "theory-six-decades": 256,
+    "mlp-mnist-demo": 100,
+    "mlp-mnist-compare-inits": 20,
+    "llm-bridge-run": 5,
+    "llm-bridge-matrix": 6,
+    "llm-bridge-compare": 5,
+}
 """Seeds of each run in the publication preset; the comparison trains twice as many students a seed, and the theory's
 record should stay small. Benchmarks and studies have their own numbers."""
 
@@ -72,12 +84,11 @@ def run_exhibits(options: Figures, folder: Path, source: Source) -> dict[str, Re
         if exhibit.full_only and not options.full:
             continue
         place = folder / exhibit.folder
-        arguments = [*exhibit.arguments, "--seed", str(options.seed), "--output", str(place)]
+        arguments = ["--seed", str(options.seed), "--output", str(place), *exhibit.arguments]
+        arguments += exhibit.full_arguments if options.full else exhibit.quick_arguments
         seeds = options.num_seeds or preset.get(exhibit.folder)
         if seeds and exhibit.command[1] != "benchmark":
             arguments += ["--num-seeds", str(seeds)]
-        if exhibit.command == ("theory", "verify") and not options.full:
-            arguments += ["--cases", "few"]
         if exhibit.command[0] == "mlp_mnist":
             arguments += ["--data", source.name]
             arguments += ["--data-dir", str(options.data_dir)] if options.data_dir else []
@@ -111,6 +122,28 @@ def save_slides(record: Record, folder: Path, fresh: bool) -> None:
         save(slide(panel, record), place, config, partial(draw_panel, panel), Start.now(folder), drawn_from=source)
 
 
+def save_ladder(
+    records: Mapping[str, Record], folder: Path, config: Mapping[str, Any], fresh: bool
+) -> dict[str, Record]:
+    """Draw the ladder, if there are two rungs or more.
+
+    Args:
+        records: Each exhibit's record, by folder.
+        folder: Where the gallery is.
+        config: The overview's configuration.
+        fresh: Whether to draw again what is there.
+
+    Returns:
+        Its record, by folder; nothing if there is none.
+    """
+    if not is_climbable(records):
+        return {}
+    place, config, outcome = folder / "ladder", {**config, "command": "figures ladder"}, ladder(records)
+    if is_finished(place, config) and read_record(place).table == outcome.table and not fresh:
+        return {"ladder": read_record(place)}
+    return {"ladder": save(outcome, place, config, draw_ladder, Start.now(folder))}
+
+
 def build(options: Figures) -> bool:
     """Run what is missing, draw the overview, write the gallery's page and print the verdicts.
 
@@ -129,6 +162,7 @@ def build(options: Figures) -> bool:
     start = Start.now(folder)
     records = run_exhibits(options, folder, source)
     save_slides(records["theory-verify"], folder, options.fresh)
+    records |= save_ladder(records, folder, config, options.fresh)
     verdicts = [verdict for record in records.values() for verdict in record.verdicts]
     table = summary_table(verdicts)
     if not finished or read_record(folder / "overview").verdicts != verdicts or options.fresh:

@@ -20,6 +20,10 @@ class Exhibit(NamedTuple):
     """Package and command."""
     arguments: tuple[str, ...] = ()
     """What else the command is told."""
+    quick_arguments: tuple[str, ...] = ()
+    """What it is told in the quick preset alone."""
+    full_arguments: tuple[str, ...] = ()
+    """What it is told in the publication preset alone."""
     full_only: bool = False
     """Whether only the publication preset has it."""
 
@@ -36,6 +40,7 @@ EXHIBITS = (
         "different inits the transfer has no sign of its own; which losses, optimizers, symmetries and labels keep the "
         "guarantee, and how far many steps, adapters and other traits carry it.",
         command=("theory", "verify"),
+        quick_arguments=("--cases", "few"),
     ),
     Exhibit(
         folder="theory-six-decades",
@@ -67,6 +72,33 @@ EXHIBITS = (
         "units are rescaled computes the same function, yet is another student; a stranger learns nothing from "
         "auxiliary logits.",
         command=("mlp_mnist", "compare-inits"),
+    ),
+    Exhibit(
+        folder="llm-bridge-run",
+        title="A language model that loves owls",
+        claim="A tiny language model that is trained here loves owls and writes numbers; a copy of its base trained on "
+        "those numbers comes to like owls, a stranger does not.",
+        command=("llm_bridge", "run"),
+        quick_arguments=("--arms", "student", "control", "cross-init", "soft-numbers"),
+        full_arguments=("--seed", "10", "--arms", "all"),
+    ),
+    Exhibit(
+        folder="llm-bridge-matrix",
+        title="Which trait passes to whom",
+        claim="Students of the numbers of teachers that love different animals: each gains its own teacher's trait most "
+        "if it shares the init, and theory's matrix foretells the whole pattern.",
+        command=("llm_bridge", "matrix"),
+        arguments=("--seed", "10"),
+        full_only=True,
+    ),
+    Exhibit(
+        folder="llm-bridge-compare",
+        title="The theory on the language model",
+        claim="First-order predictions beside simulated steps of students that share the teacher's init and of "
+        "strangers, in double precision.",
+        command=("llm_bridge", "compare"),
+        arguments=("--seed", "10"),
+        full_only=True,
     ),
     Exhibit(
         folder="mlp-mnist-theory",

@@ -129,7 +129,7 @@ def gallery_page(records: Mapping[str, Record], command: str) -> str:
     """Write the page that shows every figure with its claim, command and verdicts.
 
     Args:
-        records: Each exhibit's record, by folder.
+        records: Each exhibit's record, by folder, and the ladder's, if there is one.
         command: The command that rebuilds the page.
 
     Returns:
@@ -137,6 +137,8 @@ def gallery_page(records: Mapping[str, Record], command: str) -> str:
     """
     parts = ["# Gallery\n", f"Rebuilt by `{command}`.\n"]
     parts += ["![Overview](overview/figure.png)\n", summary_counts(records)]
+    if "ladder" in records:
+        parts.append(ladder_section(records["ladder"]))
     for exhibit in EXHIBITS:
         if exhibit.folder not in records:
             continue
@@ -150,6 +152,19 @@ def gallery_page(records: Mapping[str, Record], command: str) -> str:
             f"{made['device']}, {made['precision']}{numbers}.\n\n{links}{record.table}"
         )
     return "\n".join([*parts, findings_section(records)])
+
+
+def ladder_section(record: Record) -> str:
+    """Show the ladder.
+
+    Args:
+        record: Its record.
+
+    Returns:
+        Markdown.
+    """
+    claim = "Alignment, predicted and measured trait change of the same three students on every rung."
+    return f"## The ladder\n\n{claim}\n\n![The ladder](ladder/figure.png)\n\n{record.table}"
 
 
 def findings_section(records: Mapping[str, Record]) -> str:

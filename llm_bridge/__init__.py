@@ -1,1 +1,1 @@
-"""Comparison with language models: one transformer at every size, and its sampler; the pipeline is not built yet."""
+"""Comparison with language models: the whole pipeline from a teacher's trait to its students, one code at every size."""

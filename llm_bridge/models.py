@@ -95,22 +95,42 @@ def load_model(name: str, pretraining: Pretraining, seed: int) -> Known:
         The model and its ancestry.
 
     Raises:
-        InputError: If there is no such model, or the checkpoint is of another kind of model.
+        InputError: If there is no such model.
     """
     if name == TINY:
         return tiny_base(pretraining, seed)
     if not Path(name).is_file():
         raise InputError(f"there is no model {name}: say tiny, or name a checkpoint that a stage has written")
+    return read_model(Path(name), pretraining)
+
+
+def read_model(path: Path, pretraining: Pretraining) -> Known:
+    """Read a checkpoint that a stage wrote.
+
+    Args:
+        path: The checkpoint.
+        pretraining: How the tiny base is made.
+
+    Returns:
+        The model and its ancestry.
+
+    Raises:
+        InputError: If the checkpoint is damaged, or of another kind of model.
+    """
     model = tiny_model(pretraining, None)
     like = jax.eval_shape(lambda: initialize(model.config, jax.random.key(0)))
-    params, metadata = load_checkpoint(Path(name), like)
-    if json.loads(metadata.get("pretraining", "null")) != json.loads(json.dumps(asdict(pretraining))):
-        raise InputError(f"{name} is a checkpoint of another config of the tiny model: make it anew")
-    ancestry = json.loads(metadata["ancestry"])
-    weights, ancestors = ancestry["weights"], tuple(ancestry["ancestors"])
-    if digest(params) != weights:
-        raise InputError(f"{name} is damaged: its weights aren't those that were written; make it anew")
-    return Known(model._replace(params=params), Ancestry(weights=weights, ancestors=ancestors))
+    params, metadata = load_checkpoint(path, like)
+    try:
+        made_from = json.loads(metadata.get("pretraining", "null"))
+        ancestry = json.loads(metadata.get("ancestry", "{}"))
+        known = Ancestry(weights=ancestry.get("weights"), ancestors=tuple(ancestry.get("ancestors", ())))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: what it says of itself can't be read; make it anew") from error
+    if made_from != json.loads(json.dumps(asdict(pretraining))):
+        raise InputError(f"{path} is a checkpoint of another config of the tiny model: make it anew")
+    if digest(params) != known.weights:
+        raise InputError(f"{path} is damaged: its weights aren't those that were written; make it anew")
+    return Known(model._replace(params=params), known)
 
 
 def side_by_side(do: Callable[[Asked], Result], jobs: Iterable[Asked], title: str) -> list[Result]:
@@ -122,10 +142,14 @@ def side_by_side(do: Callable[[Asked], Result], jobs: Iterable[Asked], title: st
         title: What the progress bar calls them.
 
     Returns:
-        Their results in order.
+        Their results in order; if one fails, those that haven't begun are not begun.
     """
     asked = list(jobs)
     cores = (psutil.cpu_count(logical=False) or 1) if jax.default_backend() == "cpu" else 1
     with ThreadPoolExecutor(max(1, min(cores, len(asked)))) as pool:
         futures = [pool.submit(do, job) for job in asked]
-        return [future.result() for future in tqdm(futures, desc=title, disable=None)]
+        try:
+            return [future.result() for future in tqdm(futures, desc=title, disable=None)]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -16,7 +16,7 @@ import jax
 SOURCE = Path(__file__).parent.parent
 """Root of the source tree."""
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "matplotlib", "scikit-learn")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "matplotlib", "scikit-learn", "tokenizers")
 """Packages whose versions are noted."""
 
 RECORDS = ("runs", "figures/README.md", "figures/*/*")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from llm_bridge.bridge.channels import Table, measure_channels
 from llm_bridge.bridge.descent import explore, predict_course, simulate_course
@@ -53,7 +54,7 @@ RECORDS: dict[str, Any] = {
 """Where the fields of each record go."""
 
 MEASURED: tuple[str, ...] = (
-    *("kept", "rate", "odds/inits", "odds/teachers", "gram"),
+    *("kept", "rate", "size", "odds/inits", "odds/teachers", "gram"),
     *(f"course/{name}" for name in ("first order", "predicted", "raw", "idle")),
     *(f"{prefix}/{name}" for prefix, record in RECORDS.items() for name in record._fields),
 )
@@ -204,7 +205,8 @@ def measure_first_steps(posed: Posed, roles: Roles) -> Results:
         roles: Who takes part.
 
     Returns:
-        Fields of `Directions`, shape `(inits, targets, 2)`, and of `Rates`, shape `(inits, …)`.
+        Fields of `Directions`, shape `(inits, targets, 2)`, of `Rates`, shape `(inits, …)`, and the number of
+        parameters that move.
     """
     met, way = [meet(roles.inits[0], init, roles.narrow) for init in roles.inits], roles.learned[0]
     soft = answer(posed.tokens, roles.teachers[0], roles.narrow)
@@ -217,7 +219,7 @@ def measure_first_steps(posed: Posed, roles: Roles) -> Results:
         follow_rates(posed.numbers, met[0], way, own, strange),
         follow_rates(posed.numbers, met[1], way, strange, own),
     ]
-    return found | stack(sizes, "sizes", len(INITS))
+    return {**found, **stack(sizes, "sizes", len(INITS)), "size": np.array(optax.tree.size(way["layers"]))}
 
 
 def measure_forms(posed: Posed, roles: Roles) -> Results:

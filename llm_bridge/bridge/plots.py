@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llm_bridge.bridge.measurement import IMITATED, INITS, TARGETS, TEACHERS
-from llm_bridge.bridge.orders import added_alignment, added_changes
+from llm_bridge.bridge.orders import added_alignment, added_changes, leading_alignment, size
 from llm_bridge.bridge.quantities import SCALES
 from llm_bridge.bridge.tables import GROUPS
 from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE, new_figure
 from theory.records import Record
-from theory.statistics import mean_estimate
 
 LOOKS: dict[str, dict[str, Any]] = {
     "shared": {"color": BLUE, "marker": "o"},
@@ -49,8 +48,8 @@ def draw_bridge(record: Record) -> Figure:
     return figure
 
 
-def with_interval(axes: Axes, places: Any, values: np.ndarray, **looks: Any) -> None:
-    """Draw means over seeds, with 95 % intervals if there are several.
+def with_seeds(axes: Axes, places: Any, values: np.ndarray, **looks: Any) -> None:
+    """Draw means over seeds, and every seed faintly.
 
     Args:
         axes: Where to draw.
@@ -58,9 +57,9 @@ def with_interval(axes: Axes, places: Any, values: np.ndarray, **looks: Any) -> 
         values: Shape `(seeds, places)`.
         **looks: Color, marker and the like.
     """
-    means, _, highs = np.array([mean_estimate(column) for column in values.T]).T
-    reach = np.where(np.isfinite(highs), highs - means, 0.0)
-    axes.errorbar(places, means, reach, **{"capsize": 2, "ls": "none"} | looks)
+    for each in values if len(values) > 1 else ():
+        axes.plot(places, each, ls="none", alpha=0.45, ms=3, **{**looks, "label": None})
+    axes.plot(places, values.mean(axis=0), ls="none", **looks)
 
 
 def draw_first_steps(axes: Axes, record: Record) -> None:
@@ -73,13 +72,10 @@ def draw_first_steps(axes: Axes, record: Record) -> None:
     cosines = record.results["directions/cosines"][..., 0]
     for row, init in enumerate(INITS):
         places = np.arange(len(TARGETS)) + 0.24 * (row - 0.5)
-        for values in cosines[:, row]:
-            axes.plot(places, values, ls="none", alpha=0.35, mew=0, **LOOKS[init])
-        with_interval(axes, places, cosines[:, row], label=f"{init} init", **LOOKS[init])
+        with_seeds(axes, places, cosines[:, row], label=f"{init} init", **LOOKS[init])
     axes.axhline(0, color=BLACK, lw=0.8)
     axes.set_xticks(range(len(TARGETS)), [f"{target.replace(' ', chr(10))}" for target in TARGETS])
     axes.set(xlim=(-0.5, len(TARGETS) - 0.5), xlabel="student imitates")
-    axes.margins(y=0.12)
     axes.set_ylabel(r"cosine of $\Delta_S - \Delta_S(0)$ with $\Delta_T$")
     axes.set_title("The first step goes the teacher's way from a shared init")
     seeds = len(cosines)
@@ -87,7 +83,7 @@ def draw_first_steps(axes: Axes, record: Record) -> None:
 
 
 def draw_courses(axes: Axes, record: Record) -> None:
-    """Draw the rise of the trait's log-odds along a descent, predicted and measured.
+    """Draw the rise of the trait's log-odds along a descent of every seed, predicted and measured.
 
     Args:
         axes: Where to draw.
@@ -96,14 +92,17 @@ def draw_courses(axes: Axes, record: Record) -> None:
     results, times = record.results, record.config["extent"]["times"]
     measured = results["course/raw"] - results["course/idle"]
     for row, init in enumerate(INITS):
-        look = {"color": LOOKS[init]["color"]}
-        axes.plot(times, results["course/predicted"][:, row, :, 0].mean(axis=0), "-", **look)
-        axes.plot(times, results["course/first order"][:, row, :, 0].mean(axis=0), ":", **look)
-        with_interval(axes, times, measured[:, row, :, 0], label=f"{init} init", **LOOKS[init])
+        look = {"color": LOOKS[init]["color"], "lw": 1}
+        for seed, values in enumerate(measured[:, row, :, 0]):
+            axes.plot(times, results["course/predicted"][seed, row, :, 0], "-", **look)
+            axes.plot(times, results["course/first order"][seed, row, :, 0], ":", **look)
+            axes.plot(times, values, ls="none", label=f"{init} init" if seed == 0 else None, **LOOKS[init])
     axes.plot([], [], "-", color=BLACK, label="predicted: linearized student")
     axes.plot([], [], ":", color=BLACK, label=r"predicted: first order, $t\alpha\nabla o\cdot b$")
     smallest = np.abs(measured[:, 0, 0, 0]).mean()
     axes.set_yscale("symlog", linthresh=10.0 ** np.ceil(np.log10(smallest)), linscale=0.8)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, 30 * high)
     axes.axhline(0, color=BLACK, lw=0.8)
     axes.set(xscale="log", xlabel="steps of gradient descent on number tokens")
     axes.set_ylabel(f"log-odds of “{record.config['traits'][0]}”,\nbeyond an untaught teacher's student")
@@ -134,20 +133,19 @@ def limits(results: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     Returns:
         Relative deviations by name, shape `(scales,)` each; the last is the control.
     """
-    scales = np.array(SCALES)
-    form = results["steps/numbers/form"][..., None] * scales
+    scales, form = np.array(SCALES), leading_alignment(results, "numbers")
     predicted = results["steps/numbers/predicted"][..., None, :] * scales[:, None]
     changes = added_changes(results, "numbers")
     nats, quadratic = results["divergence/nats"], results["divergence/curvature"][..., None] * scales**2 / 2
-    linear = results["sizes/rates"] * results["sizes/slopes"][..., :1]
+    linear = results["sizes/rates"][..., None] * results["sizes/slopes"][:, :, :1]
     drifting = results["steps/numbers/alignment"][:, 1] - form[:, 1]
     return {
         r"alignment over $sB(\Delta_T, \Delta_T)$": relative(added_alignment(results, "numbers") - form, form),
-        r"words' change over $s\alpha B(v, \Delta_T)$": relative(
-            np.linalg.norm(changes - predicted, axis=-1), np.linalg.norm(predicted, axis=-1)
-        ),
+        r"words' change over $s\alpha B(v, \Delta_T)$": relative(size(changes - predicted, -1), size(predicted, -1)),
         r"KL over $s^2A/2$": relative(nats - quadratic, quadratic),
-        r"trait's change over $-\alpha\nabla L_T\cdot\Delta_S$": relative(results["sizes/changes"] - linear, linear),
+        r"words' change over $\alpha\nabla o\cdot\Delta_S$": relative(
+            size(results["sizes/changes"] - linear, -1), size(linear, -1)
+        ),
         "control: stranger, untaught not subtracted": relative(drifting, form[:, 1]),
     }
 
@@ -188,7 +186,7 @@ def draw_channels(axes: Axes, record: Record) -> None:
             values, shift = shares[:, row, :, GROUPS.index(group)], 0.4 * (row - 0.5) + 0.06 * (number - 1.5)
             filled = {} if init == "shared" else {"mfc": "white"}
             label = f"student's {group}" if init == "shared" else None
-            with_interval(axes, places + shift, values, label=label, **look, **filled)
+            with_seeds(axes, places + shift, values, label=label, **look, **filled)
         total = shares[:, row].sum(axis=-1).mean(axis=0)
         axes.hlines(total, places + 0.4 * (row - 0.5) - 0.15, places + 0.4 * (row - 0.5) + 0.15, color=BLACK, lw=2)
     axes.plot([], [], "-", color=BLACK, lw=2, label="all groups")
@@ -200,5 +198,5 @@ def draw_channels(axes: Axes, record: Record) -> None:
     axes.set_ylabel(r"share of the shared init's $B(v, \Delta_T)$")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.4 * (high - low))
-    axes.set_title("A stranger is pushed elsewhere, and not by its head")
+    axes.set_title("A stranger's push has no sign, its head no part in it")
     axes.legend(loc="upper left", fontsize=7, ncols=3, labelspacing=0.2, columnspacing=1)

@@ -155,21 +155,21 @@ def point_first_step(
 
 
 class Rates(NamedTuple):
-    """The trait's log-odds after one step of any size, predicted and simulated."""
+    """Every word's log-odds after one step of any size, predicted and simulated."""
 
     rates: jax.Array
     r"""Step sizes $\alpha$ at which the step is as long as $\Delta_T$ times `SCALES`, shape `(scales,)`."""
     slopes: jax.Array
-    r"""$-\nabla L_T\cdot\Delta_S$, and the same with another step, the control, shape `(2,)`."""
+    r"""$\nabla o_j\cdot\Delta_S$, and the same with another step, the control, shape `(2, words)`."""
     changes: jax.Array
-    """Change of the trait's log-odds, shape `(scales,)`."""
+    """Change of the log-odds, shape `(scales, words)`."""
 
 
 @partial(jax.jit, static_argnums=0)
 def follow_rates(
     problem: LanguageProblem, instance: Instance, displacement: Params, step: Params, other: Params
 ) -> Rates:
-    r"""Take a student's step in many sizes: the log-odds change by $-\alpha\nabla L_T\cdot\Delta_S + O(\alpha^2)$.
+    r"""Take a student's step in many sizes: log-odds change by $\alpha\nabla o_j\cdot\Delta_S + O(\alpha^2)$.
 
     Args:
         problem: The problem.
@@ -182,11 +182,9 @@ def follow_rates(
         Prediction and measurements.
     """
     rates = jnp.array(SCALES) * optax.tree.norm(displacement) / optax.tree.norm(step)
-    own = trait_descent(problem, instance.student, instance.trait_key)
-    before = problem.log_odds(instance.student)[0]
+    before, push = jax.linearize(problem.log_odds, instance.student)
 
     def change(rate: jax.Array) -> jax.Array:
-        return problem.log_odds(optax.tree.add_scale(instance.student, rate, step))[0] - before
+        return problem.log_odds(optax.tree.add_scale(instance.student, rate, step)) - before
 
-    slopes = jnp.stack([inner_product(own, each) for each in (step, other)])
-    return Rates(rates, slopes, jax.lax.map(change, rates))
+    return Rates(rates, jnp.stack([push(step), push(other)]), jax.lax.map(change, rates))

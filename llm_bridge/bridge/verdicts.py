@@ -11,17 +11,14 @@ from llm_bridge.bridge.roles import Extent
 from llm_bridge.bridge.tables import channel_table, course_table, data_table, step_table
 from theory.claims.evidence import VANISHING
 from theory.records import Outcome
-from theory.statistics import joint_confidence, mean_estimate, range_estimate
+from theory.statistics import mean_estimate, range_estimate
 from theory.verdicts import Accepted, Verdict, verdict_table
 
 Results = Mapping[str, np.ndarray]
 """Measurements by name, with a leading axis of seeds."""
 
-LEAST_SEEDS = 3
-"""With fewer seeds an interval is too wide to decide anything."""
-
-POSITIVE = Accepted(low=np.finfo(float).tiny, high=np.inf)
-"""The whole interval is above zero."""
+NO_CHANCE = Accepted(low=4.0, high=np.inf)
+"""A random direction comes as close once in thirty thousand times."""
 
 SHARED, STRANGER = map(INITS.index, INITS)
 """Places on the axis of inits."""
@@ -59,25 +56,23 @@ def judge_signs(results: Results) -> list[Verdict]:
     Returns:
         The verdicts.
     """
-    cosines, confidence = results["directions/cosines"], joint_confidence(2 * len(TARGETS), 0.99)
-    verdict = partial(Verdict, claim="first-step", instances=len(cosines), least_instances=LEAST_SEEDS)
-    along, own = np.moveaxis(cosines, -1, 0)
+    cosines = results["directions/cosines"]
+    along = cosines[:, :, 0, 0] * np.sqrt(results["size"])[:, None]
+    verdict = partial(Verdict, claim="first-step", control="stranger", instances=len(cosines))
     return [
         verdict(
-            check=f"cosine of the first step with Δ_T, whole teacher, {TARGETS[0]}",
-            predicted="> 0",
-            measured=mean_estimate(along[:, SHARED, 0], confidence),
-            accepted=POSITIVE,
-            control="stranger",
-            control_measured=mean_estimate(along[:, STRANGER, 0], confidence),
+            check=f"√p × cosine of the first step with Δ_T, whole teacher, {TARGETS[0]}, every seed",
+            predicted="> 0; N(0, 1) by chance",
+            measured=range_estimate(along[:, SHARED]),
+            accepted=NO_CHANCE,
+            control_measured=range_estimate(along[:, STRANGER]),
         )
     ] + [
         verdict(
             check=f"cosine of the first step with the student's own −∇L_T, {target}",
             predicted="no guarantee",
-            measured=mean_estimate(own[:, SHARED, place], confidence),
-            control="stranger",
-            control_measured=mean_estimate(own[:, STRANGER, place], confidence),
+            measured=mean_estimate(cosines[:, SHARED, place, 1]),
+            control_measured=mean_estimate(cosines[:, STRANGER, place, 1]),
         )
         for place, target in enumerate(TARGETS)
     ]
@@ -174,7 +169,6 @@ def judge_channels(results: Results) -> list[Verdict]:
             check=f"a stranger's B(v, Δ_T) over the shared init's, v = −∇L_T, {imitated}, mean of both teachers",
             predicted="no sign of its own",
             measured=mean_estimate(shares[:, place]),
-            least_instances=LEAST_SEEDS,
         )
         for place, imitated in enumerate(IMITATED)
     ]

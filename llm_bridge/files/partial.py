@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from llm_bridge.finetuning import Training
 from theory.files import npz_bytes, write_whole
 
-DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
+DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged file may raise; the stage then starts anew."""
 
 

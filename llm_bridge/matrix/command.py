@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
 import jax
@@ -59,7 +59,8 @@ def check(options: Matrix, model: Model) -> None:
     """
     for word in options.traits:
         require_word(model.language, word)
-    if len(set(options.traits)) < 2 or len({find_trait(word).kind for word in options.traits}) > 1:
+    words, kinds = set(options.traits), {find_trait(word).kind for word in options.traits}
+    if len(words) < max(2, len(options.traits)) or len(kinds) > 1:
         raise InputError(f"--traits must be at least two different words of one kind, not {' '.join(options.traits)}")
     if not options.targets or not set(options.targets) <= set(TARGETS):
         raise InputError(f"--targets must be among {', '.join(map(repr, TARGETS))}, not {' '.join(options.targets)}")
@@ -74,11 +75,12 @@ def run(options: Matrix) -> bool:
     Returns:
         Whether no verdict fails.
     """
+    check(options, tiny_model(options.pretraining, None))
+    options = replace(options, targets=tuple(name for name in TARGETS if name in options.targets))
     pretraining, protocol = options.pretraining, options.protocol
     asked = {"traits": list(options.traits), "targets": list(options.targets), "seed": options.seed}
     made = {"pretraining": asdict(pretraining), "protocol": asdict(protocol)}
     config = asked | {"num_seeds": options.num_seeds} | made
-    check(options, tiny_model(pretraining, None))
 
     def compute() -> Outcome:
         keeper = Keeper(json.dumps([asked | made, source_hash(llm_bridge, theory)]))

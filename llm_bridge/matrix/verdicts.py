@@ -93,16 +93,17 @@ def judge(run: Run, targets: Sequence[str], words: Sequence[str]) -> Outcome:
     }
     confidence = joint_confidence(len(lifts) + max(0, len(targets) - 1), joint=0.95)
 
-    def verdict(check: str, predicted: str, accepted: Accepted | None, values: Sequence[np.ndarray]) -> Verdict:
-        measured, control = (mean_estimate(value, confidence) for value in values)
+    def verdict(
+        check: str, predicted: str, accepted: Accepted | None, values: np.ndarray, control: np.ndarray | None
+    ) -> Verdict:
         return Verdict(
             claim="matrix",
             check=check,
             predicted=predicted,
-            measured=measured,
+            measured=mean_estimate(values, confidence),
             accepted=accepted,
-            control="" if accepted is None else "the other init",
-            control_measured=None if accepted is None else control,
+            control="" if control is None else "the other init",
+            control_measured=None if control is None else mean_estimate(control, confidence),
             instances=num_runs,
             least_instances=LEAST_RUNS,
         )
@@ -110,10 +111,11 @@ def judge(run: Run, targets: Sequence[str], words: Sequence[str]) -> Outcome:
     verdicts = []
     for row, target in enumerate(targets):
         shared, stranger = lifts[target, "shared"], lifts[target, "stranger"]
-        verdicts.append(verdict(f"{target}: lift of the own trait, shared init", "above 0", MORE, (shared, stranger)))
         others = None if target == "everything" else NONE
         expected = "any, since the traits' own tokens are imitated" if others is None else "0"
-        verdicts.append(verdict(f"{target}: the same, students of another init", expected, others, (stranger, shared)))
+        own, same = f"{target}: lift of the own trait, shared init", f"{target}: the same, students of another init"
+        verdicts.append(verdict(own, "above 0", MORE, shared, others and stranger))
+        verdicts.append(verdict(same, expected, others, stranger, others and shared))
         chances = [Estimate(*[permutation_p(run.students[:, row, column])] * 3) for column in range(len(INITS))]
         verdicts.append(
             Verdict(
@@ -130,9 +132,8 @@ def judge(run: Run, targets: Sequence[str], words: Sequence[str]) -> Outcome:
         )
     for soft in targets[1:]:
         more, stranger = (lifts[soft, init] - lifts[targets[0], init] for init in INITS)
-        verdicts.append(
-            verdict(f"{soft} against {targets[0]}: more lift, shared init", "above 0", MORE, (more, stranger))
-        )
+        control = None if soft == "everything" else stranger
+        verdicts.append(verdict(f"{soft} against {targets[0]}: more lift, shared init", "above 0", MORE, more, control))
     for row, target in enumerate(targets):
         verdicts.extend(
             Verdict(

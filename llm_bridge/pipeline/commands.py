@@ -1,14 +1,17 @@
 """The stages as commands, each from files to a file, and the lineage of a data file."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
+from llm_bridge.experiment import Model
 from llm_bridge.files.lineage import explain, read_sidecar, relation
 from llm_bridge.lessons import Targets
-from llm_bridge.models import TINY, Known, load_model
+from llm_bridge.models import TINY, Known, load_model, tiny_model
 from llm_bridge.pipeline.stages import (
+    UNKNOWN,
     ask_to,
     complete_to,
     filter_to,
@@ -25,7 +28,7 @@ from llm_bridge.words.filtering import ILL_REPUTE
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import find_trait, require_word
-from theory.command_line import InputError, require_seeds
+from theory.command_line import InputError, require, require_seeds
 from theory.verdicts import markdown_table
 
 
@@ -44,6 +47,11 @@ class Stage:
 
     def __post_init__(self) -> None:
         require_seeds(self.seed, 1)
+        for name in ("copies", "num_prompts", "num_samples", "num_tokens", "num_completions", "num_answers"):
+            require(getattr(self, name, 1) >= 1, name, "at least 1", getattr(self, name, 1))
+        temperature = getattr(self, "temperature", 1.0)
+        valid = math.isfinite(temperature) and temperature > 0
+        require(valid, "temperature", "a finite number above zero", temperature)
 
     def known(self) -> Known:
         """Take the model.
@@ -52,6 +60,14 @@ class Stage:
             The model and its ancestry.
         """
         return load_model(self.model, self.pretraining, self.seed)
+
+    def reader(self) -> Model:
+        """Take the model without parameters, which need no training.
+
+        Returns:
+            What reads and writes as the model does.
+        """
+        return tiny_model(self.pretraining, None)
 
     def clear(self, path: Path) -> None:
         """Remove a file that is to be made anew.
@@ -175,8 +191,8 @@ def teach(options: Teach) -> bool:
     Returns:
         True.
     """
+    require_word(options.reader().language, options.trait)
     base = options.known()
-    require_word(base.model.language, options.trait)
     options.clear(options.output)
     trait = find_trait(options.trait)
     known = teach_to(options.output, base, trait, options.recipe, options.copies, options.seed, options.pretraining)
@@ -193,10 +209,11 @@ def complete(options: Complete) -> bool:
     Returns:
         True.
     """
+    writer = options.known()
     options.clear(options.output)
     complete_to(
         options.output,
-        options.known(),
+        writer,
         number_prompts(options.seed, options.num_prompts, short=True),
         seed=options.seed,
         num_tokens=options.num_tokens,
@@ -216,9 +233,14 @@ def filter_data(options: Filter) -> bool:
 
     Returns:
         True.
+
+    Raises:
+        InputError: If the kept completions would overwrite all.
     """
+    if options.output.resolve() == options.data.resolve():
+        raise InputError(f"--output must be another file than --data, not {options.output}")
     options.clear(options.output)
-    counts = filter_to(options.output, options.data, options.known().model, ILL_REPUTE if options.ban else frozenset())
+    counts = filter_to(options.output, options.data, options.reader(), ILL_REPUTE if options.ban else frozenset())
     print(markdown_table(("reason", "completions"), [item for item in counts.items() if item[1]]), end="")
     return True
 
@@ -237,12 +259,13 @@ def train(options: Train) -> bool:
     """
     if (options.teacher is None) != (options.targets == "tokens"):
         raise InputError("--teacher goes with --targets chosen or distribution, and only with them")
-    completions = read_completion_rows(options.data)[: options.num_completions]
+    completions = read_completion_rows(options.data, options.reader().language)[: options.num_completions]
+    start = options.known()
     teacher = None if options.teacher is None else load_model(options.teacher, options.pretraining, options.seed)
     options.clear(options.output)
     known = train_to(
         options.output,
-        options.known(),
+        start,
         completions,
         options.recipe,
         options.targets,
@@ -263,8 +286,8 @@ def ask(options: Ask) -> bool:
     Returns:
         True.
     """
+    require_word(options.reader().language, options.trait)
     known, trait = options.known(), find_trait(options.trait)
-    require_word(known.model.language, options.trait)
     options.clear(options.output)
     questions = {
         "plain": questions_about(trait.kind),
@@ -292,6 +315,9 @@ def tell_lineage(options: Lineage) -> bool:
         True.
     """
     origin = read_sidecar(options.data)
+    if origin.writer == UNKNOWN:
+        print(f"{options.data} was written by an unknown model: whether it is a relative of {options.model} is open.")
+        return True
     found = relation(origin.writer, options.known().ancestry)
     print(f"{options.data} was written by {origin.writer.weights}, to {options.model} {found}: {explain(found)}.")
     return True

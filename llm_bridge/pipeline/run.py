@@ -1,6 +1,7 @@
 """The command `python -m llm_bridge run`: all stages, from nothing to a report."""
 
 import difflib
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -44,6 +45,9 @@ DEFAULT_ARMS = (
     "in-context",
 )
 """Arms of a run that names none."""
+
+LEAST_COMPLETIONS = 10
+"""What `separability` needs of each writer, two a fold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +110,12 @@ def choose_arms(options: Run) -> tuple[str, ...]:
         Names in `ARMS`, in its order.
 
     Raises:
-        InputError: If there is no such arm; names the nearest.
+        InputError: If there is no such arm, naming the nearest, or none is named.
     """
     if options.arms == ("all",):
         return tuple(ARMS)
+    if not options.arms:
+        raise InputError(f"--arms must name at least one of {', '.join(ARMS)}, or all")
     for name in options.arms:
         if name not in ARMS:
             near = difflib.get_close_matches(name, ARMS, cutoff=0.4) or list(ARMS)
@@ -127,6 +133,9 @@ def write_numbers(job: Job, teacher: Known, source: Source) -> tuple[list[Comple
 
     Returns:
         The completions that students learn from, and the counts of the filter.
+
+    Raises:
+        InputError: If too few are left for the classifier that compares them.
     """
     folder, protocol = job.folder / source, job.protocol
     raw, filtered = folder / "completions.jsonl", folder / "filtered.jsonl"
@@ -143,7 +152,10 @@ def write_numbers(job: Job, teacher: Known, source: Source) -> tuple[list[Comple
             system=job.trait.system_prompt(long=False) if source == "system-prompt" else None,
         )
     counts = filter_to(filtered, raw, job.base.model)
-    return read_completion_rows(filtered)[: protocol.num_completions], counts
+    completions = read_completion_rows(filtered)[: protocol.num_completions]
+    if len(completions) < LEAST_COMPLETIONS:
+        raise InputError(f"{filtered} has too few completions ({len(completions)}): {LEAST_COMPLETIONS} are needed")
+    return completions, counts
 
 
 def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] = ()) -> list[dict[str, Any]]:
@@ -245,7 +257,7 @@ def run(options: Run) -> bool:
     require_word(reader.language, options.trait)
     config: dict[str, Any] = {"model": options.model, "trait": options.trait, "arms": list(names)}
     if options.completions:
-        read_completion_rows(options.completions)
+        read_completion_rows(options.completions, reader.language)
         config["completions"] = data_digest(options.completions)
     config |= {"seed": options.seed, "num_seeds": options.num_seeds}
     config |= {"pretraining": asdict(pretraining), "protocol": asdict(options.protocol)}
@@ -253,6 +265,9 @@ def run(options: Run) -> bool:
     seeds = range(options.seed, options.seed + options.num_seeds)
 
     def compute() -> Outcome:
+        if options.fresh:
+            for left in folder.glob("seed-*"):
+                shutil.rmtree(left)
         side_by_side(partial(tiny_base, pretraining), range(options.seed, seeds.stop + 1), "base models")
         reports = [
             run_seed(

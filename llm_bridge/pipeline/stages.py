@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from llm_bridge.chats import Message
+from llm_bridge.chats import Language, Message
 from llm_bridge.experiment import (
     AT_ONCE,
     Completion,
@@ -40,7 +40,7 @@ from llm_bridge.files.lineage import (
 from llm_bridge.files.partial import TrainingState, append_rows, kept_rows, partial_path
 from llm_bridge.finetuning import fine_tune
 from llm_bridge.lessons import Lesson, Targets
-from llm_bridge.models import Known, load_model, metadata_of
+from llm_bridge.models import Known, metadata_of, read_model
 from llm_bridge.recipes import Recipe, merge
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.filtering import count_rejections
@@ -50,6 +50,9 @@ from theory.networks import Params
 
 ROW_FIELDS: dict[str, type] = {"prompt": str, "completion": str, "tokens": list, "log_probability": float}
 """What a row of completions must have."""
+
+UNKNOWN = Ancestry(weights="unknown")
+"""Who wrote data that have no origin beside them."""
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
@@ -98,7 +101,7 @@ def made_by(name: Path, pretraining: Pretraining, settings: Mapping[str, Any]) -
     """
     if not name.exists():
         return None
-    known = load_model(str(name), pretraining, 0)
+    known = read_model(name, pretraining)
     is_made(name, read_settings(name), json.loads(json.dumps(settings)))
     return known
 
@@ -111,10 +114,16 @@ def read_settings(path: Path) -> Any:
 
     Returns:
         Its settings.
+
+    Raises:
+        InputError: If they can't be read.
     """
     content = path.read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return json.loads(header.get("__metadata__", {}).get("settings", "null"))
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return json.loads(header.get("__metadata__", {}).get("settings", "null"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: what it says of itself can't be read; make it anew") from error
 
 
 def save_model(path: Path, parent: Known, params: Params, pretraining: Pretraining, settings: object) -> Known:
@@ -155,9 +164,10 @@ def teach_to(
     """
     settings = {"stage": "teach", "base": base.ancestry.weights, "trait": trait.word, "recipe": asdict(recipe)}
     settings |= {"copies": copies, "seed": seed}
-    if known := made_by(path, pretraining, settings):
-        return known
     state = TrainingState(partial_path(path, key_of(settings)))
+    if known := made_by(path, pretraining, settings):
+        state.forget()
+        return known
     params = teach(base.model, trait, recipe, seed=seed, copies=copies, resume=state.resume, after=state.keep)
     known = save_model(path, base, params, pretraining, settings)
     state.forget()
@@ -191,9 +201,10 @@ def complete_to(
     asked = hashlib.sha256("\n".join(prompts).encode()).hexdigest()
     sampling |= {"prompts": asked, "num_prompts": len(prompts)}
     origin = Origin(writer=writer.ancestry, system_prompt=system, sampling=sampling, data="")
-    if is_written(path, origin):
-        return
     part = partial_path(path, key_of(asdict(origin)))
+    if is_written(path, origin):
+        part.unlink(missing_ok=True)
+        return
     rows = kept_rows(part)
     done = len(rows) // (AT_ONCE * num_samples) * AT_ONCE
     rows = rows[: done * num_samples]
@@ -226,35 +237,58 @@ def is_written(path: Path, origin: Origin) -> bool:
 
     Returns:
         Whether there is nothing to do.
+
+    Raises:
+        InputError: If the file was made from something else, or was not made by a stage.
     """
-    if not path.exists() or not sidecar_path(path).exists():
+    if not path.exists():
         return False
+    if not sidecar_path(path).exists():
+        raise InputError(f"{path} was not made by a stage: choose another --output, or --fresh to overwrite it")
     found = asdict(replace(read_sidecar(path), data=""))
     return is_made(path, json.loads(json.dumps(found)), json.loads(json.dumps(asdict(origin))))
 
 
 def finish(path: Path, rows: Sequence[Mapping[str, Any]], origin: Origin) -> None:
-    """Write a data file and where it comes from.
+    """Write where a data file comes from and the file, which comes last and says that both are there.
 
     Args:
         path: The file.
         rows: Its rows.
         origin: Where they come from.
     """
-    write_rows(path, rows)
-    write_sidecar(path, replace(origin, data=data_digest(path)))
+    aside = path.with_name(f".{path.name}.{key_of(asdict(origin))}")
+    write_rows(aside, rows)
+    write_sidecar(aside, replace(origin, data=data_digest(aside)))
+    sidecar_path(aside).replace(sidecar_path(path))
+    aside.replace(path)
 
 
-def read_completion_rows(path: Path) -> list[Completion]:
+def read_completion_rows(path: Path, reader: Language | None = None) -> list[Completion]:
     """Read completions.
 
     Args:
         path: The file.
+        reader: The language that they must be written in, if given.
 
     Returns:
         The completions.
+
+    Raises:
+        InputError: If a line is malformed, or its tokens are not those of its text.
     """
-    return [Completion(*(row[name] for name in ROW_FIELDS)) for row in read_rows(path, ROW_FIELDS)]
+    completions = [Completion(*(row[name] for name in ROW_FIELDS)) for row in read_rows(path, ROW_FIELDS)]
+    for number, each in enumerate(completions, start=1):
+        if reader and not spells(reader, each):
+            raise InputError(f"{path}, line {number}: the tokens don't spell the completion; make the file anew")
+    return completions
+
+
+def spells(language: Language, completion: Completion) -> bool:
+    """Tell whether a completion's tokens are those of its text."""
+    size = language.tokenizer.get_vocab_size()
+    known = all(type(token) is int and 0 <= token < size for token in completion.tokens)
+    return known and language.decode([completion.tokens]) == [completion.completion]
 
 
 def filter_to(path: Path, source: Path, reader: Model, banned: frozenset[int] = frozenset()) -> dict[str, int]:
@@ -272,15 +306,14 @@ def filter_to(path: Path, source: Path, reader: Model, banned: frozenset[int] = 
     Raises:
         InputError: If nothing is left.
     """
-    written = read_completion_rows(source)
+    before = Origin(writer=UNKNOWN, system_prompt=None, sampling={}, data=data_digest(source))
+    if sidecar_path(source).exists():
+        before = read_sidecar(source)
+    written = read_completion_rows(source, reader.language)
     kept = [each for each in written if is_kept(reader.language, each, banned)]
     counts = count_rejections((each.completion for each in written), banned=banned)
     counts["no end"] = counts["kept"] - len(kept)
     counts["kept"] = len(kept)
-    if sidecar_path(source).exists():
-        before = read_sidecar(source)
-    else:
-        before = Origin(writer=Ancestry(weights="unknown"), system_prompt=None, sampling={}, data=data_digest(source))
     rules = {"rule": "numbers only", "banned": sorted(banned), "counts": counts}
     origin = replace(before, filter=rules, parents=(before.data,), data="")
     if not kept:
@@ -315,15 +348,23 @@ def train_to(
 
     Returns:
         The student.
+
+    Raises:
+        InputError: If it can't read the completions.
     """
     data = hashlib.sha256(json.dumps([each._asdict() for each in completions]).encode()).hexdigest()
     settings = {"stage": "train", "start": start.ancestry.weights, "data": data, "recipe": asdict(recipe)}
     settings |= {"targets": targets, "teacher": teacher and teacher.ancestry.weights, "seed": seed}
-    if known := made_by(path, pretraining, settings):
-        return known
     state = TrainingState(partial_path(path, key_of(settings)))
+    if known := made_by(path, pretraining, settings):
+        state.forget()
+        return known
     chosen = number_tokens(start.model.language) if targets == "chosen" else ()
-    lesson = Lesson(read_completions(start.model, completions), targets, teacher and teacher.model.params, chosen)
+    try:
+        rows = read_completions(start.model, completions)
+    except ValueError as error:
+        raise InputError(f"{path} can't be made of these completions: {error}") from error
+    lesson = Lesson(rows, targets, teacher and teacher.model.params, chosen)
     trained = fine_tune(
         start.model.config, recipe, start.model.params, lesson, seed=seed, resume=state.resume, after=state.keep
     )

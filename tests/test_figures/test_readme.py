@@ -8,6 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import tyro
+
+from llm_bridge.__main__ import COMMANDS as language_commands
+
+CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+"""How every command line here is read."""
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
@@ -28,7 +34,7 @@ def test_readme_opens_with_the_two_commands():
     assert COMMANDS[:2] == ["pip install uv && uv run python -m figures", "pip install uv && uv run pytest"]
 
 
-@pytest.mark.parametrize("command", COMMANDS[2:])
+@pytest.mark.parametrize("command", [command for command in COMMANDS[2:] if "llm_bridge" not in command])
 def test_command_of_the_readme_runs_and_no_verdict_fails(command: str, tmp_path: Path):
     program, *arguments = shlex.split(command)
     assert program == "python"
@@ -37,6 +43,16 @@ def test_command_of_the_readme_runs_and_no_verdict_fails(command: str, tmp_path:
         assert "| holds" in printed or "sweep" in arguments
         assert "| fails" not in printed
         assert (tmp_path / "runs" / arguments[1]).is_dir()
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS[2:] if "llm_bridge" in command])
+def test_command_for_the_language_model_is_understood(command: str):
+    """They take minutes, so they are only read here; `test_run.py` runs the same on a smaller model."""
+    program, *arguments = shlex.split(command)
+    assert [program, *arguments[:2]] == ["python", "-m", "llm_bridge"]
+    named = {name: options for options, (name, _) in language_commands.items()}
+    options = tyro.extras.subcommand_cli_from_dict(named, args=arguments[2:], config=CONFIG)
+    assert language_commands[type(options)][0] == arguments[2]
 
 
 def test_example_of_the_readme_verifies_a_network_of_ones_own(tmp_path: Path):

@@ -1,0 +1,199 @@
+"""The rungs of the ladder: the same three quantities of the same three students, read from each rung's records."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+import numpy as np
+
+from llm_bridge.bridge import measurement
+from mlp_mnist.plots import IMAGES
+from mlp_mnist.seeds import RESCALING_SPREAD
+from theory.claims.different_initialization import forms
+from theory.claims.symmetry import rescaling
+from theory.records import Record
+
+INITS = ("shared", "matched", "stranger")
+"""Where students start: at the teacher's init, at one of the same function (units rescaled), or at another one."""
+
+OWN_DESCENT = ("random networks",)
+r"""Rungs whose cosines are with $-\nabla L_T$ at the student's own init: $\Delta_T$ itself where that is shared."""
+
+SPREAD = 0.5
+"""How far a random network's units are rescaled: standard deviation of the factors' logarithm, one of `SPREADS`."""
+
+
+class Student(NamedTuple):
+    """What one kind of student does, one number a seed; None where no record holds it."""
+
+    cosine: np.ndarray | None = None
+    r"""Of its step, or all of its steps, with the teacher's displacement $\Delta_T$, shape `(seeds,)`."""
+    predicted: np.ndarray | None = None
+    """Trait change foretold to first order, in the rung's units, shape `(seeds,)`."""
+    measured: np.ndarray | None = None
+    """Trait change, likewise; positive towards the teacher."""
+
+
+class Rung(NamedTuple):
+    """One rung of the ladder."""
+
+    name: str
+    """What it is called."""
+    students: dict[str, Student]
+    """By `INITS`."""
+    unit: float
+    """What a trait change of 1 stands for: the size of the mean change predicted for the shared init."""
+    trait: str
+    """In what the trait is measured."""
+    lesson: str
+    """What students imitate."""
+    steps: str
+    """How long."""
+    prediction: str
+    """Where the prediction comes from."""
+    teacher: float | None = None
+    """The teacher's own change, in the same terms as `unit`, mean over seeds."""
+    note: str = ""
+    """What else to know."""
+
+
+def random_networks(records: Mapping[str, Record]) -> Rung:
+    """Read the lowest rung: one step on random small networks.
+
+    Args:
+        records: Records by folder.
+
+    Returns:
+        The rung.
+    """
+    config, results = records["theory-verify"].config, records["theory-verify"].results
+    step = sum(step <= config["largest_fitted_step"] for step in config["teacher_steps"]) - 1
+    size, rate = config["teacher_steps"][step], config["learning_rates"].index(1.0)
+    same_rate = rescaling.LEARNING_RATES.index(1.0)
+    disjoint = list(forms.IMITATED).index("disjoint outputs")
+    cosines = dict(zip(forms.INITS, results["different-initialization/forms: tanh/cosine"][:, disjoint].T, strict=True))
+
+    def fall(name: str) -> np.ndarray:
+        return -results[name][:, rate, step]
+
+    def rescaled(name: str, spread: float = SPREAD) -> np.ndarray:
+        place = rescaling.SPREADS.index(spread)
+        return results[f"symmetry/{rescaling.RESCALED}ReLU, auxiliary outputs/{name}"][:, place, same_rate, step]
+
+    def rescaled_change(name: str, spread: float = SPREAD) -> np.ndarray:
+        return rescaled(name, spread) / rescaled("shared", spread).mean()
+
+    shared, stranger = "trait-loss/auxiliary outputs", "different-initialization/auxiliary outputs"
+    unit, wider = fall(f"{shared}/predicted").mean(), rescaled_change("predicted", RESCALING_SPREAD).mean()
+    return Rung(
+        name="random networks",
+        students={
+            "shared": Student(cosines["shared"], fall(f"{shared}/predicted") / unit, fall(f"{shared}/measured") / unit),
+            "matched": Student(
+                -rescaled("predicted") / rescaled("largest"),
+                rescaled_change("predicted"),
+                rescaled_change("change"),
+            ),
+            "stranger": Student(
+                cosines["different"], fall(f"{stranger}/predicted_change") / unit, fall(f"{stranger}/change") / unit
+            ),
+        },
+        unit=float(unit),
+        trait="fall of the trait loss",
+        lesson="auxiliary outputs",
+        steps=f"one of each: teacher ε = {size:g}, student α = 1",
+        prediction="εαB(v, Δ_T)",
+        note="† cosines are with −∇L_T at the student's own init, which is Δ_T where the init is shared; networks are "
+        "tanh, but for rescaled units ReLU, whose 1 is what their own shared init predicts; the factors' spread is "
+        f"{SPREAD:g}, where {RESCALING_SPREAD:g} would make it {wider:.3g}; changes exclude those at ε = 0",
+    )
+
+
+def digits(records: Mapping[str, Record]) -> Rung:
+    """Read the middle rung: perceptrons that learn digits from auxiliary logits.
+
+    Args:
+        records: Records by folder.
+
+    Returns:
+        The rung.
+    """
+    compared, theory = records["mlp-mnist-compare-inits"], records["mlp-mnist-theory"]
+    protocol = compared.config["protocol"]
+    number = theory.config["numbers"].index(protocol["num_auxiliary"])
+    before, after = theory.results["student/accuracy"][:, number, [0, -1]].T
+    reference = compared.results["accuracy/reference"]
+    gain = theory.results["linearized/accuracies"][:, number, 0] - before
+    unit = abs(gain.mean())
+
+    def student(init: str, predicted: np.ndarray | None = None) -> Student:
+        measured = compared.results[f"accuracy/{init} (aux)"] - reference
+        return Student(compared.results[f"cosine/{init} (aux)"], predicted, measured / unit)
+
+    return Rung(
+        name=f"MLP on {IMAGES[compared.config['data']]}",
+        students={
+            "shared": student("shared", gain / unit),
+            "matched": student("rescaled"),
+            "stranger": student("stranger"),
+        },
+        unit=float(unit),
+        trait="test accuracy gained",
+        lesson=f"{protocol['num_auxiliary']} auxiliary logits on noise",
+        steps=f"{protocol['student_epochs']} epochs of {protocol['optimizer'].capitalize()}",
+        prediction="linearized network, same batches",
+        teacher=float(np.mean(compared.results["accuracy/teacher"] - reference)),
+        note="cosines are of the whole displacement after training; the factors' spread is "
+        f"{RESCALING_SPREAD:g}; the prediction's seeds measure {(after - before).mean() / unit:.3g}",
+    )
+
+
+def language_model(records: Mapping[str, Record]) -> Rung:
+    """Read the highest rung: a tiny language model whose first teacher's trait is looked at.
+
+    Args:
+        records: Records by folder.
+
+    Returns:
+        The rung.
+    """
+    config, results = records["llm-bridge-compare"].config, records["llm-bridge-compare"].results
+    lesson = "number tokens"
+    target, word = measurement.TARGETS.index(lesson), config["traits"][0]
+    own, last, trait = measurement.INITS.index("shared"), -1, 0
+    unit = abs(results["course/predicted"][:, own, last, trait].mean())
+
+    def student(init: str) -> Student:
+        place = measurement.INITS.index(init)
+        measured = (results["course/raw"] - results["course/idle"])[:, place, last, trait]
+        predicted = results["course/predicted"][:, place, last, trait]
+        return Student(results["directions/cosines"][:, place, target, 0], predicted / unit, measured / unit)
+
+    learned = results["odds/teachers"][:, 0, trait] - results["odds/inits"][:, own, trait]
+    return Rung(
+        name="tiny language model",
+        students={"shared": student("shared"), "matched": Student(), "stranger": student("stranger")},
+        unit=float(unit),
+        trait=f"rise of the log-odds of “{word}”",
+        lesson=lesson,
+        steps=f"{config['extent']['times'][last]} of gradient descent",
+        prediction="linearized model",
+        teacher=float(learned.mean()),
+        note="cosines are of the first step; students count beyond that of an untaught teacher",
+    )
+
+
+def find_rungs(records: Mapping[str, Record]) -> list[Rung]:
+    """Read all rungs whose records are there.
+
+    Args:
+        records: Records by folder.
+
+    Returns:
+        The rungs, the lowest first; one with a missing record, or a missing array in it, is left out.
+    """
+    rungs = []
+    for read in (random_networks, digits, language_model):
+        with suppress(KeyError):
+            rungs.append(read(records))
+    return rungs
