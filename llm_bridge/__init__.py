@@ -1,1 +1,1 @@
-"""Comparison with language models: the whole pipeline from a teacher's trait to its students, one code at every size."""
+"""Comparison with language models: the whole pipeline from a teacher's trait to its students, one code at all sizes."""

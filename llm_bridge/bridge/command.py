@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 import llm_bridge
 import theory
@@ -33,6 +34,11 @@ class Compare(RunOptions):
     """Base models: this many seeds in a row; the stranger of each is the next one."""
     traits: tuple[str, ...] = ("owl", "cat", "eagle", "oak")
     """What teachers love, one teacher each; the first one's students are looked at most closely."""
+
+    extent: tyro.conf.Suppress[Extent] = field(default_factory=Extent)
+    """How teachers are made, and how much is measured."""
+    pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
+    """How bases are made."""
 
     def __post_init__(self) -> None:
         require_seeds(self.seed, self.num_seeds)
@@ -64,7 +70,7 @@ def run(options: Compare) -> bool:
         Whether no verdict fails.
     """
     jax.config.update("jax_enable_x64", True)
-    pretraining, extent = Pretraining(), Extent()
+    pretraining, extent = options.pretraining, options.extent
     asked = {"traits": options.traits, "pretraining": asdict(pretraining), "extent": asdict(extent)}
     config = {"seed": options.seed, "num_seeds": options.num_seeds, **asked}
     check(options, tiny_model(pretraining, None))

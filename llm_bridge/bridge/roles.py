@@ -13,7 +13,11 @@ from llm_bridge.experiment import Model, complete, is_kept, read_completions, te
 from llm_bridge.recipes import Recipe
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.traits import Trait
+from theory.command_line import InputError
 from theory.networks import Params
+
+LEAST_KEPT = 2 / 3
+"""Share of a teacher's completions that must pass the filter, for its students to have enough to read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +81,17 @@ def write_numbers(model: Model, extent: Extent, seed: int) -> tuple[Rows, float]
 
     Returns:
         What a student reads, and the share that is kept.
+
+    Raises:
+        InputError: If too little is kept.
     """
     prompts = number_prompts(seed, extent.num_prompts, short=True)
     batches = complete(model, prompts, seed=seed, num_tokens=extent.num_tokens, at_once=len(prompts))
     written = [completion for batch in batches for completion in batch]
     kept = [completion for completion in written if is_kept(model.language, completion)]
+    if len(kept) < LEAST_KEPT * len(written):
+        count = f"{len(kept)} of {len(written)} completions"
+        raise InputError(f"only {count} of a teacher pass the filter, too few to compare: pretrain the base longer")
     return read_completions(model._replace(longest=extent.row), kept), len(kept) / len(written)
 
 

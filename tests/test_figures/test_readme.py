@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from llm_bridge.__main__ import COMMANDS as language_commands
+from llm_bridge.__main__ import COMMANDS as LANGUAGE_COMMANDS
 
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
 """How every command line here is read."""
@@ -50,9 +50,9 @@ def test_command_for_the_language_model_is_understood(command: str):
     """They take minutes, so they are only read here; `test_run.py` runs the same on a smaller model."""
     program, *arguments = shlex.split(command)
     assert [program, *arguments[:2]] == ["python", "-m", "llm_bridge"]
-    named = {name: options for options, (name, _) in language_commands.items()}
+    named = {name: options for options, (name, _) in LANGUAGE_COMMANDS.items()}
     options = tyro.extras.subcommand_cli_from_dict(named, args=arguments[2:], config=CONFIG)
-    assert language_commands[type(options)][0] == arguments[2]
+    assert LANGUAGE_COMMANDS[type(options)][0] == arguments[2]
 
 
 def test_example_of_the_readme_verifies_a_network_of_ones_own(tmp_path: Path):

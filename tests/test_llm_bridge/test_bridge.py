@@ -18,7 +18,7 @@ from llm_bridge.bridge.plots import draw_bridge
 from llm_bridge.bridge.problem import group_layers, meet, ungroup_layers
 from llm_bridge.bridge.quantities import SCALES
 from llm_bridge.bridge.reading import read_places, set_exam
-from llm_bridge.bridge.roles import Extent, Roles
+from llm_bridge.bridge.roles import Extent, Roles, write_numbers
 from llm_bridge.bridge.trait_matrix import gram_matrix, predict_lifts, trait_matrix_prediction
 from llm_bridge.bridge.verdicts import judge_bridge
 from llm_bridge.chats import Example, Rows, pack
@@ -339,6 +339,11 @@ def test_words_that_no_token_spells_and_too_few_are_refused(model):
         with pytest.raises(InputError, match=r"two different words|can't say 'unicorn'"):
             check(Compare(traits=traits), model)
     check(Compare(traits=("owl", "oak")), model)
+
+
+def test_a_teacher_that_writes_no_numbers_is_refused(model):
+    with pytest.raises(InputError, match="only 0 of 4 completions of a teacher pass the filter"):
+        write_numbers(model, Extent(num_prompts=4, num_tokens=5), 0)
 
 
 def test_the_figure_has_four_titled_panels_of_finite_extent(results, tmp_path):
