@@ -85,8 +85,8 @@ EXHIBITS = (
     Exhibit(
         folder="llm-bridge-matrix",
         title="Which trait passes to whom",
-        claim="Students of the numbers of teachers that love different animals: each gains its own teacher's trait most "
-        "if it shares the init, and theory's matrix foretells the whole pattern.",
+        claim="Students of the numbers of teachers that love different animals: each gains its own teacher's trait "
+        "most if it shares the init, and theory's matrix foretells much of the pattern.",
         command=("llm_bridge", "matrix"),
         arguments=("--seed", "10"),
         full_only=True,

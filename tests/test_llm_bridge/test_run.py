@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -225,14 +226,15 @@ def test_jobs_that_have_not_begun_are_not_begun_once_one_fails():
 
     def work(job: int) -> int:
         begun.append(job)
-        if job == 3:
+        if job == 99:
             raise KeyboardInterrupt
+        time.sleep(0.01)
         return job
 
     assert side_by_side(work, range(3), "jobs") == [0, 1, 2]
     with pytest.raises(KeyboardInterrupt):
-        side_by_side(work, [3, *range(10_000)], "jobs")
-    assert len(begun) < 10_000
+        side_by_side(work, range(99, -101, -1), "jobs")
+    assert len(begun) < 100
 
 
 def test_completions_made_elsewhere_take_the_place_of_the_teacher_s(tmp_path):
@@ -245,9 +247,9 @@ def test_completions_made_elsewhere_take_the_place_of_the_teacher_s(tmp_path):
         source.write_text("".join(json.dumps(each._asdict()) + "\n" for each in written[:number]))
         return source
 
-    given = options(tmp_path / "out", arms=("in-context",), completions=save(9))
+    given = options(tmp_path / "out", arms=("student",), completions=save(9))
     assert "too few completions (9): 10 are needed" in refusal(run.run, given)
-    assert run.run(options(tmp_path / "other", arms=("in-context",), completions=save(12)))
+    assert run.run(options(tmp_path / "other", arms=("student",), completions=save(12)))
     record = read_record(tmp_path / "other")
     assert record.config["completions"] == data_digest(source)
     assert not (tmp_path / "other" / "seed-0" / "teacher" / "completions.jsonl").exists()
@@ -275,7 +277,7 @@ def test_what_can_not_be_run_is_refused_before_anything_is_made(tmp_path, monkey
 
 
 def seed_report(seed: int, lifts: dict[str, float], drift: float = 0.0) -> SeedReport:
-    """A report in which each student's log-odds of the owl have risen by a lift, and those of all animals by a drift."""
+    """A report in which each student's log-odds of the owl rose by a lift, and those of all animals by a drift."""
     random = np.random.default_rng(seed)
     words = sorted(KINDS["animal"])
     owl = np.array([word == "owl" for word in words])
@@ -396,6 +398,7 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(call, tmp_path, arg
         (["run", "--seed", "-1"], "seed must be a whole number"),
         (["run", "--num-seeds", "0"], "num_seeds must be at least 1"),
         (["train", "--targets", "words"], "--targets"),
+        (["ponder"], "ponder"),
     ],
 )
 def test_bad_usage_is_refused_by_name(call, arguments, named):
@@ -424,11 +427,8 @@ def test_the_program_exits_with_a_status_and_one_line(tmp_path):
         ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
         return End(ended.returncode, ended.stdout, ended.stderr)
 
-    known, missing, unknown = call("lineage", "--data", str(path)), call("lineage", "--data", "no"), call("ponder")
+    known, missing = call("lineage", "--data", str(path)), call("lineage", "--data", "no")
     assert known == (0, f"{path} was written by an unknown model: whether it is a relative of tiny is open.\n", "")
     assert (missing.status, missing.stdout) == (2, "")
     assert missing.stderr.startswith("error: no.origin.json is missing")
     assert missing.stderr.count("\n") == 1
-    assert (unknown.status, unknown.stdout) == (2, "")
-    assert "ponder" in unknown.stderr
-    assert "Traceback" not in unknown.stderr
