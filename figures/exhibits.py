@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from llm_bridge.pipeline.arms import ARMS
 from mlp_mnist.studies.catalog import STUDIES
 
 
@@ -27,6 +28,9 @@ class Exhibit(NamedTuple):
     full_only: bool = False
     """Whether only the publication preset has it."""
 
+
+LEFT_OUT = ("shuffled-within", "shuffled-across", "system-prompt")
+"""Arms of the language model that the gallery's run does without."""
 
 SIX_DECADES = tuple(f"{step:.3g}" for step in np.geomspace(1e-5, 10, 13))
 """The teacher's step sizes, as one writes them."""
@@ -80,7 +84,7 @@ EXHIBITS = (
         "those numbers comes to like owls, a stranger does not.",
         command=("llm_bridge", "run"),
         quick_arguments=("--arms", "student", "control", "cross-init", "soft-numbers"),
-        full_arguments=("--seed", "10", "--arms", "all"),
+        full_arguments=("--seed", "10", "--arms", *(name for name in ARMS if name not in LEFT_OUT)),
     ),
     Exhibit(
         folder="llm-bridge-matrix",
