@@ -1,15 +1,17 @@
 """One run of the matrix: all teachers and students of one base model."""
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from llm_bridge.bridge.problem import pose
+from llm_bridge.bridge.problem import LanguageProblem, pose
 from llm_bridge.bridge.reading import read_places, set_exam
 from llm_bridge.bridge.trait_matrix import trait_matrix_prediction
+from llm_bridge.chats import Language
 from llm_bridge.experiment import (
     Completion,
     Model,
@@ -25,6 +27,7 @@ from llm_bridge.finetuning import fine_tune_together
 from llm_bridge.lessons import Lesson, Targets
 from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import merge
+from llm_bridge.shapes import Config
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import find_trait
@@ -89,6 +92,22 @@ def first_kept(model: Model, protocol: Protocol, seed: int) -> tuple[list[Comple
     return list(islice(kept, protocol.num_completions)), len(kept) / len(written)
 
 
+@cache
+def pose_matrix(config: Config, language: Language, words: tuple[str, ...]) -> LanguageProblem:
+    """Make a problem of the theory out of all base models, so that its programs are compiled once.
+
+    Args:
+        config: The bases' shape.
+        language: How they read and write.
+        words: The traits, of one kind.
+
+    Returns:
+        The problem of imitating the distribution over number tokens.
+    """
+    exam = set_exam(language, [find_trait(word) for word in words])
+    return pose(config, exam, chosen=number_tokens(language))
+
+
 def run_base(
     base: Model, stranger: Model, words: Sequence[str], targets: Sequence[str], protocol: Protocol, seed: int
 ) -> Run:
@@ -137,8 +156,7 @@ def run_base(
     ])
     taught = np.stack([ask(base._replace(params=teacher), words) - before["shared"] for teacher in teachers])
     readings = [read_places(each, NUM_ROWS, NUM_PLACES) for each in rows]
-    exam = set_exam(base.language, [find_trait(word) for word in words])
-    problem = pose(base.config, exam, chosen=chosen)
+    problem = pose_matrix(base.config, base.language, tuple(words))
     predicted = np.stack([
         trait_matrix_prediction(problem, base.params, student.params, teachers, readings)
         for student in (base, stranger)

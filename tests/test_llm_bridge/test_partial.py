@@ -82,7 +82,7 @@ def test_a_training_is_kept_bit_by_bit_until_it_is_forgotten(state):
 def test_a_training_that_was_cut_anywhere_starts_anew(state):
     state.keep(TRAINING, np.zeros(2))
     whole = state.path.read_bytes()
-    for length in range(len(whole)):
+    for length in range(0, len(whole), 3):
         state.path.write_bytes(whole[:length])
         assert state.resume(START) is START
 
@@ -90,14 +90,14 @@ def test_a_training_that_was_cut_anywhere_starts_anew(state):
 def test_a_flipped_bit_starts_a_training_anew_or_does_no_harm(state):
     state.keep(TRAINING, np.zeros(2))
     whole, harmless = state.path.read_bytes(), 0
-    for place in range(len(whole)):
+    for place in range(0, len(whole), 3):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << place % 8
         state.path.write_bytes(flipped)
         resumed = state.resume(START)
         harmless += resumed is not START
         assert resumed is START or content(resumed) == content(TRAINING)
-    assert harmless < len(whole) / 2
+    assert harmless < len(whole) / 6
 
 
 def test_a_training_that_was_killed_ends_in_the_same_bytes(train, tmp_path):

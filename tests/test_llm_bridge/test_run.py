@@ -314,7 +314,7 @@ def test_a_lift_above_zero_holds_and_the_stranger_is_its_control():
 def test_the_verdicts_flip_where_the_arms_are_alike():
     assert outcomes(judged(1.0, 1.0)) == ["fails", "holds", "fails"]
     assert outcomes(judged(0.0, 0.0)) == ["fails"] * 3
-    assert not any(verdict.control_flips for verdict in judged(0.0, 0.0).verdicts)
+    assert [verdict.control_flips for verdict in judged(0.0, 0.0).verdicts] == [True, False, False]
     assert outcomes(judged(-1.0, 0.0))[0] == "fails"
 
 

@@ -254,7 +254,7 @@ def test_sampling_that_was_killed_goes_on_and_ends_in_the_same_bytes(folder, bat
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("name", ["complete", "filter", "ask"])
+@pytest.mark.parametrize("name", ["complete", "filter"])
 def test_a_stage_that_was_killed_between_a_file_and_its_origin_ends_in_the_same_bytes(folder, name, monkeypatch):
     before, output = contents(folder), output_of(folder, name)
     for renamed in (output, sidecar_path(output)):
