@@ -68,7 +68,7 @@ class Run(RunOptions):
     seed: int = 0
     """The base model's seed; a stranger is the next seed's."""
     num_seeds: int = 1
-    """Base models, each with a teacher and students of its own; five are needed for verdicts."""
+    """Base models, each with a teacher and students of its own; ten are needed for verdicts."""
 
     protocol: tyro.conf.Suppress[Protocol] = PROTOCOL
     """Every knob of teachers and students."""

@@ -293,7 +293,7 @@ def seed_report(seed: int, lifts: dict[str, float], drift: float = 0.0) -> SeedR
     return SeedReport(answers, {"teacher": {"kept": 3, "no end": 1}}, told_apart, "a relative", [])
 
 
-def judged(student: float, stranger: float, num_seeds: int = 6, drift: float = 0.0) -> Outcome:
+def judged(student: float, stranger: float, num_seeds: int = 10, drift: float = 0.0) -> Outcome:
     lifts = {"student": student, "control": 0.0, "cross-init": stranger}
     return gather([seed_report(seed, lifts, drift) for seed in range(num_seeds)], list(lifts), OWL)
 
