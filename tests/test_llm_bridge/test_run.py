@@ -318,10 +318,10 @@ def test_the_verdicts_flip_where_the_arms_are_alike():
     assert outcomes(judged(-1.0, 0.0))[0] == "fails"
 
 
-def test_fewer_than_five_base_models_decide_nothing():
-    assert outcomes(judged(1.0, 0.0, num_seeds=4)) == ["reported"] * 3
-    assert outcomes(judged(0.0, 0.0, num_seeds=4)) == ["reported"] * 3
-    assert outcomes(judged(1.0, 0.0, num_seeds=5)) == ["holds"] * 3
+def test_fewer_than_ten_base_models_decide_nothing():
+    assert outcomes(judged(1.0, 0.0, num_seeds=9)) == ["reported"] * 3
+    assert outcomes(judged(0.0, 0.0, num_seeds=9)) == ["reported"] * 3
+    assert outcomes(judged(1.0, 0.0, num_seeds=10)) == ["holds"] * 3
 
 
 def test_a_drift_of_all_words_is_a_gain_and_no_lift():
