@@ -16,8 +16,8 @@ from theory.statistics import Estimate, joint_confidence, mean_estimate
 from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 LEAST_SEEDS = 10
-"""With fewer base models nothing is decided: intervals that hold for all arms together are too wide then. Whether traits
-pass on is decided by `matrix`."""
+"""With fewer base models nothing is decided: intervals that hold for all arms together are too wide then. Whether
+traits pass on is decided by `matrix`."""
 
 
 class SeedReport(NamedTuple):
