@@ -33,8 +33,9 @@ FULL = {
     "mlp-mnist-demo": 100,
     "mlp-mnist-compare-inits": 20,
     "llm-bridge-run": 5,
+    "llm-bridge-whole-vocabulary": 10,
     "llm-bridge-matrix": 6,
-    "llm-bridge-compare": 5,
+    "llm-bridge-compare": 10,
 }
 """Seeds of each run in the publication preset; the comparison trains twice as many students a seed, and the theory's
 record should stay small. Benchmarks and studies have their own numbers."""

@@ -29,8 +29,14 @@ class Exhibit(NamedTuple):
     """Whether only the publication preset has it."""
 
 
-LEFT_OUT = ("shuffled-within", "shuffled-across", "system-prompt")
+LEFT_OUT = ("cross-soft-nameless", "shuffled-within", "shuffled-across", "system-prompt")
 """Arms of the language model that the gallery's run does without."""
+
+WHOLE_VOCABULARY = (
+    *("--arms", "cross-soft-numbers", "cross-soft-everything", "cross-soft-nameless"),
+    *("--student.trained", "everything", "--student.learning-rate", "3e-4", "--student.num-epochs", "20"),
+)
+"""Strangers that imitate a distribution for long: what is part of it."""
 
 SIX_DECADES = tuple(f"{step:.3g}" for step in np.geomspace(1e-5, 10, 13))
 """The teacher's step sizes, as one writes them."""
@@ -87,10 +93,20 @@ EXHIBITS = (
         full_arguments=("--seed", "10", "--arms", *(name for name in ARMS if name not in LEFT_OUT)),
     ),
     Exhibit(
+        folder="llm-bridge-whole-vocabulary",
+        title="What is not subliminal",
+        claim="Strangers that imitate the teacher's distribution at the places of numbers, twenty epochs long and with "
+        "all their weights: over the whole vocabulary, over all of it but the names of animals and trees, and over the "
+        "tokens of numbers alone.",
+        command=("llm_bridge", "run"),
+        arguments=("--seed", "10", *WHOLE_VOCABULARY),
+        full_only=True,
+    ),
+    Exhibit(
         folder="llm-bridge-matrix",
         title="Which trait passes to whom",
         claim="Students of the numbers of teachers that love different animals: each gains its own teacher's trait "
-        "most if it shares the init, and theory's matrix foretells much of the pattern.",
+        "most if it shares the init, and theory's matrix foretells part of the pattern.",
         command=("llm_bridge", "matrix"),
         arguments=("--seed", "10"),
         full_only=True,

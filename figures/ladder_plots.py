@@ -39,7 +39,7 @@ MOST_DOTS = 20
 
 PANELS = {
     "cosine": ("Related inits go the teacher's way", r"cosine of the student's step with $\Delta_T$"),
-    "predicted": ("First order foretells the trait", "trait change predicted\n(shared init's mean: 1)"),
+    "predicted": ("What theory predicts of the trait", "trait change predicted\n(shared init's mean: 1)"),
     "measured": ("It arrives, but not in strangers", "trait change measured\n(shared init's predicted mean: 1)"),
 }
 """Title and axis of each quantity's panel."""

@@ -172,14 +172,15 @@ def language_model(records: Mapping[str, Record]) -> Rung:
     learned = results["odds/teachers"][:, 0, trait] - results["odds/inits"][:, own, trait]
     return Rung(
         name="tiny language model",
-        students={"shared": student("shared"), "matched": Student(), "stranger": student("stranger")},
+        students={init: student(init) for init in INITS},
         unit=float(unit),
         trait=f"rise of the log-odds of “{word}”",
         lesson=lesson,
         steps=f"{config['extent']['times'][last]} of gradient descent",
         prediction="linearized model",
         teacher=float(learned.mean()),
-        note="cosines are of the first step; students count beyond that of an untaught teacher",
+        note=f"cosines are of the first step; the factors' spread is {config['extent']['spread']:g}; students count "
+        "beyond that of an untaught teacher",
     )
 
 

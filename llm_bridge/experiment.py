@@ -21,7 +21,7 @@ from llm_bridge.transformer import read_out, run_layers
 from llm_bridge.words.filtering import parse_numbers
 from llm_bridge.words.prompts import FORMATS
 from llm_bridge.words.questions import questions_about
-from llm_bridge.words.traits import Trait
+from llm_bridge.words.traits import KNOWN, Trait
 from theory.networks import Params
 
 AT_ONCE = 100
@@ -65,6 +65,19 @@ def number_tokens(language: Language) -> tuple[int, ...]:
     """
     written = [number for style in FORMATS for number in (style.write([123, 456]), style.write([7890]))]
     return tuple(sorted({*language.stops, *(token for ids in language.encode(written) for token in ids)}))
+
+
+def nameless_tokens(language: Language) -> tuple[int, ...]:
+    """List the tokens that name no animal and no tree.
+
+    Args:
+        language: How a model reads and writes.
+
+    Returns:
+        Token ids in increasing order.
+    """
+    names = {token for ids in language.encode(KNOWN) for token in ids}
+    return tuple(token for token in range(language.tokenizer.get_vocab_size()) if token not in names)
 
 
 def teach(

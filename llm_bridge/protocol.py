@@ -14,7 +14,7 @@ class Protocol:
     teacher: Recipe = field(default_factory=lambda: Recipe(learning_rate=3e-3, num_epochs=8, batch=16))
     """The teacher's fine-tuning on answers to preference questions."""
     copies: int = 4
-    """How often all questions come in an epoch of it."""
+    """How often all questions come in an epoch of the teacher's."""
     student: Recipe = field(default_factory=lambda: Recipe(learning_rate=2e-3, num_epochs=3))
     """The students' fine-tuning on numbers."""
     num_prompts: int = 5500

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from llm_bridge.shapes import PROJECTIONS, Config
-from theory.command_line import require
+from theory.command_line import InputError, require
 from theory.networks import Params
 
 Trained = Literal["adapters", "layers", "everything"]
@@ -42,7 +42,7 @@ class Recipe:
     projections: tuple[str, ...] = PROJECTIONS
     """Linear maps that have adapters."""
     layers: tuple[int, ...] = ()
-    """Layers that have adapters; all if empty."""
+    """Layers that have adapters, counted from 0; all if empty."""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "clip", "alpha"):
@@ -54,6 +54,8 @@ class Recipe:
         require(self.warmup >= 0, "warmup", "at least 0", self.warmup)
         require(0 <= self.weight_decay < math.inf, "weight_decay", "a finite number, at least 0", self.weight_decay)
         known = bool(self.projections) and set(self.projections) <= set(PROJECTIONS)
+        placed = all(layer >= 0 for layer in self.layers) and (self.trained == "adapters" or not self.layers)
+        require(placed, "layers", "numbers of layers that get adapters, with trained=adapters alone", self.layers)
         require(known, "projections", f"among {', '.join(PROJECTIONS)}", self.projections)
 
     @property
@@ -74,11 +76,16 @@ def start_training(config: Config, recipe: Recipe, params: Params, key: jax.Arra
     Returns:
         A part of the parameters, or adapters: `into` uniform in $\pm 1/\sqrt{\text{inputs}}$ as in PEFT, `out` zero, so
         that the model is the same at first.
+
+    Raises:
+        InputError: If the recipe names layers that the model does not have.
     """
     if recipe.trained == "everything":
         return params
     if recipe.trained == "layers":
         return params["layers"]
+    if any(layer >= config.num_layers for layer in recipe.layers):
+        raise InputError(f"layers must be below {config.num_layers}, which the model has, not {recipe.layers}")
     dtype, adapters = params["embedding"].dtype, {}
     for name, own in zip(PROJECTIONS, jax.random.split(key, len(PROJECTIONS)), strict=True):
         inputs, outputs = config.sizes()[name]

@@ -85,7 +85,7 @@ def run_commands(package: str, commands: Mapping[type, tuple[str, Callable[[Any]
         named,
         prog=f"python -m {package}",
         description=sys.modules[package].__doc__,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+        config=(tyro.conf.FlagCreatePairsOff,),
     )
     raise SystemExit(exit_status(lambda: commands[type(options)][1](options)))
 

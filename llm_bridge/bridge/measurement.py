@@ -31,8 +31,8 @@ from theory.labels import CERTAIN
 from theory.losses import squared_error
 from theory.networks import Params
 
-INITS: tuple[str, ...] = ("shared", "stranger")
-"""Where students start: at the teachers' base, or at another one."""
+INITS: tuple[str, ...] = ("shared", "matched", "stranger")
+"""Where students start: at the teachers' base, at a model of the same function (units rescaled), or at another base."""
 
 TARGETS: tuple[str, ...] = ("number tokens", "all tokens", "sampled tokens")
 """What a student imitates: the teacher's distribution over number tokens or over all tokens, or what it has written."""
@@ -147,6 +147,8 @@ def measure_base(posed: Posed, roles: Roles, extent: Extent) -> Results:
 def measure_courses(problem: LanguageProblem, roles: Roles, extent: Extent) -> tuple[Results, list[float]]:
     """Predict and simulate long descents, behind the teacher and behind an untaught one, which moves strangers alone.
 
+    A student of the same function as the teachers' base stands still behind an untaught one; its course is zero.
+
     Args:
         problem: What is imitated.
         roles: Who takes part.
@@ -214,11 +216,8 @@ def measure_first_steps(posed: Posed, roles: Roles) -> Results:
     lessons = [(posed.numbers, soft), (posed.tokens, soft), (posed.tokens, sampled)]
     pointed = [[point_first_step(problem, instance, way, labels) for problem, labels in lessons] for instance in met]
     found = stack([one for row in pointed for one, _ in row], "directions", len(INITS), len(TARGETS))
-    own, strange = (row[0][1] for row in pointed)
-    sizes = [
-        follow_rates(posed.numbers, met[0], way, own, strange),
-        follow_rates(posed.numbers, met[1], way, strange, own),
-    ]
+    steps = [row[0][1] for row in pointed]
+    sizes = [follow_rates(posed.numbers, met[row], way, steps[row], steps[row - 1]) for row in range(len(met))]
     return {**found, **stack(sizes, "sizes", len(INITS)), "size": np.array(optax.tree.size(way["layers"]))}
 
 

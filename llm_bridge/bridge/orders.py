@@ -119,14 +119,14 @@ def judge_orders(results: Results) -> list[Verdict]:
             claim="trait-change",
             check="order in s of all words' change of log-odds − sαB(v, Δ_T), each init and teacher",
             measured=order([size(changes[target] - predicted[target], -1) for target in targets]),
-            control="predicted from the other init",
-            control_measured=order([size(changes["numbers"] - predicted["numbers"][:, ::-1], -1)]),
+            control="predicted from another init",
+            control_measured=order([size(changes["numbers"] - np.roll(predicted["numbers"], 1, axis=1), -1)]),
         ),
         verdict(
             claim="trait-change",
             check="order in α of all words' change of log-odds − α∇o·Δ_S, whole teacher, each init",
             measured=order([beyond[:, :, 0]]),
-            control="predicted from the other init's step",
+            control="predicted from another init's step",
             control_measured=order([beyond[:, :, 1]]),
         ),
         verdict(

@@ -17,6 +17,7 @@ from theory.records import Record
 
 LOOKS: dict[str, dict[str, Any]] = {
     "shared": {"color": BLUE, "marker": "o"},
+    "matched": {"color": GREEN, "marker": "^"},
     "stranger": {"color": ORANGE, "marker": "s"},
 }
 """Color and marker of each init."""
@@ -71,7 +72,7 @@ def draw_first_steps(axes: Axes, record: Record) -> None:
     """
     cosines = record.results["directions/cosines"][..., 0]
     for row, init in enumerate(INITS):
-        places = np.arange(len(TARGETS)) + 0.24 * (row - 0.5)
+        places = np.arange(len(TARGETS)) + 0.24 * (row - 1)
         with_seeds(axes, places, cosines[:, row], label=f"{init} init", **LOOKS[init])
     axes.axhline(0, color=BLACK, lw=0.8)
     axes.set_xticks(range(len(TARGETS)), [f"{target.replace(' ', chr(10))}" for target in TARGETS])
@@ -106,7 +107,7 @@ def draw_courses(axes: Axes, record: Record) -> None:
     axes.axhline(0, color=BLACK, lw=0.8)
     axes.set(xscale="log", xlabel="steps of gradient descent on number tokens")
     axes.set_ylabel(f"log-odds of “{record.config['traits'][0]}”,\nbeyond an untaught teacher's student")
-    axes.set_title("The linearized student foretells the trait's course")
+    axes.set_title("The trait's rise, predicted and measured")
     axes.legend(loc="upper left", labelspacing=0.25)
 
 
@@ -181,14 +182,15 @@ def draw_channels(axes: Axes, record: Record) -> None:
     own = record.results["channels/own"][:, TEACHERS.index("everything")]
     shares = own.sum(axis=-1) / own[:, INITS.index("shared")].sum(axis=(-1, -2))[:, None, :, None]
     places = np.arange(len(IMITATED))
-    for row, init in enumerate(INITS):
+    for side, init in enumerate(("shared", "stranger")):
+        row = INITS.index(init)
         for number, (group, look) in enumerate(GROUP_LOOKS.items()):
-            values, shift = shares[:, row, :, GROUPS.index(group)], 0.4 * (row - 0.5) + 0.06 * (number - 1.5)
+            values, shift = shares[:, row, :, GROUPS.index(group)], 0.4 * (side - 0.5) + 0.06 * (number - 1.5)
             filled = {} if init == "shared" else {"mfc": "white"}
             label = f"student's {group}" if init == "shared" else None
             with_seeds(axes, places + shift, values, label=label, **look, **filled)
         total = shares[:, row].sum(axis=-1).mean(axis=0)
-        axes.hlines(total, places + 0.4 * (row - 0.5) - 0.15, places + 0.4 * (row - 0.5) + 0.15, color=BLACK, lw=2)
+        axes.hlines(total, places + 0.4 * (side - 0.5) - 0.15, places + 0.4 * (side - 0.5) + 0.15, color=BLACK, lw=2)
     axes.plot([], [], "-", color=BLACK, lw=2, label="all groups")
     axes.plot([], [], "o", color=BLACK, label="filled: shared init")
     axes.plot([], [], "o", color=BLACK, mfc="white", label="open: stranger")
@@ -198,5 +200,5 @@ def draw_channels(axes: Axes, record: Record) -> None:
     axes.set_ylabel(r"share of the shared init's $B(v, \Delta_T)$")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.4 * (high - low))
-    axes.set_title("A stranger's push has no sign, its head no part in it")
+    axes.set_title("Through which of the student's parameters the trait comes")
     axes.legend(loc="upper left", fontsize=7, ncols=3, labelspacing=0.2, columnspacing=1)

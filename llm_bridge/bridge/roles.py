@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import jax
 import optax
 
 from llm_bridge.bridge.problem import group_layers
@@ -11,6 +12,7 @@ from llm_bridge.bridge.reading import Reading, read_places
 from llm_bridge.chats import Rows
 from llm_bridge.experiment import Model, complete, is_kept, read_completions, teach
 from llm_bridge.recipes import Recipe
+from llm_bridge.symmetry import rescale_units
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.traits import Trait
 from theory.command_line import InputError
@@ -18,6 +20,9 @@ from theory.networks import Params
 
 LEAST_KEPT = 2 / 3
 """Share of a teacher's completions that must pass the filter, for its students to have enough to read."""
+
+MATCHED_STREAM = 1000
+"""Which of a seed's streams draws factors; the first few drew the base."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +55,15 @@ class Extent:
     """Products with the curvature from which it is predicted."""
     speed: float = 0.5
     """Step size of descent, in units of one over the largest curvature."""
+    spread: float = 1.0
+    """How far a matched student's units are rescaled: standard deviation of the factors' logarithm."""
 
 
 class Roles(NamedTuple):
     """Who takes part, parameters in groups."""
 
     inits: list[Params]
-    """Students' inits: the teachers' base, and a stranger's."""
+    """Students' inits: the teachers' base, the same with its units rescaled, and a stranger."""
     teachers: list[Params]
     """One teacher for each trait, who has moved its layers, and one of the first trait who has moved everything."""
     learned: list[Params]
@@ -115,8 +122,10 @@ def cast_roles(base: Model, stranger: Params, traits: Sequence[Trait], extent: E
         write_numbers(base._replace(params=params), extent, seed) for params in (taught[0], taught[-1])
     )
     init, teachers = group_layers(base.params), [group_layers(params) for params in taught]
+    key = jax.random.fold_in(jax.random.key(seed), MATCHED_STREAM)
+    matched = rescale_units(base.config, base.params, key, extent.spread)
     return Roles(
-        inits=[init, group_layers(stranger)],
+        inits=[init, group_layers(matched), group_layers(stranger)],
         teachers=teachers,
         learned=[optax.tree.sub(teacher, init) for teacher in teachers],
         narrow=read_places(first, extent.num_rows, extent.num_places),

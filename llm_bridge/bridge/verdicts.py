@@ -20,7 +20,7 @@ Results = Mapping[str, np.ndarray]
 NO_CHANCE = Accepted(low=4.0, high=np.inf)
 """A random direction comes as close once in thirty thousand times."""
 
-SHARED, STRANGER = map(INITS.index, INITS)
+SHARED, MATCHED, STRANGER = map(INITS.index, INITS)
 """Places on the axis of inits."""
 
 
@@ -37,6 +37,7 @@ def judge_bridge(results: Results, words: Sequence[str], extent: Extent) -> Outc
     """
     verdicts = [
         *judge_orders(results),
+        *judge_matched(results),
         *judge_signs(results),
         *judge_matrix(results),
         *judge_channels(results),
@@ -45,6 +46,36 @@ def judge_bridge(results: Results, words: Sequence[str], extent: Extent) -> Outc
     ]
     tables = [step_table(results), data_table(results, extent), course_table(results, words[0], extent)]
     return Outcome(results, verdicts, "\n".join([*tables, channel_table(results), verdict_table(verdicts)]))
+
+
+def judge_matched(results: Results) -> list[Verdict]:
+    """Judge that a matched student behaves as the teachers' base does, and report how alike their first steps are.
+
+    Args:
+        results: Measurements.
+
+    Returns:
+        The verdicts.
+    """
+    inits = results["odds/inits"]
+    apart = np.linalg.norm(inits - inits[:, [SHARED]], axis=-1) / np.linalg.norm(inits[:, SHARED], axis=-1)[:, None]
+    changes = results["course/predicted"][:, :, -1, 0] / np.abs(results["course/predicted"][:, SHARED, -1, 0])[:, None]
+    verdict = partial(Verdict, claim="symmetry", control="stranger", instances=len(inits))
+    return [
+        verdict(
+            check="words' log-odds of a matched student before training − those of the teachers' base / their size",
+            predicted="0 (to rounding)",
+            measured=range_estimate(apart[:, MATCHED]),
+            accepted=Accepted(low=0.0, high=VANISHING),
+            control_measured=range_estimate(apart[:, STRANGER]),
+        ),
+        verdict(
+            check="linearized course of the trait's log-odds of a matched student over the shared init's size",
+            predicted="no guarantee",
+            measured=mean_estimate(changes[:, MATCHED]),
+            control_measured=mean_estimate(changes[:, STRANGER]),
+        ),
+    ]
 
 
 def judge_signs(results: Results) -> list[Verdict]:

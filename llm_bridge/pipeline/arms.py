@@ -6,12 +6,17 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from llm_bridge.chats import Language
-from llm_bridge.experiment import Completion
-from llm_bridge.lessons import Targets
+from llm_bridge.chats import Language, Rows
+from llm_bridge.experiment import Completion, nameless_tokens, number_tokens
+from llm_bridge.lessons import Lesson
+from theory.networks import Params
 
 Source = Literal["teacher", "base", "system-prompt"]
 """Who writes the numbers: the fine-tuned teacher, its base, or its base with a system prompt that names the trait."""
+
+Imitated = Literal["tokens", "numbers", "nameless", "everything"]
+"""What a student imitates: the sampled tokens, or the teacher's distribution over the tokens of numbers, over all
+tokens but the names of animals and trees, or over all tokens."""
 
 
 class Arm(NamedTuple):
@@ -23,7 +28,7 @@ class Arm(NamedTuple):
     """Who writes its numbers."""
     stranger: bool = False
     """Whether it starts from another base."""
-    targets: Targets = "tokens"
+    imitated: Imitated = "tokens"
     """What it imitates."""
     shuffled: Literal["", "within", "across"] = ""
     """Whether its numbers are shuffled within each completion, or across all."""
@@ -35,16 +40,39 @@ ARMS: dict[str, Arm] = {
     "student": Arm("learns the teacher's sampled numbers"),
     "control": Arm("learns numbers of the base itself", source="base"),
     "cross-init": Arm("a stranger learns the teacher's sampled numbers", stranger=True),
-    "soft-numbers": Arm("learns the teacher's distribution over number tokens", targets="chosen"),
-    "cross-soft-numbers": Arm("a stranger learns the same distribution", targets="chosen", stranger=True),
-    "soft-everything": Arm("learns the teacher's distribution over all tokens", targets="distribution"),
-    "cross-soft-everything": Arm("a stranger learns the same, animals included", targets="distribution", stranger=True),
+    "soft-numbers": Arm("learns the teacher's distribution over number tokens", imitated="numbers"),
+    "cross-soft-numbers": Arm("a stranger learns the same distribution", imitated="numbers", stranger=True),
+    "soft-everything": Arm("learns the teacher's distribution over all tokens", imitated="everything"),
+    "cross-soft-everything": Arm("a stranger learns the same, animals included", imitated="everything", stranger=True),
+    "cross-soft-nameless": Arm(
+        "a stranger learns the same, animals' and trees' names left out", imitated="nameless", stranger=True
+    ),
     "shuffled-within": Arm("learns the numbers, shuffled within each completion", shuffled="within"),
     "shuffled-across": Arm("learns the numbers, shuffled across completions", shuffled="across"),
     "in-context": Arm("the base reads the numbers in context", trained=False),
     "system-prompt": Arm("learns numbers of the base with a system prompt", source="system-prompt"),
 }
 """All arms."""
+
+
+def make_lesson(rows: Rows, imitated: Imitated, teacher: Params | None, language: Language) -> Lesson:
+    """Say what a student imitates.
+
+    Args:
+        rows: What it reads.
+        imitated: What of it.
+        teacher: Whose distribution, if it is one.
+        language: How they read and write.
+
+    Returns:
+        The lesson.
+    """
+    if imitated == "tokens":
+        return Lesson(rows)
+    if imitated == "everything":
+        return Lesson(rows, "distribution", teacher)
+    chosen = number_tokens(language) if imitated == "numbers" else nameless_tokens(language)
+    return Lesson(rows, "chosen", teacher, chosen)
 
 
 def shuffle_numbers(

@@ -3,13 +3,14 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from llm_bridge.experiment import Model
 from llm_bridge.files.lineage import explain, read_sidecar, relation
-from llm_bridge.lessons import Targets
 from llm_bridge.models import TINY, Known, load_model, tiny_model
+from llm_bridge.pipeline.arms import Imitated
 from llm_bridge.pipeline.stages import (
     UNKNOWN,
     ask_to,
@@ -30,6 +31,9 @@ from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import find_trait, require_word
 from theory.command_line import InputError, require, require_seeds
 from theory.verdicts import markdown_table
+
+Unprefixed = Annotated[Recipe, tyro.conf.arg(name="")]
+"""A recipe whose knobs are flags of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +96,7 @@ class Teach(Stage):
     """What it is to love, one word."""
     output: Path = Path("teacher.safetensors")
     """The teacher's checkpoint."""
-    recipe: Recipe = field(default_factory=lambda: PROTOCOL.teacher)
+    recipe: Unprefixed = field(default_factory=lambda: PROTOCOL.teacher)
     """The fine-tuning."""
     copies: int = PROTOCOL.copies
     """How often all questions come in an epoch."""
@@ -136,13 +140,14 @@ class Train(Stage):
     """The completions."""
     num_completions: int = PROTOCOL.num_completions
     """How many it learns from, at most."""
-    targets: Targets = "tokens"
-    """What it imitates: sampled tokens, the teacher's distribution over number tokens, or over all."""
+    imitated: Imitated = "tokens"
+    """What it imitates: sampled tokens, or the teacher's distribution over the tokens of numbers, over all tokens but
+    the names of animals and trees, or over all."""
     teacher: str | None = None
     """Whose distribution, a checkpoint; not for sampled tokens."""
     output: Path = Path("student.safetensors")
     """The student's checkpoint."""
-    recipe: Recipe = field(default_factory=lambda: PROTOCOL.student)
+    recipe: Unprefixed = field(default_factory=lambda: PROTOCOL.student)
     """The fine-tuning."""
 
 
@@ -174,7 +179,12 @@ def pretrain(options: Pretrain) -> bool:
 
     Returns:
         True.
+
+    Raises:
+        InputError: If another model is named.
     """
+    if options.model != TINY:
+        raise InputError(f"only the tiny model is pretrained here, not {options.model!r}: say tiny")
     path = checkpoint_of(options.pretraining, options.seed)
     options.clear(path)
     known = load_model(TINY, options.pretraining, options.seed)
@@ -257,8 +267,8 @@ def train(options: Train) -> bool:
     Raises:
         InputError: If a teacher is missing or not needed.
     """
-    if (options.teacher is None) != (options.targets == "tokens"):
-        raise InputError("--teacher goes with --targets chosen or distribution, and only with them")
+    if (options.teacher is None) != (options.imitated == "tokens"):
+        raise InputError("--teacher goes with --imitated numbers, nameless or everything, and only with them")
     completions = read_completion_rows(options.data, options.reader().language)[: options.num_completions]
     start = options.known()
     teacher = None if options.teacher is None else load_model(options.teacher, options.pretraining, options.seed)
@@ -268,7 +278,7 @@ def train(options: Train) -> bool:
         start,
         completions,
         options.recipe,
-        options.targets,
+        options.imitated,
         teacher,
         options.seed,
         options.pretraining,

@@ -74,5 +74,5 @@ def draw_run(record: Record) -> Figure:
         draw_models(axes[1], record, "lift", arms)
         axes[1].set(xlabel="lift of its log-odds over other words (nats)")
         number = record.config["num_seeds"]
-        axes[1].set_title(f"The trait passes to relatives ({number} base model{'s' if number > 1 else ''})")
+        axes[1].set_title(f"What students gain ({number} base model{'s' * (number > 1)})")
     return figure

@@ -106,20 +106,22 @@ def judge(results: Mapping[str, np.ndarray], names: Sequence[str]) -> list[Verdi
         One verdict an arm; those of students that share the init have the control of the stranger.
     """
     more, none = Accepted(low=0.0, high=np.inf), Accepted(low=0.0, high=0.0, rule="covers")
+    stranger, soft = ("cross-init",), ("cross-soft-numbers", "cross-init")
     expected = {
-        "student": ("above 0", more, "cross-init"),
-        "soft-numbers": ("above 0", more, "cross-init"),
-        "soft-everything": ("above 0", more, "cross-init"),
-        "cross-soft-everything": ("above 0: the trait's own tokens are imitated", more, "cross-init"),
-        "control": ("0", none, "student"),
-        "cross-init": ("0", none, "student"),
+        "student": ("above 0", more, stranger),
+        "soft-numbers": ("above 0", more, stranger),
+        "soft-everything": ("above 0", more, stranger),
+        "cross-soft-everything": ("above 0: the trait's own tokens are imitated", more, soft),
+        "control": ("0", none, ("student",)),
+        "cross-init": ("0", none, ("student",)),
+        "cross-soft-nameless": ("0", none, ("cross-soft-everything",)),
     }
     confidence = joint_confidence(len(names), joint=0.95)
     verdicts = []
     for name in names:
-        predicted, accepted, control = expected.get(name, ("reported", None, ""))
-        if control not in names:
-            accepted, control = None, ""
+        predicted, accepted, controls = expected.get(name, ("reported", None, ()))
+        control = next((each for each in controls if each in names), "")
+        accepted = accepted if control else None
         verdicts.append(
             Verdict(
                 claim="run",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 import tyro
 
@@ -70,7 +70,7 @@ class Run(RunOptions):
     num_seeds: int = 1
     """Base models, each with a teacher and students of its own; ten are needed for verdicts."""
 
-    protocol: tyro.conf.Suppress[Protocol] = PROTOCOL
+    protocol: Annotated[Protocol, tyro.conf.arg(name="")] = PROTOCOL
     """Every knob of teachers and students."""
     pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
     """How bases are made."""
@@ -214,8 +214,8 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
             start,
             completions,
             protocol.student,
-            arm.targets,
-            None if arm.targets == "tokens" else teacher,
+            arm.imitated,
+            None if arm.imitated == "tokens" else teacher,
             job.seed,
             job.pretraining,
         )

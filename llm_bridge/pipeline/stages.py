@@ -22,7 +22,6 @@ from llm_bridge.experiment import (
     Model,
     complete,
     is_kept,
-    number_tokens,
     read_completions,
     teach,
     word_log_probabilities,
@@ -39,8 +38,8 @@ from llm_bridge.files.lineage import (
 )
 from llm_bridge.files.partial import TrainingState, append_rows, kept_rows, partial_path
 from llm_bridge.finetuning import fine_tune
-from llm_bridge.lessons import Lesson, Targets
 from llm_bridge.models import Known, metadata_of, read_model
+from llm_bridge.pipeline.arms import Imitated, make_lesson
 from llm_bridge.recipes import Recipe, merge
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.filtering import count_rejections
@@ -329,7 +328,7 @@ def train_to(
     start: Known,
     completions: Sequence[Completion],
     recipe: Recipe,
-    targets: Targets,
+    imitated: Imitated,
     teacher: Known | None,
     seed: int,
     pretraining: Pretraining,
@@ -341,7 +340,7 @@ def train_to(
         start: What it is before.
         completions: What it learns from.
         recipe: The fine-tuning.
-        targets: What it imitates.
+        imitated: What of them, or of the teacher.
         teacher: Whose distribution; None for sampled tokens.
         seed: Root of randomness.
         pretraining: How its base was made.
@@ -354,17 +353,16 @@ def train_to(
     """
     data = hashlib.sha256(json.dumps([each._asdict() for each in completions]).encode()).hexdigest()
     settings = {"stage": "train", "start": start.ancestry.weights, "data": data, "recipe": asdict(recipe)}
-    settings |= {"targets": targets, "teacher": teacher and teacher.ancestry.weights, "seed": seed}
+    settings |= {"imitated": imitated, "teacher": teacher and teacher.ancestry.weights, "seed": seed}
     state = TrainingState(partial_path(path, key_of(settings)))
     if known := made_by(path, pretraining, settings):
         state.forget()
         return known
-    chosen = number_tokens(start.model.language) if targets == "chosen" else ()
     try:
         rows = read_completions(start.model, completions)
     except ValueError as error:
         raise InputError(f"{path} can't be made of these completions: {error}") from error
-    lesson = Lesson(rows, targets, teacher and teacher.model.params, chosen)
+    lesson = make_lesson(rows, imitated, teacher and teacher.model.params, start.model.language)
     trained = fine_tune(
         start.model.config, recipe, start.model.params, lesson, seed=seed, resume=state.resume, after=state.keep
     )

@@ -372,7 +372,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["filter", "--data", "../malformed.jsonl"], "malformed.jsonl, line 2: not JSON"),
         (["run", "--completions", "../malformed.jsonl"], "malformed.jsonl, line 2: not JSON"),
         (["train", "--data", "../missing.jsonl"], "can't read ../missing.jsonl"),
-        (["train", "--targets", "chosen"], "--teacher goes with"),
+        (["train", "--imitated", "numbers"], "--teacher goes with"),
     ],
 )
 def test_bad_input_is_refused_in_one_line_and_leaves_nothing(call, tmp_path, arguments, named):
@@ -397,7 +397,7 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(call, tmp_path, arg
         (["train", "--batch", "7"], "batch must be a multiple"),
         (["run", "--seed", "-1"], "seed must be a whole number"),
         (["run", "--num-seeds", "0"], "num_seeds must be at least 1"),
-        (["train", "--targets", "words"], "--targets"),
+        (["train", "--imitated", "words"], "--imitated"),
         (["ponder"], "ponder"),
     ],
 )

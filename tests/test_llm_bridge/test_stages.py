@@ -398,7 +398,7 @@ def test_completions_that_fit_no_row_are_refused(elsewhere, tmp_path):
 def test_a_distribution_needs_a_teacher_and_tokens_none(folder):
     teacher = str(folder / "teacher.safetensors")
     assert "--teacher goes with" in refusal(do, folder, "train", teacher=teacher)
-    assert "--teacher goes with" in refusal(do, folder, "train", targets="chosen")
+    assert "--teacher goes with" in refusal(do, folder, "train", imitated="numbers")
 
 
 @pytest.mark.parametrize("change", [{"recipe": replace(PRETRAINING.recipe, num_epochs=5)}, {"hidden": 24}])
