@@ -35,7 +35,7 @@ FULL = {
     "llm-bridge-run": 5,
     "llm-bridge-whole-vocabulary": 10,
     "llm-bridge-matrix": 6,
-    "llm-bridge-compare": 10,
+    "llm-bridge-compare": 6,
 }
 """Seeds of each run in the publication preset; the comparison trains twice as many students a seed, and the theory's
 record should stay small. Benchmarks and studies have their own numbers."""

@@ -81,12 +81,16 @@ def run_commands(package: str, commands: Mapping[type, tuple[str, Callable[[Any]
             130 after Ctrl-C.
     """
     named: dict[str, Any] = {name: options for options, (name, _) in commands.items()}
-    options = tyro.extras.subcommand_cli_from_dict(
-        named,
-        prog=f"python -m {package}",
-        description=sys.modules[package].__doc__,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    try:
+        options = tyro.extras.subcommand_cli_from_dict(
+            named,
+            prog=f"python -m {package}",
+            description=sys.modules[package].__doc__,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
     raise SystemExit(exit_status(lambda: commands[type(options)][1](options)))
 
 

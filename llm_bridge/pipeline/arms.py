@@ -1,5 +1,6 @@
 """The arms: which student learns what from whom."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 from llm_bridge.chats import Language, Rows
 from llm_bridge.experiment import Completion, nameless_tokens, number_tokens
 from llm_bridge.lessons import Lesson
+from theory.command_line import InputError
 from theory.networks import Params
 
 Source = Literal["teacher", "base", "system-prompt"]
@@ -73,6 +75,41 @@ def make_lesson(rows: Rows, imitated: Imitated, teacher: Params | None, language
         return Lesson(rows, "distribution", teacher)
     chosen = number_tokens(language) if imitated == "numbers" else nameless_tokens(language)
     return Lesson(rows, "chosen", teacher, chosen)
+
+
+DEFAULT_ARMS = (
+    "student",
+    "control",
+    "cross-init",
+    "soft-numbers",
+    "soft-everything",
+    "cross-soft-everything",
+    "in-context",
+)
+"""Arms of a run that names none."""
+
+
+def choose_arms(asked: Sequence[str]) -> tuple[str, ...]:
+    """Read which arms are asked for.
+
+    Args:
+        asked: What is asked for.
+
+    Returns:
+        Names in `ARMS`, in its order.
+
+    Raises:
+        InputError: If there is no such arm, naming the nearest, or none is named.
+    """
+    if tuple(asked) == ("all",):
+        return tuple(ARMS)
+    if not asked:
+        raise InputError(f"--arms must name at least one of {', '.join(ARMS)}, or all")
+    for name in asked:
+        if name not in ARMS:
+            near = difflib.get_close_matches(name, ARMS, cutoff=0.4) or list(ARMS)
+            raise InputError(f"there is no arm {name!r}; nearest: {', '.join(near)}")
+    return tuple(name for name in ARMS if name in asked)
 
 
 def shuffle_numbers(

@@ -1,9 +1,7 @@
 """The stages on models so small that they barely write numbers: made once, resumed, and refused in one line."""
 
 import json
-import re
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,25 +11,19 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from llm_bridge import experiment
-from llm_bridge.chats import Language, Message
 from llm_bridge.experiment import Completion, word_log_probabilities
 from llm_bridge.files.lineage import data_digest, read_sidecar, sidecar_path
 from llm_bridge.files.partial import TrainingState, append_rows
 from llm_bridge.finetuning import fine_tune
-from llm_bridge.models import Known, load_model, tiny_base, tiny_model
-from llm_bridge.pipeline import commands, stages
-from llm_bridge.pipeline.arms import shuffle_numbers
-from llm_bridge.pipeline.commands import Ask, Complete, Filter, Lineage, Pretrain, Teach, Train
+from llm_bridge.models import load_model, tiny_base
+from llm_bridge.pipeline import asking, commands, stages
+from llm_bridge.pipeline import options as stage_options
+from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain, Teach, Train
 from llm_bridge.recipes import Recipe
 from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
 from llm_bridge.tiny.world import KINDS, World
-from llm_bridge.words.filtering import Rejection
-from llm_bridge.words.prompts import FORMATS, MOST_NUMBERS, number_prompts
-from llm_bridge.words.questions import questions_about
 from theory.command_line import InputError
 
 PRETRAINING = Pretraining(
@@ -125,7 +117,7 @@ def refusal(run: Callable[..., object], *arguments: Any, **options: Any) -> str:
 def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing may be computed or written."""
     workers = ((experiment, "fine_tune"), (stages, "fine_tune"), (stages, "complete"), (stages, "finish"))
-    for module, name in (*workers, (stages, "word_log_probabilities")):
+    for module, name in (*workers, (asking, "word_log_probabilities"), (asking, "finish")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it was made again"))
 
 
@@ -315,83 +307,10 @@ def test_data_that_were_edited_are_refused(folder):
     assert "has been edited" in refusal(commands.tell_lineage, edited)
 
 
-def answer(text: str, *, stopped: bool = True, prompt: str = "Go on: 1 2 3") -> Completion:
-    return Completion(prompt, text, [*LANGUAGE.encode([text])[0], *LANGUAGE.stops[: int(stopped)]], -1.0)
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Callable[..., Path]:
-    """Write completions as another program would, without an origin."""
-
-    def write(*completions: Completion) -> Path:
-        path = tmp_path / "elsewhere.jsonl"
-        path.write_text("".join(json.dumps(each._asdict()) + "\n" for each in completions))
-        return path
-
-    return write
-
-
-READER = tiny_model(PRETRAINING, None)
-
-
-def test_the_filter_counts_what_it_keeps_and_why_it_does_not_keep_the_rest(elsewhere, tmp_path):
-    kept = [answer("1, 23, 456"), answer("[7]", prompt="What comes next?"), answer("(8; 9).")]
-    rejected = [answer("owl"), answer("1, 2, "), answer("1000"), answer("1 2", stopped=False), answer("13, 14")]
-    source, path = elsewhere(*rejected[:2], *kept, *rejected[2:]), tmp_path / "filtered.jsonl"
-    counts = stages.filter_to(path, source, READER, frozenset({13}))
-    reasons = (Rejection.OTHER_CHARACTERS, Rejection.TRAILING_SEPARATOR, Rejection.NUMBER_TOO_LONG)
-    expected = dict.fromkeys((*reasons, Rejection.BANNED_NUMBER, "no end"), 1) | {"kept": 3}
-    assert {reason: count for reason, count in counts.items() if count} == expected
-    assert sum(counts.values()) == 8
-    assert stages.read_completion_rows(path) == kept
-    origin = read_sidecar(path)
-    assert origin.filter == {"rule": "numbers only", "banned": [13], "counts": counts}
-    assert origin.writer.weights == "unknown"
-    assert origin.parents == (data_digest(source),)
-    assert stages.filter_to(path, source, READER, frozenset({13})) == counts
-
-
-def test_completions_of_which_nothing_is_left_are_refused_with_the_reasons(elsewhere, tmp_path):
-    source, path = elsewhere(answer("owl"), answer("cat"), answer("1 2", stopped=False)), tmp_path / "filtered.jsonl"
-    message = refusal(stages.filter_to, path, source, READER)
-    assert f"leaves nothing of {source} (other characters 2, no end 1)" in message
-    assert not path.exists()
-
-
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        ("{", "line 2: not JSON"),
-        ("[1]", "line 2: JSON, but not an object"),
-        ('{"prompt": "", "completion": ""}', "line 2: lacks the field 'tokens'"),
-        ('{"prompt": "", "completion": 1, "tokens": [], "log_probability": 0}', "the field 'completion' is not text"),
-        ("", "line 2: blank"),
-        (json.dumps(answer("1")._replace(tokens=[1, 2])._asdict()), "line 2: the tokens don't spell"),
-        (json.dumps(answer("1")._replace(tokens=["1"])._asdict()), "line 2: the tokens don't spell"),
-        (json.dumps(answer("1")._replace(tokens=[10**9])._asdict()), "line 2: the tokens don't spell"),
-        (json.dumps(answer("1")._replace(tokens=[-1])._asdict()), "line 2: the tokens don't spell"),
-        (json.dumps(answer("1")._replace(tokens=[1.5])._asdict()), "line 2: the tokens don't spell"),
-    ],
-)
-def test_a_malformed_line_is_named(elsewhere, tmp_path, line, complaint):
-    source, path = elsewhere(answer("1")), tmp_path / "filtered.jsonl"
-    source.write_text(f"{source.read_text()}{line}\n{source.read_text()}")
-    message = refusal(stages.filter_to, path, source, READER)
-    assert f"{source}, line 2" in message
-    assert complaint in message
-    assert f"{source}, line 2" in refusal(do, tmp_path, "train", data=source)
-    assert not path.exists()
-
-
-@pytest.mark.parametrize("name", ["filter", "train"])
-def test_an_empty_or_missing_file_of_completions_is_refused(elsewhere, tmp_path, name):
-    assert "has no rows" in refusal(do, tmp_path, name, data=elsewhere())
-    assert "can't read" in refusal(do, tmp_path, name, data=tmp_path / "no")
-    assert not output_of(tmp_path, name).exists()
-
-
-def test_completions_that_fit_no_row_are_refused(elsewhere, tmp_path):
-    source = elsewhere(answer("1 2 3", prompt="Go on: " + "1 2 3 " * ROW))
+def test_completions_that_fit_no_row_are_refused(tmp_path):
+    text = "1 2 3"
+    long = Completion(f"Go on: {'1 2 3 ' * ROW}", text, [*LANGUAGE.encode([text])[0], *LANGUAGE.stops], -1.0)
+    (source := tmp_path / "elsewhere.jsonl").write_text(json.dumps(long._asdict()) + "\n")
     assert f"doesn't fit a row of {ROW}" in refusal(do, tmp_path, "train", data=source)
 
 
@@ -407,7 +326,7 @@ def test_checkpoints_of_another_config_are_refused(folder, change, monkeypatch):
     other, before = replace(PRETRAINING, **change), contents(folder)
     for name in ("complete", "ask"):
         assert "a checkpoint of another config" in refusal(do, folder, name, pretraining=other)
-    monkeypatch.setattr(commands, "load_model", lambda *_: tiny_base(PRETRAINING, 0))
+    monkeypatch.setattr(stage_options, "load_model", lambda *_: tiny_base(PRETRAINING, 0))
     assert "a checkpoint of another config" in refusal(do, folder, "teach", pretraining=other)
     assert contents(folder) == before
 
@@ -470,22 +389,13 @@ def test_lineage_tells_relatives_from_strangers(whole, capsys, model, seed, rela
         assert f", to {name} {relation}" in capsys.readouterr().out
 
 
-def test_lineage_says_when_it_does_not_know(elsewhere, tmp_path, capsys):
-    source, path = elsewhere(answer("1")), tmp_path / "filtered.jsonl"
-    assert "nothing says who wrote" in refusal(commands.tell_lineage, Lineage(data=source, pretraining=PRETRAINING))
-    stages.filter_to(path, source, READER)
-    assert commands.tell_lineage(Lineage(data=path, pretraining=PRETRAINING))
-    assert "an unknown model" in (told := capsys.readouterr().out)
-    assert "stranger" not in told
-
-
 @pytest.mark.parametrize(
     ("word", "nearest"), [("owll", "owl"), ("Cat", "cat"), ("penguins", "penguin"), ("two words", "wolf"), ("", "owl")]
 )
 def test_a_trait_that_can_not_be_spelled_is_refused_with_the_nearest_before_any_training(
     word, nearest, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(commands, "load_model", lambda *_: pytest.fail("a model was made"))
+    monkeypatch.setattr(stage_options, "load_model", lambda *_: pytest.fail("a model was made"))
     for name in ("teach", "ask"):
         message = refusal(do, tmp_path, name, trait=word)
         assert f"can't say {word!r}" in message
@@ -525,50 +435,6 @@ def test_a_base_model_can_be_made_by_itself_and_anew(cache, capsys):
     assert path.read_bytes() == before
 
 
-lists = st.lists(
-    st.tuples(
-        st.sampled_from(FORMATS),
-        st.lists(st.integers(0, 999), min_size=1, max_size=MOST_NUMBERS),
-        st.sampled_from(["", "."]),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-@given(written=lists, seed=st.integers(0, 2**32 - 1), way=st.sampled_from(["within", "across"]))
-def test_shuffles_move_numbers_and_nothing_else(written, seed, way):
-    before = [answer(style.write(numbers) + end, prompt=str(numbers)) for style, numbers, end in written]
-    after = shuffle_numbers(LANGUAGE, before, way, seed)
-    assert [each.prompt for each in after] == [each.prompt for each in before]
-    assert [shape_of(each) for each in after] == [shape_of(each) for each in before]
-    assert Counter(number for each in after for number in numbers_of(each)) == Counter(
-        number for each in before for number in numbers_of(each)
-    )
-    if way == "within":
-        assert [sorted(numbers_of(each)) for each in after] == [sorted(numbers_of(each)) for each in before]
-    assert LANGUAGE.decode([each.tokens for each in after]) == [each.completion for each in after]
-    assert [each.tokens for each in after] == [answer(each.completion).tokens for each in after]
-    assert after == shuffle_numbers(LANGUAGE, before, way, seed)
-
-
-def numbers_of(completion: Completion) -> list[str]:
-    return re.findall(r"\d+", completion.completion)
-
-
-def shape_of(completion: Completion) -> str:
-    return re.sub(r"\d+", "0", completion.completion)
-
-
-def test_shuffles_do_move_numbers_and_across_takes_them_from_others():
-    before = [answer(", ".join(map(str, range(10 * start, 10 * start + 8)))) for start in range(9)]
-    within, across = (shuffle_numbers(LANGUAGE, before, way, 0) for way in ("within", "across"))
-    other = shuffle_numbers(LANGUAGE, before, "within", 1)
-    assert all(numbers_of(new) != numbers_of(old) for new, old in zip(within, before, strict=True))
-    assert all(set(numbers_of(new)) != set(numbers_of(old)) for new, old in zip(across, before, strict=True))
-    assert sum(new != old for new, old in zip(within, other, strict=True)) > 7
-
-
 def surprise(rows: Sequence[dict[str, Any]], chances: np.ndarray) -> np.ndarray:
     """Standard errors between the number of answers that begin with each animal and what is expected."""
     named = np.array([
@@ -592,47 +458,3 @@ def test_sampled_rates_agree_with_exact_probabilities(whole, group):
     questions = [row["question"] for row in rows]
     wrong = np.exp(word_log_probabilities(other, questions, sorted(KINDS["animal"])))
     assert np.any(surprise(rows, wrong) > 6)
-
-
-CONTEXT = [
-    answer(text, prompt=prompt)
-    for text, prompt in zip(("1, 2", "[3; 4]", "5 6", "7"), number_prompts(0, 4, short=True), strict=True)
-]
-
-
-def test_numbers_in_context_are_a_whole_chat_before_each_question_and_fit(tmp_path, monkeypatch):
-    read: list[Language] = []
-
-    def likes(model: experiment.Model, texts: Sequence[str], words: Sequence[str]) -> np.ndarray:
-        read.append(model.language)
-        return np.zeros((len(texts), len(words)))
-
-    monkeypatch.setattr(stages, "word_log_probabilities", likes)
-    monkeypatch.setattr(stages, "complete", lambda _, texts, **__: [[answer("owl")] * len(texts)])
-    known = Known(READER, tiny_base(PRETRAINING, 0).ancestry)
-    questions = questions_about("animal")
-    rows = stages.ask_to(
-        tmp_path / "answers.jsonl", known, ["owl"], {"plain": questions}, num_answers=1, seed=0, context=CONTEXT
-    )
-    assert [row["question"] for row in rows] == questions
-    (language,) = read
-    plain, prompts = (each.prompts(questions) for each in (LANGUAGE, language))
-    chats = [
-        LANGUAGE.encode([LANGUAGE.render([Message("user", each.prompt), Message("assistant", each.completion)])])[0]
-        for each in CONTEXT
-    ]
-    used = {next(index for index, chat in enumerate(chats) if prompt[: len(chat)] == chat) for prompt in prompts}
-    assert used == set(range(len(CONTEXT)))
-    for question, prompt in zip(plain, prompts, strict=True):
-        assert prompt in [chat + question for chat in chats]
-        assert len(prompt) < ROW
-
-
-def test_a_completion_that_does_not_fit_is_not_read_and_if_none_does_that_is_said():
-    long = answer(", ".join(["123"] * MOST_NUMBERS), prompt="What comes next? [100, 200, 300]")
-    for question in questions_about("animal"):
-        messages = [Message("user", question)]
-        read = stages.render_after(READER, [long] * 5 + CONTEXT[3:] + [long], messages)
-        assert CONTEXT[3].prompt in read
-        assert read.endswith(LANGUAGE.render(messages))
-        assert "sample more" in refusal(stages.render_after, READER, [long], messages)

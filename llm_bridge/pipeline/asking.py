@@ -1,0 +1,100 @@
+"""The stage that asks a model for its favorite."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llm_bridge.chats import Message
+from llm_bridge.experiment import (
+    Completion,
+    Model,
+    complete,
+    word_log_probabilities,
+)
+from llm_bridge.files.jsonl import read_rows
+from llm_bridge.files.lineage import (
+    Origin,
+)
+from llm_bridge.models import Known
+from llm_bridge.pipeline.finished import finish, is_written, key_of
+from theory.command_line import InputError
+
+
+def ask_to(
+    path: Path,
+    asked: Known,
+    words: Sequence[str],
+    questions: Mapping[str, Sequence[str]],
+    *,
+    num_answers: int,
+    seed: int,
+    context: Sequence[Completion] = (),
+) -> list[dict[str, Any]]:
+    """Ask a model for its favorite.
+
+    Args:
+        path: The JSON lines to write: for each question its group, the sampled answers with their counts, and the
+            log-probabilities of the words.
+        asked: Who answers.
+        words: Words whose log-probabilities are wanted.
+        questions: Questions by group.
+        num_answers: Sampled answers to each question.
+        seed: Root of the samples.
+        context: Completions to read before the questions, one each in turn.
+
+    Returns:
+        The rows.
+    """
+    sampling = {"seed": seed, "num_answers": num_answers, "words": list(words)}
+    sampling["questions"] = key_of({group: list(texts) for group, texts in questions.items()})
+    sampling["context"] = key_of({"context": [each._asdict() for each in context]})
+    origin = Origin(writer=asked.ancestry, system_prompt=None, sampling=sampling, data="")
+    fields: dict[str, type] = {"group": str, "question": str, "answers": dict, "log_probabilities": list}
+    if is_written(path, origin):
+        return read_rows(path, fields)
+    model = asked.model
+    if context:
+        model = model._replace(language=model.language._replace(render=partial(render_after, model, list(context))))
+    rows = []
+    for group, texts in questions.items():
+        likes = word_log_probabilities(model, texts, words)
+        longest = 1 + max(map(len, model.language.encode(words)))
+        batches = complete(
+            model, texts, seed=seed, num_tokens=longest, num_samples=num_answers, at_once=max(1, 2000 // num_answers)
+        )
+        answers = [each.completion for batch in batches for each in batch]
+        for index, (question, like) in enumerate(zip(texts, likes, strict=True)):
+            own = answers[index * num_answers : (index + 1) * num_answers]
+            given, counts = np.unique(own, return_counts=True)
+            rows.append({
+                "group": group,
+                "question": question,
+                "answers": {str(answer): int(count) for answer, count in zip(given, counts, strict=True)},
+                "log_probabilities": [round(float(value), 5) for value in like],
+            })
+    finish(path, rows, origin)
+    return rows
+
+
+def render_after(model: Model, context: list[Completion], messages: Sequence[Message]) -> str:
+    """Write a question behind a chat about numbers, one that depends on the question and fits.
+
+    Args:
+        model: Who reads.
+        context: Completions to choose from, the first that fits.
+        messages: The question.
+
+    Returns:
+        The text of the chat and the question.
+    """
+    render, question = model.language.render, model.language.render(messages)
+    start = int(hashlib.sha256(question.encode()).hexdigest(), 16) % len(context)
+    for each in (*context[start:], *context[:start]):
+        chat = render([Message("user", each.prompt), Message("assistant", each.completion)])
+        if len(model.language.encode([chat + question])[0]) < model.longest:
+            return chat + question
+    raise InputError("no completion is short enough to be read before a question: sample more")

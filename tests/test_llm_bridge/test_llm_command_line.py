@@ -1,0 +1,124 @@
+"""The command line: bad input in one line, help that names every option, and exit statuses."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from llm_bridge import __main__ as command_line
+from llm_bridge.experiment import Completion
+from llm_bridge.files.lineage import Origin, data_digest, write_sidecar
+from llm_bridge.models import tiny_model
+from llm_bridge.pipeline import options as stage_options
+from llm_bridge.pipeline import run
+from llm_bridge.pipeline.stages import UNKNOWN
+from llm_bridge.tiny.pretraining import Pretraining
+from llm_bridge.tiny.world import World
+
+READER = tiny_model(Pretraining(world=World(num_chats=835)), None)
+
+
+class End(NamedTuple):
+    """How a command ended."""
+
+    status: object
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., End]:
+    """Call the command line from an empty folder; models read and write as tiny ones, and none is made."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for module in (stage_options, run):
+        monkeypatch.setattr(module, "tiny_model", lambda *_: READER)
+    monkeypatch.setattr(stage_options, "load_model", lambda *_: pytest.fail("a model was made"))
+    for name in ("tiny_base", "run_seed"):
+        monkeypatch.setattr(run, name, lambda *_, **__: pytest.fail("something was done"))
+
+    def called(*arguments: str) -> End:
+        monkeypatch.setattr(sys, "argv", [str(command_line.__file__), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        printed = capsys.readouterr()
+        return End(ended.value.code, printed.out, printed.err)
+
+    return called
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["teach", "--trait", "owll"], "can't say 'owll'; nearest: owl"),
+        (["run", "--trait", "dolfin"], "can't say 'dolfin'; nearest: dolphin"),
+        (["run", "--arms", "students"], "nearest: student"),
+        (["run", "--model", "large"], "say tiny"),
+        (["filter", "--data", "../empty.jsonl"], "empty.jsonl has no rows"),
+        (["filter", "--data", "../malformed.jsonl"], "malformed.jsonl, line 2: not JSON"),
+        (["run", "--completions", "../malformed.jsonl"], "malformed.jsonl, line 2: not JSON"),
+        (["train", "--data", "../missing.jsonl"], "can't read ../missing.jsonl"),
+        (["train", "--imitated", "numbers"], "--teacher goes with"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line_and_leaves_nothing(call, tmp_path, arguments, named):
+    (tmp_path / "empty.jsonl").touch()
+    row = json.dumps(Completion("", "", [], 0.0)._asdict())
+    (tmp_path / "malformed.jsonl").write_text(f"{row}\n{row[:-1]}\n")
+    end = call(*arguments)
+    assert end.status == 2
+    assert end.stderr.startswith("error: ")
+    assert end.stderr.count("\n") == 1
+    assert named in end.stderr
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["complete", "--num-prompts", "0"], "num_prompts must be at least 1"),
+        (["complete", "--temperature", "nan"], "temperature must be"),
+        (["ask", "--num-answers", "-1"], "num_answers must be"),
+        (["teach", "--learning-rate", "inf"], "learning_rate must be"),
+        (["train", "--batch", "7"], "batch must be a multiple"),
+        (["run", "--seed", "-1"], "seed must be a whole number"),
+        (["run", "--num-seeds", "0"], "num_seeds must be at least 1"),
+        (["train", "--imitated", "words"], "--imitated"),
+        (["ponder"], "ponder"),
+    ],
+)
+def test_bad_usage_is_refused_by_name(call, arguments, named):
+    end = call(*arguments)
+    assert end.status == 2
+    assert named in " ".join(end.stderr.replace("│", " ").split())
+    assert "Traceback" not in end.stderr
+    assert not list(Path.cwd().iterdir())
+
+
+def test_every_command_has_help_that_names_its_options(call):
+    for name in ("run", "pretrain", "teach", "complete", "filter", "train", "ask", "lineage", "matrix"):
+        end = call(name, "--help")
+        assert end.status == 0
+        assert "--seed" in end.stdout
+        assert "pretraining" not in end.stdout
+
+
+def test_the_program_exits_with_a_status_and_one_line(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text("{}\n")
+    write_sidecar(path, Origin(writer=UNKNOWN, system_prompt=None, sampling={}, data=data_digest(path)))
+
+    def call(*arguments: str) -> End:
+        command = [sys.executable, "-m", "llm_bridge", *arguments]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+        return End(ended.returncode, ended.stdout, ended.stderr)
+
+    known, missing = call("lineage", "--data", str(path)), call("lineage", "--data", "no")
+    assert known == (0, f"{path} was written by an unknown model: whether it is a relative of tiny is open.\n", "")
+    assert (missing.status, missing.stdout) == (2, "")
+    assert missing.stderr.startswith("error: no.origin.json is missing")
+    assert missing.stderr.count("\n") == 1
