@@ -12,7 +12,7 @@ import tyro
 
 from llm_bridge.__main__ import COMMANDS as LANGUAGE_COMMANDS
 
-CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+CONFIG = (tyro.conf.FlagCreatePairsOff,)
 """How every command line here is read."""
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
