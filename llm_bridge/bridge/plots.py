@@ -139,7 +139,8 @@ def limits(results: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     changes = added_changes(results, "numbers")
     nats, quadratic = results["divergence/nats"], results["divergence/curvature"][..., None] * scales**2 / 2
     linear = results["sizes/rates"][..., None] * results["sizes/slopes"][:, :, :1]
-    drifting = results["steps/numbers/alignment"][:, 1] - form[:, 1]
+    stranger = INITS.index("stranger")
+    drifting = results["steps/numbers/alignment"][:, stranger] - form[:, stranger]
     return {
         r"alignment over $sB(\Delta_T, \Delta_T)$": relative(added_alignment(results, "numbers") - form, form),
         r"words' change over $s\alpha B(v, \Delta_T)$": relative(size(changes - predicted, -1), size(predicted, -1)),
@@ -147,7 +148,7 @@ def limits(results: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         r"words' change over $\alpha\nabla o\cdot\Delta_S$": relative(
             size(results["sizes/changes"] - linear, -1), size(linear, -1)
         ),
-        "control: stranger, untaught not subtracted": relative(drifting, form[:, 1]),
+        "control: stranger, untaught not subtracted": relative(drifting, form[:, stranger]),
     }
 
 
@@ -200,5 +201,5 @@ def draw_channels(axes: Axes, record: Record) -> None:
     axes.set_ylabel(r"share of the shared init's $B(v, \Delta_T)$")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.4 * (high - low))
-    axes.set_title("Through which of the student's parameters the trait comes")
+    axes.set_title("Through which parameters the trait comes")
     axes.legend(loc="upper left", fontsize=7, ncols=3, labelspacing=0.2, columnspacing=1)

@@ -14,7 +14,7 @@ from llm_bridge import experiment, transformer
 from llm_bridge.bridge.command import Compare, check
 from llm_bridge.bridge.descent import explore, predict_course, simulate_course
 from llm_bridge.bridge.measurement import MEASURED, Posed, answer, measure_base, pose_all
-from llm_bridge.bridge.plots import draw_bridge
+from llm_bridge.bridge.plots import draw_bridge, limits
 from llm_bridge.bridge.problem import group_layers, meet, ungroup_layers
 from llm_bridge.bridge.quantities import SCALES
 from llm_bridge.bridge.reading import read_places, set_exam
@@ -347,6 +347,12 @@ def test_words_that_no_token_spells_and_too_few_are_refused(model):
 def test_a_teacher_that_writes_no_numbers_is_refused(model):
     with pytest.raises(InputError, match="only 0 of 4 completions of a teacher pass the filter"):
         write_numbers(model, Extent(num_prompts=4, num_tokens=5), 0)
+
+
+def test_drawn_deviations_shrink_with_the_scale_and_the_control_grows(results):
+    *deviations, control = limits(results).values()
+    assert all(values[-1] < 1e-2 * values[0] for values in deviations)
+    assert control[-1] > 1e2 * control[0]
 
 
 def test_the_figure_has_four_titled_panels_of_finite_extent(results, tmp_path):
