@@ -96,8 +96,8 @@ EXHIBITS = (
         folder="llm-bridge-whole-vocabulary",
         title="What is not subliminal",
         claim="Strangers that imitate the teacher's distribution at the places of numbers, twenty epochs long and with "
-        "all their weights: over the whole vocabulary, over all of it but the names of animals and trees, and over the "
-        "tokens of numbers alone.",
+        "all their weights, come to love owls if it is over the whole vocabulary, and not if it is over the tokens of "
+        "numbers alone, or over all tokens but the names of animals and trees.",
         command=("llm_bridge", "run"),
         arguments=("--seed", "10", *WHOLE_VOCABULARY),
         full_only=True,

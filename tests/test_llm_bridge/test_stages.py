@@ -45,6 +45,7 @@ def double_precision() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An own cache, so that bases are made once; and chunks of two steps, so that trainings can be killed midway."""
+    tiny_base.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder := tmp_path_factory.mktemp("cache")))
         patch.setattr(experiment, "fine_tune", partial(fine_tune, chunk=2))
