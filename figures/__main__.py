@@ -25,7 +25,7 @@ QUICK = {"theory-verify": 128, "mlp-mnist-demo": 20, "mlp-mnist-compare-inits": 
 """Seeds of each run in the quick preset, on the small digits."""
 
 QUICK_MNIST = QUICK | {"mlp-mnist-demo": 10}
-"""The same on MNIST, where a seed takes longer; with fewer than ten, intervals of so different students decide nothing."""
+"""The same on MNIST, where students differ so much that fewer than ten seeds decide nothing."""
 
 FULL = {
     "theory-verify": 128,
