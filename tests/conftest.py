@@ -5,8 +5,8 @@ Tests mostly compile, which the older code generator does in half of the time, t
 
 import os
 
-QUICKLY = " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "").replace(QUICKLY, "") + QUICKLY
+QUICKLY = "--xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '').replace(QUICKLY, '')} {QUICKLY}".strip()
 
 import jax  # noqa: E402
 from hypothesis import settings  # noqa: E402

@@ -18,7 +18,9 @@ CONFIG = (tyro.conf.FlagCreatePairsOff,)
 README = (Path(__file__).parents[2] / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.S) for line in block.splitlines()]
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
-AS_USERS = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"].removesuffix("--xla_cpu_use_fusion_emitters=false")}
+AS_USERS = os.environ | {
+    "XLA_FLAGS": os.environ["XLA_FLAGS"].removesuffix("--xla_cpu_use_fusion_emitters=false").strip()
+}
 """Without what makes tests compile fast: what trains is faster without."""
 
 
