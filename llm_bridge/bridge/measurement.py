@@ -34,6 +34,9 @@ from theory.networks import Params
 INITS: tuple[str, ...] = ("shared", "matched", "stranger")
 """Where students start: at the teachers' base, at a model of the same function (units rescaled), or at another base."""
 
+SHARED, MATCHED, STRANGER = range(len(INITS))
+"""Their places on the axis of inits."""
+
 TARGETS: tuple[str, ...] = ("number tokens", "all tokens", "sampled tokens")
 """What a student imitates: the teacher's distribution over number tokens or over all tokens, or what it has written."""
 
@@ -167,8 +170,9 @@ def measure_courses(problem: LanguageProblem, roles: Roles, extent: Extent) -> t
         return np.asarray(simulate_course(problem, met[place], labels, jnp.asarray(rates[place]), extent.times))
 
     raw = np.stack([simulate(roles.teachers[0], place) for place in range(len(INITS))])
-    strange = INITS.index("stranger")
-    idle = [simulate(roles.inits[0], place) if place == strange else np.zeros_like(raw[0]) for place in range(len(raw))]
+    idle = [
+        simulate(roles.inits[0], place) if place == STRANGER else np.zeros_like(raw[0]) for place in range(len(raw))
+    ]
     first = [rate * np.multiply.outer(extent.times, np.asarray(space.lifts)[0]) for space, rate in both]
     courses = {
         "course/first order": np.stack(first),

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from llm_bridge.bridge.measurement import INITS
+from llm_bridge.bridge.measurement import STRANGER
 from llm_bridge.bridge.quantities import SCALES
 from theory.claims.evidence import SECOND_ORDER
 from theory.statistics import Estimate, fitted_order, range_estimate
@@ -16,9 +16,6 @@ Results = Mapping[str, np.ndarray]
 
 FITTED = slice(3, None)
 """Scales to which orders are fitted: a teacher that has learned a sixty-fourth, and younger ones."""
-
-STRANGER = INITS.index("stranger")
-"""Its place on the axis of inits."""
 
 
 def order(remainders: Sequence[np.ndarray]) -> Estimate:

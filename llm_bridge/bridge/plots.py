@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llm_bridge.bridge.measurement import IMITATED, INITS, TARGETS, TEACHERS
+from llm_bridge.bridge.measurement import IMITATED, INITS, SHARED, STRANGER, TARGETS, TEACHERS
 from llm_bridge.bridge.orders import added_alignment, added_changes, leading_alignment, size
 from llm_bridge.bridge.quantities import SCALES
 from llm_bridge.bridge.tables import GROUPS
@@ -139,8 +139,7 @@ def limits(results: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     changes = added_changes(results, "numbers")
     nats, quadratic = results["divergence/nats"], results["divergence/curvature"][..., None] * scales**2 / 2
     linear = results["sizes/rates"][..., None] * results["sizes/slopes"][:, :, :1]
-    stranger = INITS.index("stranger")
-    drifting = results["steps/numbers/alignment"][:, stranger] - form[:, stranger]
+    drifting = results["steps/numbers/alignment"][:, STRANGER] - form[:, STRANGER]
     return {
         r"alignment over $sB(\Delta_T, \Delta_T)$": relative(added_alignment(results, "numbers") - form, form),
         r"words' change over $s\alpha B(v, \Delta_T)$": relative(size(changes - predicted, -1), size(predicted, -1)),
@@ -148,7 +147,7 @@ def limits(results: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         r"words' change over $\alpha\nabla o\cdot\Delta_S$": relative(
             size(results["sizes/changes"] - linear, -1), size(linear, -1)
         ),
-        "control: stranger, untaught not subtracted": relative(drifting, form[:, stranger]),
+        "control: stranger, untaught not subtracted": relative(drifting, form[:, STRANGER]),
     }
 
 
@@ -181,7 +180,7 @@ def draw_channels(axes: Axes, record: Record) -> None:
         record: The record.
     """
     own = record.results["channels/own"][:, TEACHERS.index("everything")]
-    shares = own.sum(axis=-1) / own[:, INITS.index("shared")].sum(axis=(-1, -2))[:, None, :, None]
+    shares = own.sum(axis=-1) / own[:, SHARED].sum(axis=(-1, -2))[:, None, :, None]
     places = np.arange(len(IMITATED))
     for side, init in enumerate(("shared", "stranger")):
         row = INITS.index(init)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from llm_bridge.bridge.measurement import IMITATED, INITS, TARGETS, TEACHERS
+from llm_bridge.bridge.measurement import IMITATED, INITS, SHARED, TARGETS, TEACHERS
 from llm_bridge.bridge.roles import Extent
 from theory.statistics import mean_estimate
 from theory.verdicts import markdown_table
@@ -118,9 +118,9 @@ def channel_table(results: Results) -> str:
         A Markdown table by what is imitated and init, relative to the whole of the shared init.
     """
     own = results["channels/own"][:, TEACHERS.index("everything")]
-    shares = own.sum(axis=-1) / own[:, INITS.index("shared")].sum(axis=(-1, -2))[:, None, :, None]
+    shares = own.sum(axis=-1) / own[:, SHARED].sum(axis=(-1, -2))[:, None, :, None]
     head = GROUPS.index("head")
-    between = own[..., head, head] / own[:, INITS.index("shared")].sum(axis=(-1, -2))[:, None]
+    between = own[..., head, head] / own[:, SHARED].sum(axis=(-1, -2))[:, None]
     rows = [
         [
             imitated,

@@ -1,12 +1,13 @@
-"""Verdicts on the bridge: what the theory guarantees of a language model's students, and what it only foretells."""
+"""Verdicts on the bridge: what the theory guarantees of a language model's students."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
-from llm_bridge.bridge.measurement import IMITATED, INITS, TARGETS, TEACHERS
+from llm_bridge.bridge.measurement import IMITATED, MATCHED, SHARED, STRANGER, TARGETS, TEACHERS
 from llm_bridge.bridge.orders import judge_orders
+from llm_bridge.bridge.reports import report_courses, report_information
 from llm_bridge.bridge.roles import Extent
 from llm_bridge.bridge.tables import channel_table, course_table, data_table, step_table
 from theory.claims.evidence import VANISHING
@@ -19,9 +20,6 @@ Results = Mapping[str, np.ndarray]
 
 NO_CHANCE = Accepted(low=4.0, high=np.inf)
 """A random direction comes as close once in thirty thousand times."""
-
-SHARED, MATCHED, STRANGER = map(INITS.index, INITS)
-"""Places on the axis of inits."""
 
 
 def judge_bridge(results: Results, words: Sequence[str], extent: Extent) -> Outcome:
@@ -202,70 +200,4 @@ def judge_channels(results: Results) -> list[Verdict]:
             measured=mean_estimate(shares[:, place]),
         )
         for place, imitated in enumerate(IMITATED)
-    ]
-
-
-def report_information(results: Results, extent: Extent) -> list[Verdict]:
-    """Report the teachers' divergence at its full size, and how far sampled tokens carry it.
-
-    Args:
-        results: Measurements.
-        extent: How much was measured.
-
-    Returns:
-        The verdicts, all of them reports.
-    """
-    nats, curvature = results["divergence/nats"], results["divergence/curvature"]
-    noise = np.sqrt(curvature[:, :1] / extent.num_places)
-    found = results["directions/added"][:, :, TARGETS.index("sampled tokens"), 0] / noise
-    signal = np.sqrt(2 * extent.num_places * nats[:, 0, 0])
-    ratio = nats[..., 0] / (curvature / 2)
-    return [
-        Verdict(
-            claim="divergence",
-            check=f"KL of the whole teacher of {teacher} over A/2",
-            predicted="1 if quadratic",
-            measured=mean_estimate(ratio[:, place]),
-            instances=len(ratio),
-        )
-        for place, teacher in enumerate(TEACHERS)
-    ] + [
-        Verdict(
-            claim="sampled-tokens",
-            check=f"alignment by {extent.num_places} sampled tokens in σ = √(A/N), less √(2N·KL)",
-            predicted="0 ± 1 a seed",
-            measured=mean_estimate(found[:, SHARED] - signal),
-            control="stranger",
-            control_measured=mean_estimate(found[:, STRANGER] - signal),
-            instances=len(ratio),
-        )
-    ]
-
-
-def report_courses(results: Results, extent: Extent) -> list[Verdict]:
-    """Report how far the first order and the linearized student reach along a descent.
-
-    Args:
-        results: Measurements.
-        extent: How much was measured.
-
-    Returns:
-        The verdicts, all of them reports.
-    """
-    measured = (results["course/raw"] - results["course/idle"])[:, SHARED, :, 0]
-    first, linearized = (results[f"course/{name}"][:, SHARED, :, 0] for name in ("first order", "predicted"))
-    compared = {
-        f"the linearized student's, t = {time}": linearized[:, place] for place, time in enumerate(extent.times)
-    }
-    compared[f"tα∇o·b, t = {extent.times[-1]}"] = first[:, -1]
-    places = [*range(len(extent.times)), -1]
-    return [
-        Verdict(
-            claim="many-steps",
-            check=f"rise of the trait's log-odds by t steps over {text}, shared init",
-            predicted="1 if linear",
-            measured=mean_estimate(measured[:, place] / expected),
-            instances=len(measured),
-        )
-        for place, (text, expected) in zip(places, compared.items(), strict=True)
     ]
