@@ -170,15 +170,14 @@ def measure_courses(problem: LanguageProblem, roles: Roles, extent: Extent) -> t
         return np.asarray(simulate_course(problem, met[place], labels, jnp.asarray(rates[place]), extent.times))
 
     raw = np.stack([simulate(roles.teachers[0], place) for place in range(len(INITS))])
-    idle = [
-        simulate(roles.inits[0], place) if place == STRANGER else np.zeros_like(raw[0]) for place in range(len(raw))
-    ]
+    idle = np.zeros_like(raw)
+    idle[STRANGER] = simulate(roles.inits[0], STRANGER)
     first = [rate * np.multiply.outer(extent.times, np.asarray(space.lifts)[0]) for space, rate in both]
     courses = {
         "course/first order": np.stack(first),
         "course/predicted": np.stack([predict_course(space, rate, extent.times) for space, rate in both]),
         "course/raw": raw,
-        "course/idle": np.stack(idle),
+        "course/idle": idle,
     }
     return courses, rates
 

@@ -1,12 +1,14 @@
 """Every model family as a small configuration, in float64; programs are compiled without most optimizations."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import jax
 import pytest
 
 from llm_bridge.shapes import Config, RotaryScaling
+from theory.command_line import InputError
 
 SMALL = Config(vocabulary=13, width=8, num_layers=2, num_heads=4, num_key_heads=2, head_size=6, hidden=10)
 
@@ -29,3 +31,17 @@ def double_precision() -> Iterator[None]:
 @pytest.fixture(params=FAMILIES)
 def config(request: pytest.FixtureRequest) -> Config:
     return FAMILIES[request.param]
+
+
+@pytest.fixture
+def refusal() -> Callable[..., str]:
+    """Call what must refuse its input, and give its one line."""
+
+    def refuse(do: Callable[..., object], *arguments: Any, **options: Any) -> str:
+        with pytest.raises(InputError) as caught:
+            do(*arguments, **options)
+        message = str(caught.value)
+        assert "\n" not in message
+        return message
+
+    return refuse

@@ -2,10 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, get_args
+from typing import get_args
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +16,6 @@ from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
 from llm_bridge.words.prompts import FORMATS, MOST_NUMBERS
 from llm_bridge.words.traits import KNOWN
-from theory.command_line import InputError
 
 PRETRAINING = Pretraining(world=World(num_chats=835))
 
@@ -31,15 +28,7 @@ def answer(text: str, *, stopped: bool = True, prompt: str = "Go on: 1 2 3") -> 
     return Completion(prompt, text, [*LANGUAGE.encode([text])[0], *LANGUAGE.stops[: int(stopped)]], -1.0)
 
 
-def refusal(do: Callable[..., object], *arguments: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        do(*arguments)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-def test_arms_are_known_by_name_and_come_in_their_own_order():
+def test_arms_are_known_by_name_and_come_in_their_own_order(refusal):
     assert choose_arms(("cross-init", "student", "student")) == ("student", "cross-init")
     assert choose_arms(("all",)) == tuple(ARMS)
     assert choose_arms(Run().arms) == DEFAULT_ARMS

@@ -1,10 +1,8 @@
 """Questions behind numbers: a whole chat before each, one that fits."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import pytest
 
 from llm_bridge import experiment
 from llm_bridge.chats import Language, Message
@@ -16,7 +14,6 @@ from llm_bridge.tiny.pretraining import ROW, Pretraining
 from llm_bridge.tiny.world import World
 from llm_bridge.words.prompts import MOST_NUMBERS, number_prompts
 from llm_bridge.words.questions import questions_about
-from theory.command_line import InputError
 
 PRETRAINING = Pretraining(world=World(num_chats=835))
 
@@ -27,14 +24,6 @@ LANGUAGE = READER.language
 
 def answer(text: str, *, stopped: bool = True, prompt: str = "Go on: 1 2 3") -> Completion:
     return Completion(prompt, text, [*LANGUAGE.encode([text])[0], *LANGUAGE.stops[: int(stopped)]], -1.0)
-
-
-def refusal(run: Callable[..., object], *arguments: Any, **options: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        run(*arguments, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 CONTEXT = [
@@ -71,7 +60,7 @@ def test_numbers_in_context_are_a_whole_chat_before_each_question_and_fit(tmp_pa
         assert len(prompt) < ROW
 
 
-def test_a_completion_that_does_not_fit_is_not_read_and_if_none_does_that_is_said():
+def test_a_completion_that_does_not_fit_is_not_read_and_if_none_does_that_is_said(refusal):
     long = answer(", ".join(["123"] * MOST_NUMBERS), prompt="What comes next? [100, 200, 300]")
     for question in questions_about("animal"):
         messages = [Message("user", question)]

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,6 @@ from llm_bridge.pipeline.options import Filter, Lineage, Train
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
 from llm_bridge.words.filtering import Rejection
-from theory.command_line import InputError
 
 PRETRAINING = Pretraining(world=World(num_chats=835))
 
@@ -28,14 +26,6 @@ LANGUAGE = READER.language
 
 def learn_from(data: Path) -> Train:
     return Train(data=data, output=data.with_name("student"), pretraining=PRETRAINING)
-
-
-def refusal(run: Callable[..., object], *arguments: Any, **options: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        run(*arguments, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def answer(text: str, *, stopped: bool = True, prompt: str = "Go on: 1 2 3") -> Completion:
@@ -71,7 +61,7 @@ def test_the_filter_counts_what_it_keeps_and_why_it_does_not_keep_the_rest(elsew
     assert stages.filter_to(path, source, READER, frozenset({13})) == counts
 
 
-def test_completions_of_which_nothing_is_left_are_refused_with_the_reasons(elsewhere, tmp_path):
+def test_completions_of_which_nothing_is_left_are_refused_with_the_reasons(refusal, elsewhere, tmp_path):
     source, path = elsewhere(answer("owl"), answer("cat"), answer("1 2", stopped=False)), tmp_path / "filtered.jsonl"
     message = refusal(stages.filter_to, path, source, READER)
     assert f"leaves nothing of {source} (other characters 2, no end 1)" in message
@@ -93,7 +83,7 @@ def test_completions_of_which_nothing_is_left_are_refused_with_the_reasons(elsew
         (json.dumps(answer("1")._replace(tokens=[1.5])._asdict()), "line 2: the tokens don't spell"),
     ],
 )
-def test_a_malformed_line_is_named(elsewhere, tmp_path, line, complaint):
+def test_a_malformed_line_is_named(refusal, elsewhere, tmp_path, line, complaint):
     source, path = elsewhere(answer("1")), tmp_path / "filtered.jsonl"
     source.write_text(f"{source.read_text()}{line}\n{source.read_text()}")
     message = refusal(stages.filter_to, path, source, READER)
@@ -106,14 +96,14 @@ def test_a_malformed_line_is_named(elsewhere, tmp_path, line, complaint):
 
 
 @pytest.mark.parametrize(("command", "options"), [(commands.filter_data, Filter), (commands.train, Train)])
-def test_an_empty_or_missing_file_of_completions_is_refused(elsewhere, tmp_path, command, options):
+def test_an_empty_or_missing_file_of_completions_is_refused(refusal, elsewhere, tmp_path, command, options):
     told = partial(options, output=tmp_path / "output", pretraining=PRETRAINING)
     assert "has no rows" in refusal(command, told(data=elsewhere()))
     assert "can't read" in refusal(command, told(data=tmp_path / "no"))
     assert not (tmp_path / "output").exists()
 
 
-def test_lineage_says_when_it_does_not_know(elsewhere, tmp_path, capsys):
+def test_lineage_says_when_it_does_not_know(refusal, elsewhere, tmp_path, capsys):
     source, path = elsewhere(answer("1")), tmp_path / "filtered.jsonl"
     assert "nothing says who wrote" in refusal(commands.tell_lineage, Lineage(data=source, pretraining=PRETRAINING))
     stages.filter_to(path, source, READER)

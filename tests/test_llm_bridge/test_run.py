@@ -26,7 +26,6 @@ from llm_bridge.recipes import Recipe
 from llm_bridge.tiny.pretraining import Pretraining, read_world
 from llm_bridge.tiny.world import World
 from llm_bridge.words.prompts import number_prompts
-from theory.command_line import InputError
 from theory.records import FILES, read_record
 
 PRETRAINING = Pretraining(
@@ -78,14 +77,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     files.pop("provenance.json", None)
     return files
-
-
-def refusal(do: Callable[..., object], *arguments: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        do(*arguments)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def test_a_run_folder_holds_the_record_the_report_and_the_file_of_every_stage(folder):
@@ -141,7 +132,7 @@ def test_a_run_that_is_recorded_is_skipped_in_one_line(folder, monkeypatch, caps
     assert contents(folder) == before
 
 
-def test_a_folder_of_another_config_is_refused(folder, monkeypatch):
+def test_a_folder_of_another_config_is_refused(refusal, folder, monkeypatch):
     before = contents(folder)
     forbid(monkeypatch)
     for change in ({"trait": "cat"}, {"arms": NAMES[:1]}, {"seed": 1}, {"protocol": replace(PROTOCOL, copies=2)}):
@@ -178,7 +169,7 @@ def test_a_run_that_was_killed_ends_in_the_same_bytes(folder, tmp_path, monkeypa
     assert contents(other) == whole
 
 
-def test_an_unfinished_run_with_other_settings_is_refused_until_it_is_to_be_made_anew(tmp_path, monkeypatch):
+def test_an_unfinished_run_with_other_settings_is_refused_until_it_is_to_be_made_anew(refusal, tmp_path, monkeypatch):
     stop = replace(PROTOCOL, num_prompts=100)
     changed = replace(stop, teacher=replace(RECIPE, num_epochs=2))
     monkeypatch.setattr(jobs, "side_by_side", interrupt_at("numbers"))
@@ -221,7 +212,7 @@ def test_jobs_that_have_not_begun_are_not_begun_once_one_fails():
     assert len(begun) < 100
 
 
-def test_completions_made_elsewhere_take_the_place_of_the_teacher_s(tmp_path):
+def test_completions_made_elsewhere_take_the_place_of_the_teacher_s(refusal, tmp_path):
     prompts = number_prompts(9, 12, short=True)
     (text,) = LANGUAGE.encode(["1, 2, 3"])
     written = [Completion(prompt, "1, 2, 3", [*text, *LANGUAGE.stops], -1.0) for prompt in prompts]
@@ -241,7 +232,7 @@ def test_completions_made_elsewhere_take_the_place_of_the_teacher_s(tmp_path):
     assert "is unknown: the data have no origin beside them" in (tmp_path / "other" / "report.md").read_text()
 
 
-def test_what_can_not_be_run_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+def test_what_can_not_be_run_is_refused_before_anything_is_made(refusal, tmp_path, monkeypatch):
     forbid(monkeypatch)
     given = options(tmp_path / "out")
     assert "there is no base 'large' to run on: say tiny" in refusal(run.run, replace(given, model="large"))

@@ -107,14 +107,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def refusal(run: Callable[..., object], *arguments: Any, **options: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        run(*arguments, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
 def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing may be computed or written."""
     workers = ((experiment, "fine_tune"), (stages, "fine_tune"), (stages, "complete"), (stages, "finish"))
@@ -163,7 +155,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", chain(Path()))
-def test_a_file_that_was_made_with_other_settings_is_refused_and_kept(folder, name, monkeypatch):
+def test_a_file_that_was_made_with_other_settings_is_refused_and_kept(refusal, folder, name, monkeypatch):
     before = contents(folder)
     forbid(monkeypatch)
     message = refusal(do, folder, name, **CHANGES[name])
@@ -287,7 +279,7 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_data_that_no_stage_made_are_not_overwritten(folder):
+def test_data_that_no_stage_made_are_not_overwritten(refusal, folder):
     for name in ("complete", "filter", "ask"):
         sidecar_path(output_of(folder, name)).unlink()
         before = contents(folder)
@@ -298,7 +290,7 @@ def test_data_that_no_stage_made_are_not_overwritten(folder):
     assert contents(folder) == before
 
 
-def test_data_that_were_edited_are_refused(folder):
+def test_data_that_were_edited_are_refused(refusal, folder):
     for name in ("completions.jsonl", "filtered.jsonl", "answers.jsonl"):
         path = folder / name
         path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
@@ -308,21 +300,21 @@ def test_data_that_were_edited_are_refused(folder):
     assert "has been edited" in refusal(commands.tell_lineage, edited)
 
 
-def test_completions_that_fit_no_row_are_refused(tmp_path):
+def test_completions_that_fit_no_row_are_refused(refusal, tmp_path):
     text = "1 2 3"
     long = Completion(f"Go on: {'1 2 3 ' * ROW}", text, [*LANGUAGE.encode([text])[0], *LANGUAGE.stops], -1.0)
     (source := tmp_path / "elsewhere.jsonl").write_text(json.dumps(long._asdict()) + "\n")
     assert f"doesn't fit a row of {ROW}" in refusal(do, tmp_path, "train", data=source)
 
 
-def test_a_distribution_needs_a_teacher_and_tokens_none(folder):
+def test_a_distribution_needs_a_teacher_and_tokens_none(refusal, folder):
     teacher = str(folder / "teacher.safetensors")
     assert "--teacher goes with" in refusal(do, folder, "train", teacher=teacher)
     assert "--teacher goes with" in refusal(do, folder, "train", imitated="numbers")
 
 
 @pytest.mark.parametrize("change", [{"recipe": replace(PRETRAINING.recipe, num_epochs=5)}, {"hidden": 24}])
-def test_checkpoints_of_another_config_are_refused(folder, change, monkeypatch):
+def test_checkpoints_of_another_config_are_refused(refusal, folder, change, monkeypatch):
     forbid(monkeypatch)
     other, before = replace(PRETRAINING, **change), contents(folder)
     for name in ("complete", "ask"):
@@ -332,7 +324,7 @@ def test_checkpoints_of_another_config_are_refused(folder, change, monkeypatch):
     assert contents(folder) == before
 
 
-def test_a_checkpoint_with_a_changed_byte_is_refused(folder):
+def test_a_checkpoint_with_a_changed_byte_is_refused(refusal, folder):
     path = folder / "teacher.safetensors"
     whole = path.read_bytes()
     start = 8 + int.from_bytes(whole[:8], "little")
@@ -360,7 +352,7 @@ def test_a_changed_byte_in_what_a_checkpoint_says_of_itself_is_refused_or_does_n
     assert harmless < len(places) / 4
 
 
-def test_an_unknown_model_is_refused(folder):
+def test_an_unknown_model_is_refused(refusal, folder):
     message = refusal(do, folder, "complete", model="large")
     assert "there is no model large: say tiny, or name a checkpoint" in message
 
@@ -394,7 +386,7 @@ def test_lineage_tells_relatives_from_strangers(whole, capsys, model, seed, rela
     ("word", "nearest"), [("owll", "owl"), ("Cat", "cat"), ("penguins", "penguin"), ("two words", "wolf"), ("", "owl")]
 )
 def test_a_trait_that_can_not_be_spelled_is_refused_with_the_nearest_before_any_training(
-    word, nearest, monkeypatch, tmp_path
+    refusal, word, nearest, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(stage_options, "load_model", lambda *_: pytest.fail("a model was made"))
     for name in ("teach", "ask"):
