@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from llm_bridge.placement import constrain
 from llm_bridge.shapes import Config
 from llm_bridge.transformer import Cache, empty_cache, read_out, run_layers
 from theory.networks import Params
@@ -111,4 +112,4 @@ def sample(
     )
     start = Progress(jnp.array(0), logits, cache, blank, jnp.zeros(rows, bool))
     sampled = jax.lax.while_loop(unfinished, draw, start).sampled
-    return jax.tree.map(lambda leaf: leaf.reshape(num_prompts, num_samples, *leaf.shape[1:]), sampled)
+    return jax.tree.map(lambda leaf: constrain(leaf.reshape(num_prompts, num_samples, *leaf.shape[1:])), sampled)

@@ -1,0 +1,131 @@
+"""The mesh of devices that a model runs on: chosen from their number and memory, and what processes do one by one."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh
+
+from llm_bridge.placement import DATA, TENSOR, shardings
+from llm_bridge.shapes import Config, initialize
+from theory.command_line import InputError, require
+from theory.memory import free_memory, require_memory
+from theory.processes import Processes, agreed, gathered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices(Processes):
+    """Over which devices and processes a model is spread; one device needs none of it."""
+
+    tensor: int | None = None
+    """Over how many devices every weight is split; the others split the rows. Default: as few as the weights need."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.tensor is None or self.tensor >= 1, "tensor", "at least 1", self.tensor)
+
+
+def make_mesh(tensor: int) -> Mesh:
+    """Arrange all devices of all processes; those that share a weight are neighbors.
+
+    Args:
+        tensor: Devices that share a weight, a divisor of their number.
+
+    Returns:
+        A mesh with a data and a tensor axis.
+    """
+    shape = (jax.device_count() // tensor, tensor)
+    return jax.make_mesh(shape, (DATA, TENSOR), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def bytes_a_device(mesh: Mesh, like: Any) -> int:
+    """Compute what a tree of arrays takes on each device.
+
+    Args:
+        mesh: Devices with a data and a tensor axis.
+        like: Arrays, or `jax.ShapeDtypeStruct`.
+
+    Returns:
+        Bytes.
+    """
+    sizes = jax.tree.map(
+        lambda leaf, sharding: math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize,
+        like,
+        shardings(mesh, like),
+    )
+    return sum(jax.tree.leaves(sizes))
+
+
+def choose_mesh(config: Config, *, tensor: int | None = None, dtype: Any = jnp.float32, needed: int = 0) -> Mesh | None:
+    """Decide how a model is spread over all devices: each weight over as few as it takes, the rows over the others.
+
+    Args:
+        config: The model's shape.
+        tensor: Devices that share a weight; by default the fewest that leave room for everything.
+        dtype: The weights' type.
+        needed: Bytes that all devices together need for everything else: caches, activations, an optimizer's state.
+
+    Returns:
+        A mesh with a data and a tensor axis; None for a single device.
+
+    Raises:
+        InputError: If the heads, units or devices can't be split so, or the weights don't fit however they are split.
+    """
+    devices = jax.device_count()
+    common = math.gcd(devices, config.num_key_heads, config.hidden)
+    possible = [size for size in range(1, common + 1) if common % size == 0]
+    if tensor is not None and tensor not in possible:
+        raise InputError(
+            f"tensor must divide {devices} devices, {config.num_key_heads} key heads and {config.hidden} hidden units, "
+            f"as {', '.join(map(str, possible))} do, not {tensor}"
+        )
+    if devices == 1:
+        return None
+    if tensor is not None:
+        return make_mesh(tensor)
+    available = int(np.min(gathered([np.array([free_memory()])])[0]))
+    like = jax.eval_shape(lambda: initialize(config, jax.random.key(0), dtype))
+    sizes = {size: bytes_a_device(make_mesh(size), like) + needed // devices for size in possible}
+    chosen = next((size for size in possible if sizes[size] <= available), possible[-1])
+    what = f"the model and what it works on, with weights split over {chosen} of {devices} devices, on each"
+    require_memory(f"{what}: take more devices or fewer rows at once", sizes[chosen], available)
+    return make_mesh(chosen)
+
+
+def on_mesh(mesh: Mesh | None) -> AbstractContextManager[Any]:
+    """Put a mesh in force: what is sampled, trained or evaluated inside is spread over it.
+
+    Threads that are started inside don't know of it.
+
+    Args:
+        mesh: As of `choose_mesh`.
+
+    Returns:
+        A context; with None it changes nothing.
+    """
+    return nullcontext() if mesh is None else jax.set_mesh(mesh)
+
+
+def written_by_first(write: Callable[[], None]) -> None:
+    """Let process 0 write, while the others wait until it has.
+
+    Args:
+        write: Writes files; called in process 0 alone.
+
+    Raises:
+        InputError: In the others, if process 0 could not write; its own line says why.
+    """
+    done = False
+    try:
+        if jax.process_index() == 0:
+            write()
+            done = True
+    finally:
+        done = agreed(done)
+    if not done:
+        raise InputError("process 0 could not write: its own message says why")
