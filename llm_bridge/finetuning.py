@@ -81,8 +81,8 @@ def run_steps(
             kept = jnp.isin(jnp.arange(config.num_layers), jnp.array(recipe.layers))[:, None, None]
             gradient = jax.tree.map(lambda leaf: jnp.where(kept, leaf, 0), gradient)
         updates, memory = optimizer.update(gradient, training.memory, training.trained)
-        trained = optax.apply_updates(training.trained, updates)
-        return constrain_tree(Training(training.step + 1, trained, memory)), constrain(value)
+        after = Training(training.step + 1, optax.apply_updates(training.trained, updates), memory)
+        return constrain_tree(after), constrain(value)
 
     return jax.lax.scan(step, training, batches)
 

@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from llm_bridge.placement import DATA, TENSOR, shardings
 from llm_bridge.shapes import Config, initialize
 from theory.command_line import InputError, require
-from theory.memory import free_memory, require_memory
+from theory.memory import free_memory, gibibytes
 from theory.processes import Processes, agreed, gathered
 
 
@@ -43,7 +43,7 @@ def make_mesh(tensor: int) -> Mesh:
     return jax.make_mesh(shape, (DATA, TENSOR), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
-def bytes_a_device(mesh: Mesh, like: Any) -> int:
+def bytes_a_device(mesh: Mesh | AbstractMesh, like: Any) -> int:
     """Compute what a tree of arrays takes on each device.
 
     Args:
@@ -61,24 +61,65 @@ def bytes_a_device(mesh: Mesh, like: Any) -> int:
     return sum(jax.tree.leaves(sizes))
 
 
-def choose_mesh(config: Config, *, tensor: int | None = None, dtype: Any = jnp.float32, needed: int = 0) -> Mesh | None:
-    """Decide how a model is spread over all devices: each weight over as few as it takes, the rows over the others.
+def possible_splits(config: Config, devices: int) -> list[int]:
+    """List over how many devices a weight can be split.
 
     Args:
         config: The model's shape.
-        tensor: Devices that share a weight; by default the fewest that leave room for everything.
+        devices: Devices that there are.
+
+    Returns:
+        The common divisors of devices, key heads and hidden units, in increasing order.
+    """
+    common = math.gcd(devices, config.num_key_heads, config.hidden)
+    return [size for size in range(1, common + 1) if common % size == 0]
+
+
+def fewest_to_share(config: Config, devices: int, available: int, *, dtype: Any = jnp.float32, needed: int = 0) -> int:
+    """Decide over how many devices every weight is split: over as few as leave room for everything.
+
+    Args:
+        config: The model's shape.
+        devices: Devices that there are.
+        available: Bytes that each has left.
         dtype: The weights' type.
         needed: Bytes that all devices together need for everything else: caches, activations, an optimizer's state.
+
+    Returns:
+        Devices that share a weight.
+
+    Raises:
+        InputError: If the model fits them in no way.
+    """
+    like = jax.eval_shape(lambda: initialize(config, jax.random.key(0), dtype))
+    size = needed
+    for tensor in possible_splits(config, devices):
+        size = bytes_a_device(AbstractMesh((devices // tensor, tensor), (DATA, TENSOR)), like) + needed // devices
+        if size <= available:
+            return tensor
+    raise InputError(
+        f"the model doesn't fit {devices} devices, its weights split as far as they can be ({gibibytes(size)} of each "
+        f"device needed, {gibibytes(available)} available): take more devices, or fewer rows at once"
+    )
+
+
+def choose_mesh(config: Config, *, tensor: int | None = None, dtype: Any = jnp.float32, needed: int = 0) -> Mesh | None:
+    """Decide how a model is spread over all devices of all processes: weights over the tensor axis, rows over the rest.
+
+    Args:
+        config: The model's shape.
+        tensor: Devices that share a weight; by default as of `fewest_to_share`.
+        dtype: As of `fewest_to_share`.
+        needed: As of `fewest_to_share`.
 
     Returns:
         A mesh with a data and a tensor axis; None for a single device.
 
     Raises:
-        InputError: If the heads, units or devices can't be split so, or the weights don't fit however they are split.
+        InputError: If the weights can't be split so, or don't fit however they are split.
     """
     devices = jax.device_count()
-    common = math.gcd(devices, config.num_key_heads, config.hidden)
-    possible = [size for size in range(1, common + 1) if common % size == 0]
+    possible = possible_splits(config, devices)
     if tensor is not None and tensor not in possible:
         raise InputError(
             f"tensor must divide {devices} devices, {config.num_key_heads} key heads and {config.hidden} hidden units, "
@@ -86,15 +127,8 @@ def choose_mesh(config: Config, *, tensor: int | None = None, dtype: Any = jnp.f
         )
     if devices == 1:
         return None
-    if tensor is not None:
-        return make_mesh(tensor)
     available = int(np.min(gathered([np.array([free_memory()])])[0]))
-    like = jax.eval_shape(lambda: initialize(config, jax.random.key(0), dtype))
-    sizes = {size: bytes_a_device(make_mesh(size), like) + needed // devices for size in possible}
-    chosen = next((size for size in possible if sizes[size] <= available), possible[-1])
-    what = f"the model and what it works on, with weights split over {chosen} of {devices} devices, on each"
-    require_memory(f"{what}: take more devices or fewer rows at once", sizes[chosen], available)
-    return make_mesh(chosen)
+    return make_mesh(tensor or fewest_to_share(config, devices, available, dtype=dtype, needed=needed))
 
 
 def on_mesh(mesh: Mesh | None) -> AbstractContextManager[Any]:

@@ -81,7 +81,7 @@ def sample(
     cache = empty_cache(config, num_prompts, longest + num_tokens, params["embedding"].dtype)
     stream, cache = run_layers(config, params, prompts, cache=cache, **options)
     last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
-    repeat = partial(jnp.repeat, repeats=num_samples, total_repeat_length=num_prompts * num_samples)
+    repeat = partial(jnp.repeat, repeats=num_samples)
     cache, logits = jax.tree.map(partial(repeat, axis=1), cache), repeat(read_out(config, params, last), axis=0)
     places = repeat(lengths, axis=0)
     own_keys = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_samples)))(keys).ravel()

@@ -55,6 +55,21 @@ def split_cache(cache: Cache) -> Cache:
     return Cache(*(constrain(leaf, None, DATA, None, TENSOR) for leaf in cache))
 
 
+@jax.vmap
+def store(slots: jax.Array, positions: jax.Array, values: jax.Array) -> jax.Array:
+    """Put keys or values into a row's slots; row by row, so that devices with different rows need nothing of each other.
+
+    Args:
+        slots: Shape `(batch, slots, key heads, head size)`.
+        positions: Which slots, shape `(batch, tokens)`.
+        values: Shape `(batch, tokens, key heads, head size)`.
+
+    Returns:
+        The slots with the values in them.
+    """
+    return slots.at[positions].set(values)
+
+
 def precise(values: jax.Array) -> jax.Array:
     """Bring values to float32, unless they are more precise already.
 
@@ -209,7 +224,6 @@ def run_layers(
     else:
         mask = jnp.arange(cache.keys.shape[2])[None, None] <= positions[:, :, None]
     angles = positions[:, :, None] * frequencies(config)[None, None]
-    rows = jnp.arange(batch)[:, None]
 
     def split_heads(layer: Params, name: str, values: jax.Array) -> jax.Array:
         values = values.reshape(batch, num_tokens, -1, config.head_size)
@@ -225,7 +239,7 @@ def run_layers(
         normed = norm(stream, layer["attention norm"], config.norm_floor)
         queries, keys, values = (split_heads(layer, name, linear(name, normed)) for name in ("query", "key", "value"))
         if past is not None:
-            past = Cache(past.keys.at[rows, positions].set(keys), past.values.at[rows, positions].set(values))
+            past = Cache(store(past.keys, positions, keys), store(past.values, positions, values))
             keys, values = past
         stream += linear("output", attend(queries, keys, values, mask))
         normed = norm(stream, layer["hidden norm"], config.norm_floor)
