@@ -91,6 +91,21 @@ def shardings(mesh: Mesh | AbstractMesh, like: Any) -> Any:
     return jax.tree.map_with_path(one, like)
 
 
+def fill_up(rows: jax.Array) -> jax.Array:
+    """Repeat the first rows until the data axis of the mesh in force divides their number.
+
+    Args:
+        rows: Any array of a compiled function, shape `(rows, ...)`.
+
+    Returns:
+        The rows and what fills them up; without a mesh the very same.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or len(rows) % mesh.shape[DATA] == 0:
+        return rows
+    return rows[np.arange(len(rows) + -len(rows) % mesh.shape[DATA]) % len(rows)]
+
+
 def constrain_tree(tree: Any) -> Any:
     """Tell the compiler how a tree of arrays is split over the mesh in force.
 

@@ -57,7 +57,7 @@ def split_cache(cache: Cache) -> Cache:
 
 @jax.vmap
 def store(slots: jax.Array, positions: jax.Array, values: jax.Array) -> jax.Array:
-    """Put keys or values into a row's slots; row by row, so that devices with different rows need nothing of each other.
+    """Put keys or values into slots, row by row, so that devices with different rows need nothing of each other.
 
     Args:
         slots: Shape `(batch, slots, key heads, head size)`.

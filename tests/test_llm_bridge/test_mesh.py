@@ -15,18 +15,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from jax.sharding import AbstractMesh, PartitionSpec
+from jax.sharding import AbstractMesh
 
 from llm_bridge.chats import Example, Rows, pack
 from llm_bridge.experiment import log_probabilities
 from llm_bridge.finetuning import fine_tune
-from llm_bridge.lessons import Lesson, mean_gradient
+from llm_bridge.lessons import Lesson
 from llm_bridge.mesh import Devices, bytes_a_device, choose_mesh, fewest_to_share, on_mesh, written_by_first
 from llm_bridge.placement import fetch, shardings, spread
 from llm_bridge.recipes import Recipe, start_training
@@ -34,9 +35,10 @@ from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.transformer import apply, empty_cache
 from theory.command_line import InputError
+from theory.networks import Params
 from theory.processes import joined
 
-EPS = float(np.finfo(float).eps)
+TOLERANCE = 1e5 * float(np.finfo(float).eps)
 CONFIG = Config(
     vocabulary=24,
     width=16,
@@ -50,7 +52,7 @@ CONFIG = Config(
 )
 TIED = replace(CONFIG, vocabulary=13, tied=True)
 RECIPE = Recipe(learning_rate=1e-2, num_epochs=1, batch=8, rows_at_once=4, warmup=1, rank=2)
-CHOSEN = (1, 4, 9)
+MESHES = (1, 2, 4)
 NUM_PROMPTS, NUM_SAMPLES, NUM_TOKENS = 6, 2, 5
 SEVEN_BILLION = Config(
     vocabulary=152_064,
@@ -71,10 +73,14 @@ def draw_rows(vocabulary: int) -> Rows:
     return Rows(*(leaf[:24] for leaf in rows))
 
 
-def draw(config: Config, seed: int) -> Any:
-    """Host parameters, larger than at initialization, so that what they say differs from token to token."""
-    params = jax.device_get(initialize(config, jax.random.key(seed), jnp.float64))
-    return jax.tree.map(lambda leaf: 1.5 * leaf + (leaf.ndim < 3) * np.linspace(0, 0.1, leaf.shape[-1]), params)
+def draw(like: Params, seed: int) -> Params:
+    """Host parameters of the same shapes, about as large as at initialization."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: random.normal(size=leaf.shape) * leaf.shape[-1] ** -0.5, like)
+
+
+def draw_model(config: Config, seed: int) -> Params:
+    return draw(jax.eval_shape(lambda: initialize(config, jax.random.key(0), jnp.float64)), seed)
 
 
 def largest_gather(program: str) -> int:
@@ -83,28 +89,25 @@ def largest_gather(program: str) -> int:
     return max((math.prod(map(int, filter(None, size.split(",")))) for size in sizes), default=0)
 
 
-def measure(tensor: int | None) -> dict[str, np.ndarray]:
+def tune(config: Config, recipe: Recipe, params: Params, lesson: Lesson) -> dict[str, Any]:
+    """Three steps of Adam, whose mean is a sum of their gradients."""
+    seen = {}
+    tuned = fine_tune(config, recipe, params, lesson, chunk=3, after=lambda *run: seen.update(run=run))
+    training, losses = seen["run"]
+    return {"losses": losses, "tuned": tuned, "slopes": optax.tree.get(training.memory, "mu")}
+
+
+def measure(tensor: int | None, *, everything: bool) -> dict[str, np.ndarray]:
     with on_mesh(tensor and choose_mesh(CONFIG, tensor=tensor)):
-        rows, random = draw_rows(CONFIG.vocabulary), np.random.default_rng(1)
-        layout = {"positions": rows.positions, "texts": rows.texts}
-        params, teacher = (spread(draw(CONFIG, seed)) for seed in (0, 1))
-        start = start_training(CONFIG, RECIPE, params, jax.random.key(0))
-        adapters = spread(jax.tree.map(lambda leaf: 0.3 * random.normal(size=leaf.shape), start))
-        logits = jax.jit(partial(apply, CONFIG))(params, rows.tokens, adapters=adapters, **layout)
-        lesson = Lesson(Rows(*(leaf[:8] for leaf in rows)), "chosen", teacher)
-
-        @jax.jit
-        def gradient(params: Any, adapters: Any, lesson: Any) -> Any:
-            return mean_gradient(CONFIG, RECIPE, params, adapters, Lesson(*lesson, "chosen", teacher, CHOSEN))
-
-        loss, slopes = jax.jit(
-            lambda *given: mean_gradient(CONFIG, RECIPE, *given[:2], Lesson(given[2], "chosen", given[3], CHOSEN))
-        )(params, adapters, lesson.rows, teacher)
-        tuned = fine_tune(CONFIG, RECIPE, params, Lesson(rows, "distribution", teacher), chunk=3)
-        everything = fine_tune(
-            TIED, replace(RECIPE, trained="everything"), spread(draw(TIED, 2)), Lesson(draw_rows(13)), chunk=3
+        rows = draw_rows(CONFIG.vocabulary)
+        params, teacher = (spread(jax.tree.map(jnp.asarray, draw_model(CONFIG, seed))) for seed in (0, 1))
+        start = jax.eval_shape(lambda: start_training(CONFIG, RECIPE, params, jax.random.key(0)))
+        adapters = spread(draw(start, 2))
+        logits = jax.jit(partial(apply, CONFIG))(
+            params, rows.tokens, positions=rows.positions, texts=rows.texts, adapters=adapters
         )
-        prompts = random.integers(0, CONFIG.vocabulary, (NUM_PROMPTS, 7))
+        adapted = tune(CONFIG, RECIPE, params, Lesson(rows, "distribution", teacher))
+        prompts = np.random.default_rng(4).integers(0, CONFIG.vocabulary, (NUM_PROMPTS, 7))
         lengths = np.arange(7 - NUM_PROMPTS, 7) + 1
         keys = jax.random.split(jax.random.key(7), NUM_PROMPTS)
         options = {"num_samples": NUM_SAMPLES, "num_tokens": NUM_TOKENS, "stops": (2, 7)}
@@ -112,14 +115,15 @@ def measure(tensor: int | None) -> dict[str, np.ndarray]:
         cache = jax.jit(partial(empty_cache, CONFIG, 8, 10))()
         results = {
             "logits": logits,
-            "loss": loss,
-            "slopes": slopes,
-            "tuned": tuned,
-            "everything": everything,
+            "adapted": adapted,
             "sampled": sampler(params, prompts, lengths, keys, adapters=adapters)._asdict(),
             "chances": log_probabilities(CONFIG, params, prompts, lengths),
         }
-        split = {"params": params, "adapters": tuned, "everything": everything, "logits": logits, "cache": cache.keys}
+        split = {"params": params, "adapters": adapted["tuned"], "logits": logits, "cache": cache.keys}
+        if everything:
+            recipe = replace(RECIPE, trained="everything")
+            results["everything"] = tune(TIED, recipe, spread(draw_model(TIED, 3)), Lesson(draw_rows(TIED.vocabulary)))
+            split["everything"] = results["everything"]["tuned"]
         parts = jax.tree.map(lambda leaf: np.array(leaf.addressable_shards[0].data.shape), split)
         whole = fetch(results) | {"parts": parts, "gathered": np.array(largest_gather(sampler.as_text()))}
     leaves, _ = jax.tree.flatten_with_path(whole)
@@ -141,9 +145,169 @@ def main(output: str, tensors: list[int | None], processes: dict[str, Any]) -> N
     folder = Path(output)
     with joined(Devices(**processes)):
         for tensor in tensors:
-            np.savez(folder / f"{jax.process_index()}-{tensor}.npz", allow_pickle=False, **measure(tensor))
+            np.savez(
+                folder / f"{jax.process_index()}-{tensor}.npz",
+                allow_pickle=False,
+                **measure(tensor, everything=tensor in {None, 4}),
+            )
         said = [try_to_write(folder / name) for name in ("written", "no folder/written")]
         print(json.dumps([jax.device_count(), jax.local_device_count(), said]))
+
+
+def free_port() -> int:
+    with socket.create_server(("", 0)) as server:
+        return server.getsockname()[1]
+
+
+def start(folder: Path, tensors: list[int | None], local_devices: int, **processes: Any) -> list[Any]:
+    """Measure in a process of its own; its stdout must be what it says alone."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-W", "error", __file__, json.dumps([str(folder), tensors, processes])]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(local_devices)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+class Measured(NamedTuple):
+    said: list[list[Any]]
+    """Of the eight devices' process and of the two: devices, local devices, what came of writing."""
+    alone: dict[str, np.ndarray]
+    """On one device."""
+    meshes: dict[int, dict[str, np.ndarray]]
+    """On eight devices of one process, by how many share a weight."""
+    processes: list[dict[str, np.ndarray]]
+    """As each of two processes of four devices has it, two sharing a weight."""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    folder = tmp_path_factory.mktemp("mesh")
+    pair = partial(start, folder / "two", [2], 4, coordinator=f"127.0.0.1:{free_port()}", num_processes=2)
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(start, folder / "one", [None, *MESHES], 8)]
+        runs += [pool.submit(pair, process_id=number) for number in (0, 1)]
+        said = [run.result() for run in runs]
+
+    def read(name: str) -> dict[str, np.ndarray]:
+        with np.load(folder / name) as file:
+            return dict(file)
+
+    meshes = {tensor: read(f"one/0-{tensor}.npz") for tensor in MESHES}
+    return Measured(said, read("one/0-None.npz"), meshes, [read(f"two/{number}-2.npz") for number in (0, 1)])
+
+
+def assert_same(found: dict[str, np.ndarray], alone: dict[str, np.ndarray]) -> None:
+    """Tokens and lengths are equal, the rest to rounding, which Adam magnifies where a gradient is next to zero."""
+    for name in found:
+        if name.startswith(("parts", "gathered")):
+            continue
+        tolerance = 0 if name in {"sampled/tokens", "sampled/lengths"} else TOLERANCE
+        np.testing.assert_allclose(found[name], alone[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("tensor", MESHES)
+def test_eight_devices_give_the_numbers_and_the_samples_of_one(measured, tensor):
+    assert measured.said[0][:2] == [8, 8]
+    assert_same(measured.meshes[tensor], measured.alone)
+
+
+def test_two_processes_give_the_numbers_and_the_samples_of_one(measured):
+    for said, found in zip(measured.said[1:], measured.processes, strict=True):
+        assert said[:2] == [8, 4]
+        assert_same(found, measured.alone)
+
+
+def test_what_is_compared_is_not_trivially_the_same(measured):
+    alone = measured.alone
+    assert len(np.unique(alone["sampled/tokens"])) > 8
+    assert len(np.unique(alone["sampled/lengths"])) > 1
+    assert np.ptp(alone["logits"], axis=-1).min() > 0.1
+    for name, leaf in alone.items():
+        if "slopes" in name:
+            assert np.max(np.abs(leaf)) > 1e4 * TOLERANCE, name
+    assert alone["adapted/losses"].shape == (3,)
+    assert np.all(alone["adapted/losses"] > 0.01)
+
+
+@pytest.mark.parametrize("tensor", MESHES)
+def test_every_device_holds_its_part_alone(measured, tensor):
+    """The control: what is the same on all meshes would prove nothing if every device held everything."""
+    runs = [measured.meshes[tensor], *(measured.processes if tensor == 2 else [])]
+    data = 8 // tensor
+    for run in runs:
+        parts = {name.removeprefix("parts/"): tuple(part) for name, part in run.items() if name.startswith("parts/")}
+        assert parts["cache"] == (2, 8 // data, 10, 4 // tensor, 4)
+        assert parts["logits"] == (24 // data, 10, 24 // tensor)
+        assert parts["params/embedding"] == (24 // tensor, 16)
+        assert parts["params/head"] == (16, 24 // tensor)
+        assert parts["params/layers/attention norm"] == (2, 16)
+        for name, (inputs, outputs) in CONFIG.sizes().items():
+            inner = name in {"output", "down"}
+            here = (inputs // tensor, outputs) if inner else (inputs, outputs // tensor)
+            assert parts[f"params/layers/{name}/kernel"] == (2, *here)
+            assert parts[f"adapters/{name}/into"] == (2, here[0], 2)
+            assert parts[f"adapters/{name}/out"] == (2, 2, here[1])
+    if tensor == 4:
+        assert runs[0]["parts/everything/embedding"].tolist() == [13, 4], "13 tokens can't be split, 16 features can"
+
+
+@pytest.mark.parametrize("tensor", MESHES)
+def test_sampling_moves_neither_weights_nor_caches_between_devices(measured, tensor):
+    drawn = 8 * NUM_SAMPLES * NUM_TOKENS
+    assert 0 < measured.meshes[tensor]["gathered"] <= drawn
+    assert measured.alone["gathered"] == 0
+
+
+def test_process_0_writes_and_the_other_waits_and_hears_when_it_could_not(measured):
+    assert [said[2] for said in measured.said] == [["done", "FileNotFoundError"]] * 2 + [["done", "InputError"]]
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "needed", "tensor"), [(24, 0, 1), (24, 80, 2), (12, 0, 2), (6, 0, 4), (6, 10, 4)]
+)
+def test_weights_are_split_over_as_few_devices_as_they_fit(gibibytes, needed, tensor):
+    """Seven billion parameters are 14.2 GiB in bfloat16; their key heads can be split in four."""
+    options = {"dtype": jnp.bfloat16, "needed": needed * 2**30}
+    assert fewest_to_share(SEVEN_BILLION, 8, gibibytes * 2**30, **options) == tensor
+
+
+def test_a_model_that_does_not_fit_is_refused_with_both_sizes():
+    with pytest.raises(InputError, match=r"doesn't fit 8 devices.*3.55 GiB of each device needed, 3 GiB available"):
+        fewest_to_share(SEVEN_BILLION, 8, 3 * 2**30, dtype=jnp.bfloat16)
+
+
+def test_weights_take_a_share_of_each_device():
+    like = jax.eval_shape(lambda: initialize(SEVEN_BILLION, jax.random.key(0), jnp.bfloat16))
+    sizes = [bytes_a_device(AbstractMesh((8 // tensor, tensor), ("data", "tensor")), like) for tensor in (1, 2, 4)]
+    assert sizes[0] == sum(leaf.size * 2 for leaf in jax.tree.leaves(like))
+    np.testing.assert_allclose(np.array(sizes) * [1, 2, 4] / sizes[0], 1, rtol=1e-4)
+
+
+def test_one_device_needs_no_mesh_and_leaves_arrays_alone(config):
+    assert choose_mesh(config) is None
+    params = {"norm": jnp.ones(3)}
+    with on_mesh(None):
+        assert spread(params) is params
+    for tensor in (2, 3):
+        with pytest.raises(InputError, match=f"tensor must divide 1 devices.*as 1 do, not {tensor}"):
+            choose_mesh(config, tensor=tensor)
+
+
+def test_every_family_is_split_but_for_its_norms(config):
+    like = jax.eval_shape(lambda: initialize(config, jax.random.key(0)))
+    for path, sharding in jax.tree.flatten_with_path(shardings(AbstractMesh((1, 2), ("data", "tensor")), like))[0]:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        assert ("tensor" in sharding.spec) != ("norm" in name), name
+    odd = shardings(AbstractMesh((1, 3), ("data", "tensor")), {"embedding": jnp.zeros((13, 8)), "norm": jnp.zeros(8)})
+    assert {name: tuple(each.spec) for name, each in odd.items()} == {"embedding": (None, None), "norm": (None,)}
+
+
+def test_a_weight_is_shared_by_one_device_at_least():
+    with pytest.raises(ValueError, match="tensor must be at least 1, not 0"):
+        Devices(tensor=0)
+    with pytest.raises(ValueError, match="coordinator must be given together"):
+        Devices(tensor=2, num_processes=2)
 
 
 if __name__ == "__main__":
