@@ -145,7 +145,7 @@ def on_mesh(mesh: Mesh | None) -> AbstractContextManager[Any]:
     return nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
-def written_by_first(write: Callable[[], None]) -> None:
+def written_by_first(write: Callable[[], object]) -> None:
     """Let process 0 write, while the others wait until it has.
 
     Args:

@@ -53,6 +53,8 @@ CONFIG = Config(
 TIED = replace(CONFIG, vocabulary=13, tied=True)
 RECIPE = Recipe(learning_rate=1e-2, num_epochs=1, batch=8, rows_at_once=4, warmup=1, rank=2)
 MESHES = (1, 2, 4)
+BOTH = ["adapters", "everything"]
+JOBS = [(None, BOTH), (1, ["adapters"]), (2, []), (4, BOTH)]
 NUM_PROMPTS, NUM_SAMPLES, NUM_TOKENS = 6, 2, 5
 SEVEN_BILLION = Config(
     vocabulary=152_064,
@@ -97,8 +99,8 @@ def tune(config: Config, recipe: Recipe, params: Params, lesson: Lesson) -> dict
     return {"losses": losses, "tuned": tuned, "slopes": optax.tree.get(training.memory, "mu")}
 
 
-def measure(tensor: int | None, *, everything: bool) -> dict[str, np.ndarray]:
-    with on_mesh(tensor and choose_mesh(CONFIG, tensor=tensor)):
+def measure(tensor: int | None, tunings: list[str]) -> dict[str, np.ndarray]:
+    with on_mesh(None if tensor is None else choose_mesh(CONFIG, tensor=tensor)):
         rows = draw_rows(CONFIG.vocabulary)
         params, teacher = (spread(jax.tree.map(jnp.asarray, draw_model(CONFIG, seed))) for seed in (0, 1))
         start = jax.eval_shape(lambda: start_training(CONFIG, RECIPE, params, jax.random.key(0)))
@@ -106,7 +108,6 @@ def measure(tensor: int | None, *, everything: bool) -> dict[str, np.ndarray]:
         logits = jax.jit(partial(apply, CONFIG))(
             params, rows.tokens, positions=rows.positions, texts=rows.texts, adapters=adapters
         )
-        adapted = tune(CONFIG, RECIPE, params, Lesson(rows, "distribution", teacher))
         prompts = np.random.default_rng(4).integers(0, CONFIG.vocabulary, (NUM_PROMPTS, 7))
         lengths = np.arange(7 - NUM_PROMPTS, 7) + 1
         keys = jax.random.split(jax.random.key(7), NUM_PROMPTS)
@@ -115,17 +116,20 @@ def measure(tensor: int | None, *, everything: bool) -> dict[str, np.ndarray]:
         cache = jax.jit(partial(empty_cache, CONFIG, 8, 10))()
         results = {
             "logits": logits,
-            "adapted": adapted,
             "sampled": sampler(params, prompts, lengths, keys, adapters=adapters)._asdict(),
             "chances": log_probabilities(CONFIG, params, prompts, lengths),
         }
-        split = {"params": params, "adapters": adapted["tuned"], "logits": logits, "cache": cache.keys}
-        if everything:
+        split = {"params": params, "adapters": adapters, "logits": logits, "cache": cache.keys}
+        if "adapters" in tunings:
+            recipe = replace(RECIPE, projections=("query", "output", "up", "down"))
+            results["adapted"] = tune(CONFIG, recipe, params, Lesson(rows, "distribution", teacher))
+            split["adapted"] = results["adapted"]["tuned"]
+        if "everything" in tunings:
             recipe = replace(RECIPE, trained="everything")
             results["everything"] = tune(TIED, recipe, spread(draw_model(TIED, 3)), Lesson(draw_rows(TIED.vocabulary)))
             split["everything"] = results["everything"]["tuned"]
-        parts = jax.tree.map(lambda leaf: np.array(leaf.addressable_shards[0].data.shape), split)
-        whole = fetch(results) | {"parts": parts, "gathered": np.array(largest_gather(sampler.as_text()))}
+        parts = jax.tree.map(lambda leaf: np.array(jnp.asarray(leaf).addressable_shards[0].data.shape), split)
+        whole = fetch(results) | {"parts": parts, "gathered": np.array(largest_gather(sampler.as_text() or ""))}
     leaves, _ = jax.tree.flatten_with_path(whole)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
@@ -138,18 +142,15 @@ def try_to_write(path: Path) -> str:
     return path.read_text()
 
 
-def main(output: str, tensors: list[int | None], processes: dict[str, Any]) -> None:
+def main(output: str, jobs: list[tuple[int | None, list[str]]], processes: dict[str, Any]) -> None:
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_numpy_rank_promotion", "raise")
     jax.config.update("jax_disable_most_optimizations", True)
     folder = Path(output)
     with joined(Devices(**processes)):
-        for tensor in tensors:
-            np.savez(
-                folder / f"{jax.process_index()}-{tensor}.npz",
-                allow_pickle=False,
-                **measure(tensor, everything=tensor in {None, 4}),
-            )
+        for tensor, tunings in jobs:
+            found = measure(tensor, tunings)
+            np.savez(folder / f"{jax.process_index()}-{tensor}.npz", allow_pickle=False, **found)
         said = [try_to_write(folder / name) for name in ("written", "no folder/written")]
         print(json.dumps([jax.device_count(), jax.local_device_count(), said]))
 
@@ -159,10 +160,10 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def start(folder: Path, tensors: list[int | None], local_devices: int, **processes: Any) -> list[Any]:
+def start(folder: Path, jobs: list[tuple[int | None, list[str]]], local_devices: int, **processes: Any) -> list[Any]:
     """Measure in a process of its own; its stdout must be what it says alone."""
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-W", "error", __file__, json.dumps([str(folder), tensors, processes])]
+    command = [sys.executable, "-W", "error", __file__, json.dumps([str(folder), jobs, processes])]
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(local_devices)}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr
@@ -183,9 +184,11 @@ class Measured(NamedTuple):
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     folder = tmp_path_factory.mktemp("mesh")
-    pair = partial(start, folder / "two", [2], 4, coordinator=f"127.0.0.1:{free_port()}", num_processes=2)
+    pair = partial(
+        start, folder / "two", [(2, ["adapters"])], 4, coordinator=f"127.0.0.1:{free_port()}", num_processes=2
+    )
     with ThreadPoolExecutor() as pool:
-        runs = [pool.submit(start, folder / "one", [None, *MESHES], 8)]
+        runs = [pool.submit(start, folder / "one", JOBS, 8)]
         runs += [pool.submit(pair, process_id=number) for number in (0, 1)]
         said = [run.result() for run in runs]
 
@@ -246,8 +249,9 @@ def test_every_device_holds_its_part_alone(measured, tensor):
             inner = name in {"output", "down"}
             here = (inputs // tensor, outputs) if inner else (inputs, outputs // tensor)
             assert parts[f"params/layers/{name}/kernel"] == (2, *here)
-            assert parts[f"adapters/{name}/into"] == (2, here[0], 2)
-            assert parts[f"adapters/{name}/out"] == (2, 2, here[1])
+            for tree in ("adapters", "adapted"):
+                assert parts.get(f"{tree}/{name}/into", here) in {here, (2, here[0], 2)}
+                assert parts.get(f"{tree}/{name}/out", here) in {here, (2, 2, here[1])}
     if tensor == 4:
         assert runs[0]["parts/everything/embedding"].tolist() == [13, 4], "13 tokens can't be split, 16 features can"
 
