@@ -1,7 +1,6 @@
-"""The mesh of devices that a model runs on: chosen from their number and memory, and what processes do one by one."""
+"""The mesh of devices that a model runs on: chosen from their number and memory, and put in force."""
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from llm_bridge.placement import DATA, TENSOR, shardings
 from llm_bridge.shapes import Config, initialize
 from theory.command_line import InputError, require
 from theory.memory import free_memory, gibibytes
-from theory.processes import Processes, agreed, gathered
+from theory.processes import Processes, gathered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,23 +142,3 @@ def on_mesh(mesh: Mesh | None) -> AbstractContextManager[Any]:
         A context; with None it changes nothing.
     """
     return nullcontext() if mesh is None else jax.set_mesh(mesh)
-
-
-def written_by_first(write: Callable[[], object]) -> None:
-    """Let process 0 write, while the others wait until it has.
-
-    Args:
-        write: Writes files; called in process 0 alone.
-
-    Raises:
-        InputError: In the others, if process 0 could not write; its own line says why.
-    """
-    done = False
-    try:
-        if jax.process_index() == 0:
-            write()
-            done = True
-    finally:
-        done = agreed(done)
-    if not done:
-        raise InputError("process 0 could not write: its own message says why")

@@ -26,9 +26,11 @@ from jax.sharding import AbstractMesh
 
 from llm_bridge.chats import Example, Rows, pack
 from llm_bridge.experiment import log_probabilities
-from llm_bridge.finetuning import fine_tune
+from llm_bridge.files.first import done_by_first, told_by_first
+from llm_bridge.files.partial import TrainingState
+from llm_bridge.finetuning import Training, fine_tune
 from llm_bridge.lessons import Lesson
-from llm_bridge.mesh import Devices, bytes_a_device, choose_mesh, fewest_to_share, on_mesh, written_by_first
+from llm_bridge.mesh import Devices, bytes_a_device, choose_mesh, fewest_to_share, on_mesh
 from llm_bridge.placement import fetch, shardings, spread
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
@@ -91,15 +93,22 @@ def largest_gather(program: str) -> int:
     return max((math.prod(map(int, filter(None, size.split(",")))) for size in sizes), default=0)
 
 
-def tune(config: Config, recipe: Recipe, params: Params, lesson: Lesson) -> dict[str, Any]:
-    """Three steps of Adam, whose mean is a sum of their gradients."""
-    seen = {}
-    tuned = fine_tune(config, recipe, params, lesson, chunk=3, after=lambda *run: seen.update(run=run))
-    training, losses = seen["run"]
-    return {"losses": losses, "tuned": tuned, "slopes": optax.tree.get(training.memory, "mu")}
+def tune(config: Config, recipe: Recipe, params: Params, lesson: Lesson, folder: Path) -> dict[str, Any]:
+    """Three steps of Adam, whose mean is a sum of their gradients; kept, and taken up again from there."""
+    state, seen = TrainingState(folder / f"{jax.process_index()}-training"), []
+
+    def after(training: Training, losses: np.ndarray) -> None:
+        seen.append((training, losses))
+        state.keep(training, losses)
+
+    tuned = fine_tune(config, recipe, params, lesson, chunk=3, after=after)
+    again = fine_tune(config, recipe, params, lesson, chunk=3, resume=state.resume, after=after)
+    state.forget()
+    [(training, losses)] = seen
+    return {"losses": losses, "tuned": tuned, "again": again, "slopes": optax.tree.get(training.memory, "mu")}
 
 
-def measure(tensor: int | None, tunings: list[str]) -> dict[str, np.ndarray]:
+def measure(tensor: int | None, tunings: list[str], folder: Path) -> dict[str, np.ndarray]:
     with on_mesh(None if tensor is None else choose_mesh(CONFIG, tensor=tensor)):
         rows = draw_rows(CONFIG.vocabulary)
         params, teacher = (spread(jax.tree.map(jnp.asarray, draw_model(CONFIG, seed))) for seed in (0, 1))
@@ -122,11 +131,12 @@ def measure(tensor: int | None, tunings: list[str]) -> dict[str, np.ndarray]:
         split = {"params": params, "adapters": adapters, "logits": logits, "cache": cache.keys}
         if "adapters" in tunings:
             recipe = replace(RECIPE, projections=("query", "output", "up", "down"))
-            results["adapted"] = tune(CONFIG, recipe, params, Lesson(rows, "distribution", teacher))
+            results["adapted"] = tune(CONFIG, recipe, params, Lesson(rows, "distribution", teacher), folder)
             split["adapted"] = results["adapted"]["tuned"]
         if "everything" in tunings:
             recipe = replace(RECIPE, trained="everything")
-            results["everything"] = tune(TIED, recipe, spread(draw_model(TIED, 3)), Lesson(draw_rows(TIED.vocabulary)))
+            lesson = Lesson(draw_rows(TIED.vocabulary))
+            results["everything"] = tune(TIED, recipe, spread(draw_model(TIED, 3)), lesson, folder)
             split["everything"] = results["everything"]["tuned"]
         parts = jax.tree.map(lambda leaf: np.array(jnp.asarray(leaf).addressable_shards[0].data.shape), split)
         whole = fetch(results) | {"parts": parts, "gathered": np.array(largest_gather(sampler.as_text() or ""))}
@@ -136,10 +146,10 @@ def measure(tensor: int | None, tunings: list[str]) -> dict[str, np.ndarray]:
 
 def try_to_write(path: Path) -> str:
     try:
-        written_by_first(lambda: path.write_text("done"))
+        done_by_first(lambda: path.write_text("done"))
     except (InputError, OSError) as error:
         return type(error).__name__
-    return path.read_text()
+    return told_by_first(path.read_bytes).decode()
 
 
 def main(output: str, jobs: list[tuple[int | None, list[str]]], processes: dict[str, Any]) -> None:
@@ -149,7 +159,7 @@ def main(output: str, jobs: list[tuple[int | None, list[str]]], processes: dict[
     folder = Path(output)
     with joined(Devices(**processes)):
         for tensor, tunings in jobs:
-            found = measure(tensor, tunings)
+            found = measure(tensor, tunings, folder)
             np.savez(folder / f"{jax.process_index()}-{tensor}.npz", allow_pickle=False, **found)
         said = [try_to_write(folder / name) for name in ("written", "no folder/written")]
         print(json.dumps([jax.device_count(), jax.local_device_count(), said]))
@@ -261,6 +271,14 @@ def test_sampling_moves_neither_weights_nor_caches_between_devices(measured, ten
     drawn = 8 * NUM_SAMPLES * NUM_TOKENS
     assert 0 < measured.meshes[tensor]["gathered"] <= drawn
     assert measured.alone["gathered"] == 0
+
+
+def test_a_training_goes_on_from_what_process_0_kept(measured):
+    for run in (measured.alone, *measured.meshes.values(), *measured.processes):
+        for name in run:
+            if "/again/" in name:
+                np.testing.assert_array_equal(run[name], run[name.replace("again", "tuned")])
+    assert any("/again/" in name for name in measured.processes[1])
 
 
 def test_process_0_writes_and_the_other_waits_and_hears_when_it_could_not(measured):
