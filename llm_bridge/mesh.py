@@ -126,8 +126,10 @@ def choose_mesh(config: Config, *, tensor: int | None = None, dtype: Any = jnp.f
         )
     if devices == 1:
         return None
-    available = int(np.min(gathered([np.array([free_memory()])])[0]))
-    return make_mesh(tensor or fewest_to_share(config, devices, available, dtype=dtype, needed=needed))
+    if tensor is None:
+        available = int(np.min(gathered([np.array([free_memory()])])[0]))
+        tensor = fewest_to_share(config, devices, available, dtype=dtype, needed=needed)
+    return make_mesh(tensor)
 
 
 def on_mesh(mesh: Mesh | None) -> AbstractContextManager[Any]:

@@ -31,6 +31,7 @@ from llm_bridge.files.partial import TrainingState
 from llm_bridge.finetuning import Training, fine_tune
 from llm_bridge.lessons import Lesson
 from llm_bridge.mesh import Devices, bytes_a_device, choose_mesh, fewest_to_share, on_mesh
+from llm_bridge.models import side_by_side
 from llm_bridge.placement import fetch, shardings, spread
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
@@ -138,8 +139,10 @@ def measure(tensor: int | None, tunings: list[str], folder: Path) -> dict[str, n
             lesson = Lesson(draw_rows(TIED.vocabulary))
             results["everything"] = tune(TIED, recipe, spread(draw_model(TIED, 3)), lesson, folder)
             split["everything"] = results["everything"]["tuned"]
+        shared = side_by_side(lambda _: jax.sharding.get_abstract_mesh().empty, range(2), "jobs")
         parts = jax.tree.map(lambda leaf: np.array(jnp.asarray(leaf).addressable_shards[0].data.shape), split)
         whole = fetch(results) | {"parts": parts, "gathered": np.array(largest_gather(sampler.as_text() or ""))}
+        whole["without mesh"] = np.array(shared)
     leaves, _ = jax.tree.flatten_with_path(whole)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
@@ -213,7 +216,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
 def assert_same(found: dict[str, np.ndarray], alone: dict[str, np.ndarray]) -> None:
     """Tokens and lengths are equal, the rest to rounding, which Adam magnifies where a gradient is next to zero."""
     for name in found:
-        if name.startswith(("parts", "gathered")):
+        if name.startswith(("parts", "gathered", "without")):
             continue
         tolerance = 0 if name in {"sampled/tokens", "sampled/lengths"} else TOLERANCE
         np.testing.assert_allclose(found[name], alone[name], rtol=tolerance, atol=tolerance, err_msg=name)
@@ -260,8 +263,9 @@ def test_every_device_holds_its_part_alone(measured, tensor):
             here = (inputs // tensor, outputs) if inner else (inputs, outputs // tensor)
             assert parts[f"params/layers/{name}/kernel"] == (2, *here)
             for tree in ("adapters", "adapted"):
-                assert parts.get(f"{tree}/{name}/into", here) in {here, (2, here[0], 2)}
-                assert parts.get(f"{tree}/{name}/out", here) in {here, (2, 2, here[1])}
+                if tree == "adapters" or f"{tree}/{name}/into" in parts:
+                    assert parts[f"{tree}/{name}/into"] == (2, here[0], 2)
+                    assert parts[f"{tree}/{name}/out"] == (2, 2, here[1])
     if tensor == 4:
         assert runs[0]["parts/everything/embedding"].tolist() == [13, 4], "13 tokens can't be split, 16 features can"
 
@@ -279,6 +283,12 @@ def test_a_training_goes_on_from_what_process_0_kept(measured):
             if "/again/" in name:
                 np.testing.assert_array_equal(run[name], run[name.replace("again", "tuned")])
     assert any("/again/" in name for name in measured.processes[1])
+
+
+def test_jobs_that_are_done_side_by_side_are_on_the_mesh_too(measured):
+    assert measured.alone["without mesh"].tolist() == [True, True]
+    for run in (*measured.meshes.values(), *measured.processes):
+        assert run["without mesh"].tolist() == [False, False]
 
 
 def test_process_0_writes_and_the_other_waits_and_hears_when_it_could_not(measured):
