@@ -14,6 +14,7 @@ import numpy as np
 from llm_bridge.chats import Example, Language, Rows, pack, pad
 from llm_bridge.finetuning import Training, fine_tune
 from llm_bridge.lessons import Lesson
+from llm_bridge.placement import constrain
 from llm_bridge.recipes import Recipe, merge
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config
@@ -217,7 +218,7 @@ def log_probabilities(config: Config, params: Params, tokens: jax.Array, lengths
     """
     stream, _ = run_layers(config, params, tokens)
     last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
-    return jax.nn.log_softmax(read_out(config, params, last))
+    return constrain(jax.nn.log_softmax(read_out(config, params, last)))
 
 
 def word_log_probabilities(model: Model, questions: Sequence[str], words: Sequence[str]) -> np.ndarray:

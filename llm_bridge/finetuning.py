@@ -11,6 +11,7 @@ import optax
 
 from llm_bridge.chats import Rows
 from llm_bridge.lessons import Lesson, Targets, mean_gradient
+from llm_bridge.placement import constrain, constrain_tree, spread
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.shapes import Config
 from theory.networks import Params
@@ -80,7 +81,8 @@ def run_steps(
             kept = jnp.isin(jnp.arange(config.num_layers), jnp.array(recipe.layers))[:, None, None]
             gradient = jax.tree.map(lambda leaf: jnp.where(kept, leaf, 0), gradient)
         updates, memory = optimizer.update(gradient, training.memory, training.trained)
-        return Training(training.step + 1, optax.apply_updates(training.trained, updates), memory), value
+        after = Training(training.step + 1, optax.apply_updates(training.trained, updates), memory)
+        return constrain_tree(after), constrain(value)
 
     return jax.lax.scan(step, training, batches)
 
@@ -130,7 +132,7 @@ def fine_tune(
     """
     order = batch_order(len(lesson.rows.tokens), recipe, seed)
     trained = start_training(config, recipe, params, jax.random.key(seed))
-    training = resume(Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained)))
+    training = spread(resume(Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))))
     while (done := int(training.step)) < len(order):
         batches = jax.tree.map(lambda leaf: jnp.asarray(leaf[order[done : done + chunk]]), lesson.rows)
         training, losses = run_steps(

@@ -136,6 +136,8 @@ def read_model(path: Path, pretraining: Pretraining) -> Known:
 def side_by_side(do: Callable[[Asked], Result], jobs: Iterable[Asked], title: str) -> list[Result]:
     """Do jobs in threads, one a core: the tiny model's arrays are too small to keep two cores busy with one job.
 
+    On a mesh of devices they are done one after the other, as every process must do the same at the same time.
+
     Args:
         do: Does one of them.
         jobs: What each is told.
@@ -145,6 +147,8 @@ def side_by_side(do: Callable[[Asked], Result], jobs: Iterable[Asked], title: st
         Their results in order; if one fails, those that haven't begun are not begun.
     """
     asked = list(jobs)
+    if not jax.sharding.get_mesh().empty:
+        return [do(job) for job in tqdm(asked, desc=title, disable=None)]
     cores = (psutil.cpu_count(logical=False) or 1) if jax.default_backend() == "cpu" else 1
     with ThreadPoolExecutor(max(1, min(cores, len(asked)))) as pool:
         futures = [pool.submit(do, job) for job in asked]

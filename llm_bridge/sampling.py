@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from llm_bridge.placement import constrain, fill_up
 from llm_bridge.shapes import Config
 from llm_bridge.transformer import Cache, empty_cache, read_out, run_layers
 from theory.networks import Params
@@ -75,12 +76,14 @@ def sample(
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, not {temperature}")
-    num_prompts, longest = prompts.shape
+    num_asked, longest = prompts.shape
+    prompts, lengths, keys = map(fill_up, (prompts, lengths, keys))
+    num_prompts = len(prompts)
     options = {"adapters": adapters, "adapter_scale": adapter_scale}
     cache = empty_cache(config, num_prompts, longest + num_tokens, params["embedding"].dtype)
     stream, cache = run_layers(config, params, prompts, cache=cache, **options)
     last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
-    repeat = partial(jnp.repeat, repeats=num_samples, total_repeat_length=num_prompts * num_samples)
+    repeat = partial(jnp.repeat, repeats=num_samples)
     cache, logits = jax.tree.map(partial(repeat, axis=1), cache), repeat(read_out(config, params, last), axis=0)
     places = repeat(lengths, axis=0)
     own_keys = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_samples)))(keys).ravel()
@@ -111,4 +114,5 @@ def sample(
     )
     start = Progress(jnp.array(0), logits, cache, blank, jnp.zeros(rows, bool))
     sampled = jax.lax.while_loop(unfinished, draw, start).sampled
-    return jax.tree.map(lambda leaf: leaf.reshape(num_prompts, num_samples, *leaf.shape[1:]), sampled)
+    by_prompt = jax.tree.map(lambda leaf: leaf.reshape(num_prompts, num_samples, *leaf.shape[1:])[:num_asked], sampled)
+    return jax.tree.map(constrain, by_prompt)

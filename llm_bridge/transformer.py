@@ -4,7 +4,8 @@ RMS norms, rotary positions, grouped-query attention, SwiGLU; biases of queries,
 keys, a tied head and scaled rotary positions are options, so that the Qwen2, Qwen3, Llama 3 and Mistral families are
 configurations. Layers are stacked and scanned: every array of `params["layers"]` has a leading axis of layers.
 
-Numbers are computed in the parameters' own type; norms, softmax and logits in float32 at least.
+Numbers are computed in the parameters' own type; norms, softmax and logits in float32 at least. On a mesh of devices
+rows are split over its data axis, and heads, units and logits over its tensor axis.
 """
 
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from llm_bridge.placement import DATA, TENSOR, constrain
 from llm_bridge.shapes import PROJECTIONS, Config
 from theory.networks import Params
 
@@ -38,7 +40,34 @@ def empty_cache(config: Config, batch: int, slots: int, dtype: Any = jnp.float32
         A cache of zeros.
     """
     shape = (config.num_layers, batch, slots, config.num_key_heads, config.head_size)
-    return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+    return split_cache(Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)))
+
+
+def split_cache(cache: Cache) -> Cache:
+    """Split a cache over the mesh in force: rows over its data axis, key heads over its tensor axis.
+
+    Args:
+        cache: Keys and values of a compiled function.
+
+    Returns:
+        The same; without a mesh the very same.
+    """
+    return Cache(*(constrain(leaf, None, DATA, None, TENSOR) for leaf in cache))
+
+
+@jax.vmap
+def store(slots: jax.Array, positions: jax.Array, values: jax.Array) -> jax.Array:
+    """Put keys or values into slots, row by row, so that devices with different rows need nothing of each other.
+
+    Args:
+        slots: Shape `(batch, slots, key heads, head size)`.
+        positions: Which slots, shape `(batch, tokens)`.
+        values: Shape `(batch, tokens, key heads, head size)`.
+
+    Returns:
+        The slots with the values in them.
+    """
+    return slots.at[positions].set(values)
 
 
 def precise(values: jax.Array) -> jax.Array:
@@ -195,7 +224,6 @@ def run_layers(
     else:
         mask = jnp.arange(cache.keys.shape[2])[None, None] <= positions[:, :, None]
     angles = positions[:, :, None] * frequencies(config)[None, None]
-    rows = jnp.arange(batch)[:, None]
 
     def split_heads(layer: Params, name: str, values: jax.Array) -> jax.Array:
         values = values.reshape(batch, num_tokens, -1, config.head_size)
@@ -211,15 +239,16 @@ def run_layers(
         normed = norm(stream, layer["attention norm"], config.norm_floor)
         queries, keys, values = (split_heads(layer, name, linear(name, normed)) for name in ("query", "key", "value"))
         if past is not None:
-            past = Cache(past.keys.at[rows, positions].set(keys), past.values.at[rows, positions].set(values))
+            past = Cache(store(past.keys, positions, keys), store(past.values, positions, values))
             keys, values = past
         stream += linear("output", attend(queries, keys, values, mask))
         normed = norm(stream, layer["hidden norm"], config.norm_floor)
         stream += linear("down", jax.nn.silu(linear("gate", normed)) * linear("up", normed))
         return stream, past
 
-    stream, cache = jax.lax.scan(block, params["embedding"][tokens], (params["layers"], adapters or {}, cache))
-    return norm(stream, params["norm"], config.norm_floor), cache
+    stream = constrain(params["embedding"][tokens], DATA)
+    stream, cache = jax.lax.scan(block, stream, (params["layers"], adapters or {}, cache))
+    return norm(stream, params["norm"], config.norm_floor), cache if cache is None else split_cache(cache)
 
 
 def read_out(config: Config, params: Params, stream: jax.Array) -> jax.Array:
@@ -234,7 +263,8 @@ def read_out(config: Config, params: Params, stream: jax.Array) -> jax.Array:
         Shape `(..., vocabulary)`, in at least float32.
     """
     head = params["embedding"].T if config.tied else params["head"]
-    return jnp.matmul(stream, head, preferred_element_type=jnp.promote_types(stream.dtype, jnp.float32))
+    logits = jnp.matmul(stream, head, preferred_element_type=jnp.promote_types(stream.dtype, jnp.float32))
+    return constrain(logits, DATA, *[None] * (logits.ndim - 2), TENSOR)
 
 
 def apply(config: Config, params: Params, tokens: jax.Array, **options: Any) -> jax.Array:

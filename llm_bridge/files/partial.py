@@ -11,7 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from llm_bridge.files.first import done_by_first, told_by_first
 from llm_bridge.finetuning import Training
+from llm_bridge.placement import fetch
 from theory.files import npz_bytes, write_whole
 
 DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -53,11 +55,22 @@ class TrainingState:
         """
         leaves, structure = jax.tree.flatten(start)
         try:
-            with np.load(io.BytesIO(self.path.read_bytes())) as file:
+            with np.load(io.BytesIO(told_by_first(self.read))) as file:
                 kept = [file[f"arr_{index}"] for index in range(len(leaves))]
         except DAMAGE:
             return start
         return jax.tree.unflatten(structure, kept)
+
+    def read(self) -> bytes:
+        """Read what is kept.
+
+        Returns:
+            The file's bytes; none if it can't be read.
+        """
+        try:
+            return self.path.read_bytes()
+        except OSError:
+            return b""
 
     def keep(self, training: Training, losses: np.ndarray) -> None:
         """Keep a training.
@@ -66,8 +79,8 @@ class TrainingState:
             training: The training so far.
             losses: Not kept.
         """
-        leaves = jax.tree.leaves(training)
-        write_whole(self.path, npz_bytes({f"arr_{index}": np.asarray(leaf) for index, leaf in enumerate(leaves)}))
+        kept = {f"arr_{index}": leaf for index, leaf in enumerate(jax.tree.leaves(fetch(training)))}
+        done_by_first(lambda: write_whole(self.path, npz_bytes(kept)))
 
     def forget(self) -> None:
         """Remove what is kept."""

@@ -1,0 +1,161 @@
+"""Where arrays lie on a mesh of devices: rows over its data axis; heads, units and vocabulary over its tensor axis.
+
+The mesh is the one in force, as `jax.set_mesh` sets it. Without one everything here does nothing, so that the compiled
+programs of a single device stay what they are.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+
+from llm_bridge.shapes import PROJECTIONS
+
+DATA, TENSOR = "data", "tensor"
+"""Axes of a mesh: rows are split over the first, weights over the second."""
+
+
+def constrain(values: jax.Array, *axes: str | None) -> jax.Array:
+    """Tell the compiler how an array is split over the mesh in force; rows that don't fill it are padded there.
+
+    Args:
+        values: Any array of a compiled function.
+        *axes: Which axis of the mesh splits each of the array's axes; those that are not named are not split.
+
+    Returns:
+        The array; without a mesh the very same.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return values
+    return jax.lax.with_sharding_constraint(values, PartitionSpec(*axes))
+
+
+def split_axes(name: str) -> tuple[int, ...]:
+    """Say which axes of an array may be split over the tensor axis.
+
+    What enters a layer's heads and units is split by outputs, what leaves them by inputs: so a device needs nothing
+    from another until it has added up its part of the residual stream. Embedding and head are split by the vocabulary,
+    so that no device holds all logits.
+
+    Args:
+        name: Where the array is in its tree, joined by "."; whatever is before the last two names doesn't matter.
+
+    Returns:
+        Axes counted from the last one, the best first.
+    """
+    *_, place, part = ["", *name.split(".")]
+    if part == "embedding":
+        return (-2, -1)
+    if part == "head":
+        return (-1, -2)
+    if place not in PROJECTIONS:
+        return ()
+    by_inputs = place in {"output", "down"}
+    axes = {"kernel": -2, "into": -2} if by_inputs else {"kernel": -1, "bias": -1, "out": -1}
+    return (axes[part],) if part in axes else ()
+
+
+def sharding_of(mesh: Mesh | AbstractMesh, name: str, shape: tuple[int, ...]) -> NamedSharding:
+    """Say how one array of a model, its adapters or their optimizer's state is split.
+
+    Args:
+        mesh: Devices with a data and a tensor axis.
+        name: As of `split_axes`.
+        shape: Its shape.
+
+    Returns:
+        Its sharding: by the first of the axes that the mesh divides, whole on every device if there is none.
+    """
+    fitting = [axis for axis in split_axes(name) if shape[axis] % mesh.shape[TENSOR] == 0]
+    axes: list[str | None] = [None] * len(shape)
+    if fitting:
+        axes[fitting[0]] = TENSOR
+    return NamedSharding(mesh, PartitionSpec(*axes))
+
+
+def shardings(mesh: Mesh | AbstractMesh, like: Any) -> Any:
+    """Say how every array of a tree is split.
+
+    Args:
+        mesh: Devices with a data and a tensor axis.
+        like: Parameters, adapters or an optimizer's state: arrays, or `jax.ShapeDtypeStruct`.
+
+    Returns:
+        The same tree of shardings.
+    """
+
+    def one(path: Any, leaf: Any) -> NamedSharding:
+        return sharding_of(mesh, jax.tree_util.keystr(path, simple=True, separator="."), np.shape(leaf))
+
+    return jax.tree.map_with_path(one, like)
+
+
+def fill_up(rows: jax.Array) -> jax.Array:
+    """Repeat the first rows until the data axis of the mesh in force divides their number.
+
+    Args:
+        rows: Any array of a compiled function, shape `(rows, ...)`.
+
+    Returns:
+        The rows and what fills them up; without a mesh the very same.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or len(rows) % mesh.shape[DATA] == 0:
+        return rows
+    return rows[np.arange(len(rows) + -len(rows) % mesh.shape[DATA]) % len(rows)]
+
+
+def constrain_tree(tree: Any) -> Any:
+    """Tell the compiler how a tree of arrays is split over the mesh in force.
+
+    Args:
+        tree: Parameters, adapters or an optimizer's state, in a compiled function.
+
+    Returns:
+        The same tree; without a mesh the very same.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    return tree if mesh.empty else jax.lax.with_sharding_constraint(tree, shardings(mesh, tree))
+
+
+def spread(tree: Any) -> Any:
+    """Put a tree of arrays onto the mesh in force; of host arrays each process sends only what its devices hold.
+
+    Args:
+        tree: Parameters, adapters or an optimizer's state, the same in every process.
+
+    Returns:
+        The same tree, split; without a mesh the very same.
+    """
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty:
+        return tree
+
+    def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        if isinstance(leaf, jax.Array):
+            return jax.device_put(leaf, sharding)
+        values = np.asarray(leaf)
+        return jax.make_array_from_callback(values.shape, sharding, lambda part: values[part])
+
+    return jax.tree.map(put, tree, shardings(mesh, tree))
+
+
+def fetch(tree: Any) -> Any:
+    """Copy a tree of arrays to every process's memory, one array after the other; every process must ask for it.
+
+    Args:
+        tree: Arrays on any devices.
+
+    Returns:
+        The same tree of NumPy arrays.
+    """
+
+    def whole(leaf: Any) -> np.ndarray:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable and not leaf.is_fully_replicated:
+            sharding = leaf.sharding
+            assert isinstance(sharding, NamedSharding)
+            leaf = jax.device_put(leaf, NamedSharding(sharding.mesh, PartitionSpec()))
+        return np.asarray(leaf)
+
+    return jax.tree.map(whole, tree)
