@@ -1,0 +1,228 @@
+"""Low-rank adapters in PEFT's format, so that a student can be served elsewhere and others' adapters tried here."""
+
+import json
+import re
+from itertools import product
+from math import sqrt
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from llm_bridge.files.checkpoints import with_sorted_metadata
+from llm_bridge.pretrained.hub import HUB_NAME, Source
+from llm_bridge.pretrained.names import MODULES
+from llm_bridge.recipes import Recipe
+from llm_bridge.shapes import Config
+from theory.command_line import InputError
+from theory.files import json_text, write_whole
+from theory.networks import Params
+
+DESCRIPTION, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""The two files of adapters."""
+
+PROJECTION = {module: name for name, module in MODULES.items()}
+"""Our name of each linear map."""
+
+TENSOR = re.compile(rf"base_model\.model\.model\.layers\.(\d+)\.({'|'.join(MODULES.values())})\.lora_([AB])\.weight")
+"""How a tensor is named: after its layer, its linear map and its side."""
+
+UNSUPPORTED = (
+    "alora_invocation_tokens", "alpha_pattern", "fan_in_fan_out", "layer_replication", "lora_bias", "modules_to_save",
+    "rank_pattern", "target_parameters", "trainable_token_indices", "use_bdlora", "use_dora", "use_qalora",
+)  # fmt: skip
+"""Options of PEFT under which adapters compute something else."""
+
+
+class Adapters(NamedTuple):
+    """Low-rank adapters as they were read."""
+
+    recipe: Recipe
+    """Rank, alpha, projections and layers; the rest says nothing."""
+    params: Params
+    """As of `transformer.run_layers`; zero in layers without adapters."""
+
+
+def write_adapters(
+    folder: Path, config: Config, recipe: Recipe, adapters: Params, *, base: Source, weights: str | None = None
+) -> None:
+    """Write adapters as PEFT does.
+
+    Args:
+        folder: Where to; made if need be.
+        config: The base's shape.
+        recipe: How they were trained.
+        adapters: As of `recipes.start_training`.
+        base: Where the base comes from.
+        weights: `lineage.digest` of the base, by which adapters for other weights are known.
+    """
+    layers = sorted(set(recipe.layers)) or range(config.num_layers)
+    tensors = {}
+    for name, sides in adapters.items():
+        for (side, whole), layer in product((("A", sides["into"]), ("B", sides["out"])), layers):
+            tensors[tensor_name(layer, name, side)] = np.ascontiguousarray(np.asarray(whole)[layer].T)
+    description = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base.name,
+        "revision": base.revision,
+        "r": recipe.rank,
+        "lora_alpha": int(recipe.alpha) if recipe.alpha.is_integer() else recipe.alpha,
+        "lora_dropout": 0.0,
+        "target_modules": [MODULES[name].rpartition(".")[2] for name in adapters],
+        "layers_to_transform": sorted(set(recipe.layers)) or None,
+        "bias": "none",
+        "inference_mode": True,
+    }
+    metadata = {"format": "pt"} | ({} if weights is None else {"base": weights})
+    write_whole(folder / WEIGHTS, with_sorted_metadata(save(tensors, metadata=metadata)))
+    write_whole(folder / DESCRIPTION, json_text(description))
+
+
+def read_adapters(
+    folder: Path, config: Config, *, base: Source, weights: str | None = None, dtype: Any = jnp.bfloat16
+) -> Adapters:
+    """Read adapters that PEFT or this package wrote.
+
+    Args:
+        folder: Where they are.
+        config: The base's shape.
+        base: Where the base comes from.
+        weights: `lineage.digest` of the base.
+        dtype: Floating-point type, that of the base.
+
+    Returns:
+        The adapters.
+
+    Raises:
+        InputError: If they are missing, damaged, of a kind that is not supported, or for another base.
+    """
+    try:
+        description = json.loads((folder / DESCRIPTION).read_bytes())
+        with safe_open(folder / WEIGHTS, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+        refuse_options(folder, description)
+        require_base(folder, description, metadata.get("base"), base, weights)
+        rank, alpha = int(description["r"]), float(description["lora_alpha"])
+        targets = description["target_modules"]
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} has no {DESCRIPTION} or no {WEIGHTS}: name a folder of adapters") from error
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"the adapters in {folder} are damaged: make or fetch them anew") from error
+    projections, layers = find_places(folder, targets if isinstance(targets, list) else [], tensors)
+    if layers[-1] >= config.num_layers:
+        raise InputError(f"the adapters in {folder} are for another base: it has more than {config.num_layers} layers")
+    params: Params = {}
+    for name in projections:
+        inputs, outputs = config.sizes()[name]
+        into = np.zeros((config.num_layers, inputs, rank), np.float32)
+        out = np.zeros((config.num_layers, rank, outputs), np.float32)
+        for layer, (whole, side) in product(layers, ((into, "A"), (out, "B"))):
+            tensor = tensors[tensor_name(layer, name, side)].T
+            if tensor.shape != whole.shape[1:]:
+                wrong = f"{tensor_name(layer, name, side)} has shape {tensor.shape[::-1]}, not {whole.shape[:0:-1]}"
+                raise InputError(f"the adapters in {folder} are for another base: {wrong}")
+            whole[layer] = tensor
+        params[name] = {"into": jnp.asarray(into, dtype), "out": jnp.asarray(out, dtype)}
+    recipe = Recipe(
+        rank=rank,
+        alpha=alpha * sqrt(rank) if description.get("use_rslora") else alpha,
+        projections=projections,
+        layers=() if len(layers) == config.num_layers else layers,
+    )
+    return Adapters(recipe, params)
+
+
+def tensor_name(layer: int, projection: str, side: str) -> str:
+    """Name a tensor as PEFT does.
+
+    Args:
+        layer: The layer's number.
+        projection: A name in `PROJECTIONS`.
+        side: A for the factor that is applied first, or B.
+
+    Returns:
+        The name.
+    """
+    return f"base_model.model.model.layers.{layer}.{MODULES[projection]}.lora_{side}.weight"
+
+
+def refuse_options(folder: Path, description: dict[str, Any]) -> None:
+    """Refuse adapters that compute something else than ours.
+
+    Args:
+        folder: Where they are.
+        description: What `adapter_config.json` says.
+
+    Raises:
+        InputError: If they do.
+    """
+    kind, bias = description.get("peft_type"), description.get("bias", "none")
+    used = [name for name in UNSUPPORTED if description.get(name)]
+    used += [f"peft_type={kind}"] * (kind != "LORA") + [f"bias={bias}"] * (bias != "none")
+    if used:
+        raise InputError(f"the adapters in {folder} use {', '.join(used)}, which is not supported: plain LoRA is")
+
+
+def require_base(
+    folder: Path, description: dict[str, Any], written_for: str | None, base: Source, weights: str | None
+) -> None:
+    """Refuse adapters for another base; folders' names say nothing, those of the hub do, and digests say all.
+
+    Args:
+        folder: Where they are.
+        description: What `adapter_config.json` says.
+        written_for: Digest of the weights they were made for, if they say it.
+        base: Where the base comes from.
+        weights: Its digest, if it is known.
+
+    Raises:
+        InputError: If they are for another base.
+    """
+    if written_for is not None and weights is not None:
+        if written_for != weights:
+            raise InputError(f"the adapters in {folder} are for other weights: for {written_for}, not {weights}")
+        return
+    name, revision = description.get("base_model_name_or_path"), description.get("revision")
+    if base.revision is None or not name or Path(name).is_dir() or not HUB_NAME.fullmatch(name):
+        return
+    both = all(re.fullmatch("[0-9a-f]{40}", commit or "") for commit in (revision, base.revision))
+    if name.casefold() != base.name.casefold() or (both and revision != base.revision):
+        meant = f"{name}@{revision}" if revision else name
+        raise InputError(f"the adapters in {folder} are for another base: for {meant}, not {base.pinned}")
+
+
+def find_places(
+    folder: Path, targets: list[str], tensors: dict[str, np.ndarray]
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Find out what adapters are for.
+
+    Args:
+        folder: Where they are.
+        targets: Linear maps that they are said to be for; empty if that is left to a pattern.
+        tensors: Their tensors.
+
+    Returns:
+        Projections and layers.
+
+    Raises:
+        InputError: If tensors are missing or unknown.
+    """
+    matches = {name: TENSOR.fullmatch(name) for name in tensors}
+    found = {(int(match[1]), PROJECTION[match[2]], match[3]) for match in matches.values() if match}
+    said = {name for name, module in MODULES.items() if {module, module.rpartition(".")[2]} & set(targets)}
+    projections = tuple(name for name in MODULES if name in said | {place[1] for place in found})
+    layers = tuple(sorted({place[0] for place in found}))
+    missing = [tensor_name(*place) for place in product(layers, projections, "AB") if place not in found]
+    unknown = [name for name, match in matches.items() if match is None]
+    for names, problem in ((unknown, "hold"), (missing, "lack")):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise InputError(f"the adapters in {folder} {problem} {', '.join(names[:3])}{more}: not supported")
+    if not found:
+        raise InputError(f"the adapters in {folder} hold no tensors: make or fetch them anew")
+    return projections, layers
