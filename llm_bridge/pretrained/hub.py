@@ -55,9 +55,7 @@ def locate(name: str, patterns: tuple[str, ...]) -> Source:
         return Source(name, None, Path(name))
     named = HUB_NAME.fullmatch(name)
     if named is None:
-        raise InputError(
-            f"there is no folder {name}, and a model on the hub is named as owner/name or owner/name@commit"
-        )
+        raise InputError(f"there is no folder {name}; a model on the hub is named as owner/name or owner/name@commit")
     folder = fetch(named["repository"], named["revision"], patterns)
     return Source(named["repository"], folder.name, folder)
 
@@ -77,19 +75,16 @@ def fetch(repository: str, revision: str | None, patterns: tuple[str, ...]) -> P
         InputError: If they can't be fetched.
     """
     hub, errors = require_extra("huggingface_hub"), require_extra("huggingface_hub.errors")
-    token = "set HF_TOKEN to a token" + (" of another account" if os.environ.get("HF_TOKEN") else "")
+    other = " of another account" if os.environ.get("HF_TOKEN") else ""
+    token = f"set HF_TOKEN to a token{other} that may read it"
     try:
         return Path(
             hub.snapshot_download(repository, revision=revision, allow_patterns=list(patterns), ignore_patterns=["*/*"])
         )
     except errors.GatedRepoError as error:
-        message = f"{repository} is gated: accept its terms on its page, and {token} that may read it"
-        raise InputError(message) from error
+        raise InputError(f"{repository} is gated: accept its terms on its page, and {token}") from error
     except errors.RepositoryNotFoundError as error:
-        message = (
-            f"there is no model {repository} on the hub, or it is private: check the name, or {token} that may read it"
-        )
-        raise InputError(message) from error
+        raise InputError(f"{repository} is not on the hub, or private: check the name, or {token}") from error
     except errors.RevisionNotFoundError as error:
         raise InputError(f"{repository} has no revision {revision}: name a branch, a tag or a commit") from error
     except errors.LocalEntryNotFoundError as error:

@@ -112,8 +112,9 @@ def require_tensors(folder: Path, config: Config, leaves: dict[str, Any], tensor
     Raises:
         InputError: If tensors are missing, too many, of another shape or quantized, or a tied head differs.
     """
-    if config.tied and HEAD in tensors and TENSORS["embedding"] in tensors:
-        if not are_same(tensors.pop(HEAD), tensors[TENSORS["embedding"]]):
+    if config.tied and (head := tensors.pop(HEAD, None)) is not None:
+        embedding = tensors.get(TENSORS["embedding"])
+        if embedding is not None and not are_same(head, embedding):
             raise InputError(f"{folder} holds a {HEAD} that differs from the embedding, to which config.json ties it")
     found = {name: (tuple(tensor.get_shape()), tensor.get_dtype()) for name, tensor in tensors.items()}
     expected = {}
