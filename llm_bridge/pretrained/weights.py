@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +161,11 @@ def read_leaf(name: str, like: jax.ShapeDtypeStruct, parts: list[Any], sharding:
     stacked, transposed = is_stacked(name), is_transposed(name)
     own = sharding_of_part(sharding, len(like.shape), stacked=stacked, transposed=transposed)
     if not stacked:
-        convert = jax.jit(partial(converted, dtype=like.dtype, transposed=transposed), out_shardings=sharding)
-        return convert(put(parts[0], own))
-    whole = jax.jit(partial(jnp.zeros, like.shape, like.dtype), out_shardings=sharding)()
-    fill = jax.jit(partial(with_layer, transposed=transposed), donate_argnums=0, out_shardings=sharding)
+        return converted(put(parts[0], own), dtype=like.dtype, transposed=transposed)
+    whole = jnp.zeros(like.shape, like.dtype, device=sharding)
+    fill = filling(sharding)
     for layer, part in enumerate(parts):
-        whole = fill(whole, put(part, own), layer)
+        whole = fill(whole, put(part, own), layer, transposed=transposed)
     return whole
 
 
@@ -203,6 +202,7 @@ def sharding_of_part(sharding: Sharding | None, axes: int, *, stacked: bool, tra
     return NamedSharding(sharding.mesh, PartitionSpec(*(reversed(spec) if transposed else spec)))
 
 
+@partial(jax.jit, static_argnames=("dtype", "transposed"))
 def converted(part: jax.Array, *, dtype: Any, transposed: bool) -> jax.Array:
     """Turn a tensor into what a model computes with.
 
@@ -215,6 +215,19 @@ def converted(part: jax.Array, *, dtype: Any, transposed: bool) -> jax.Array:
         The parameter.
     """
     return (part.T if transposed else part).astype(dtype)
+
+
+@cache
+def filling(sharding: Sharding | None) -> Callable[..., jax.Array]:
+    """Compile `with_layer` for parameters that are spread in some way, so that it works in place.
+
+    Args:
+        sharding: How.
+
+    Returns:
+        The function, which takes its first argument's memory over.
+    """
+    return jax.jit(with_layer, static_argnames="transposed", donate_argnums=0, out_shardings=sharding)
 
 
 def with_layer(whole: jax.Array, part: jax.Array, layer: jax.Array, *, transposed: bool) -> jax.Array:
