@@ -70,7 +70,7 @@ def write_adapters(
         "base_model_name_or_path": base.name,
         "revision": base.revision,
         "r": recipe.rank,
-        "lora_alpha": int(recipe.alpha) if recipe.alpha.is_integer() else recipe.alpha,
+        "lora_alpha": recipe.alpha,
         "lora_dropout": 0.0,
         "target_modules": [MODULES[name].rpartition(".")[2] for name in adapters],
         "layers_to_transform": sorted(set(recipe.layers)) or None,
