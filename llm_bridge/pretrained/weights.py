@@ -142,12 +142,13 @@ def are_same(tensor: Any, other: Any) -> bool:
     """
     if tensor.get_shape() != other.get_shape():
         return False
-    starts = range(0, tensor.get_shape()[0], ROWS)
-    return all(np.array_equal(tensor[start : start + ROWS], other[start : start + ROWS]) for start in starts)
+    count = tensor.get_shape()[0]
+    blocks = [slice(start, min(start + ROWS, count)) for start in range(0, count, ROWS)]
+    return all(np.array_equal(tensor[block], other[block]) for block in blocks)
 
 
 def read_leaf(name: str, like: jax.ShapeDtypeStruct, parts: list[Any], sharding: Sharding | None) -> jax.Array:
-    """Read a parameter; a stacked one is filled in place, layer by layer.
+    """Read a parameter; a stacked one is filled in place, a layer at a time, lest the host reads ahead.
 
     Args:
         name: Its path.
@@ -161,11 +162,11 @@ def read_leaf(name: str, like: jax.ShapeDtypeStruct, parts: list[Any], sharding:
     stacked, transposed = is_stacked(name), is_transposed(name)
     own = sharding_of_part(sharding, len(like.shape), stacked=stacked, transposed=transposed)
     if not stacked:
-        return converted(put(parts[0], own), dtype=like.dtype, transposed=transposed)
+        return jax.device_put(converted(put(parts[0], own), dtype=like.dtype, transposed=transposed), sharding)
     whole = jnp.zeros(like.shape, like.dtype, device=sharding)
     fill = filling(sharding)
     for layer, part in enumerate(parts):
-        whole = fill(whole, put(part, own), layer, transposed=transposed)
+        whole = jax.block_until_ready(fill(whole, put(part, own), layer, transposed=transposed))
     return whole
 
 
