@@ -51,7 +51,7 @@ def locate(name: str, patterns: tuple[str, ...]) -> Source:
     Raises:
         InputError: If there is no such model, or it can't be fetched.
     """
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Source(name, None, Path(name))
     named = HUB_NAME.fullmatch(name)
     if named is None:
