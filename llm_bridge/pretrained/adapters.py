@@ -107,34 +107,50 @@ def read_adapters(
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
         refuse_options(folder, description)
         require_base(folder, description, metadata.get("base"), base, weights)
-        rank, alpha = int(description["r"]), float(description["lora_alpha"])
-        targets = description["target_modules"]
+        projections, layers = find_places(folder, config, description, tensors)
+        rank, alpha = description["r"], float(description["lora_alpha"])
+        recipe = Recipe(
+            rank=rank,
+            alpha=alpha * sqrt(rank) if description.get("use_rslora") else alpha,
+            projections=projections,
+            layers=() if len(layers) == config.num_layers else layers,
+        )
     except FileNotFoundError as error:
         raise InputError(f"{folder} has no {DESCRIPTION} or no {WEIGHTS}: name a folder of adapters") from error
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the adapters in {folder} are damaged: make or fetch them anew") from error
-    projections, layers = find_places(folder, targets if isinstance(targets, list) else [], tensors)
-    if layers[-1] >= config.num_layers:
-        raise InputError(f"the adapters in {folder} are for another base: it has more than {config.num_layers} layers")
+    return Adapters(recipe, stack_layers(folder, config, recipe, tensors, dtype))
+
+
+def stack_layers(folder: Path, config: Config, recipe: Recipe, tensors: dict[str, np.ndarray], dtype: Any) -> Params:
+    """Stack adapters over layers.
+
+    Args:
+        folder: Where they are.
+        config: The base's shape.
+        recipe: Rank, projections and layers.
+        tensors: Their tensors, none of which is missing.
+        dtype: Floating-point type of the result.
+
+    Returns:
+        As of `transformer.run_layers`; zero in layers without adapters.
+
+    Raises:
+        InputError: If they are of another shape than the base.
+    """
     params: Params = {}
-    for name in projections:
+    for name in recipe.projections:
         inputs, outputs = config.sizes()[name]
-        into = np.zeros((config.num_layers, inputs, rank), np.float32)
-        out = np.zeros((config.num_layers, rank, outputs), np.float32)
-        for layer, (whole, side) in product(layers, ((into, "A"), (out, "B"))):
-            tensor = tensors[tensor_name(layer, name, side)].T
-            if tensor.shape != whole.shape[1:]:
-                wrong = f"{tensor_name(layer, name, side)} has shape {tensor.shape[::-1]}, not {whole.shape[:0:-1]}"
+        into = np.zeros((config.num_layers, inputs, recipe.rank), np.float32)
+        out = np.zeros((config.num_layers, recipe.rank, outputs), np.float32)
+        for layer, (whole, side) in product(recipe.layers or range(config.num_layers), ((into, "A"), (out, "B"))):
+            tensor = tensors[tensor_name(layer, name, side)]
+            if tensor.shape != whole.shape[:0:-1]:
+                wrong = f"{tensor_name(layer, name, side)} has shape {tensor.shape}, not {whole.shape[:0:-1]}"
                 raise InputError(f"the adapters in {folder} are for another base: {wrong}")
-            whole[layer] = tensor
+            whole[layer] = tensor.T
         params[name] = {"into": jnp.asarray(into, dtype), "out": jnp.asarray(out, dtype)}
-    recipe = Recipe(
-        rank=rank,
-        alpha=alpha * sqrt(rank) if description.get("use_rslora") else alpha,
-        projections=projections,
-        layers=() if len(layers) == config.num_layers else layers,
-    )
-    return Adapters(recipe, params)
+    return params
 
 
 def tensor_name(layer: int, projection: str, side: str) -> str:
@@ -197,32 +213,38 @@ def require_base(
 
 
 def find_places(
-    folder: Path, targets: list[str], tensors: dict[str, np.ndarray]
+    folder: Path, config: Config, description: dict[str, Any], tensors: dict[str, np.ndarray]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Find out what adapters are for.
+    """Find out where adapters belong.
 
     Args:
         folder: Where they are.
-        targets: Linear maps that they are said to be for; empty if that is left to a pattern.
+        config: The base's shape.
+        description: What `adapter_config.json` says; where it leaves the places to a pattern, the tensors say them.
         tensors: Their tensors.
 
     Returns:
         Projections and layers.
 
     Raises:
-        InputError: If tensors are missing or unknown.
+        InputError: If tensors are missing or unknown, or the base has fewer layers.
     """
     matches = {name: TENSOR.fullmatch(name) for name in tensors}
     found = {(int(match[1]), PROJECTION[match[2]], match[3]) for match in matches.values() if match}
-    said = {name for name, module in MODULES.items() if {module, module.rpartition(".")[2]} & set(targets)}
+    targets, chosen = description["target_modules"], description.get("layers_to_transform")
+    said, layers = set(), {place[0] for place in found}
+    if isinstance(targets, list):
+        said = {name for name, module in MODULES.items() if {module, module.rpartition(".")[2]} & set(targets)}
+        layers |= {chosen} if isinstance(chosen, int) else set(chosen or range(config.num_layers))
     projections = tuple(name for name in MODULES if name in said | {place[1] for place in found})
-    layers = tuple(sorted({place[0] for place in found}))
-    missing = [tensor_name(*place) for place in product(layers, projections, "AB") if place not in found]
+    missing = [tensor_name(*place) for place in product(sorted(layers), projections, "AB") if place not in found]
     unknown = [name for name, match in matches.items() if match is None]
+    if layers and max(layers) >= config.num_layers:
+        raise InputError(f"the adapters in {folder} are for another base: it has more than {config.num_layers} layers")
     for names, problem in ((unknown, "hold"), (missing, "lack")):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise InputError(f"the adapters in {folder} {problem} {', '.join(names[:3])}{more}: not supported")
+            raise InputError(f"the adapters in {folder} {problem} {', '.join(names[:3])}{more}, which is not supported")
     if not found:
         raise InputError(f"the adapters in {folder} hold no tensors: make or fetch them anew")
-    return projections, layers
+    return projections, tuple(sorted(layers))

@@ -229,12 +229,26 @@ def test_missing_and_unknown_tensors_are_named(base, copied):
 def test_a_projection_that_is_announced_and_missing_is_named(base, copied):
     rewrite(copied, lambda tensors: {name: tensor for name, tensor in tensors.items() if "up_proj" not in name})
     assert f"lack {tensor_name(0, 'up', 'A')}" in refusal(base, copied)
+    rewrite(copied, lambda tensors: {name: tensor for name, tensor in tensors.items() if "layers.1." not in name})
+    assert f"lack {tensor_name(0, 'up', 'A')}" in refusal(base, copied)
 
 
-def test_damaged_and_missing_files_are_refused(base, copied, tmp_path):
+def test_a_layer_that_is_missing_is_named_unless_it_is_said_to_have_no_adapters(base, copied):
+    rewrite(copied, lambda tensors: {name: tensor for name, tensor in tensors.items() if "layers.1." not in name})
+    assert f"lack {tensor_name(1, 'query', 'A')}" in refusal(base, copied)
+    for chosen in ([0], 0):
+        describe(copied, layers_to_transform=chosen)
+        assert read_adapters(copied, base.config, base=base.source).recipe.layers == (0,)
+
+
+def test_damaged_and_missing_files_are_refused(base, published, copied, tmp_path):
     assert "no adapter_config.json" in refusal(base, tmp_path)
     (copied / "adapter_model.safetensors").write_bytes(b"damaged")
     assert "are damaged" in refusal(base, copied)
+    for change in ({"r": "many"}, {"lora_alpha": 0}, {"lora_alpha": None}, {"r": 0}):
+        shutil.copytree(published, copied, dirs_exist_ok=True)
+        describe(copied, **change)
+        assert "are damaged" in refusal(base, copied)
     (copied / "adapter_config.json").write_text("[1]")
     assert "are damaged" in refusal(base, copied)
 

@@ -48,9 +48,12 @@ class Hub(ThreadingHTTPServer):
 class Answer(BaseHTTPRequestHandler):
     """What the hub says."""
 
-    server: Hub
+    @property
+    def hub(self) -> Hub:
+        assert isinstance(self.server, Hub)
+        return self.server
 
-    def log_message(self, *args: object) -> None: ...
+    def log_message(self, format: str, *args: object) -> None: ...
 
     def send(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
@@ -66,7 +69,7 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if self.server.broken:
+        if self.hub.broken:
             return self.send(503)
         if "owner/gated" in path:
             return self.send(401 if self.headers.get("Authorization") is None else 403, X_Error_Code="GatedRepo")
@@ -75,7 +78,7 @@ class Answer(BaseHTTPRequestHandler):
         if path.startswith("/api/models/owner/model/tree/"):
             entries = [
                 {"type": "file", "path": name, "size": len(body), "oid": hashlib.sha1(body).hexdigest()}
-                for name, body in self.server.files.items()
+                for name, body in self.hub.files.items()
             ]
             return self.send(200, json.dumps(entries).encode(), Content_Type="application/json")
         if path.startswith("/api/models/owner/model"):
@@ -85,11 +88,11 @@ class Answer(BaseHTTPRequestHandler):
             about = {"id": "owner/model", "sha": COMMIT, "siblings": []}
             return self.send(200, json.dumps(about).encode(), Content_Type="application/json")
         name = path.partition(f"/resolve/{COMMIT}/")[2]
-        if name not in self.server.files:
+        if name not in self.hub.files:
             return self.send(404, X_Error_Code="EntryNotFound")
-        body = self.server.files[name]
+        body = self.hub.files[name]
         if self.command == "GET":
-            self.server.sent.append(name)
+            self.hub.sent.append(name)
         return self.send(200, body, ETag=f'"{hashlib.sha1(body).hexdigest()}"', X_Repo_Commit=COMMIT)
 
 

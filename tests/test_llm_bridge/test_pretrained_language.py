@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ def test_a_checkpoint_that_cannot_chat_is_refused(save, tmp_path):
         read_language(tmp_path, CONFIG)
     with pytest.raises(InputError, match="has no chat template"):
         read_language(save(None), CONFIG)
-    small = Config(**vars(CONFIG) | {"vocabulary": 400})
+    small = replace(CONFIG, vocabulary=400)
     with pytest.raises(InputError, match=r"a tokenizer of 50\d tokens for a model of 400"):
         read_language(save(TEMPLATES["plain"]), small)
 
