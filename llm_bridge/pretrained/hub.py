@@ -14,9 +14,6 @@ DESCRIPTIONS = ("*.json", "*.jinja", "merges.txt", "vocab.txt", "tokenizer.model
 WEIGHTS = ("model*.safetensors",)
 """What holds its weights."""
 
-ADAPTERS = ("adapter_config.json", "adapter_model.safetensors")
-"""What holds low-rank adapters."""
-
 HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 """How a repository is named, with or without one of its revisions."""
 

@@ -35,7 +35,7 @@ def read_language(folder: Path, config: Config) -> Language:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         backend = tokenizer.backend_tokenizer
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:
         raise InputError(f"{folder} has no tokenizer that transformers can read without running its code") from error
     if not tokenizer.chat_template:
         raise InputError(f"{folder} has no chat template: name a model that was tuned on chats")
@@ -51,7 +51,10 @@ def read_language(folder: Path, config: Config) -> Language:
     ids = {tokenizer.eos_token_id, *stop_ids(folder)} - {None}
     others = [text for number in sorted(ids) if (text := backend.id_to_token(number)) is not None]
     language = Language(backend, render, ())
-    return language._replace(ends=tuple(dict.fromkeys([*end_of_turn(language), *others])))
+    ends = tuple(dict.fromkeys([*end_of_turn(language), *others]))
+    if not ends:
+        raise InputError(f"{folder} names no token that ends a text: add eos_token_id to its generation_config.json")
+    return language._replace(ends=ends)
 
 
 def checked(write: Template, folder: Path) -> Template:

@@ -118,7 +118,9 @@ def test_options_that_we_lack_are_refused_by_name(change, said):
     assert said in refusal(OLD_LLAMA | change)
 
 
-@pytest.mark.parametrize("name", [*SIZES.keys() - {"hidden_act", "num_key_value_heads", "max_position_embeddings"}])
+@pytest.mark.parametrize(
+    "name", sorted(SIZES.keys() - {"hidden_act", "num_key_value_heads", "max_position_embeddings"})
+)
 def test_missing_and_nonsensical_numbers_are_refused(name):
     description = SIZES | OLD_LLAMA
     with pytest.raises(InputError, match=f"lacks {name}"):

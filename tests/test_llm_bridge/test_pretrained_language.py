@@ -54,7 +54,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture
 def save(tokenizer: Tokenizer, tmp_path: Path) -> Callable[..., Path]:
-    def save_checkpoint(template: str | None, eos: str = "<|close|>", **generation: Any) -> Path:
+    def save_checkpoint(template: str | None, eos: str | None = "<|close|>", **generation: Any) -> Path:
         wrapped = transformers.PreTrainedTokenizerFast(
             tokenizer_object=tokenizer, bos_token="<|begin|>", eos_token=eos, chat_template=template
         )
@@ -135,9 +135,22 @@ def test_the_end_of_a_turn_comes_first_among_all_stop_tokens(save, named):
     assert language.ends[0] == "<|close|>"
 
 
+def test_without_any_token_that_ends_a_text_it_is_refused(save):
+    folder = save("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", eos=None)
+    assert read_language(folder, CONFIG).stops == (1,)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="names no token that ends a text"):
+        read_language(folder, CONFIG)
+
+
 def test_a_checkpoint_that_cannot_chat_is_refused(save, tmp_path):
     with pytest.raises(InputError, match="has no tokenizer that transformers can read"):
         read_language(tmp_path, CONFIG)
+    save(TEMPLATES["plain"])
+    (tmp_path / "tokenizer.json").write_text('{"model": {}}')
+    with pytest.raises(InputError, match="has no tokenizer that transformers can read"):
+        read_language(tmp_path, CONFIG)
+    (tmp_path / "chat_template.jinja").unlink()
     with pytest.raises(InputError, match="has no chat template"):
         read_language(save(None), CONFIG)
     small = replace(CONFIG, vocabulary=400)

@@ -18,7 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from safetensors.numpy import load_file, save_file
 
 from llm_bridge.pretrained.names import TENSORS
-from llm_bridge.pretrained.weights import read_params, sharding_of_part
+from llm_bridge.pretrained.weights import filling, read_params, sharding_of_part
 from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.shapes import Config, initialize
 from theory.command_line import InputError
@@ -122,6 +122,14 @@ def test_only_one_tensor_at_a_time_is_in_the_hosts_memory(tmp_path):
     tracemalloc.stop()
     largest = 4 * 300 * 300
     assert largest < peak < 4 * largest < (tmp_path / "model.safetensors").stat().st_size / 5
+
+
+def test_a_stacked_parameter_is_filled_in_place():
+    whole = jnp.zeros((3, 4, 5))
+    place = whole.unsafe_buffer_pointer()
+    filled = filling(None)(whole, jnp.ones((5, 4)), 1, transposed=True)
+    assert filled.unsafe_buffer_pointer() == place
+    assert np.asarray(filled).sum(axis=(1, 2)).tolist() == [0, 20, 0]
 
 
 SPREAD = """
