@@ -31,8 +31,9 @@ TENSOR = re.compile(rf"base_model\.model\.model\.layers\.(\d+)\.({'|'.join(MODUL
 """How a tensor is named: after its layer, its linear map and its side."""
 
 UNSUPPORTED = (
-    "alora_invocation_tokens", "alpha_pattern", "fan_in_fan_out", "layer_replication", "lora_bias", "modules_to_save",
-    "rank_pattern", "target_parameters", "trainable_token_indices", "use_bdlora", "use_dora", "use_qalora",
+    "alora_invocation_tokens", "alpha_pattern", "arrow_config", "fan_in_fan_out", "kasa_config", "layer_replication",
+    "lora_bias", "modules_to_save", "monteclora_config", "rank_pattern", "target_parameters", "trainable_token_indices",
+    "use_bdlora", "use_dora", "use_qalora", "velora_config",
 )  # fmt: skip
 """Options of PEFT under which adapters compute something else."""
 

@@ -80,7 +80,7 @@ def made_by_peft(base: Base, folder: Path, **options: Any) -> Any:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "lora_" in name:
-                weight.copy_(0.3 * torch.randn(weight.shape))
+                weight.copy_(0.2 * torch.randn(weight.shape))
     model.save_pretrained(folder)
     return model
 

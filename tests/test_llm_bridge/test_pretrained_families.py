@@ -20,6 +20,7 @@ SIZES = {
     "max_position_embeddings": 4096,
     "rms_norm_eps": 1e-5,
 }
+OPTIONAL = {"hidden_act", "num_key_value_heads", "max_position_embeddings"}
 SHAPE = Config(
     vocabulary=96, width=32, num_layers=2, num_heads=4, num_key_heads=2, head_size=8, hidden=48, norm_floor=1e-5
 )
@@ -118,9 +119,7 @@ def test_options_that_we_lack_are_refused_by_name(change, said):
     assert said in refusal(OLD_LLAMA | change)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(SIZES.keys() - {"hidden_act", "num_key_value_heads", "max_position_embeddings"})
-)
+@pytest.mark.parametrize("name", sorted(SIZES.keys() - OPTIONAL))
 def test_missing_and_nonsensical_numbers_are_refused(name):
     description = SIZES | OLD_LLAMA
     with pytest.raises(InputError, match=f"lacks {name}"):
