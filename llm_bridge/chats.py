@@ -23,13 +23,13 @@ class Language(NamedTuple):
     """Text to token ids and back."""
     render: Callable[[Sequence[Message]], str]
     """Writes messages as one text; if the last is not the assistant's, the text ends where the assistant speaks."""
-    stop: str
-    """The token that ends what the assistant says."""
+    ends: tuple[str, ...]
+    """Tokens that end what the assistant says; the first is the one that its chats end with."""
 
     @property
     def stops(self) -> tuple[int, ...]:
-        """Ids of the tokens that end a completion."""
-        return (self.token(self.stop),)
+        """Ids of the tokens that end a completion, in the same order."""
+        return tuple(map(self.token, self.ends))
 
     def token(self, text: str) -> int:
         """Look a token up.
@@ -69,6 +69,17 @@ class Language(NamedTuple):
             The texts.
         """
         return self.tokenizer.decode_batch([list(text) for text in tokens], skip_special_tokens=True)
+
+    def spell(self, tokens: Sequence[int]) -> str:
+        """Turn token ids into the exact text that a model reads or writes, with the tokens that mark who speaks.
+
+        Args:
+            tokens: Token ids.
+
+        Returns:
+            The text.
+        """
+        return self.tokenizer.decode(list(tokens), skip_special_tokens=False)
 
     def prompts(self, questions: Sequence[str], system: str | None = None) -> list[list[int]]:
         """Write questions as prompts that the assistant answers next.

@@ -1,6 +1,7 @@
 """Checkpoints: a tree of arrays as a safetensors file, always the same bytes for the same tree."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ TYPES: dict[str, str] = {
     "BOOL": "bool",
 }
 """Names of types in the file, and those of NumPy."""
+
+BLOCK = 2**26
+"""Bytes of an array that are brought to the host at once, unless a single row has more."""
 
 
 def save_checkpoint(path: Path, params: Params, *, metadata: dict[str, str]) -> None:
@@ -92,6 +96,23 @@ def named_leaves(tree: Params) -> dict[str, Any]:
     if len(leaves) < len(paths) or "__metadata__" in leaves:
         raise ValueError(f"paths in the tree must differ when joined by '.', and from '__metadata__': {list(leaves)}")
     return leaves
+
+
+def read_blocks(leaf: Any) -> Iterator[np.ndarray]:
+    """Bring an array to the host, a part of a large one at a time, and keep none of them.
+
+    Args:
+        leaf: An array, on any device.
+
+    Yields:
+        The array, or its rows in order.
+    """
+    if leaf.nbytes <= BLOCK:
+        yield np.asarray(leaf, order="C")
+        return
+    rows = max(1, BLOCK * len(leaf) // leaf.nbytes)
+    for start in range(0, len(leaf), rows):
+        yield np.asarray(leaf[start : start + rows], order="C")
 
 
 def first_difference(found: dict[str, tuple[tuple[int, ...], str]], expected: dict[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from llm_bridge.files.checkpoints import named_leaves
+from llm_bridge.files.checkpoints import named_leaves, read_blocks
 from theory.command_line import InputError
 from theory.files import json_text, write_whole
 from theory.networks import Params
@@ -105,9 +105,9 @@ def digest(params: Params) -> str:
     """
     state = hashlib.sha256()
     for name, leaf in sorted(named_leaves(params).items()):
-        array = np.asarray(leaf, order="C")
-        state.update(json_text([name, array.dtype.name, array.shape]))
-        state.update(array.reshape(-1).view(np.uint8).data)
+        state.update(json_text([name, leaf.dtype.name, leaf.shape]))
+        for block in read_blocks(leaf):
+            state.update(block.reshape(-1).view(np.uint8).data)
     return state.hexdigest()[:16]
 
 

@@ -45,4 +45,4 @@ def build_language(texts: Iterable[str]) -> Language:
     tokenizer.pre_tokenizer = split
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in (UNKNOWN, *ROLES)])
-    return Language(tokenizer, render, "<end>")
+    return Language(tokenizer, render, ("<end>",))

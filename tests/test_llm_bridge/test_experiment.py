@@ -50,7 +50,7 @@ def model(language: Language) -> Model:
     size = language.tokenizer.get_vocab_size()
     config = Config(vocabulary=size, width=16, num_layers=1, num_heads=2, num_key_heads=2, head_size=8, hidden=24)
     params = initialize(config, jax.random.key(0), jnp.float64)
-    head = params["head"].at[:, language.token(language.stop)].multiply(4)
+    head = params["head"].at[:, language.token(language.ends[0])].multiply(4)
     return Model(config, params | {"head": head}, language, ROW)
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from llm_bridge.files import checkpoints
 from llm_bridge.files.lineage import (
     Ancestry,
     Origin,
@@ -96,6 +97,16 @@ def test_digest_changes_with_names_types_and_shapes_although_the_bytes_are_the_s
         weights(kernel=np.array([1.0])),
     ]
     assert len({digest(tree) for tree in trees}) == len(trees)
+
+
+def test_digest_is_the_same_where_large_arrays_are_read_in_parts(monkeypatch):
+    array = np.random.default_rng(0).normal(size=(7, 3, 2)).astype(np.float32)
+    trees = [{"kernel": array}, {"kernel": array[:, ::-1][:, ::-1]}, {"kernel": jnp.asarray(array)}]
+    whole = [digest(tree) for tree in trees]
+    assert len(set(whole)) == 1
+    for size in (1, 24, 50, 167, 168):
+        monkeypatch.setattr(checkpoints, "BLOCK", size)
+        assert [digest(tree) for tree in trees] == whole
 
 
 def test_digest_takes_brain_floats():

@@ -13,6 +13,8 @@ from theory.benchmark import LOOP, OURS, PLAIN, Benchmark, Times
 from theory.plots.benchmark import draw_benchmark
 from theory.records import Outcome, Record
 
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+
 OPTIONS = Benchmark(num_seeds=(3,), num_steps=3, repetitions=2)
 
 

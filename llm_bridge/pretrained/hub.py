@@ -1,0 +1,96 @@
+"""Where a published model is: a folder, or a repository of the Hugging Face hub that is fetched into its cache."""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from llm_bridge.pretrained.extra import require_extra
+from theory.command_line import InputError
+
+DESCRIPTIONS = ("*.json", "*.jinja", "merges.txt", "vocab.txt", "tokenizer.model")
+"""What says how a model is shaped, reads and writes; kilobytes to some megabytes."""
+
+WEIGHTS = ("model*.safetensors",)
+"""What holds its weights."""
+
+HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+"""How a repository is named, with or without one of its revisions."""
+
+
+class Source(NamedTuple):
+    """Where a model comes from."""
+
+    name: str
+    """Its repository on the hub, or its folder."""
+    revision: str | None
+    """The hub's commit; None for a folder."""
+    folder: Path
+    """Where its files are."""
+
+    @property
+    def pinned(self) -> str:
+        """A name that always means the same files, as far as there is one."""
+        return self.name if self.revision is None else f"{self.name}@{self.revision}"
+
+
+def locate(name: str, patterns: tuple[str, ...]) -> Source:
+    """Find a model, and fetch files of it that are not in the cache yet.
+
+    Args:
+        name: A folder, or a repository of the hub as `owner/name` or `owner/name@revision`. The hub, the cache and the
+            token are those that HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE say.
+        patterns: Which files.
+
+    Returns:
+        Where they are.
+
+    Raises:
+        InputError: If there is no such model, or it can't be fetched.
+    """
+    if name and Path(name).is_dir():
+        return Source(name, None, Path(name))
+    named = HUB_NAME.fullmatch(name)
+    if named is None:
+        raise InputError(f"there is no folder {name}; a model on the hub is named as owner/name or owner/name@commit")
+    folder = fetch(named["repository"], named["revision"], patterns)
+    return Source(named["repository"], folder.name, folder)
+
+
+def fetch(repository: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+    """Fetch files of a repository into the hub's cache.
+
+    Args:
+        repository: As `owner/name`.
+        revision: A branch, tag or commit; None for the newest.
+        patterns: Which files of its top folder.
+
+    Returns:
+        The folder of the commit.
+
+    Raises:
+        InputError: If they can't be fetched.
+    """
+    hub, errors = require_extra("huggingface_hub"), require_extra("huggingface_hub.errors")
+    other = " of another account" if os.environ.get("HF_TOKEN") else ""
+    token = f"set HF_TOKEN to a token{other} that may read it"
+    try:
+        return Path(
+            hub.snapshot_download(repository, revision=revision, allow_patterns=list(patterns), ignore_patterns=["*/*"])
+        )
+    except errors.GatedRepoError as error:
+        raise InputError(f"{repository} is gated: accept its terms on its page, and {token}") from error
+    except errors.RepositoryNotFoundError as error:
+        raise InputError(f"{repository} is not on the hub, or private: check the name, or {token}") from error
+    except errors.RevisionNotFoundError as error:
+        raise InputError(f"{repository} has no revision {revision}: name a branch, a tag or a commit") from error
+    except errors.LocalEntryNotFoundError as error:
+        offline = "HF_HUB_OFFLINE is set" if hub.is_offline_mode() else "the hub can't be reached"
+        message = f"{repository} is not in the cache, and {offline}: go online, or name a folder"
+        raise InputError(message) from error
+    except errors.HFValidationError as error:
+        raise InputError(f"{repository} is no name of a model on the hub: name it as owner/name") from error
+    except Exception as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        reason = type(error).__name__ if status is None else f"status {status}"
+        raise InputError(f"{repository} could not be fetched ({reason}): what is there is kept, try again") from error

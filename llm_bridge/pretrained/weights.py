@@ -1,0 +1,246 @@
+"""Weights of published checkpoints: read tensor by tensor from safetensors files, straight onto the devices."""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from safetensors import SafetensorError, safe_open
+from tqdm import tqdm
+
+from llm_bridge.files.checkpoints import TYPES, first_difference, named_leaves
+from llm_bridge.pretrained.names import HEAD, TENSORS, is_stacked, is_transposed, tensors_of
+from llm_bridge.shapes import Config, initialize
+from theory.command_line import InputError
+from theory.networks import Params
+
+SINGLE = "model.safetensors"
+"""The file of a checkpoint in one piece."""
+
+INDEX = f"{SINGLE}.index.json"
+"""What says which files a checkpoint in several pieces has."""
+
+READABLE = {"F64", "F32", "F16", "BF16"}
+"""Types of tensors that can be read; others are those of quantized checkpoints."""
+
+ROWS = 4096
+"""Rows of an embedding that are compared at once."""
+
+Sharded = Callable[[str], Sharding | None]
+"""How a parameter, named by its path, is spread over devices; None for the default device."""
+
+Tensors = dict[str, Any]
+"""Slices of safetensors files by name, not read yet."""
+
+
+def read_params(
+    folder: Path, config: Config, *, dtype: Any = jnp.bfloat16, sharding: Sharded = lambda leaf: None
+) -> Params:
+    """Read weights straight onto the devices, with one tensor at a time in the host's memory.
+
+    Args:
+        folder: The checkpoint.
+        config: Its shape.
+        dtype: Floating-point type of the parameters.
+        sharding: How each parameter is spread over devices; each process reads what its own devices hold.
+
+    Returns:
+        Parameters as of `shapes.initialize`.
+
+    Raises:
+        InputError: If there are no safetensors files, or they are damaged, or hold other tensors than the shape has.
+    """
+    like = jax.eval_shape(lambda: initialize(config, jax.random.key(0), dtype))
+    leaves, read = named_leaves(like), []
+    with ExitStack() as opened:
+        try:
+            tensors = open_tensors(folder, opened)
+            require_tensors(folder, config, leaves, tensors)
+            for name, leaf in tqdm(leaves.items(), desc="weights", disable=None):
+                parts = [tensors[part] for part in tensors_of(name, config.num_layers)]
+                read.append(read_leaf(name, leaf, parts, sharding(name)))
+        except SafetensorError as error:
+            raise InputError(f"the weights in {folder} are damaged: fetch them anew") from error
+    return jax.tree.unflatten(jax.tree.structure(like), read)
+
+
+def open_tensors(folder: Path, opened: ExitStack) -> Tensors:
+    """Open the safetensors files of a checkpoint.
+
+    Args:
+        folder: The checkpoint.
+        opened: Closes the files.
+
+    Returns:
+        All tensors but the rotary waves that old checkpoints hold, too.
+
+    Raises:
+        InputError: If there are no such files, or one is missing.
+    """
+    try:
+        files = sorted(set(json.loads((folder / INDEX).read_bytes())["weight_map"].values()))
+    except FileNotFoundError:
+        files = [SINGLE]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / INDEX} is damaged: fetch the checkpoint anew") from error
+    tensors: Tensors = {}
+    for file in files:
+        try:
+            handle = opened.enter_context(safe_open(folder / file, framework="numpy"))
+        except FileNotFoundError as error:
+            others = "" if files != [SINGLE] else "; weights in other formats, which may hold programs, are not read"
+            raise InputError(f"{folder} has no {file}: name a checkpoint in safetensors files{others}") from error
+        tensors |= {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
+
+
+def require_tensors(folder: Path, config: Config, leaves: dict[str, Any], tensors: Tensors) -> None:
+    """Refuse a checkpoint whose tensors are not those of its shape.
+
+    Args:
+        folder: The checkpoint.
+        config: The shape.
+        leaves: Parameters by path, with their shapes.
+        tensors: What is there; a head that is tied to the embedding is taken out if the two are the same.
+
+    Raises:
+        InputError: If tensors are missing, too many, of another shape or quantized, or a tied head differs.
+    """
+    if config.tied and (head := tensors.pop(HEAD, None)) is not None:
+        embedding = tensors.get(TENSORS["embedding"])
+        if embedding is not None and not are_same(head, embedding):
+            raise InputError(f"{folder} holds a {HEAD} that differs from the embedding, to which config.json ties it")
+    found = {name: (tuple(tensor.get_shape()), tensor.get_dtype()) for name, tensor in tensors.items()}
+    expected = {}
+    for name, leaf in leaves.items():
+        shape = leaf.shape[is_stacked(name) :]
+        for part in tensors_of(name, config.num_layers):
+            kind = TYPES.get(found[part][1], "float32") if part in found else "float32"
+            expected[part] = jax.ShapeDtypeStruct(shape[::-1] if is_transposed(name) else shape, kind)
+    quantized = {name for name, (_, kind) in found.items() if kind not in READABLE}
+    if difference := first_difference({name: found[name] for name in found.keys() - quantized}, expected):
+        if not quantized:
+            raise InputError(f"{folder} is no checkpoint of what its config.json says: {difference}; fetch it anew")
+        raise InputError(f"{folder} holds quantized tensors, as {min(quantized)}: name the checkpoint in bfloat16")
+
+
+def are_same(tensor: Any, other: Any) -> bool:
+    """Tell whether two matrices are the same, some rows at a time.
+
+    Args:
+        tensor: A slice of a safetensors file.
+        other: Another.
+
+    Returns:
+        Whether shapes and numbers are the same.
+    """
+    if tensor.get_shape() != other.get_shape():
+        return False
+    count = tensor.get_shape()[0]
+    blocks = [slice(start, min(start + ROWS, count)) for start in range(0, count, ROWS)]
+    return all(np.array_equal(tensor[block], other[block]) for block in blocks)
+
+
+def read_leaf(name: str, like: jax.ShapeDtypeStruct, parts: list[Any], sharding: Sharding | None) -> jax.Array:
+    """Read a parameter; a stacked one is filled in place, a layer at a time, lest the host reads ahead.
+
+    Args:
+        name: Its path.
+        like: Its shape and type.
+        parts: Its tensors, one a layer if it is stacked.
+        sharding: How it is spread over devices.
+
+    Returns:
+        The parameter.
+    """
+    stacked, transposed = is_stacked(name), is_transposed(name)
+    own = sharding_of_part(sharding, len(like.shape), stacked=stacked, transposed=transposed)
+    if not stacked:
+        return jax.device_put(converted(put(parts[0], own), dtype=like.dtype, transposed=transposed), sharding)
+    whole = jnp.zeros(like.shape, like.dtype, device=sharding)
+    fill = filling(sharding)
+    for layer, part in enumerate(parts):
+        whole = jax.block_until_ready(fill(whole, put(part, own), layer, transposed=transposed))
+    return whole
+
+
+def put(part: Any, sharding: Sharding | None) -> jax.Array:
+    """Read a tensor, or of each tensor what a device is to hold, and bring it there.
+
+    Args:
+        part: A slice of a safetensors file.
+        sharding: How the tensor is spread over devices.
+
+    Returns:
+        The tensor.
+    """
+    if sharding is None:
+        return jnp.asarray(part[:])
+    return jax.make_array_from_callback(tuple(part.get_shape()), sharding, lambda index: part[index])
+
+
+def sharding_of_part(sharding: Sharding | None, axes: int, *, stacked: bool, transposed: bool) -> Sharding | None:
+    """Say how a tensor is spread, given how the parameter is that it becomes a part of.
+
+    Args:
+        sharding: That of the parameter.
+        axes: Axes of the parameter.
+        stacked: Whether the first of them counts layers.
+        transposed: Whether the tensor has the others in reverse order.
+
+    Returns:
+        That of the tensor, so that nothing moves between devices where the layers are not spread.
+    """
+    if not isinstance(sharding, NamedSharding):
+        return sharding
+    spec = [*sharding.spec, *[None] * (axes - len(sharding.spec))][stacked:]
+    return NamedSharding(sharding.mesh, PartitionSpec(*(reversed(spec) if transposed else spec)))
+
+
+@partial(jax.jit, static_argnames=("dtype", "transposed"))
+def converted(part: jax.Array, *, dtype: Any, transposed: bool) -> jax.Array:
+    """Turn a tensor into what a model computes with.
+
+    Args:
+        part: The tensor.
+        dtype: Type of the result.
+        transposed: Whether to swap inputs and outputs.
+
+    Returns:
+        The parameter.
+    """
+    return (part.T if transposed else part).astype(dtype)
+
+
+@cache
+def filling(sharding: Sharding | None) -> Callable[..., jax.Array]:
+    """Compile `with_layer` for parameters that are spread in some way, so that it works in place.
+
+    Args:
+        sharding: How.
+
+    Returns:
+        The function, which takes its first argument's memory over.
+    """
+    return jax.jit(with_layer, static_argnames="transposed", donate_argnums=0, out_shardings=sharding)
+
+
+def with_layer(whole: jax.Array, part: jax.Array, layer: jax.Array, *, transposed: bool) -> jax.Array:
+    """Put a layer's tensor into its place.
+
+    Args:
+        whole: A parameter of all layers.
+        part: A layer's tensor.
+        layer: The layer's number.
+        transposed: Whether to swap inputs and outputs.
+
+    Returns:
+        The parameter with it.
+    """
+    return whole.at[layer].set(converted(part, dtype=whole.dtype, transposed=transposed))

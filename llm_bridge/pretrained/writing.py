@@ -1,0 +1,132 @@
+"""Checkpoints as transformers writes them, so that a student with its adapters merged can be served elsewhere."""
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from safetensors.numpy import save
+
+from llm_bridge.files.checkpoints import named_leaves
+from llm_bridge.pretrained.families import describe, read_description
+from llm_bridge.pretrained.names import is_stacked, is_transposed, tensors_of
+from llm_bridge.pretrained.weights import INDEX, SINGLE
+from llm_bridge.shapes import Config
+from theory.command_line import InputError
+from theory.files import json_text, write_whole
+from theory.networks import Params
+
+ACCOMPANYING = ("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "*.jinja", "generation_config.json")
+"""Files of a checkpoint that say how the model reads and writes."""
+
+
+class Part(NamedTuple):
+    """Where a tensor comes from."""
+
+    leaf: jax.Array
+    """The parameter."""
+    layer: int | None
+    """Which layer of it; None if it is not stacked."""
+    transposed: bool
+    """Whether inputs and outputs are swapped."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the tensor."""
+        return self.leaf.nbytes // (1 if self.layer is None else len(self.leaf))
+
+    def read(self) -> np.ndarray:
+        """Bring the tensor to the host.
+
+        Returns:
+            The tensor, as published checkpoints hold it.
+        """
+        array = np.asarray(self.leaf if self.layer is None else self.leaf[self.layer])
+        return np.ascontiguousarray(array.T if self.transposed else array)
+
+
+def write_checkpoint(
+    folder: Path, config: Config, params: Params, *, longest: int, base: Path | None = None, largest: int = 2 * 10**9
+) -> None:
+    """Write a checkpoint that transformers can read, with the tensors of one file at a time in the host's memory.
+
+    Args:
+        folder: Where to; made if need be.
+        config: The model's shape.
+        params: Its parameters.
+        longest: Tokens of its longest text; a base says it better.
+        base: The checkpoint that the model was tuned from; its tokenizer, chat template and description are kept.
+        largest: Bytes of the largest file, unless a single tensor is larger.
+    """
+    dtype = params["embedding"].dtype.name
+    description = describe(config, longest, dtype)
+    if base is not None:
+        kept = {key: value for key, value in read_description(base).items() if key != "dtype"}
+        description = kept | {"torch_dtype": dtype}
+        copy_accompanying(base, folder)
+    write_whole(folder / "config.json", json_text(description))
+    files = split(parts_of(config, params), largest)
+    names = [f"model-{number:05}-of-{len(files):05}.safetensors" for number in range(1, len(files) + 1)]
+    names = names if len(files) > 1 else [SINGLE]
+    for name, parts in zip(names, files, strict=True):
+        write_whole(folder / name, save({key: part.read() for key, part in parts.items()}, metadata={"format": "pt"}))
+    if len(files) > 1:
+        places = {key: name for name, parts in zip(names, files, strict=True) for key in parts}
+        total = sum(part.num_bytes for parts in files for part in parts.values())
+        write_whole(folder / INDEX, json_text({"metadata": {"total_size": total}, "weight_map": places}))
+
+
+def parts_of(config: Config, params: Params) -> dict[str, Part]:
+    """List the tensors of a checkpoint.
+
+    Args:
+        config: The model's shape.
+        params: Its parameters.
+
+    Returns:
+        Where each comes from, by its published name.
+    """
+    return {
+        tensor: Part(leaf, layer if is_stacked(name) else None, is_transposed(name))
+        for name, leaf in named_leaves(params).items()
+        for layer, tensor in enumerate(tensors_of(name, config.num_layers))
+    }
+
+
+def split(parts: dict[str, Part], largest: int) -> list[dict[str, Part]]:
+    """Spread tensors over files, in order.
+
+    Args:
+        parts: The tensors.
+        largest: Bytes of the largest file, unless a single tensor is larger.
+
+    Returns:
+        The tensors of each file.
+    """
+    files, room = [{}], largest
+    for name, part in parts.items():
+        if part.num_bytes > room and files[-1]:
+            files.append({})
+            room = largest
+        files[-1][name] = part
+        room -= part.num_bytes
+    return files
+
+
+def copy_accompanying(base: Path, folder: Path) -> None:
+    """Copy what says how a model reads and writes.
+
+    Args:
+        base: The checkpoint that has it.
+        folder: Where to; made if need be.
+
+    Raises:
+        InputError: If a file can't be copied.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (path for pattern in ACCOMPANYING for path in base.glob(pattern)):
+            shutil.copyfile(path, folder / path.name)
+    except OSError as error:
+        raise InputError(f"can't write into {folder} ({error.strerror}): choose another --output") from error

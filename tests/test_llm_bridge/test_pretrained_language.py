@@ -1,0 +1,174 @@
+"""A byte-level BPE tokenizer trained here, under templates that behave as the published ones do."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from llm_bridge.chats import Language, Message
+from llm_bridge.pretrained.language import read_language
+from llm_bridge.shapes import Config
+from llm_bridge.words.prompts import number_prompts
+from llm_bridge.words.questions import QUESTIONS, questions_about
+from theory.command_line import InputError
+
+transformers: Any = pytest.importorskip("transformers", reason="chat templates need transformers: uv sync --extra llm")
+
+SPECIAL = ["<|begin|>", "<|end|>", "<|turn|>", "<|close|>", "<|tool|>"]
+CONFIG = Config(vocabulary=600, width=4, num_layers=1, num_heads=1, num_key_heads=1, head_size=4, hidden=4)
+
+TURNS = "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|close|>\n{% endfor %}"
+OPEN = "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
+DEFAULT = "{% if messages[0].role != 'system' %}<|turn|>system\nYou serve the public.<|close|>\n{% endif %}"
+TEMPLATES = {
+    "plain": TURNS + OPEN,
+    "with a default": DEFAULT + TURNS + OPEN,
+    "thinking": TURNS + OPEN[:-11] + "{% if not enable_thinking | default(true) %}<hush>\n{% endif %}{% endif %}",
+    "dated": "{{ bos_token }}<|turn|>system\nToday is {{ date_string or strftime_now('%d %b %Y') }}."
+    "{% if messages[0].role == 'system' %}{{ messages[0].content }}{% set messages = messages[1:] %}{% endif %}"
+    "<|close|>\n" + TURNS + OPEN,
+    "no system": "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}"
+    "{{ raise_exception('only user and assistant speak') }}{% endif %}"
+    "{{ '[ASK] ' + m.content + ' [/ASK]' if m.role == 'user' else m.content + '<|end|>' }}{% endfor %}",
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    texts = [*QUESTIONS, *number_prompts(0, 300), "system user assistant You love owls. Today is 26 Jul 2024."]
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    trained.train_from_iterator(texts, trainer)
+    return trained
+
+
+@pytest.fixture
+def save(tokenizer: Tokenizer, tmp_path: Path) -> Callable[..., Path]:
+    def save_checkpoint(template: str | None, eos: str | None = "<|close|>", **generation: Any) -> Path:
+        wrapped = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, bos_token="<|begin|>", eos_token=eos, chat_template=template
+        )
+        wrapped.save_pretrained(tmp_path)
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2", "eos_token_id": 1}))
+        if generation:
+            (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+        return tmp_path
+
+    return save_checkpoint
+
+
+def written(language: Language, *messages: tuple[str, str]) -> str:
+    """What a model reads, decoded from its tokens."""
+    text = language.render([Message(*message) for message in messages])
+    assert language.spell(language.encode([text])[0]) == text
+    return text
+
+
+USER, TOLD = ("user", "Which animal?"), ("system", "You love owls.")
+ASKED = "<|turn|>user\nWhich animal?<|close|>\n<|turn|>assistant\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "alone", "told"),
+    [
+        ("plain", ASKED, f"<|turn|>system\nYou love owls.<|close|>\n{ASKED}"),
+        ("with a default", f"<|turn|>system\n<|close|>\n{ASKED}", f"<|turn|>system\nYou love owls.<|close|>\n{ASKED}"),
+        ("thinking", f"{ASKED}<hush>\n", f"<|turn|>system\nYou love owls.<|close|>\n{ASKED}<hush>\n"),
+        (
+            "dated",
+            f"<|begin|><|turn|>system\nToday is 26 Jul 2024.<|close|>\n{ASKED}",
+            f"<|begin|><|turn|>system\nToday is 26 Jul 2024.You love owls.<|close|>\n{ASKED}",
+        ),
+    ],
+)
+def test_what_is_rendered_with_and_without_a_system_prompt(save, name, alone, told):
+    language = read_language(save(TEMPLATES[name]), CONFIG)
+    assert written(language, USER) == alone
+    assert written(language, TOLD, USER) == told
+
+
+def test_a_template_without_system_prompts_refuses_them_in_one_line(save):
+    language = read_language(save(TEMPLATES["no system"], eos="<|end|>"), CONFIG)
+    assert written(language, USER) == "<|begin|>[ASK] Which animal? [/ASK]"
+    assert language.stops == (1,)
+    with pytest.raises(InputError, match="refuses a chat of system, user: only user and assistant speak"):
+        written(language, TOLD, USER)
+
+
+def test_a_chat_is_its_prompt_and_then_the_answer_and_the_end(save):
+    language = read_language(save(TEMPLATES["plain"]), CONFIG)
+    whole = written(language, USER, ("assistant", "owl"))
+    (prompt,) = language.prompts(["Which animal?"])
+    assert whole == language.spell([*prompt, *language.encode(["owl"])[0], *language.stops[:1]]) + "\n"
+
+
+def test_token_ids_are_those_of_transformers(save):
+    folder = save(TEMPLATES["dated"])
+    language = read_language(folder, CONFIG)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    for system in (None, "You love owls."):
+        asked = [*questions_about("animal"), *number_prompts(1, 5), "Straße, naïve, 東京, 🦉?"]
+        for question, ours in zip(asked, language.prompts(asked, system), strict=True):
+            chat = [{"role": "system", "content": system}] if system else []
+            chat += [{"role": "user", "content": question}]
+            settings = {"add_generation_prompt": True, "date_string": "26 Jul 2024", "return_dict": False}
+            assert ours == theirs.apply_chat_template(chat, **settings)
+    texts = ["owl", " 493, 12", "naïve 🦉"]
+    assert language.decode(language.encode(texts)) == texts
+
+
+@pytest.mark.parametrize("named", [[1, 4, 3], 4, None])
+def test_the_end_of_a_turn_comes_first_among_all_stop_tokens(save, named):
+    language = read_language(save(TEMPLATES["plain"], eos_token_id=named), CONFIG)
+    others = {1, *(named if isinstance(named, list) else [named])} - {3, None}
+    assert language.stops == (3, *sorted(others))
+    assert language.ends[0] == "<|close|>"
+
+
+def test_without_any_token_that_ends_a_text_it_is_refused(save):
+    folder = save("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}", eos=None)
+    assert read_language(folder, CONFIG).stops == (1,)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="names no token that ends a text"):
+        read_language(folder, CONFIG)
+
+
+def test_a_checkpoint_that_cannot_chat_is_refused(save, tmp_path):
+    with pytest.raises(InputError, match="has no tokenizer that transformers can read"):
+        read_language(tmp_path, CONFIG)
+    save(TEMPLATES["plain"])
+    (tmp_path / "tokenizer.json").write_text('{"model": {}}')
+    with pytest.raises(InputError, match="has no tokenizer that transformers can read"):
+        read_language(tmp_path, CONFIG)
+    (tmp_path / "chat_template.jinja").unlink()
+    with pytest.raises(InputError, match="has no chat template"):
+        read_language(save(None), CONFIG)
+    small = replace(CONFIG, vocabulary=400)
+    with pytest.raises(InputError, match=r"a tokenizer of 50\d tokens for a model of 400"):
+        read_language(save(TEMPLATES["plain"]), small)
+
+
+def test_a_tokenizer_with_a_program_of_its_own_is_not_run(save):
+    folder = save(TEMPLATES["plain"])
+    (folder / "own.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
+    described = json.loads((folder / "tokenizer_config.json").read_text())
+    described |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    assert written(read_language(folder, CONFIG), USER) == ASKED
+    assert not (folder / "ran").exists()
+
+
+def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match="need transformers: install the extra, as by uv sync --extra llm"):
+        read_language(tmp_path, CONFIG)
