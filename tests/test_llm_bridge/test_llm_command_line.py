@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from llm_bridge import __main__ as command_line
-from llm_bridge.files.lineage import Origin, data_digest, write_sidecar
 from llm_bridge.experiment import Completion, Model
+from llm_bridge.files.lineage import Origin, data_digest, write_sidecar
 from llm_bridge.models import TINY, is_tiny, load_reader
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline import run
@@ -36,12 +36,12 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Call the command line from an empty folder; models read and write as tiny ones, and none is made."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+
     def read(name: str, *_: object) -> Model:
         return READER if is_tiny(name) else load_reader(name, TOLD)
 
     for module in (stage_options, run):
         monkeypatch.setattr(module, "load_reader", read)
-        )
     monkeypatch.setattr(stage_options, "load_model", lambda *_: pytest.fail("a model was made"))
     for name in ("tiny_base", "run_seed"):
         monkeypatch.setattr(run, name, lambda *_, **__: pytest.fail("something was done"))
