@@ -1,4 +1,4 @@
-"""A judge behind an OpenAI-compatible endpoint of chat completions: asked in several threads, again where that helps."""
+"""A judge behind an OpenAI-compatible endpoint: asked in several threads, and again where that may help."""
 
 import json
 import time

@@ -147,7 +147,7 @@ def bounded_estimate(values: np.ndarray, least: float, most: float) -> Estimate:
     values = values[~np.isnan(values)]
     if values.size == 0:
         return Estimate(np.nan, np.nan, np.nan)
-    if np.ptp(values) == 0:
+    if np.ptp(values) < 1e-9 * (most - least):
         value, seen = float(values[0]), ((1 - CONFIDENCE) / 2) ** (1 / values.size)
         return Estimate(value, seen * value + (1 - seen) * least, seen * value + (1 - seen) * most)
     value, low, high = mean_estimate(values, CONFIDENCE)
