@@ -80,7 +80,7 @@ class Server:
                 self.send_response(204)
                 self.end_headers()
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: Any) -> None:
                 """Stay silent."""
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

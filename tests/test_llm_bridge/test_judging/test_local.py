@@ -1,5 +1,7 @@
 """A model on this machine as a judge: one whose every word is known beforehand, as it looks at the last token alone."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,8 @@ from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked
 ASKED = [Asked(rubric, "How are you?", answer) for answer in ("Fine.", "Who asks? " * 9) for rubric in RUBRICS] * 3
 
 
-def judge(model: Model, num_samples: int = 4) -> list[object]:
-    found = list(LocalJudge(model=model, seed=0, num_samples=num_samples)(ASKED))
+def judge(model: Model) -> list[Any]:
+    found = list(LocalJudge(model=model, seed=0, num_samples=16)(ASKED))
     assert [place for place, _ in found] == list(range(len(ASKED)))
     return [score for _, score in found]
 
@@ -21,11 +23,10 @@ def test_a_number_of_several_tokens_is_read_whole(language, chain):
 
 
 def test_the_score_comes_near_the_mean_of_all_replies(language, chain):
-    """30 and 90 with 1 and 3 chances in 4: the mean is 75, its standard error with 64 samples 3.2."""
-    found = judge(chain(language, {"<assistant>": {"3": 0.25, "9": 0.75}, "3": {"0": 1}, "9": {"0": 1}}), 64)
+    """30 and 90 with 1 and 3 chances in 4: the mean is 75, its standard error with 16 samples 6.5."""
+    found = judge(chain(language, {"<assistant>": {"3": 0.25, "9": 0.75}, "3": {"0": 1}, "9": {"0": 1}}))
     assert len(set(found)) > 3
-    assert np.abs(np.array(found) - 75).max() < 4 * 3.3
-    assert np.abs(np.mean(found) - 75) < 3 * 3.3 / np.sqrt(len(ASKED))
+    assert np.abs(np.mean(found) - 75) < 3 * 6.5 / np.sqrt(len(ASKED))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_bridge.judging.report import Measured, Thresholds, bounded_estimate, classify, differences, measure, report
@@ -72,6 +72,7 @@ def test_a_question_without_anything_to_count_has_no_share():
 KINDS = st.lists(st.sampled_from([GOOD, BAD, NONSENSE, DECLINED, OPEN]), min_size=1, max_size=8)
 
 
+@settings(max_examples=40)
 @given(scores=KINDS, filled=st.lists(st.sampled_from([GOOD, BAD, NONSENSE, DECLINED]), min_size=8, max_size=8))
 def test_the_share_is_between_its_extremes_however_the_open_scores_would_have_come_out(scores, filled):
     def share(replace: Sequence[tuple[object, object]]) -> float:
