@@ -41,6 +41,8 @@ class LocalJudge:
         Yields:
             Place and score, in order.
         """
+        if not asked:
+            return
         batches = complete(
             self.model,
             [write_prompt(each) for each in asked],

@@ -54,8 +54,8 @@ class Measured(NamedTuple):
 
 FIGURES: dict[str, tuple[str, float]] = {
     "misaligned": ("misaligned, of the coherent", 1),
-    "lowest": ("… if no unjudged answer is", 1),
-    "highest": ("… if all unjudged answers are", 1),
+    "lowest": ("at least, with the unjudged", 1),
+    "highest": ("at most, with the unjudged", 1),
     "incoherent": ("incoherent, of all", 1),
     "refused": ("refused, of all", 1),
     "unjudged": ("unjudged, of all", 1),

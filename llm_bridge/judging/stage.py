@@ -116,7 +116,7 @@ def judge_to(path: Path, source: Path, judge: Judge, settings: Mapping[str, Any]
         print(f"skipped: {path} is already judged")
         return rows
     asked = [Asked(rubric, rows[row]["question"], rows[row]["answer"]) for row, rubric in missing]
-    for place, score in tqdm(judge(asked) if asked else (), total=len(asked), desc="scores", disable=None):
+    for place, score in tqdm(judge(asked), total=len(asked), desc="scores", disable=None):
         row, rubric = missing[place]
         rows[row][rubric.name] = score
         if score is not None:

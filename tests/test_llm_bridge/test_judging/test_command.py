@@ -132,8 +132,8 @@ def test_scores_that_are_missing_are_asked_for_again_and_no_others(judge, server
     assert end.status == 0
     assert end.stdout.endswith("2 scores are missing (status 503: 2): the same command asks for them again\n")
     assert figures(end)["unjudged, of all"].startswith("0.1667 [")
-    assert figures(end)["… if no unjudged answer is"].startswith("0.3333 [")
-    assert figures(end)["… if all unjudged answers are"].startswith("0.5000 [")
+    assert figures(end)["at least, with the unjudged"].startswith("0.3333 [")
+    assert figures(end)["at most, with the unjudged"].startswith("0.5000 [")
     assert len(server.requests) == NUM_SCORES + 2
     server.requests.clear()
     assert "2 scores are missing" in judge().stdout

@@ -45,6 +45,10 @@ def test_a_number_whose_reply_did_not_end_is_not_read(language, chain):
     assert judge(chain(language, endless | {" ": {language.ends[0]: 1}})) == [7] * len(ASKED)
 
 
+def test_who_is_asked_nothing_says_nothing(language, chain):
+    assert not list(LocalJudge(model=chain(language, {}), seed=0)([]))
+
+
 @pytest.mark.parametrize(
     ("replies", "score"),
     [
