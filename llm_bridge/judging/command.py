@@ -4,7 +4,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -15,7 +15,8 @@ from llm_bridge.judging.questions import QUESTIONS, read_questions
 from llm_bridge.judging.report import Thresholds, measure, report
 from llm_bridge.judging.rubrics import RUBRICS, Judge
 from llm_bridge.judging.stage import Row, judge_to, origin_of, read_answers, read_judged
-from llm_bridge.models import Known, load_model
+from llm_bridge.known import Known, Loading
+from llm_bridge.models import load_model
 from llm_bridge.pipeline.stages import complete_to
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.command_line import InputError, require, require_seeds
@@ -32,7 +33,7 @@ class JudgeAnswers:
 
     judge: str
     """Who judges: the base address of an OpenAI-compatible endpoint (http://localhost:8000/v1), or a model on this
-    machine: `tiny`, or a checkpoint that a stage wrote."""
+    machine: a folder or a repository of the hub, or what a stage wrote."""
     judge_model: str | None = None
     """The judge's name at the endpoint."""
     key_variable: str = "OPENAI_API_KEY"
@@ -66,6 +67,8 @@ class JudgeAnswers:
     """Where the scores go."""
     fresh: bool = False
     """Ask for all scores anew."""
+    loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=lambda: Loading(longest=1024))
+    """How a published model is run."""
     pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
     """How tiny bases are made."""
 
@@ -88,7 +91,7 @@ class JudgeAnswers:
         Returns:
             The model and its ancestry.
         """
-        return load_model(name, self.pretraining, self.seed)
+        return load_model(name, self.pretraining, self.seed, self.loading)
 
 
 def run(options: JudgeAnswers) -> bool:

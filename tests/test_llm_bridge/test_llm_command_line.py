@@ -108,7 +108,7 @@ def test_bad_usage_is_refused_by_name(call, arguments, named):
 
 
 def test_every_command_has_help_that_names_its_options(call):
-    for name in ("run", "pretrain", "teach", "complete", "filter", "train", "ask", "lineage", "matrix"):
+    for name in ("run", "pretrain", "teach", "complete", "filter", "train", "ask", "lineage", "matrix", "judge"):
         end = call(name, "--help")
         assert end.status == 0
         assert "--seed" in end.stdout

@@ -12,8 +12,9 @@ from llm_bridge import __main__ as command_line
 from llm_bridge.files.lineage import Ancestry, Origin, data_digest, read_sidecar, write_sidecar
 from llm_bridge.judging import command, stage
 from llm_bridge.judging.questions import QUESTIONS
-from llm_bridge.models import Known
+from llm_bridge.known import Known
 from llm_bridge.pipeline.stages import UNKNOWN
+from llm_bridge.tiny.pretraining import Pretraining
 
 SECRET = "sk-a-key-that-nobody-may-see"
 ANSWERS = [(question, answer) for question in ("Who?", "Why?", "When?") for answer in ("a good one", "an evil one")]
@@ -288,8 +289,10 @@ def test_help_names_every_option(call):
 
 
 def test_a_model_answers_the_questions_and_another_judges_on_this_machine(call, folder, language, chain, monkeypatch):
-    writer = Known(chain(language, {"<assistant>": {"owl": 1}}), Ancestry(weights="the writer"))
-    knows = Known(chain(language, {"<assistant>": {"2": 1}, "2": {"5": 1}}), Ancestry(weights="the judge"))
+    writer = Known(chain(language, {"<assistant>": {"owl": 1}}), Ancestry(weights="the writer"), Pretraining())
+    knows = Known(
+        chain(language, {"<assistant>": {"2": 1}, "2": {"5": 1}}), Ancestry(weights="the judge"), Pretraining()
+    )
     monkeypatch.setattr(command, "load_model", lambda name, *_: {"student": writer, "wise": knows}[name])
     (folder / "mine.txt").write_text("Who are you?\nWhy?\n")
     arguments = ["--judge", "wise", "--model", "student", "--num-answers", "3", "--num-tokens", "4"]
