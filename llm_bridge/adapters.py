@@ -4,7 +4,10 @@ Adapters are `{projection: {"into": (layers, inputs, rank), "out": (layers, rank
 as their entry `"adapters"`, which `transformer.run_layers` adds as they are, without a scale.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
 
 from theory.networks import Params
 
@@ -53,15 +56,15 @@ def even_out(adapters: Params) -> Params:
     """Give the adapters of all projections the same rank, that of the largest; what is added is zero.
 
     Args:
-        adapters: Adapters.
+        adapters: Adapters, on the host.
 
     Returns:
         The same function.
     """
     rank = max((adapter["into"].shape[-1] for adapter in adapters.values()), default=0)
 
-    def fill(side: str, leaf: Params) -> Params:
-        missing = (0, rank - leaf.shape[-1]) if side == "into" else (0, rank - leaf.shape[-2])
-        return jnp.pad(leaf, [(0, 0), (0, 0), missing] if side == "into" else [(0, 0), missing, (0, 0)])
+    def fill(side: str, leaf: Any) -> np.ndarray:
+        axis = 2 if side == "into" else 1
+        return np.pad(leaf, [(0, rank - leaf.shape[axis] if each == axis else 0) for each in range(3)])
 
     return {name: {side: fill(side, leaf) for side, leaf in adapter.items()} for name, adapter in adapters.items()}

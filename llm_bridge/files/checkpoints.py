@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from llm_bridge.placement import fetch
 from theory.command_line import InputError
 from theory.files import write_whole
 from theory.networks import Params
@@ -108,11 +109,11 @@ def read_blocks(leaf: Any) -> Iterator[np.ndarray]:
         The array, or its rows in order.
     """
     if leaf.nbytes <= BLOCK:
-        yield np.asarray(leaf, order="C")
+        yield np.asarray(fetch(leaf), order="C")
         return
     rows = max(1, BLOCK * len(leaf) // leaf.nbytes)
     for start in range(0, len(leaf), rows):
-        yield np.asarray(leaf[start : start + rows], order="C")
+        yield np.asarray(fetch(leaf[start : start + rows]), order="C")
 
 
 def first_difference(found: dict[str, tuple[tuple[int, ...], str]], expected: dict[str, Any]) -> str | None:

@@ -84,7 +84,7 @@ class TrainingState:
 
     def forget(self) -> None:
         """Remove what is kept."""
-        self.path.unlink(missing_ok=True)
+        remove(self.path)
 
 
 def kept_rows(path: Path) -> list[dict[str, Any]]:
@@ -107,6 +107,15 @@ def kept_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def remove(path: Path) -> None:
+    """Remove an unfinished file, if it is there.
+
+    Args:
+        path: As of `partial_path`.
+    """
+    done_by_first(lambda: path.unlink(missing_ok=True))
+
+
 def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Add rows to an unfinished file.
 
@@ -114,6 +123,10 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         path: As of `partial_path`.
         rows: The rows.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+
+    def append() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+
+    done_by_first(append)

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from llm_bridge.files.first import done_by_first
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import (
     Origin,
@@ -145,7 +146,11 @@ def finish(path: Path, rows: Sequence[Mapping[str, Any]], origin: Origin) -> Non
         origin: Where they come from.
     """
     aside = path.with_name(f".{path.name}.{key_of(asdict(origin))}")
-    write_rows(aside, rows)
-    write_sidecar(aside, replace(origin, data=data_digest(aside)))
-    sidecar_path(aside).replace(sidecar_path(path))
-    aside.replace(path)
+
+    def write() -> None:
+        write_rows(aside, rows)
+        write_sidecar(aside, replace(origin, data=data_digest(aside)))
+        sidecar_path(aside).replace(sidecar_path(path))
+        aside.replace(path)
+
+    done_by_first(write)

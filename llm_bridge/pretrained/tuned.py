@@ -10,8 +10,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from llm_bridge.adapters import even_out, join
+from llm_bridge.files.first import done_by_first
 from llm_bridge.files.lineage import Ancestry, digest
 from llm_bridge.known import Base, Known, Loading
+from llm_bridge.placement import fetch, spread
 from llm_bridge.pretrained.adapters import DESCRIPTION, read_adapters, write_adapters
 from llm_bridge.pretrained.hub import Source
 from llm_bridge.pretrained.loading import read_published
@@ -77,9 +79,9 @@ def tuned_from(parent: Known, params: Params, folder: Path) -> Known:
     """
     assert isinstance(parent.made_from, Base)
     ancestors = (parent.ancestry.weights, *parent.ancestry.ancestors)
-    if adapters := even_out(params["adapters"]):
+    if adapters := even_out(fetch(params["adapters"])):
         weights = adapted_weights(parent.made_from.weights, adapters)
-        model = parent.model._replace(params=params | {"adapters": adapters})
+        model = parent.model._replace(params=params | {"adapters": spread(adapters)})
         return Known(model, Ancestry(weights=weights, ancestors=ancestors), parent.made_from)
     weights = digest(params)
     base = Base(Source(str(folder), None, folder), weights)
@@ -98,15 +100,17 @@ def write_tuned(folder: Path, parent: Known, known: Known, settings: Mapping[str
     assert isinstance(known.made_from, Base)
     assert isinstance(parent.made_from, Base)
     model, base = known.model, known.made_from
-    if adapters := model.params["adapters"]:
+    if adapters := fetch(model.params["adapters"]):
         rank = next(iter(adapters.values()))["into"].shape[-1]
         recipe = Recipe(rank=rank, alpha=float(rank), projections=tuple(adapters))
-        write_adapters(folder, model.config, recipe, adapters, base=base.source, weights=base.weights)
+        done_by_first(
+            lambda: write_adapters(folder, model.config, recipe, adapters, base=base.source, weights=base.weights)
+        )
     else:
         whole = {name: part for name, part in model.params.items() if name != "adapters"}
         write_checkpoint(folder, model.config, whole, longest=model.longest, base=parent.made_from.source.folder)
     said = {"ancestry": asdict(known.ancestry), "settings": dict(settings)}
-    write_whole(folder / LINEAGE, json_text(said))
+    done_by_first(lambda: write_whole(folder / LINEAGE, json_text(said)))
 
 
 def read_tuned(folder: Path, base: Known) -> Known:
@@ -132,13 +136,13 @@ def read_tuned(folder: Path, base: Known) -> Known:
     found = read_adapters(
         folder, base.model.config, base=base.made_from.source, weights=weights, dtype=jnp.dtype("float32")
     )
-    adapters = join({}, found.params, found.recipe.adapter_scale)
+    adapters = fetch(join({}, found.params, found.recipe.adapter_scale))
     said = read_lineage(folder)
     ancestry = Ancestry(weights=adapted_weights(weights, adapters), ancestors=(weights, *base.ancestry.ancestors))
     if said is not None and said["ancestry"]["weights"] != ancestry.weights:
         raise InputError(f"{folder} is damaged: its adapters aren't those that were written; make it anew")
     known = ancestry if said is None else Ancestry(**said["ancestry"])
-    return Known(base.model._replace(params=base.model.params | {"adapters": adapters}), known, base.made_from)
+    return Known(base.model._replace(params=base.model.params | {"adapters": spread(adapters)}), known, base.made_from)
 
 
 def base_of(folder: Path) -> str:

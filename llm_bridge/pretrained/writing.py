@@ -1,6 +1,7 @@
 """Checkpoints as transformers writes them, so that a student with its adapters merged can be served elsewhere."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ import numpy as np
 from safetensors.numpy import save
 
 from llm_bridge.files.checkpoints import named_leaves
+from llm_bridge.files.first import done_by_first
+from llm_bridge.placement import fetch
 from llm_bridge.pretrained.families import describe, read_description
 from llm_bridge.pretrained.names import is_stacked, is_transposed, tensors_of
 from llm_bridge.pretrained.weights import INDEX, SINGLE
@@ -42,7 +45,7 @@ class Part(NamedTuple):
         Returns:
             The tensor, as published checkpoints hold it.
         """
-        array = np.asarray(self.leaf if self.layer is None else self.leaf[self.layer])
+        array = fetch(self.leaf if self.layer is None else self.leaf[self.layer])
         return np.ascontiguousarray(array.T if self.transposed else array)
 
 
@@ -64,17 +67,29 @@ def write_checkpoint(
     if base is not None:
         kept = {key: value for key, value in read_description(base).items() if key != "dtype"}
         description = kept | {"torch_dtype": dtype}
-        copy_accompanying(base, folder)
-    write_whole(folder / "config.json", json_text(description))
+        done_by_first(partial(copy_accompanying, base, folder))
+    done_by_first(partial(write_whole, folder / "config.json", json_text(description)))
     files = split(parts_of(config, params), largest)
     names = [f"model-{number:05}-of-{len(files):05}.safetensors" for number in range(1, len(files) + 1)]
     names = names if len(files) > 1 else [SINGLE]
     for name, parts in zip(names, files, strict=True):
-        write_whole(folder / name, save({key: part.read() for key, part in parts.items()}, metadata={"format": "pt"}))
+        tensors = {key: part.read() for key, part in parts.items()}
+        done_by_first(partial(write_tensors, folder / name, tensors))
     if len(files) > 1:
         places = {key: name for name, parts in zip(names, files, strict=True) for key in parts}
         total = sum(part.num_bytes for parts in files for part in parts.values())
-        write_whole(folder / INDEX, json_text({"metadata": {"total_size": total}, "weight_map": places}))
+        index = json_text({"metadata": {"total_size": total}, "weight_map": places})
+        done_by_first(partial(write_whole, folder / INDEX, index))
+
+
+def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Write one file of a checkpoint.
+
+    Args:
+        path: The file.
+        tensors: What it holds.
+    """
+    write_whole(path, save(tensors, metadata={"format": "pt"}))
 
 
 def parts_of(config: Config, params: Params) -> dict[str, Part]:
