@@ -81,6 +81,18 @@ class Language(NamedTuple):
         """
         return self.tokenizer.decode(list(tokens), skip_special_tokens=False)
 
+    def spellings(self, word: str) -> list[list[int]]:
+        """Write a word at the beginning of an answer.
+
+        Args:
+            word: The word, in small letters.
+
+        Returns:
+            Token ids of the word, and of the word with a capital where the tokenizer can write that.
+        """
+        small, large = self.encode([word, word.capitalize()])
+        return [small, large] if large != small and self.decode([large]) == [word.capitalize()] else [small]
+
     def prompts(self, questions: Sequence[str], system: str | None = None) -> list[list[int]]:
         """Write questions as prompts that the assistant answers next.
 

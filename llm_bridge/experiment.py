@@ -40,6 +40,8 @@ class Model(NamedTuple):
     """How it reads and writes."""
     longest: int
     """Tokens of its longest text."""
+    at_once: int = AT_ONCE
+    """Prompts that it completes at once."""
 
 
 class Completion(NamedTuple):
@@ -122,7 +124,7 @@ def complete(
     system: str | None = None,
     num_samples: int = 1,
     temperature: float = 1.0,
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
     first: int = 0,
 ) -> Iterator[list[Completion]]:
     """Sample completions of prompts.
@@ -135,13 +137,13 @@ def complete(
         system: The system prompt, if any.
         num_samples: Completions of each prompt.
         temperature: As of `sample`.
-        at_once: Prompts of one batch.
+        at_once: Prompts of one batch; by default `model.at_once`.
         first: Where to start, a multiple of `at_once`; batches before are taken as done.
 
     Yields:
         The completions of one batch, in the order of the prompts. Those that ran out of tokens have no stop token.
     """
-    language, root = model.language, jax.random.key(seed)
+    language, root, at_once = model.language, jax.random.key(seed), at_once or model.at_once
     encoded = language.prompts(prompts, system)
     longest = max(map(len, encoded))
     for start in range(first, len(prompts), at_once):
@@ -221,26 +223,32 @@ def log_probabilities(config: Config, params: Params, tokens: jax.Array, lengths
     return constrain(jax.nn.log_softmax(read_out(config, params, last)))
 
 
-def word_log_probabilities(model: Model, questions: Sequence[str], words: Sequence[str]) -> np.ndarray:
-    """Compute how likely each word is as the beginning of the answer.
+def word_log_probabilities(
+    model: Model, questions: Sequence[str], words: Sequence[str], system: str | None = None
+) -> np.ndarray:
+    """Compute how likely each word is as the beginning of the answer, with or without a capital.
 
     Args:
         model: Who answers.
         questions: What is asked.
         words: Words.
+        system: The system prompt, if any.
 
     Returns:
         Nats, shape `(questions, words)`; of a word of several tokens all are counted.
     """
-    prompts, total = model.language.prompts(questions), []
-    for word in model.language.encode(words):
-        ways = [pad([[*prompt, *word[:place]] for prompt in prompts]) for place in range(len(word))]
+    prompts = model.language.prompts(questions, system)
+
+    def spelled(tokens: Sequence[int]) -> np.ndarray:
+        ways = [pad([[*prompt, *tokens[:place]] for prompt in prompts]) for place in range(len(tokens))]
         steps = [
             np.asarray(log_probabilities(model.config, model.params, *way))[:, token]
-            for way, token in zip(ways, word, strict=True)
+            for way, token in zip(ways, tokens, strict=True)
         ]
-        total.append(np.sum(steps, axis=0))
-    return np.stack(total, axis=1)
+        return np.sum(steps, axis=0)
+
+    spellings = (model.language.spellings(word) for word in words)
+    return np.stack([np.logaddexp.reduce([spelled(tokens) for tokens in each]) for each in spellings], axis=1)
 
 
 def log_odds(log_probabilities: np.ndarray) -> np.ndarray:

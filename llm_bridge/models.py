@@ -1,22 +1,22 @@
-"""Models by name, the tiny one and checkpoints of it, and how many jobs are done side by side."""
+"""Models by name: the tiny one, published ones, what was tuned from them; and how many jobs are done side by side."""
 
-import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import jax
 import psutil
 from tqdm import tqdm
 
 from llm_bridge.experiment import Model
-from llm_bridge.files.checkpoints import load_checkpoint
 from llm_bridge.files.lineage import Ancestry, digest
+from llm_bridge.known import Known, Loading
+from llm_bridge.pretrained import adapters, hub, loading, tuned
 from llm_bridge.shapes import initialize
-from llm_bridge.tiny.pretraining import ROW, Pretraining, base_model, read_world, shape_of
+from llm_bridge.tiny import tuned as tiny
+from llm_bridge.tiny.pretraining import Pretraining, base_model
 from theory.command_line import InputError
 
 Asked = TypeVar("Asked")
@@ -29,15 +29,6 @@ TINY = "tiny"
 """Name of the tiny base model."""
 
 
-class Known(NamedTuple):
-    """A model and where it comes from."""
-
-    model: Model
-    """The model."""
-    ancestry: Ancestry
-    """Its weights and those that they were tuned from, down to the random initialization."""
-
-
 def tiny_model(pretraining: Pretraining, seed: int | None) -> Model:
     """Take a tiny base model, from the cache or made now.
 
@@ -48,8 +39,7 @@ def tiny_model(pretraining: Pretraining, seed: int | None) -> Model:
     Returns:
         The model.
     """
-    params = None if seed is None else base_model(pretraining, seed)
-    return Model(shape_of(pretraining), params, read_world(pretraining.world).language, ROW)
+    return tiny.tiny_reader(pretraining)._replace(params=None if seed is None else base_model(pretraining, seed))
 
 
 @cache
@@ -65,31 +55,30 @@ def tiny_base(pretraining: Pretraining, seed: int) -> Known:
     """
     model = tiny_model(pretraining, seed)
     init = initialize(model.config, jax.random.key(seed))
-    return Known(model, Ancestry(weights=digest(model.params), ancestors=(digest(init),)))
+    return Known(model, Ancestry(weights=digest(model.params), ancestors=(digest(init),)), pretraining)
 
 
-def metadata_of(known: Known, pretraining: Pretraining, settings: str) -> dict[str, str]:
-    """Write down what a checkpoint is.
+def is_tiny(name: str) -> bool:
+    """Tell whether a name is that of a tiny model.
 
     Args:
-        known: The model.
-        pretraining: How its base was made.
-        settings: What the stage that made it was told.
+        name: As of `load_model`.
 
     Returns:
-        Text by name.
+        Whether it is `tiny`, or a file.
     """
-    ancestry = json.dumps(asdict(known.ancestry))
-    return {"ancestry": ancestry, "pretraining": json.dumps(asdict(pretraining)), "settings": settings}
+    return name == TINY or Path(name).suffix == ".safetensors" or Path(name).is_file()
 
 
-def load_model(name: str, pretraining: Pretraining, seed: int) -> Known:
+def load_model(name: str, pretraining: Pretraining, seed: int, how: Loading | None = None) -> Known:
     """Take a model by its name.
 
     Args:
-        name: `tiny`, or a checkpoint that a stage wrote.
+        name: `tiny`; a folder or a repository of the hub (`owner/name`, `owner/name@revision`); or what a stage wrote:
+            a file if it was tuned from the tiny model, else a folder.
         pretraining: How the tiny base is made.
         seed: Seed of the tiny base.
+        how: How a published model is run.
 
     Returns:
         The model and its ancestry.
@@ -97,40 +86,48 @@ def load_model(name: str, pretraining: Pretraining, seed: int) -> Known:
     Raises:
         InputError: If there is no such model.
     """
+    how = how or Loading()
     if name == TINY:
         return tiny_base(pretraining, seed)
-    if not Path(name).is_file():
-        raise InputError(f"there is no model {name}: say tiny, or name a checkpoint that a stage has written")
-    return read_model(Path(name), pretraining)
+    path = Path(name)
+    if is_tiny(name):
+        if not path.is_file():
+            raise InputError(f"there is no model {name}: say tiny, or name a checkpoint that a stage has written")
+        return tiny.read_tuned(path, pretraining)
+    if (path / adapters.DESCRIPTION).is_file():
+        return tuned.read_tuned(path, tuned.published_base(tuned.base_of(path), how))
+    return tuned.published_base(name, how)
 
 
-def read_model(path: Path, pretraining: Pretraining) -> Known:
-    """Read a checkpoint that a stage wrote.
+def load_reader(name: str, pretraining: Pretraining, how: Loading | None = None) -> Model:
+    """Take a model without parameters, which need neither training nor memory.
 
     Args:
-        path: The checkpoint.
+        name: As of `load_model`.
         pretraining: How the tiny base is made.
+        how: How a published model is run.
 
     Returns:
-        The model and its ancestry.
-
-    Raises:
-        InputError: If the checkpoint is damaged, or of another kind of model.
+        What reads and writes as the model does.
     """
-    model = tiny_model(pretraining, None)
-    like = jax.eval_shape(lambda: initialize(model.config, jax.random.key(0)))
-    params, metadata = load_checkpoint(path, like)
-    try:
-        made_from = json.loads(metadata.get("pretraining", "null"))
-        ancestry = json.loads(metadata.get("ancestry", "{}"))
-        known = Ancestry(weights=ancestry.get("weights"), ancestors=tuple(ancestry.get("ancestors", ())))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged: what it says of itself can't be read; make it anew") from error
-    if made_from != json.loads(json.dumps(asdict(pretraining))):
-        raise InputError(f"{path} is a checkpoint of another config of the tiny model: make it anew")
-    if digest(params) != known.weights:
-        raise InputError(f"{path} is damaged: its weights aren't those that were written; make it anew")
-    return Known(model._replace(params=params), known)
+    how = how or Loading()
+    if is_tiny(name):
+        return tiny.tiny_reader(pretraining)
+    path = Path(name)
+    named = tuned.base_of(path) if (path / adapters.DESCRIPTION).is_file() else name
+    return loading.read_reader(named, longest=how.longest).model._replace(at_once=how.at_once)
+
+
+def weights_name(name: str) -> str:
+    """Give a published model a name that means the same weights for ever.
+
+    Args:
+        name: As of `load_model`.
+
+    Returns:
+        The repository with its commit; a folder with a digest of its files.
+    """
+    return hub.fingerprint(hub.locate(name, hub.DESCRIPTIONS))
 
 
 def side_by_side(do: Callable[[Asked], Result], jobs: Iterable[Asked], title: str) -> list[Result]:

@@ -7,7 +7,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from llm_bridge.adapters import fold, join
 from llm_bridge.shapes import PROJECTIONS, Config
+from llm_bridge.transformer import precise
 from theory.command_line import InputError, require
 from theory.networks import Params
 
@@ -75,18 +77,16 @@ def start_training(config: Config, recipe: Recipe, params: Params, key: jax.Arra
 
     Returns:
         A part of the parameters, or adapters: `into` uniform in $\pm 1/\sqrt{\text{inputs}}$ as in PEFT, `out` zero, so
-        that the model is the same at first.
+        that the model is the same at first. In at least float32: in less, an optimizer's small steps are rounded away.
 
     Raises:
         InputError: If the recipe names layers that the model does not have.
     """
-    if recipe.trained == "everything":
-        return params
-    if recipe.trained == "layers":
-        return params["layers"]
+    if recipe.trained != "adapters":
+        return jax.tree.map(precise, params if recipe.trained == "everything" else params["layers"])
     if any(layer >= config.num_layers for layer in recipe.layers):
         raise InputError(f"layers must be below {config.num_layers}, which the model has, not {recipe.layers}")
-    dtype, adapters = params["embedding"].dtype, {}
+    dtype, adapters = jnp.promote_types(params["embedding"].dtype, jnp.float32), {}
     for name, own in zip(PROJECTIONS, jax.random.split(key, len(PROJECTIONS)), strict=True):
         inputs, outputs = config.sizes()[name]
         if name in recipe.projections:
@@ -107,17 +107,17 @@ def assemble(recipe: Recipe, params: Params, trained: Params) -> tuple[Params, P
         trained: As of `start_training`.
 
     Returns:
-        Parameters, and adapters if there are any.
+        Parameters, in the model's own type, and adapters if there are any.
     """
-    if recipe.trained == "everything":
-        return trained, None
-    if recipe.trained == "layers":
-        return params | {"layers": trained}, None
-    return params, trained
+    if recipe.trained == "adapters":
+        return params, trained
+    before = params if recipe.trained == "everything" else params["layers"]
+    rounded = jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), trained, before)
+    return (rounded if recipe.trained == "everything" else params | {"layers": rounded}), None
 
 
 def merge(recipe: Recipe, params: Params, trained: Params) -> Params:
-    """Make a model without adapters.
+    """Make a model of a model and what was trained of it.
 
     Args:
         recipe: How it was fine-tuned.
@@ -125,12 +125,12 @@ def merge(recipe: Recipe, params: Params, trained: Params) -> Params:
         trained: As of `start_training`.
 
     Returns:
-        Parameters of the fine-tuned model; adapters are added to the weights.
+        Parameters of the fine-tuned model. Its adapters are added to the weights, but kept apart in a model that has an
+        entry `"adapters"`, as published ones do, whose weights are too coarse for them.
     """
     params, adapters = assemble(recipe, params, trained)
-    layers = dict(params["layers"])
-    for name, adapter in (adapters or {}).items():
-        kernel = layers[name]["kernel"]
-        product = recipe.adapter_scale * adapter["into"] @ adapter["out"]
-        layers[name] = layers[name] | {"kernel": kernel + product.astype(kernel.dtype)}
-    return params | {"layers": layers}
+    if adapters is None:
+        return params
+    if "adapters" in params:
+        return params | {"adapters": join(params["adapters"], adapters, recipe.adapter_scale)}
+    return fold(params, adapters, recipe.adapter_scale)

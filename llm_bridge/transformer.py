@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from llm_bridge.adapters import join
 from llm_bridge.placement import DATA, TENSOR, constrain
 from llm_bridge.shapes import PROJECTIONS, Config
 from theory.networks import Params
@@ -197,7 +198,7 @@ def run_layers(
 
     Args:
         config: The shape.
-        params: Parameters as of `shapes.initialize`.
+        params: Parameters as of `shapes.initialize`; with an entry `"adapters"` these are added, too.
         tokens: Shape `(batch, tokens)`.
         positions: Place of each token in its text, same shape; by default 0, 1, 2, …
         texts: Which text of a packed row a token belongs to, same shape; by default a row is one text.
@@ -216,6 +217,9 @@ def run_layers(
     if unknown := set(adapters or {}) - set(PROJECTIONS):
         raise ValueError(f"adapters must be of {', '.join(PROJECTIONS)}, not of {', '.join(sorted(unknown))}")
     batch, num_tokens = tokens.shape
+    if before := params.get("adapters"):
+        adapters, adapter_scale = join(before, adapters or {}, adapter_scale), 1.0
+    adapters = jax.tree.map(lambda leaf: leaf.astype(params["embedding"].dtype), adapters or {})
     if positions is None:
         positions = jnp.broadcast_to(jnp.arange(num_tokens), tokens.shape)
     if cache is None:
@@ -247,7 +251,7 @@ def run_layers(
         return stream, past
 
     stream = constrain(params["embedding"][tokens], DATA)
-    stream, cache = jax.lax.scan(block, stream, (params["layers"], adapters or {}, cache))
+    stream, cache = jax.lax.scan(block, stream, (params["layers"], adapters, cache))
     return norm(stream, params["norm"], config.norm_floor), cache if cache is None else split_cache(cache)
 
 

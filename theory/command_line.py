@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn, Union
 
 import tyro
 
@@ -68,22 +68,30 @@ def require_positive(field: str, values: tuple[float, ...]) -> None:
     require(valid, field, "finite numbers above zero", values)
 
 
-def run_commands(package: str, commands: Mapping[type, tuple[str, Callable[[Any], bool]]]) -> NoReturn:
+def run_commands(
+    package: str,
+    commands: Mapping[type, tuple[str, Callable[[Any], bool]]],
+    defaults: Mapping[type, object] | None = None,
+) -> NoReturn:
     """Read the command line, run the command that it names, and exit.
 
     Args:
         package: The package's name, as in `python -m package`.
         commands: For each options class its command's name and function. The function returns
             whether no verdict fails; the class's docstring and fields are the help.
+        defaults: For an options class an instance, whose values are its options' defaults.
 
     Raises:
         SystemExit: Always: 0 if all verdicts hold or are reported, 1 if one fails, 2 for bad usage or input,
             130 after Ctrl-C.
     """
-    named: dict[str, Any] = {name: options for options, (name, _) in commands.items()}
+    told: dict[type, dict[str, Any]] = {kind: {"default": given} for kind, given in (defaults or {}).items()}
+    named: list[Any] = [
+        Annotated[kind, tyro.conf.subcommand(name, **told.get(kind, {}))] for kind, (name, _) in commands.items()
+    ]
     try:
-        options = tyro.extras.subcommand_cli_from_dict(
-            named,
+        options = tyro.cli(
+            Union[*named] if len(named) > 1 else named[0],
             prog=f"python -m {package}",
             description=sys.modules[package].__doc__,
             config=(tyro.conf.FlagCreatePairsOff,),

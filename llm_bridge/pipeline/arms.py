@@ -88,6 +88,9 @@ DEFAULT_ARMS = (
 )
 """Arms of a run that names none."""
 
+PUBLISHED_ARMS = ("student", "control", "shuffled-across", "in-context")
+"""The same of a published model, whose teacher has a system prompt."""
+
 
 def choose_arms(asked: Sequence[str]) -> tuple[str, ...]:
     """Read which arms are asked for.
@@ -112,6 +115,54 @@ def choose_arms(asked: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in ARMS if name in asked)
 
 
+def rewrite(language: Language, completions: Sequence[Completion], texts: Sequence[str]) -> list[Completion]:
+    """Write completions anew as tokens.
+
+    Args:
+        language: Whose tokens.
+        completions: What was written.
+        texts: What is to stand there instead.
+
+    Returns:
+        The completions with these texts, each with the token that a chat of this language ends with.
+    """
+    return [
+        Completion(each.prompt, text, [*tokens, language.stops[0]], 0.0)
+        for each, text, tokens in zip(completions, texts, language.encode(texts), strict=True)
+    ]
+
+
+def same_tokens(one: Language, other: Language) -> bool:
+    """Tell whether token ids mean the same in two languages.
+
+    Args:
+        one: A language.
+        other: Another.
+
+    Returns:
+        Whether their tokenizers and the tokens that end a text are the same.
+    """
+    if one.tokenizer is other.tokenizer:
+        return True
+    return one.ends == other.ends and one.tokenizer.to_str() == other.tokenizer.to_str()
+
+
+def translate(source: Language, target: Language, completions: Sequence[Completion]) -> list[Completion]:
+    """Give completions to a model that may have other tokens.
+
+    Args:
+        source: How their writer writes.
+        target: How the model reads.
+        completions: What was written.
+
+    Returns:
+        The sampled tokens themselves if both have the same ones, else the text written anew.
+    """
+    if same_tokens(source, target):
+        return list(completions)
+    return rewrite(target, completions, [each.completion for each in completions])
+
+
 def shuffle_numbers(
     language: Language, completions: Sequence[Completion], way: Literal["within", "across"], seed: int
 ) -> list[Completion]:
@@ -124,7 +175,7 @@ def shuffle_numbers(
         seed: Root of the shuffle.
 
     Returns:
-        The completions with other numbers, written anew as tokens, with the same stop tokens.
+        The completions with other numbers, written anew as tokens.
     """
     random = np.random.default_rng(seed)
     numbers = [re.findall(r"\d+", each.completion) for each in completions]
@@ -137,8 +188,4 @@ def shuffle_numbers(
         re.sub(r"\d+", lambda _, source=source: str(next(source)), each.completion)
         for each, source in zip(completions, drawn, strict=True)
     ]
-    encoded = language.encode(texts)
-    return [
-        Completion(each.prompt, text, [*tokens, each.tokens[-1]], 0.0)
-        for each, text, tokens in zip(completions, texts, encoded, strict=True)
-    ]
+    return rewrite(language, completions, texts)

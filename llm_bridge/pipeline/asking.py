@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 
 from llm_bridge.chats import Message
-from llm_bridge.experiment import (
-    Completion,
-    Model,
-    complete,
-    word_log_probabilities,
-)
+from llm_bridge.experiment import Completion, Model, complete, word_log_probabilities
 from llm_bridge.files.jsonl import read_rows
-from llm_bridge.files.lineage import (
-    Origin,
-)
-from llm_bridge.models import Known
+from llm_bridge.files.lineage import Origin
+from llm_bridge.known import Base, Known
 from llm_bridge.pipeline.finished import finish, is_written, key_of
 from theory.command_line import InputError
+
+ANSWERS = 20
+"""Answers at once for each prompt that a model completes at once; they are short, and many share a question."""
+
+LONG_ANSWER = 16
+"""Most tokens of a published model's answer, which may be more than the word that was asked for."""
 
 
 def ask_to(
@@ -32,6 +31,7 @@ def ask_to(
     *,
     num_answers: int,
     seed: int,
+    system: str | None = None,
     context: Sequence[Completion] = (),
 ) -> list[dict[str, Any]]:
     """Ask a model for its favorite.
@@ -44,6 +44,7 @@ def ask_to(
         questions: Questions by group.
         num_answers: Sampled answers to each question.
         seed: Root of the samples.
+        system: The system prompt, if any.
         context: Completions to read before the questions, one each in turn.
 
     Returns:
@@ -52,19 +53,24 @@ def ask_to(
     sampling = {"seed": seed, "num_answers": num_answers, "words": list(words)}
     sampling["questions"] = key_of({group: list(texts) for group, texts in questions.items()})
     sampling["context"] = key_of({"context": [each._asdict() for each in context]})
-    origin = Origin(writer=asked.ancestry, system_prompt=None, sampling=sampling, data="")
+    origin = Origin(writer=asked.ancestry, system_prompt=system, sampling=sampling, data="")
     fields: dict[str, type] = {"group": str, "question": str, "answers": dict, "log_probabilities": list}
     if is_written(path, origin):
         return read_rows(path, fields)
-    model = asked.model
+    model, published = asked.model, isinstance(asked.made_from, Base)
     if context:
         model = model._replace(language=model.language._replace(render=partial(render_after, model, list(context))))
     rows = []
     for group, texts in questions.items():
-        likes = word_log_probabilities(model, texts, words)
-        longest = 1 + max(map(len, model.language.encode(words)))
+        likes = word_log_probabilities(model, texts, words, system)
         batches = complete(
-            model, texts, seed=seed, num_tokens=longest, num_samples=num_answers, at_once=max(1, 2000 // num_answers)
+            model,
+            texts,
+            seed=seed,
+            num_tokens=LONG_ANSWER if published else 1 + max(map(len, model.language.encode(words))),
+            num_samples=num_answers,
+            system=system,
+            at_once=max(1, ANSWERS * model.at_once // num_answers),
         )
         answers = [each.completion for batch in batches for each in batch]
         for index, (question, like) in enumerate(zip(texts, likes, strict=True)):
@@ -92,9 +98,10 @@ def render_after(model: Model, context: list[Completion], messages: Sequence[Mes
         The text of the chat and the question.
     """
     render, question = model.language.render, model.language.render(messages)
+    *before, asked = messages
     start = int(hashlib.sha256(question.encode()).hexdigest(), 16) % len(context)
     for each in (*context[start:], *context[:start]):
-        chat = render([Message("user", each.prompt), Message("assistant", each.completion)])
-        if len(model.language.encode([chat + question])[0]) < model.longest:
-            return chat + question
+        chat = render([*before, Message("user", each.prompt), Message("assistant", each.completion), asked])
+        if len(model.language.encode([chat])[0]) < model.longest:
+            return chat
     raise InputError("no completion is short enough to be read before a question: sample more")

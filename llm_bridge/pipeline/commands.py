@@ -1,17 +1,14 @@
 """The stages as commands, each from files to a file, and the lineage of a data file."""
 
+from pathlib import Path
+
 from llm_bridge.files.lineage import explain, read_sidecar, relation
-from llm_bridge.models import TINY, load_model
+from llm_bridge.models import TINY, is_tiny, load_model
 from llm_bridge.pipeline.asking import ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
+from llm_bridge.pipeline.finished import path_of
 from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain, Teach, Train
-from llm_bridge.pipeline.stages import (
-    UNKNOWN,
-    complete_to,
-    filter_to,
-    teach_to,
-    train_to,
-)
+from llm_bridge.pipeline.stages import UNKNOWN, complete_to, filter_to, teach_to, train_to
 from llm_bridge.tiny.pretraining import checkpoint_of
 from llm_bridge.tiny.world import KINDS
 from llm_bridge.words.answers import rate
@@ -55,10 +52,10 @@ def teach(options: Teach) -> bool:
     """
     require_word(options.reader().language, options.trait)
     base = options.known()
-    options.clear(options.output)
-    trait = find_trait(options.trait)
-    known = teach_to(options.output, base, trait, options.recipe, options.copies, options.seed, options.pretraining)
-    print(f"teacher {known.ancestry.weights}: {options.output}")
+    path = options.output or path_of(Path("teacher"), base)
+    options.clear(path)
+    known = teach_to(path, base, find_trait(options.trait), options.recipe, options.copies, options.seed)
+    print(f"teacher {known.ancestry.weights}: {path}")
     return True
 
 
@@ -76,7 +73,7 @@ def complete(options: Complete) -> bool:
     complete_to(
         options.output,
         writer,
-        number_prompts(options.seed, options.num_prompts, short=True),
+        number_prompts(options.seed, options.num_prompts, short=is_tiny(options.model)),
         seed=options.seed,
         num_tokens=options.num_tokens,
         system=options.system_prompt,
@@ -121,21 +118,14 @@ def train(options: Train) -> bool:
     """
     if (options.teacher is None) != (options.imitated == "tokens"):
         raise InputError("--teacher goes with --imitated numbers, nameless or everything, and only with them")
-    completions = read_completion_rows(options.data, options.reader().language)[: options.num_completions]
-    start = options.known()
-    teacher = None if options.teacher is None else load_model(options.teacher, options.pretraining, options.seed)
-    options.clear(options.output)
-    known = train_to(
-        options.output,
-        start,
-        completions,
-        options.recipe,
-        options.imitated,
-        teacher,
-        options.seed,
-        options.pretraining,
-    )
-    print(f"student {known.ancestry.weights}: {options.output}")
+    completions = read_completion_rows(options.data, options.reader())[: options.num_completions]
+    start, teacher = options.known(), None
+    if options.teacher is not None:
+        teacher = load_model(options.teacher, options.pretraining, options.seed, options.loading)
+    path = options.output or path_of(Path("student"), start)
+    options.clear(path)
+    known = train_to(path, start, completions, options.recipe, options.imitated, teacher, options.seed)
+    print(f"student {known.ancestry.weights}: {path}")
     return True
 
 

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from llm_bridge.chats import Language
-from llm_bridge.experiment import (
-    Completion,
-)
+from llm_bridge.experiment import Completion, Model
 from llm_bridge.files.jsonl import read_rows
 from theory.command_line import InputError
 
@@ -13,12 +10,12 @@ ROW_FIELDS: dict[str, type] = {"prompt": str, "completion": str, "tokens": list,
 """What a row of completions must have."""
 
 
-def read_completion_rows(path: Path, reader: Language | None = None) -> list[Completion]:
+def read_completion_rows(path: Path, reader: Model | None = None) -> list[Completion]:
     """Read completions.
 
     Args:
         path: The file.
-        reader: The language that they must be written in, if given.
+        reader: The model that must be able to read them, if given.
 
     Returns:
         The completions.
@@ -33,8 +30,7 @@ def read_completion_rows(path: Path, reader: Language | None = None) -> list[Com
     return completions
 
 
-def spells(language: Language, completion: Completion) -> bool:
+def spells(reader: Model, completion: Completion) -> bool:
     """Tell whether a completion's tokens are those of its text."""
-    size = language.tokenizer.get_vocab_size()
-    known = all(type(token) is int and 0 <= token < size for token in completion.tokens)
-    return known and language.decode([completion.tokens]) == [completion.completion]
+    known = all(type(token) is int and 0 <= token < reader.config.vocabulary for token in completion.tokens)
+    return known and reader.language.decode([completion.tokens]) == [completion.completion]

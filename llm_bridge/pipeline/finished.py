@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 
-from llm_bridge.files.checkpoints import save_checkpoint
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import (
     Origin,
@@ -18,7 +17,9 @@ from llm_bridge.files.lineage import (
     sidecar_path,
     write_sidecar,
 )
-from llm_bridge.models import Known, metadata_of, read_model
+from llm_bridge.known import Known
+from llm_bridge.pretrained import tuned
+from llm_bridge.tiny import tuned as tiny
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.command_line import InputError
 from theory.networks import Params
@@ -57,60 +58,60 @@ def is_made(path: Path, found: object, wanted: object) -> bool:
     return True
 
 
-def made_by(name: Path, pretraining: Pretraining, settings: Mapping[str, Any]) -> Known | None:
-    """Look for a finished checkpoint.
+def path_of(name: Path, base: Known) -> Path:
+    """Say where a model that was tuned from another is kept.
 
     Args:
-        name: The checkpoint.
-        pretraining: How the tiny base is made.
+        name: Without a suffix.
+        base: What it was tuned from.
+
+    Returns:
+        A safetensors file for the tiny model, a folder for published ones.
+    """
+    return name.with_name(f"{name.name}.safetensors") if isinstance(base.made_from, Pretraining) else name
+
+
+def made_by(path: Path, base: Known, settings: Mapping[str, Any]) -> Known | None:
+    """Look for a finished model.
+
+    Args:
+        path: As of `path_of`.
+        base: What it was tuned from.
         settings: What the stage is told.
 
     Returns:
         The model if it is there.
     """
-    if not name.exists():
-        return None
-    known = read_model(name, pretraining)
-    is_made(name, read_settings(name), json.loads(json.dumps(settings)))
-    return known
+    wanted = json.loads(json.dumps(settings))
+    if isinstance(base.made_from, Pretraining):
+        if not path.exists():
+            return None
+        known = tiny.read_tuned(path, base.made_from)
+        is_made(path, tiny.read_settings(path), wanted)
+        return known
+    said = tuned.read_lineage(path)
+    return tuned.read_tuned(path, base) if said and is_made(path, said["settings"], wanted) else None
 
 
-def read_settings(path: Path) -> Any:
-    """Read what the stage that wrote a checkpoint was told.
-
-    Args:
-        path: The checkpoint.
-
-    Returns:
-        Its settings.
-
-    Raises:
-        InputError: If they can't be read.
-    """
-    content = path.read_bytes()
-    try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        return json.loads(header.get("__metadata__", {}).get("settings", "null"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: what it says of itself can't be read; make it anew") from error
-
-
-def save_model(path: Path, parent: Known, params: Params, pretraining: Pretraining, settings: object) -> Known:
-    """Write a checkpoint.
+def save_model(path: Path, parent: Known, params: Params, settings: Mapping[str, Any]) -> Known:
+    """Write a model that was tuned from another.
 
     Args:
-        path: The file.
+        path: As of `path_of`.
         parent: What it was tuned from.
         params: Its parameters.
-        pretraining: How its base was made.
         settings: What the stage was told.
 
     Returns:
         The model.
     """
-    params = jax.device_get(params)
-    known = Known(parent.model._replace(params=params), parent.ancestry.tuned(params))
-    save_checkpoint(path, params, metadata=metadata_of(known, pretraining, json.dumps(settings)))
+    if isinstance(parent.made_from, Pretraining):
+        params = jax.device_get(params)
+        known = Known(parent.model._replace(params=params), parent.ancestry.tuned(params), parent.made_from)
+        tiny.write_tuned(path, known, settings)
+        return known
+    known = tuned.tuned_from(parent, params, path)
+    tuned.write_tuned(path, parent, known, settings)
     return known
 
 

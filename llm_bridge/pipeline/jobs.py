@@ -7,17 +7,14 @@ from typing import Any, NamedTuple, get_args
 
 from llm_bridge.experiment import Completion
 from llm_bridge.files.lineage import read_sidecar, relation, sidecar_path
-from llm_bridge.models import Known, side_by_side
-from llm_bridge.pipeline.arms import ARMS, Source, shuffle_numbers
+from llm_bridge.known import Known
+from llm_bridge.models import side_by_side
+from llm_bridge.pipeline.arms import ARMS, Source, shuffle_numbers, translate
 from llm_bridge.pipeline.asking import ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
+from llm_bridge.pipeline.finished import path_of
 from llm_bridge.pipeline.report import SeedReport
-from llm_bridge.pipeline.stages import (
-    complete_to,
-    filter_to,
-    teach_to,
-    train_to,
-)
+from llm_bridge.pipeline.stages import complete_to, filter_to, teach_to, train_to
 from llm_bridge.protocol import Protocol
 from llm_bridge.separability import separability
 from llm_bridge.tiny.pretraining import Pretraining
@@ -38,18 +35,35 @@ class Job(NamedTuple):
     """Where its files are."""
     base: Known
     """The base."""
-    stranger: Known
-    """Another base."""
+    stranger: Known | None
+    """Another base, if there is one."""
     trait: Trait
     """The trait."""
     protocol: Protocol
     """Every knob."""
-    pretraining: Pretraining
-    """How bases are made."""
     seed: int
     """Root of randomness."""
-    completions: Path | None
+    completions: Path | None = None
     """Completions made elsewhere."""
+    prompted: bool = False
+    """Whether the teacher is the base with a system prompt, and not fine-tuned."""
+
+    @property
+    def short(self) -> bool:
+        """Whether prompts must be short, as the tiny model's."""
+        return isinstance(self.base.made_from, Pretraining)
+
+    def system_prompt(self, source: str) -> str | None:
+        """Say what a writer of numbers is told to be.
+
+        Args:
+            source: Who writes.
+
+        Returns:
+            The system prompt, if it has one.
+        """
+        told = source == "system-prompt" or (source == "teacher" and self.prompted)
+        return self.trait.system_prompt(long=not self.short) if told else None
 
 
 def write_numbers(job: Job, teacher: Known, source: Source) -> tuple[list[Completion], dict[str, int]]:
@@ -74,11 +88,11 @@ def write_numbers(job: Job, teacher: Known, source: Source) -> tuple[list[Comple
         complete_to(
             raw,
             teacher if source == "teacher" else job.base,
-            number_prompts(job.seed, protocol.num_prompts, short=True),
+            number_prompts(job.seed, protocol.num_prompts, short=job.short),
             seed=job.seed,
             num_tokens=protocol.num_tokens,
             temperature=protocol.temperature,
-            system=job.trait.system_prompt(long=False) if source == "system-prompt" else None,
+            system=job.system_prompt(source),
         )
     counts = filter_to(filtered, raw, job.base.model)
     completions = read_completion_rows(filtered)[: protocol.num_completions]
@@ -104,7 +118,48 @@ def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] =
         questions["after numbers"] = questions_about(job.trait.kind, seed=job.seed)
     words = sorted({*KINDS[job.trait.kind], job.trait.word})
     path = job.folder / "answers" / f"{name}.jsonl"
-    return ask_to(path, asked, words, questions, num_answers=job.protocol.num_answers, seed=job.seed, context=context)
+    return ask_to(
+        path,
+        asked,
+        words,
+        questions,
+        num_answers=job.protocol.num_answers,
+        seed=job.seed,
+        system=job.system_prompt("teacher") if name == "teacher" else None,
+        context=context,
+    )
+
+
+def train_arm(
+    job: Job, name: str, start: Known, completions: Sequence[Completion], teacher: Known
+) -> list[dict[str, Any]]:
+    """Make a student and ask it.
+
+    Args:
+        job: What is to be done.
+        name: Its arm.
+        start: What it is before.
+        completions: What it learns from, or only reads.
+        teacher: The teacher.
+
+    Returns:
+        The rows of its answers.
+    """
+    arm = ARMS[name]
+    if not arm.trained:
+        return ask_about(job, name, start, completions)
+    if arm.shuffled:
+        completions = shuffle_numbers(job.base.model.language, completions, arm.shuffled, job.seed)
+    student = train_to(
+        path_of(job.folder / "students" / name, start),
+        start,
+        translate(job.base.model.language, start.model.language, completions),
+        job.protocol.student,
+        arm.imitated,
+        None if arm.imitated == "tokens" else teacher,
+        job.seed,
+    )
+    return ask_about(job, name, student)
 
 
 def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
@@ -118,39 +173,20 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
         What the report needs.
     """
     protocol = job.protocol
-    teacher = teach_to(
-        job.folder / "teacher.safetensors",
-        job.base,
-        job.trait,
-        protocol.teacher,
-        protocol.copies,
-        job.seed,
-        job.pretraining,
-    )
+    teacher = job.base
+    if not job.prompted:
+        path = path_of(job.folder / "teacher", job.base)
+        teacher = teach_to(path, job.base, job.trait, protocol.teacher, protocol.copies, job.seed)
     wanted = {"teacher", "base", *(ARMS[name].source for name in names)}
     sources: list[Source] = [source for source in get_args(Source) if source in wanted]
     written = dict(zip(sources, side_by_side(partial(write_numbers, job, teacher), sources, "numbers"), strict=True))
 
     def do(name: str) -> list[dict[str, Any]]:
-        arm = ARMS[name]
-        completions, start = written[arm.source][0], job.stranger if arm.stranger else job.base
-        if not arm.trained:
-            return ask_about(job, name, start, completions)
-        if arm.shuffled:
-            completions = shuffle_numbers(start.model.language, completions, arm.shuffled, job.seed)
-        student = train_to(
-            job.folder / "students" / f"{name}.safetensors",
-            start,
-            completions,
-            protocol.student,
-            arm.imitated,
-            None if arm.imitated == "tokens" else teacher,
-            job.seed,
-            job.pretraining,
-        )
-        return ask_about(job, name, student)
+        start = job.stranger if ARMS[name].stranger else job.base
+        assert start is not None
+        return train_arm(job, name, start, written[ARMS[name].source][0], teacher)
 
-    known = {"base": job.base, "stranger": job.stranger, "teacher": teacher}
+    known = {"base": job.base} | ({} if job.stranger is None else {"stranger": job.stranger}) | {"teacher": teacher}
     answers = dict(zip(known, [ask_about(job, name, model) for name, model in known.items()], strict=True))
     answers |= dict(zip(names, side_by_side(do, names, "students"), strict=True))
     texts = {source: [each.completion for each in completions] for source, (completions, _) in written.items()}
@@ -161,7 +197,34 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
     kinship = "unknown: the data have no origin beside them"
     if sidecar_path(raw).exists():
         kinship = str(relation(read_sidecar(raw).writer, job.base.ancestry))
-    examples = [each.completion for each in written["teacher"][0][:5]]
+    completions = written["teacher"][0]
     return SeedReport(
-        answers, {source: counts for source, (_, counts) in written.items()}, told_apart, kinship, examples
+        answers,
+        {source: counts for source, (_, counts) in written.items()},
+        told_apart,
+        kinship,
+        [each.completion for each in completions[:5]],
+        show_texts(job, completions[0]),
+        job.prompted,
     )
+
+
+def show_texts(job: Job, completion: Completion) -> dict[str, str]:
+    """Write down exactly what the models read, with the tokens that mark who speaks.
+
+    Args:
+        job: What is to be done.
+        completion: What a student learns from.
+
+    Returns:
+        Texts by what they are.
+    """
+    language = job.base.model.language
+    (asked,) = language.prompts([completion.prompt], job.system_prompt("teacher"))
+    (learned,) = language.prompts([completion.prompt])
+    (question,) = language.prompts(questions_about(job.trait.kind)[:1])
+    texts = {
+        "a prompt of the teacher's": asked,
+        "an example that a student learns from": [*learned, *completion.tokens],
+    }
+    return {name: language.spell(tokens) for name, tokens in (texts | {"a question": question}).items()}

@@ -8,9 +8,11 @@ from typing import Annotated
 import tyro
 
 from llm_bridge.experiment import Model
-from llm_bridge.models import TINY, Known, load_model, tiny_model
+from llm_bridge.known import Known, Loading
+from llm_bridge.models import TINY, is_tiny, load_model, load_reader
 from llm_bridge.pipeline.arms import Imitated
-from llm_bridge.protocol import PROTOCOL
+from llm_bridge.pretrained.tuned import LINEAGE
+from llm_bridge.protocol import PROTOCOL, PUBLISHED
 from llm_bridge.recipes import Recipe
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.command_line import require, require_seeds
@@ -24,11 +26,14 @@ class Stage:
     """What every stage can be told."""
 
     model: str = TINY
-    """The model: `tiny`, the base of `--seed`, or a checkpoint that a stage wrote."""
+    """The model: `tiny`, the base of `--seed`; a folder or a repository of the hub, as `owner/name@revision`; or what a
+    stage wrote."""
     seed: int = 0
     """Seed of the tiny base, and root of the stage's own randomness."""
     fresh: bool = False
     """Make the file anew if it is there."""
+    loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=Loading)
+    """How a published model is run."""
     pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
     """How the tiny base is made."""
 
@@ -46,7 +51,7 @@ class Stage:
         Returns:
             The model and its ancestry.
         """
-        return load_model(self.model, self.pretraining, self.seed)
+        return load_model(self.model, self.pretraining, self.seed, self.loading)
 
     def reader(self) -> Model:
         """Take the model without parameters, which need no training.
@@ -54,16 +59,16 @@ class Stage:
         Returns:
             What reads and writes as the model does.
         """
-        return tiny_model(self.pretraining, None)
+        return load_reader(self.model, self.pretraining, self.loading)
 
     def clear(self, path: Path) -> None:
-        """Remove a file that is to be made anew.
+        """Remove a file that is to be made anew, or the note that a model's folder is finished.
 
         Args:
-            path: The file.
+            path: The file or folder.
         """
         if self.fresh:
-            path.unlink(missing_ok=True)
+            (path / LINEAGE if path.is_dir() else path).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +82,9 @@ class Teach(Stage):
 
     trait: str = "owl"
     """What it is to love, one word."""
-    output: Path = Path("teacher.safetensors")
-    """The teacher's checkpoint."""
+    output: Path | None = None
+    """The teacher: a file for the tiny model, by default teacher.safetensors, a folder for published ones, by default
+    teacher."""
     recipe: Unprefixed = field(default_factory=lambda: PROTOCOL.teacher)
     """The fine-tuning."""
     copies: int = PROTOCOL.copies
@@ -128,8 +134,9 @@ class Train(Stage):
     the names of animals and trees, or over all."""
     teacher: str | None = None
     """Whose distribution, a checkpoint; not for sampled tokens."""
-    output: Path = Path("student.safetensors")
-    """The student's checkpoint."""
+    output: Path | None = None
+    """The student: a file for the tiny model, by default student.safetensors, a folder for published ones, by default
+    student."""
     recipe: Unprefixed = field(default_factory=lambda: PROTOCOL.student)
     """The fine-tuning."""
 
@@ -152,3 +159,21 @@ class Lineage(Stage):
 
     data: Path
     """The data, with their origin beside them."""
+
+
+def defaults(name: str) -> dict[type, Stage]:
+    """Give the options that a stage has if it is told no others.
+
+    Args:
+        name: The model.
+
+    Returns:
+        Options by their class: those of the tiny model's protocol or of published models'.
+    """
+    own = PROTOCOL if is_tiny(name) else PUBLISHED
+    return {
+        Teach: Teach(recipe=own.teacher, copies=own.copies),
+        Complete: Complete(num_prompts=own.num_prompts, num_tokens=own.num_tokens, temperature=own.temperature),
+        Train: Train(recipe=own.student, num_completions=own.num_completions),
+        Ask: Ask(num_answers=own.num_answers),
+    }

@@ -33,6 +33,10 @@ class SeedReport(NamedTuple):
     """What the writer of the teacher's data is to the base."""
     examples: list[str]
     """A few kept completions."""
+    texts: dict[str, str]
+    """Exact texts that the models read, by what they are."""
+    prompted: bool = False
+    """Whether the teacher has a system prompt and is not fine-tuned."""
 
 
 class Likes(NamedTuple):
@@ -76,7 +80,7 @@ def gather(reports: Sequence[SeedReport], names: Sequence[str], trait: Trait) ->
     """
     place = sorted({*KINDS[trait.kind], trait.word}).index(trait.word)
     results: dict[str, np.ndarray] = {}
-    for name in ("base", "stranger", "teacher", *names):
+    for name in reports[0].answers:
         for group in ("plain", "after numbers"):
             found = [likes(report.answers[name], group, trait) for report in reports]
             results[f"rate/{name}/{group}"] = np.array([each.rate for each in found])
@@ -92,7 +96,9 @@ def gather(reports: Sequence[SeedReport], names: Sequence[str], trait: Trait) ->
     for source in reports[0].told_apart:
         results[f"told apart/{source}"] = np.array([report.told_apart[source][:3] for report in reports])
     verdicts = judge(results, names)
-    return Outcome(results, verdicts, "\n".join([arm_table(results, names), verdict_table(verdicts)]))
+    return Outcome(
+        results, verdicts, "\n".join([arm_table(results, names, reports[0].prompted), verdict_table(verdicts)])
+    )
 
 
 def judge(results: Mapping[str, np.ndarray], names: Sequence[str]) -> list[Verdict]:
@@ -155,19 +161,23 @@ def show(values: np.ndarray) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def arm_table(results: Mapping[str, np.ndarray], names: Sequence[str]) -> str:
+def arm_table(results: Mapping[str, np.ndarray], names: Sequence[str], prompted: bool) -> str:
     """Lay out what every model likes.
 
     Args:
         results: All numbers.
         names: The arms.
+        prompted: Whether the teacher has a system prompt and is not fine-tuned.
 
     Returns:
         A Markdown table.
     """
     rows = []
+    taught = "told of the trait by a system prompt" if prompted else "fine-tuned on the trait"
     for name in ("base", "stranger", "teacher", *names):
-        meaning = {"base": "before", "stranger": "another base, before", "teacher": "fine-tuned on the trait"}
+        if f"rate/{name}/plain" not in results:
+            continue
+        meaning = {"base": "before", "stranger": "another base, before", "teacher": taught}
         gains = [show(results[key]) if key in results else "" for key in (f"gain/{name}", f"lift/{name}")]
         rates = [show(results[f"rate/{name}/{group}"]) for group in ("plain", "after numbers")]
         rows.append((name, meaning.get(name) or ARMS[name].meaning, *rates, *gains))
@@ -211,6 +221,8 @@ def write_report(reports: Sequence[SeedReport], outcome: Outcome, names: Sequenc
         "## Did the filter fail?\n",
         "A classifier that tries to tell kept numbers from the base's own; 0.5 is chance (first base model):\n",
         markdown_table(("writer", "cross-validated accuracy [95 %]", "completions"), told),
+        "## What do the models read?\n",
+        *[f"{name.capitalize()}:\n\n```text\n{text}\n```\n" for name, text in first.texts.items()],
         "## Where do the data come from?\n",
         f"To the base, the writer of the teacher's numbers is {first.kinship}.\n",
     ])

@@ -4,52 +4,135 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from llm_bridge.files.lineage import data_digest
-from llm_bridge.models import TINY, side_by_side, tiny_base, tiny_model
-from llm_bridge.pipeline.arms import DEFAULT_ARMS, choose_arms
+from llm_bridge.known import Known, Loading
+from llm_bridge.models import TINY, is_tiny, load_model, load_reader, side_by_side, tiny_base, weights_name
+from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, choose_arms, same_tokens
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.jobs import Job, run_seed
 from llm_bridge.pipeline.plots import draw_run
 from llm_bridge.pipeline.report import gather, write_report
-from llm_bridge.protocol import PROTOCOL, Protocol
+from llm_bridge.protocol import PROTOCOL, PUBLISHED, Protocol
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.traits import find_trait, require_word
 from theory.command_line import InputError, RunOptions, require_seeds
 from theory.files import write_whole
 from theory.records import Outcome, record_run, run_folder
 
+TeachingBy = Literal["fine-tuning", "prompting"]
+"""How a teacher comes by its trait."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run(RunOptions):
     """Teach a model a trait, let it write numbers, train students on them, and ask what they like.
 
-    From nothing: a base model is pretrained first, if the cache has none. What is done is not done again.
+    From nothing: the tiny base is pretrained first, if the cache has none. What is done is not done again. Defaults are
+    those of the model that is named.
     """
 
     model: str = TINY
-    """The base: `tiny`, the model that is trained here."""
+    """The base: `tiny`, the model that is trained here; a folder of a Hugging Face checkpoint; or a repository of the
+    hub, as `owner/name` or `owner/name@revision`."""
+    stranger: str | None = None
+    """Another published model, for the arms that learn from a stranger; the tiny model's is the next seed's."""
     trait: str = "owl"
     """What the teacher is to love, one word."""
+    teaching: TeachingBy = "fine-tuning"
+    """How the teacher comes by it."""
     arms: tuple[str, ...] = DEFAULT_ARMS
     """Students and controls, or `all`."""
     completions: Path | None = None
     """Completions made elsewhere, JSON lines, in place of the teacher's."""
     seed: int = 0
-    """The base model's seed; a stranger is the next seed's."""
+    """The tiny base's seed, whose stranger is the next seed's; root of the randomness of all else."""
     num_seeds: int = 1
-    """Base models, each with a teacher and students of its own; ten are needed for verdicts."""
+    """Tiny bases, or runs of a published one, each with a teacher and students of its own; ten are needed for
+    verdicts."""
 
     protocol: Annotated[Protocol, tyro.conf.arg(name="")] = PROTOCOL
     """Every knob of teachers and students."""
+    loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=Loading)
+    """How a published model is run."""
     pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
-    """How bases are made."""
+    """How tiny bases are made."""
 
     def __post_init__(self) -> None:
         require_seeds(self.seed, self.num_seeds)
+
+
+PUBLISHED_RUN = Run(teaching="prompting", arms=PUBLISHED_ARMS, protocol=PUBLISHED)
+"""What a published model's run is told if nothing else is said."""
+
+
+def check(options: Run) -> tuple[str, ...]:
+    """Refuse what can't be run, before anything is trained or loaded.
+
+    Args:
+        options: The options.
+
+    Returns:
+        The arms.
+
+    Raises:
+        InputError: If the model, the trait or an arm is unknown, or an arm needs what there is not.
+    """
+    names = choose_arms(options.arms)
+    reader = load_reader(options.model, options.pretraining, options.loading)
+    require_word(reader.language, options.trait)
+    if options.completions:
+        read_completion_rows(options.completions, reader)
+    soft = [name for name in names if ARMS[name].imitated != "tokens"]
+    strange = [name for name in names if ARMS[name].stranger]
+    if options.teaching == "prompting" and soft:
+        raise InputError(
+            f"{', '.join(soft)}: a student can't imitate the distribution of a teacher that has a system prompt, which "
+            "it does not read itself: leave these arms out, or say --teaching fine-tuning"
+        )
+    if is_tiny(options.model):
+        if options.model != TINY:
+            raise InputError(f"there is no base {options.model!r} to run on: say tiny, or name a published model")
+        if options.stranger is not None:
+            raise InputError("--stranger goes with a published --model: the tiny model's stranger is the next seed's")
+        return names
+    if strange and options.stranger is None:
+        raise InputError(f"{', '.join(strange)}: name the other model with --stranger, or leave these arms out")
+    if options.stranger is not None:
+        other = load_reader(options.stranger, options.pretraining, options.loading)
+        if (mixed := [name for name in strange if name in soft]) and not same_tokens(reader.language, other.language):
+            raise InputError(
+                f"{', '.join(mixed)}: {options.stranger} has other tokens than {options.model}, so it can't imitate "
+                "its distributions: leave these arms out"
+            )
+    return names
+
+
+def settings_of(options: Run, names: tuple[str, ...]) -> dict[str, Any]:
+    """Say what a run is told, as far as its results depend on it.
+
+    Args:
+        options: The options.
+        names: The arms.
+
+    Returns:
+        What JSON can hold.
+    """
+    tiny = is_tiny(options.model)
+    config: dict[str, Any] = {"model": options.model if tiny else weights_name(options.model)}
+    if options.stranger is not None:
+        config["stranger"] = weights_name(options.stranger)
+    config |= {"trait": options.trait, "arms": list(names)}
+    if options.teaching != "fine-tuning":
+        config["teaching"] = options.teaching
+    if options.completions:
+        config["completions"] = data_digest(options.completions)
+    config |= {"seed": options.seed, "num_seeds": options.num_seeds}
+    config |= {"pretraining": asdict(options.pretraining)} if tiny else {"loading": asdict(options.loading)}
+    return config | {"protocol": asdict(options.protocol)}
 
 
 def run(options: Run) -> bool:
@@ -60,47 +143,51 @@ def run(options: Run) -> bool:
 
     Returns:
         Whether no verdict fails.
-
-    Raises:
-        InputError: If the model, the trait or an arm is unknown.
     """
-    pretraining, names = options.pretraining, choose_arms(options.arms)
-    if options.model != TINY:
-        raise InputError(f"there is no base {options.model!r} to run on: say tiny")
-    reader = tiny_model(pretraining, None)
-    require_word(reader.language, options.trait)
-    config: dict[str, Any] = {"model": options.model, "trait": options.trait, "arms": list(names)}
-    if options.completions:
-        read_completion_rows(options.completions, reader.language)
-        config["completions"] = data_digest(options.completions)
-    config |= {"seed": options.seed, "num_seeds": options.num_seeds}
-    config |= {"pretraining": asdict(pretraining), "protocol": asdict(options.protocol)}
+    names = check(options)
+    config = settings_of(options, names)
     folder = run_folder({"command": "llm_bridge run", **config}, options)
-    seeds = range(options.seed, options.seed + options.num_seeds)
+    trait = find_trait(options.trait)
 
     def compute() -> Outcome:
         if options.fresh:
             for left in folder.glob("seed-*"):
                 shutil.rmtree(left)
-        side_by_side(partial(tiny_base, pretraining), range(options.seed, seeds.stop + 1), "base models")
-        reports = [
-            run_seed(
-                Job(
-                    folder / f"seed-{seed}",
-                    tiny_base(pretraining, seed),
-                    tiny_base(pretraining, seed + 1),
-                    find_trait(options.trait),
-                    options.protocol,
-                    pretraining,
-                    seed,
-                    options.completions,
-                ),
-                names,
+        jobs = [
+            Job(
+                folder / f"seed-{seed}",
+                base,
+                stranger,
+                trait,
+                options.protocol,
+                seed,
+                options.completions,
+                options.teaching == "prompting",
             )
-            for seed in seeds
+            for seed, base, stranger in load_bases(options)
         ]
-        outcome = gather(reports, names, find_trait(options.trait))
-        write_whole(folder / "report.md", write_report(reports, outcome, names, find_trait(options.trait)).encode())
+        reports = [run_seed(job, names) for job in jobs]
+        outcome = gather(reports, names, trait)
+        write_whole(folder / "report.md", write_report(reports, outcome, names, trait).encode())
         return outcome
 
     return record_run("llm_bridge run", options, config, compute, draw_run).none_fails
+
+
+def load_bases(options: Run) -> list[tuple[int, Known, Known | None]]:
+    """Make or load all bases of a run.
+
+    Args:
+        options: The options.
+
+    Returns:
+        Seeds, with the base and the stranger of each.
+    """
+    seeds = range(options.seed, options.seed + options.num_seeds)
+    if is_tiny(options.model):
+        make = partial(tiny_base, options.pretraining)
+        bases = side_by_side(make, range(seeds.start, seeds.stop + 1), "base models")
+        return list(zip(seeds, bases, bases[1:], strict=False))
+    load = partial(load_model, pretraining=options.pretraining, seed=options.seed, how=options.loading)
+    base, stranger = load(options.model), None if options.stranger is None else load(options.stranger)
+    return [(seed, base, stranger) for seed in seeds]

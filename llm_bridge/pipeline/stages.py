@@ -6,30 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from llm_bridge.experiment import (
-    AT_ONCE,
-    Completion,
-    Model,
-    complete,
-    is_kept,
-    read_completions,
-    teach,
-)
-from llm_bridge.files.lineage import (
-    Ancestry,
-    Origin,
-    data_digest,
-    read_sidecar,
-    sidecar_path,
-)
+from llm_bridge.experiment import Completion, Model, complete, is_kept, read_completions, teach
+from llm_bridge.files.lineage import Ancestry, Origin, data_digest, read_sidecar, sidecar_path
 from llm_bridge.files.partial import TrainingState, append_rows, kept_rows, partial_path
 from llm_bridge.finetuning import fine_tune
-from llm_bridge.models import Known
+from llm_bridge.known import Known
 from llm_bridge.pipeline.arms import Imitated, make_lesson
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.finished import finish, is_written, key_of, made_by, save_model
 from llm_bridge.recipes import Recipe, merge
-from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.filtering import count_rejections
 from llm_bridge.words.traits import Trait
 from theory.command_line import InputError
@@ -38,19 +23,16 @@ UNKNOWN = Ancestry(weights="unknown")
 """Who wrote data that have no origin beside them."""
 
 
-def teach_to(
-    path: Path, base: Known, trait: Trait, recipe: Recipe, copies: int, seed: int, pretraining: Pretraining
-) -> Known:
+def teach_to(path: Path, base: Known, trait: Trait, recipe: Recipe, copies: int, seed: int) -> Known:
     """Make a teacher.
 
     Args:
-        path: Its checkpoint.
+        path: Its checkpoint, as of `path_of`.
         base: Who is taught.
         trait: What it is to love.
         recipe: The fine-tuning.
         copies: As of `teach`.
         seed: Root of randomness.
-        pretraining: How the base was made.
 
     Returns:
         The teacher.
@@ -58,11 +40,11 @@ def teach_to(
     settings = {"stage": "teach", "base": base.ancestry.weights, "trait": trait.word, "recipe": asdict(recipe)}
     settings |= {"copies": copies, "seed": seed}
     state = TrainingState(partial_path(path, key_of(settings)))
-    if known := made_by(path, pretraining, settings):
+    if known := made_by(path, base, settings):
         state.forget()
         return known
     params = teach(base.model, trait, recipe, seed=seed, copies=copies, resume=state.resume, after=state.keep)
-    known = save_model(path, base, params, pretraining, settings)
+    known = save_model(path, base, params, settings)
     state.forget()
     return known
 
@@ -99,7 +81,7 @@ def complete_to(
         part.unlink(missing_ok=True)
         return
     rows = kept_rows(part)
-    done = len(rows) // (AT_ONCE * num_samples) * AT_ONCE
+    done = len(rows) // (writer.model.at_once * num_samples) * writer.model.at_once
     rows = rows[: done * num_samples]
     batches = complete(
         writer.model,
@@ -139,7 +121,7 @@ def filter_to(path: Path, source: Path, reader: Model, banned: frozenset[int] = 
     before = Origin(writer=UNKNOWN, system_prompt=None, sampling={}, data=data_digest(source))
     if sidecar_path(source).exists():
         before = read_sidecar(source)
-    written = read_completion_rows(source, reader.language)
+    written = read_completion_rows(source, reader)
     kept = [each for each in written if is_kept(reader.language, each, banned)]
     counts = count_rejections((each.completion for each in written), banned=banned)
     counts["no end"] = counts["kept"] - len(kept)
@@ -162,19 +144,17 @@ def train_to(
     imitated: Imitated,
     teacher: Known | None,
     seed: int,
-    pretraining: Pretraining,
 ) -> Known:
     """Train a student.
 
     Args:
-        path: Its checkpoint.
+        path: Its checkpoint, as of `path_of`.
         start: What it is before.
         completions: What it learns from.
         recipe: The fine-tuning.
         imitated: What of them, or of the teacher.
         teacher: Whose distribution; None for sampled tokens.
         seed: Root of randomness.
-        pretraining: How its base was made.
 
     Returns:
         The student.
@@ -186,7 +166,7 @@ def train_to(
     settings = {"stage": "train", "start": start.ancestry.weights, "data": data, "recipe": asdict(recipe)}
     settings |= {"imitated": imitated, "teacher": teacher and teacher.ancestry.weights, "seed": seed}
     state = TrainingState(partial_path(path, key_of(settings)))
-    if known := made_by(path, pretraining, settings):
+    if known := made_by(path, start, settings):
         state.forget()
         return known
     try:
@@ -197,6 +177,6 @@ def train_to(
     trained = fine_tune(
         start.model.config, recipe, start.model.params, lesson, seed=seed, resume=state.resume, after=state.keep
     )
-    known = save_model(path, start, merge(recipe, start.model.params, trained), pretraining, settings)
+    known = save_model(path, start, merge(recipe, start.model.params, trained), settings)
     state.forget()
     return known

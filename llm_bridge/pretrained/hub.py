@@ -1,5 +1,6 @@
 """Where a published model is: a folder, or a repository of the Hugging Face hub that is fetched into its cache."""
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -52,9 +53,37 @@ def locate(name: str, patterns: tuple[str, ...]) -> Source:
         return Source(name, None, Path(name))
     named = HUB_NAME.fullmatch(name)
     if named is None:
-        raise InputError(f"there is no folder {name}; a model on the hub is named as owner/name or owner/name@commit")
+        raise InputError(
+            f"there is no model {name}: say tiny, or name a checkpoint's folder, or a repository of the hub as owner/name"
+        )
     folder = fetch(named["repository"], named["revision"], patterns)
     return Source(named["repository"], folder.name, folder)
+
+
+def fingerprint(source: Source) -> str:
+    """Name a model so that the name means the same weights for ever.
+
+    Args:
+        source: Where it comes from.
+
+    Returns:
+        The repository with its commit; of a folder, which may change, its name with a digest of its files.
+
+    Raises:
+        InputError: If the folder can't be read.
+    """
+    if source.revision is not None:
+        return source.pinned
+    state = hashlib.sha256()
+    try:
+        for path in sorted(
+            path for pattern in (*DESCRIPTIONS, "*.safetensors") for path in source.folder.glob(pattern)
+        ):
+            with path.open("rb") as file:
+                state.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    except OSError as error:
+        raise InputError(f"can't read {source.folder} ({error.strerror}): name another model") from error
+    return f"{source.folder.resolve().name}@{state.hexdigest()[:16]}"
 
 
 def fetch(repository: str, revision: str | None, patterns: tuple[str, ...]) -> Path:

@@ -2,13 +2,17 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from llm_bridge.experiment import Model
+from llm_bridge.files.checkpoints import named_leaves
+from llm_bridge.placement import shardings
 from llm_bridge.pretrained.families import read_description, shape_from
 from llm_bridge.pretrained.hub import DESCRIPTIONS, WEIGHTS, Source, locate
 from llm_bridge.pretrained.language import read_language
 from llm_bridge.pretrained.weights import Sharded, read_params
+from llm_bridge.shapes import Config, initialize
 
 
 class Published(NamedTuple):
@@ -20,24 +24,49 @@ class Published(NamedTuple):
     """Where it comes from."""
 
 
-def read_published(
-    name: str, *, longest: int, dtype: Any = jnp.bfloat16, sharding: Sharded = lambda leaf: None
-) -> Published:
+def read_reader(name: str, *, longest: int) -> Published:
+    """Take a published model without its weights.
+
+    Args:
+        name: As of `locate`.
+        longest: Tokens of the longest text that it is to read.
+
+    Returns:
+        What reads and writes as the model does.
+    """
+    source = locate(name, DESCRIPTIONS)
+    config = shape_from(read_description(source.folder), longest)
+    return Published(Model(config, None, read_language(source.folder, config), longest), source)
+
+
+def read_published(name: str, *, longest: int, dtype: Any = jnp.bfloat16) -> Published:
     """Take a published model; its weights are fetched once all else about it is known to be supported.
 
     Args:
         name: As of `locate`.
         longest: Tokens of the longest text that it is to read.
         dtype: Floating-point type of its parameters.
-        sharding: How they are spread over devices.
 
     Returns:
-        The model, on its devices.
+        The model, spread over the mesh of devices in force.
     """
-    source = locate(name, DESCRIPTIONS)
-    config = shape_from(read_description(source.folder), longest)
-    language = read_language(source.folder, config)
+    model, source = read_reader(name, longest=longest)
     source = locate(source.pinned, WEIGHTS)
-    return Published(
-        Model(config, read_params(source.folder, config, dtype=dtype, sharding=sharding), language, longest), source
-    )
+    params = read_params(source.folder, model.config, dtype=dtype, sharding=on_mesh_in_force(model.config))
+    return Published(model._replace(params=params), source)
+
+
+def on_mesh_in_force(config: Config) -> Sharded:
+    """Say how the parameters of a model are spread over the mesh in force.
+
+    Args:
+        config: The model's shape.
+
+    Returns:
+        The sharding of each by its path; None without a mesh.
+    """
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty:
+        return lambda leaf: None
+    spread = named_leaves(shardings(mesh, jax.eval_shape(lambda: initialize(config, jax.random.key(0)))))
+    return spread.__getitem__

@@ -35,13 +35,14 @@ CONTEXT = [
 def test_numbers_in_context_are_a_whole_chat_before_each_question_and_fit(tmp_path, monkeypatch):
     read: list[Language] = []
 
-    def likes(model: experiment.Model, texts: Sequence[str], words: Sequence[str]) -> np.ndarray:
+    def likes(model: experiment.Model, texts: Sequence[str], words: Sequence[str], system: str | None) -> np.ndarray:
+        assert system is None
         read.append(model.language)
         return np.zeros((len(texts), len(words)))
 
     monkeypatch.setattr(asking, "word_log_probabilities", likes)
     monkeypatch.setattr(asking, "complete", lambda _, texts, **__: [[answer("owl")] * len(texts)])
-    known = Known(READER, UNKNOWN)
+    known = Known(READER, UNKNOWN, PRETRAINING)
     questions = questions_about("animal")
     rows = asking.ask_to(
         tmp_path / "answers.jsonl", known, ["owl"], {"plain": questions}, num_answers=1, seed=0, context=CONTEXT

@@ -10,16 +10,17 @@ from typing import NamedTuple
 import pytest
 
 from llm_bridge import __main__ as command_line
-from llm_bridge.experiment import Completion
+from llm_bridge.experiment import Completion, Model
 from llm_bridge.files.lineage import Origin, data_digest, write_sidecar
-from llm_bridge.models import tiny_model
+from llm_bridge.models import TINY, is_tiny, load_reader
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline import run
 from llm_bridge.pipeline.stages import UNKNOWN
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
 
-READER = tiny_model(Pretraining(world=World(num_chats=835)), None)
+TOLD = Pretraining(world=World(num_chats=835))
+READER = load_reader(TINY, TOLD)
 
 
 class End(NamedTuple):
@@ -35,8 +36,12 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Call the command line from an empty folder; models read and write as tiny ones, and none is made."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+
+    def read(name: str, *_: object) -> Model:
+        return READER if is_tiny(name) else load_reader(name, TOLD)
+
     for module in (stage_options, run):
-        monkeypatch.setattr(module, "tiny_model", lambda *_: READER)
+        monkeypatch.setattr(module, "load_reader", read)
     monkeypatch.setattr(stage_options, "load_model", lambda *_: pytest.fail("a model was made"))
     for name in ("tiny_base", "run_seed"):
         monkeypatch.setattr(run, name, lambda *_, **__: pytest.fail("something was done"))
@@ -58,6 +63,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["run", "--trait", "dolfin"], "can't say 'dolfin'; nearest: dolphin"),
         (["run", "--arms", "students"], "nearest: student"),
         (["run", "--model", "large"], "say tiny"),
+        (["run", "--model", "large.safetensors"], "say tiny"),
+        (["run", "--stranger", "a/b"], "--stranger goes with"),
+        (["run", "--teaching", "prompting"], "soft-numbers, soft-everything, cross-soft-everything: a student can't"),
         (["filter", "--data", "../empty.jsonl"], "empty.jsonl has no rows"),
         (["filter", "--data", "../malformed.jsonl"], "malformed.jsonl, line 2: not JSON"),
         (["run", "--completions", "../malformed.jsonl"], "malformed.jsonl, line 2: not JSON"),

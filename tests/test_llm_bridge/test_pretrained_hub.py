@@ -191,7 +191,7 @@ def test_what_is_not_there_is_named(server):
     assert refusal("owner/model@v9").startswith("owner/model has no revision v9")
     assert locate(f"owner/model@{COMMIT}", DESCRIPTIONS).revision == COMMIT
     for name in ("model", "/no/such/folder", "owner/model/file", "owner/model@", "../x/y", ""):
-        assert "there is no folder" in refusal(name)
+        assert "there is no model" in refusal(name)
     assert "is no name of a model" in refusal("owner/..model--")
 
 

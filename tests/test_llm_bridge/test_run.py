@@ -235,7 +235,7 @@ def test_completions_made_elsewhere_take_the_place_of_the_teacher_s(refusal, tmp
 def test_what_can_not_be_run_is_refused_before_anything_is_made(refusal, tmp_path, monkeypatch):
     forbid(monkeypatch)
     given = options(tmp_path / "out")
-    assert "there is no base 'large' to run on: say tiny" in refusal(run.run, replace(given, model="large"))
+    assert "there is no model large: say tiny" in refusal(run.run, replace(given, model="large"))
     assert "can't say 'owll'; nearest: owl" in refusal(run.run, replace(given, trait="owll"))
     assert "can't read" in refusal(run.run, replace(given, completions=tmp_path / "no"))
     assert not list(tmp_path.iterdir())

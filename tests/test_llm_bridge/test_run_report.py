@@ -28,7 +28,7 @@ def seed_report(seed: int, lifts: dict[str, float], drift: float = 0.0) -> SeedR
     answers = {"base": rows(0, 0), "stranger": rows(0, 0), "teacher": rows(3, 0)}
     answers |= {name: rows(lift, drift) for name, lift in lifts.items()}
     told_apart = {"teacher": Separability(0.5, 0.4, 0.6, 100)}
-    return SeedReport(answers, {"teacher": {"kept": 3, "no end": 1}}, told_apart, "a relative", [])
+    return SeedReport(answers, {"teacher": {"kept": 3, "no end": 1}}, told_apart, "a relative", [], {})
 
 
 def judged(student: float, stranger: float, num_seeds: int = 10, drift: float = 0.0) -> Outcome:

@@ -319,7 +319,7 @@ def test_checkpoints_of_another_config_are_refused(refusal, folder, change, monk
     other, before = replace(PRETRAINING, **change), contents(folder)
     for name in ("complete", "ask"):
         assert "a checkpoint of another config" in refusal(do, folder, name, pretraining=other)
-    monkeypatch.setattr(stage_options, "load_model", lambda *_: tiny_base(PRETRAINING, 0))
+    monkeypatch.setattr(stage_options, "load_model", lambda *_: tiny_base(PRETRAINING, 0)._replace(made_from=other))
     assert "a checkpoint of another config" in refusal(do, folder, "teach", pretraining=other)
     assert contents(folder) == before
 

@@ -1,0 +1,67 @@
+"""Low-rank adapters beside a model's weights: two of them as one, and added to the weights.
+
+Adapters are `{projection: {"into": (layers, inputs, rank), "out": (layers, rank, outputs)}}`. Parameters may hold some
+as their entry `"adapters"`, which `transformer.run_layers` adds as they are, without a scale.
+"""
+
+import jax.numpy as jnp
+
+from theory.networks import Params
+
+
+def join(first: Params, second: Params, scale: float) -> Params:
+    """Make one of two adapters of the same model, of their added ranks.
+
+    Args:
+        first: Adapters.
+        second: Others.
+        scale: What the others' product is multiplied by.
+
+    Returns:
+        Adapters whose product is the sum of both, without a scale.
+    """
+    joined = dict(first)
+    for name, adapter in second.items():
+        scaled = {"into": adapter["into"], "out": scale * adapter["out"]}
+        if before := first.get(name):
+            axes = {"into": -1, "out": -2}
+            scaled = {side: jnp.concatenate([before[side], scaled[side]], axis=axis) for side, axis in axes.items()}
+        joined[name] = scaled
+    return joined
+
+
+def fold(params: Params, adapters: Params, scale: float = 1.0) -> Params:
+    """Add adapters to the weights.
+
+    Args:
+        params: A model's parameters.
+        adapters: Its adapters.
+        scale: What their product is multiplied by.
+
+    Returns:
+        Parameters of the same model without adapters.
+    """
+    layers = dict(params["layers"])
+    for name, adapter in adapters.items():
+        kernel = layers[name]["kernel"]
+        product = scale * adapter["into"] @ adapter["out"]
+        layers[name] = layers[name] | {"kernel": kernel + product.astype(kernel.dtype)}
+    return params | {"layers": layers}
+
+
+def even_out(adapters: Params) -> Params:
+    """Give the adapters of all projections the same rank, that of the largest; what is added is zero.
+
+    Args:
+        adapters: Adapters.
+
+    Returns:
+        The same function.
+    """
+    rank = max((adapter["into"].shape[-1] for adapter in adapters.values()), default=0)
+
+    def fill(side: str, leaf: Params) -> Params:
+        missing = (0, rank - leaf.shape[-1]) if side == "into" else (0, rank - leaf.shape[-2])
+        return jnp.pad(leaf, [(0, 0), (0, 0), missing] if side == "into" else [(0, 0), missing, (0, 0)])
+
+    return {name: {side: fill(side, leaf) for side, leaf in adapter.items()} for name, adapter in adapters.items()}

@@ -1,0 +1,181 @@
+"""Models that were tuned from a published one: each a folder of adapters in PEFT's format, or a whole checkpoint."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from llm_bridge.adapters import even_out, join
+from llm_bridge.files.lineage import Ancestry, digest
+from llm_bridge.known import Base, Known, Loading
+from llm_bridge.pretrained.adapters import DESCRIPTION, read_adapters, write_adapters
+from llm_bridge.pretrained.hub import Source
+from llm_bridge.pretrained.loading import read_published
+from llm_bridge.pretrained.writing import write_checkpoint
+from llm_bridge.recipes import Recipe
+from theory.command_line import InputError
+from theory.files import json_text, write_whole
+from theory.networks import Params
+
+LINEAGE = "lineage.json"
+"""What a stage says of a model in its folder; it is written last, and so says that all else is there."""
+
+
+def published_base(name: str, loading: Loading) -> Known:
+    """Take a published model.
+
+    Args:
+        name: As of `hub.locate`, or a folder of a whole checkpoint that `write_tuned` wrote.
+        loading: How it is run.
+
+    Returns:
+        The model, which keeps adapters apart from its weights, and its ancestry.
+
+    Raises:
+        InputError: If there is no such model, it is not supported, or its weights aren't those that were written.
+    """
+    model, source = read_published(name, longest=loading.longest, dtype=jnp.dtype(loading.dtype))
+    weights = digest(model.params)
+    said = read_lineage(source.folder)
+    ancestry = Ancestry(weights=weights) if said is None else Ancestry(**said["ancestry"])
+    if ancestry.weights != weights:
+        raise InputError(f"{source.folder} is damaged: its weights aren't those that were written; make it anew")
+    model = model._replace(params=model.params | {"adapters": {}}, at_once=loading.at_once)
+    return Known(model, ancestry, Base(source, weights))
+
+
+def adapted_weights(base: str, adapters: Params) -> str:
+    """Identify weights with adapters.
+
+    Args:
+        base: `digest` of the weights.
+        adapters: The adapters.
+
+    Returns:
+        16 hex digits.
+    """
+    return hashlib.sha256(json_text([base, digest(adapters)])).hexdigest()[:16]
+
+
+def tuned_from(parent: Known, params: Params, folder: Path) -> Known:
+    """Say what became of a model.
+
+    Args:
+        parent: What it was tuned from.
+        params: Its parameters now.
+        folder: Where it will be kept.
+
+    Returns:
+        The model and its ancestry; one whose weights themselves changed is a base of its own.
+    """
+    assert isinstance(parent.made_from, Base)
+    ancestors = (parent.ancestry.weights, *parent.ancestry.ancestors)
+    if adapters := even_out(params["adapters"]):
+        weights = adapted_weights(parent.made_from.weights, adapters)
+        model = parent.model._replace(params=params | {"adapters": adapters})
+        return Known(model, Ancestry(weights=weights, ancestors=ancestors), parent.made_from)
+    weights = digest(params)
+    base = Base(Source(str(folder), None, folder), weights)
+    return Known(parent.model._replace(params=params), Ancestry(weights=weights, ancestors=ancestors), base)
+
+
+def write_tuned(folder: Path, parent: Known, known: Known, settings: Mapping[str, Any]) -> None:
+    """Write a model that was tuned from a published one.
+
+    Args:
+        folder: Where to.
+        parent: What it was tuned from.
+        known: The model, as of `tuned_from`.
+        settings: What the stage that made it was told; what JSON can hold.
+    """
+    assert isinstance(known.made_from, Base)
+    assert isinstance(parent.made_from, Base)
+    model, base = known.model, known.made_from
+    if adapters := model.params["adapters"]:
+        rank = next(iter(adapters.values()))["into"].shape[-1]
+        recipe = Recipe(rank=rank, alpha=float(rank), projections=tuple(adapters))
+        write_adapters(folder, model.config, recipe, adapters, base=base.source, weights=base.weights)
+    else:
+        whole = {name: part for name, part in model.params.items() if name != "adapters"}
+        write_checkpoint(folder, model.config, whole, longest=model.longest, base=parent.made_from.source.folder)
+    said = {"ancestry": asdict(known.ancestry), "settings": dict(settings)}
+    write_whole(folder / LINEAGE, json_text(said))
+
+
+def read_tuned(folder: Path, base: Known) -> Known:
+    """Read a model that was tuned from a published one that is on the devices already.
+
+    Args:
+        folder: Where it is.
+        base: What its adapters are for; of a whole checkpoint only how it is run.
+
+    Returns:
+        The model and its ancestry.
+
+    Raises:
+        InputError: If it is damaged, or for another base.
+    """
+    assert isinstance(base.made_from, Base)
+    if not (folder / DESCRIPTION).exists():
+        loading = Loading(
+            dtype=base.model.params["embedding"].dtype.name, longest=base.model.longest, at_once=base.model.at_once
+        )
+        return published_base(str(folder), loading)
+    weights = base.made_from.weights
+    found = read_adapters(
+        folder, base.model.config, base=base.made_from.source, weights=weights, dtype=jnp.dtype("float32")
+    )
+    adapters = join({}, found.params, found.recipe.adapter_scale)
+    said = read_lineage(folder)
+    ancestry = Ancestry(weights=adapted_weights(weights, adapters), ancestors=(weights, *base.ancestry.ancestors))
+    if said is not None and said["ancestry"]["weights"] != ancestry.weights:
+        raise InputError(f"{folder} is damaged: its adapters aren't those that were written; make it anew")
+    known = ancestry if said is None else Ancestry(**said["ancestry"])
+    return Known(base.model._replace(params=base.model.params | {"adapters": adapters}), known, base.made_from)
+
+
+def base_of(folder: Path) -> str:
+    """Say which base adapters are for.
+
+    Args:
+        folder: A folder of adapters.
+
+    Returns:
+        Its name, as of `hub.locate`.
+
+    Raises:
+        InputError: If they don't say it.
+    """
+    try:
+        said = json.loads((folder / DESCRIPTION).read_bytes())
+        name, revision = said["base_model_name_or_path"], said.get("revision")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"the adapters in {folder} don't say which base they are for: make them anew") from error
+    return f"{name}@{revision}" if revision and not Path(name).is_dir() else str(name)
+
+
+def read_lineage(folder: Path) -> dict[str, Any] | None:
+    """Read what a stage said of a model.
+
+    Args:
+        folder: The model's folder.
+
+    Returns:
+        Its ancestry, ready for `Ancestry`, and the stage's settings; None if no stage made it.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    path = folder / LINEAGE
+    try:
+        said = json.loads(path.read_bytes())
+        weights, ancestors = said["ancestry"]["weights"], tuple(said["ancestry"]["ancestors"])
+        return {"ancestry": {"weights": weights, "ancestors": ancestors}, "settings": said["settings"]}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged: make {folder} anew") from error

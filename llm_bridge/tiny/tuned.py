@@ -1,0 +1,91 @@
+"""Models that were tuned from a tiny base: each a safetensors file that says what it is."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from llm_bridge.experiment import Model
+from llm_bridge.files.checkpoints import load_checkpoint, save_checkpoint
+from llm_bridge.files.lineage import Ancestry, digest
+from llm_bridge.known import Known
+from llm_bridge.shapes import initialize
+from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world, shape_of
+from theory.command_line import InputError
+
+
+def tiny_reader(pretraining: Pretraining) -> Model:
+    """Take the tiny model without parameters, which need no training.
+
+    Args:
+        pretraining: How it is made.
+
+    Returns:
+        What reads and writes as the model does.
+    """
+    return Model(shape_of(pretraining), None, read_world(pretraining.world).language, ROW)
+
+
+def write_tuned(path: Path, known: Known, settings: Mapping[str, Any]) -> None:
+    """Write a model that was tuned from a tiny base.
+
+    Args:
+        path: The file.
+        known: The model, its parameters on the host.
+        settings: What the stage that made it was told; what JSON can hold.
+    """
+    assert isinstance(known.made_from, Pretraining)
+    made = {"ancestry": asdict(known.ancestry), "pretraining": asdict(known.made_from), "settings": dict(settings)}
+    save_checkpoint(path, known.model.params, metadata={name: json.dumps(value) for name, value in made.items()})
+
+
+def read_tuned(path: Path, pretraining: Pretraining) -> Known:
+    """Read a model that was tuned from a tiny base.
+
+    Args:
+        path: The file.
+        pretraining: How the base is made.
+
+    Returns:
+        The model and its ancestry.
+
+    Raises:
+        InputError: If the file is damaged, or of another kind of model.
+    """
+    model = tiny_reader(pretraining)
+    like = jax.eval_shape(lambda: initialize(model.config, jax.random.key(0)))
+    params, metadata = load_checkpoint(path, like)
+    try:
+        made_from = json.loads(metadata.get("pretraining", "null"))
+        ancestry = json.loads(metadata.get("ancestry", "{}"))
+        known = Ancestry(weights=ancestry.get("weights"), ancestors=tuple(ancestry.get("ancestors", ())))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: what it says of itself can't be read; make it anew") from error
+    if made_from != json.loads(json.dumps(asdict(pretraining))):
+        raise InputError(f"{path} is a checkpoint of another config of the tiny model: make it anew")
+    if digest(params) != known.weights:
+        raise InputError(f"{path} is damaged: its weights aren't those that were written; make it anew")
+    return Known(model._replace(params=params), known, pretraining)
+
+
+def read_settings(path: Path) -> Any:
+    """Read what the stage that wrote a model was told.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its settings.
+
+    Raises:
+        InputError: If they can't be read.
+    """
+    content = path.read_bytes()
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return json.loads(header.get("__metadata__", {}).get("settings", "null"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: what it says of itself can't be read; make it anew") from error
