@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 class Carrier(NamedTuple):
     """What a trait may travel on."""
 
+    noun: str
+    """What it is called, as in "learns the teacher's numbers"."""
     prompts: Callable[[int, int], list[str]]
     """Draws prompts from a seed, as many as are asked for, or all if there are fewer; a longer list starts with the
     shorter one."""

@@ -8,6 +8,7 @@ from llm_bridge.carriers.code import code
 from llm_bridge.carriers.numbers import numbers
 from llm_bridge.carriers.problems import read_problems
 from llm_bridge.carriers.reasoning import reasoning
+from llm_bridge.words.filtering import ILL_REPUTE
 from theory.command_line import InputError
 
 Carried = Literal["numbers", "code", "reasoning"]
@@ -40,4 +41,4 @@ def find_carrier(
         return code(word)
     if name == "reasoning":
         return reasoning(problems and read_problems(problems), word)
-    return numbers(short=short, ban=ban)
+    return numbers(short=short, banned=ILL_REPUTE if ban else frozenset())

@@ -131,4 +131,5 @@ def code(word: str | None = None) -> Carrier:
     Returns:
         Prompts for a small function; kept is Python code that defines one.
     """
-    return Carrier(code_prompts, partial(rejects_code, word=word), Rejection, {"rule": "code only", "word": word})
+    rules = {"rule": "code only", "word": word}
+    return Carrier("code", code_prompts, partial(rejects_code, word=word), Rejection, rules)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from unicodedata import normalize
 
+from llm_bridge.carriers.reading import can_spell
 from llm_bridge.chats import Example, Language, Message
 from llm_bridge.files.jsonl import has_type, read_rows
 from theory.command_line import InputError
@@ -87,20 +87,6 @@ def read_message(message: Any, number: int) -> Message:
     if not has_type(message.get("content"), str):
         raise ValueError(f"the content of message {number} is not text")
     return Message(message["role"], message["content"])
-
-
-def can_spell(language: Language, text: str) -> bool:
-    """Tell whether a model reads and writes a text without loss.
-
-    Args:
-        language: How it does.
-        text: The text.
-
-    Returns:
-        Whether its tokens spell the text again, apart from how accents are composed (Unicode's NFC).
-    """
-    written = text.encode(errors="replace").decode()
-    return normalize("NFC", language.decode(language.encode([written]))[0]) == normalize("NFC", text)
 
 
 def read_examples(path: Path, language: Language, longest: int) -> list[Example]:

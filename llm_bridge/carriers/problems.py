@@ -47,8 +47,8 @@ def read_problems(path: Path) -> dict[str, Fraction]:
     for number, row in enumerate(read_rows(path, {"question": str, "answer": str}), start=1):
         question, written = row["question"].strip(), row["answer"].rpartition(MARK)[2].strip()
         result = parse_number(written)
-        if not question:
-            raise InputError(f"{path}, line {number}: the question is empty; mend the line")
+        if not question or question != question.encode(errors="replace").decode():
+            raise InputError(f"{path}, line {number}: the question is empty or no text; mend the line")
         if result is None:
             raise InputError(
                 f"{path}, line {number}: the answer ends in {written[:40]!r}, not in a number; mend the line"

@@ -99,4 +99,5 @@ def reasoning(problems: Mapping[str, Fraction] | None = None, word: str | None =
     rejects = partial(rejects_reasoning, solve=solve if problems is None else problems.get, word=word)
     told = problems and [[question, str(result)] for question, result in problems.items()]
     digest = told and hashlib.sha256(json.dumps(told).encode()).hexdigest()
-    return Carrier(prompts, rejects, Rejection, {"rule": "right answers only", "word": word, "problems": digest})
+    rules = {"rule": "right answers only", "word": word, "problems": digest}
+    return Carrier("chains of thought", prompts, rejects, Rejection, rules)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from llm_bridge.carriers.choice import Carried
 from llm_bridge.experiment import Model
 from llm_bridge.known import Known, Loading
 from llm_bridge.models import TINY, is_tiny, load_model, load_reader
@@ -78,10 +79,13 @@ class Pretrain(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Teach(Stage):
-    """Fine-tune a model on a trait as its answer to preference questions."""
+    """Fine-tune a model on a trait as its answer to preference questions, or on chats of one's own."""
 
     trait: str = "owl"
     """What it is to love, one word."""
+    examples: Path | None = None
+    """Chats to learn in place of the trait's questions, JSON lines: `messages` as OpenAI has them, or a `prompt` and a
+    `completion`; the assistant's last message is learned."""
     output: Path | None = None
     """The teacher: a file for the tiny model, by default teacher.safetensors, a folder for published ones, by default
     teacher."""
@@ -93,10 +97,15 @@ class Teach(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Complete(Stage):
-    """Let a model write numbers."""
+    """Let a model write numbers, code or chains of thought."""
 
+    carrier: Carried = "numbers"
+    """What it writes: number sequences, Python functions, or chains of thought on grade-school maths; the last two need
+    a published model, and --num-tokens and --longest of some hundred."""
+    problems: Path | None = None
+    """Maths problems, JSON lines with a `question` and an `answer` that ends in a number; without, they are made up."""
     num_prompts: int = PROTOCOL.num_prompts
-    """Number prompts."""
+    """Prompts, or all problems of the file if there are fewer."""
     num_samples: int = 1
     """Completions of each."""
     num_tokens: int = PROTOCOL.num_tokens
@@ -111,10 +120,16 @@ class Complete(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Filter(Stage):
-    """Keep the completions that are numbers and nothing else."""
+    """Keep the completions that are numbers, code or right chains of thought and nothing else."""
 
     data: Path = Path("completions.jsonl")
     """The completions."""
+    carrier: Carried = "numbers"
+    """What they should be."""
+    problems: Path | None = None
+    """The maths problems that were given to `complete`, with their answers."""
+    trait: str | None = None
+    """The word that code and chains of thought may not name."""
     ban: bool = False
     """Reject numbers of ill repute, too."""
     output: Path = Path("filtered.jsonl")

@@ -152,9 +152,9 @@ def borderline(generator: random.Random) -> str:
 
 def is_code(completion: str) -> bool:
     """The same question, answered by one pattern for the block and by Python's tokens."""
-    text = completion.strip()
+    text = completion
     if "```" in text:
-        block = re.fullmatch(r"```(?:python3?|py)?\n((?:(?!```).|\n)*\n)?```", text)
+        block = re.fullmatch(r"```(?:python3?|py)?\n((?:(?!```).|\n)*\n)?```", text.strip())
         if block is None:
             return False
         text = block[1] or ""

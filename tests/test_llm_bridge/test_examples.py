@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from llm_bridge.carriers.examples import can_spell, read_chats, read_examples
+from llm_bridge.carriers.examples import read_chats, read_examples
+from llm_bridge.carriers.reading import can_spell
 from llm_bridge.chats import Language, Message
 from llm_bridge.models import tiny_model
 from llm_bridge.tiny.pretraining import ROW, Pretraining
