@@ -54,7 +54,7 @@ def locate(name: str, patterns: tuple[str, ...]) -> Source:
     named = HUB_NAME.fullmatch(name)
     if named is None:
         raise InputError(
-            f"there is no model {name}: say tiny, or name a checkpoint's folder, or a repository of the hub as owner/name"
+            f"there is no model {name}: say tiny, or name a folder, or a repository of the hub as owner/name"
         )
     folder = fetch(named["repository"], named["revision"], patterns)
     return Source(named["repository"], folder.name, folder)

@@ -24,6 +24,7 @@ from llm_bridge.shapes import Config, initialize
 from theory.command_line import InputError
 
 huggingface_hub: Any = pytest.importorskip("huggingface_hub", reason="the hub needs the extra: uv sync --extra llm")
+constants: Any = pytest.importorskip("huggingface_hub.constants")
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 SECRET = "hf_a_token_that_nobody_may_see"
@@ -114,9 +115,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def set_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Set what huggingface_hub reads from HF_ENDPOINT when it is imported."""
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "ENDPOINT", url)
     template = url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def server(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     set_endpoint(monkeypatch, server.url())
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     yield server
     huggingface_hub.close_session()
@@ -179,7 +180,7 @@ def test_what_is_in_the_cache_is_not_fetched_again_and_is_enough_without_a_hub(s
 
 
 def test_offline_is_said_to_be_offline(server, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     huggingface_hub.close_session()
     assert "not in the cache, and HF_HUB_OFFLINE is set" in refusal("owner/model")
     assert server.sent == []
