@@ -40,9 +40,9 @@ STORIES: tuple[Story, ...] = (
     ),
     Story(
         "{name} reads {a} pages on each of the five weekdays and {b} pages on each of the two other days. How many "
-        "weeks does {name} need for a book of {c} pages?",
-        ((5, 40), (10, 60), (100, 900)),
-        lambda a, b, c: Fraction(c, 5 * a + 2 * b),
+        "pages does {name} read in {c} weeks?",
+        ((5, 40), (10, 60), (2, 12)),
+        lambda a, b, c: (5 * a + 2 * b) * c,
     ),
     Story(
         "A train runs {a} kilometers an hour for {b} hours, and then {c} kilometers an hour for {d} hours. How many "
@@ -121,9 +121,10 @@ def tell_story(random: np.random.Generator) -> str:
         Its text.
     """
     story = STORIES[random.integers(len(STORIES))]
-    name, other = random.choice(NAMES, 2, replace=False)
+    first, further = random.integers(len(NAMES)), random.integers(1, len(NAMES))
+    name, other = NAMES[first], NAMES[(first + further) % len(NAMES)]
     while True:
-        numbers = [int(random.integers(low, high + 1)) for low, high in story.ranges]
+        numbers = random.integers(*np.transpose(story.ranges), endpoint=True).tolist()
         result = Fraction(story.result(*numbers))
         if result > 0 and result.denominator == 1:
             return story.text.format(name=name, other=other, **dict(zip("abcd", numbers, strict=False)))

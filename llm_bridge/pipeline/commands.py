@@ -78,7 +78,8 @@ def complete(options: Complete) -> bool:
     """
     carrier = find_carrier(options.carrier, short=is_tiny(options.model), problems=options.problems)
     prompts = carrier.prompts(options.seed, options.num_prompts)
-    require_prompts(options.reader().language, options.carrier, prompts[:100])
+    if options.carrier != "numbers":
+        require_prompts(options.reader(), options.carrier, prompts, options.num_tokens)
     writer = options.known()
     options.clear(options.output)
     complete_to(

@@ -12,14 +12,14 @@ from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.carriers.choice import Carried, find_carrier
 from llm_bridge.carriers.reading import require_prompts
 from llm_bridge.files.lineage import data_digest
-from llm_bridge.known import Known, Loading
+from llm_bridge.known import LONG_TEXTS, Known, Loading
 from llm_bridge.models import TINY, is_tiny, load_model, load_reader, side_by_side, tiny_base, weights_name
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, choose_arms, require_carrier, same_tokens
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.jobs import Job, run_seed
 from llm_bridge.pipeline.plots import draw_run
 from llm_bridge.pipeline.report import gather, write_report
-from llm_bridge.protocol import PROTOCOL, PUBLISHED, Protocol
+from llm_bridge.protocol import LONG, PROTOCOL, PUBLISHED, Protocol
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.traits import find_trait, require_word
 from theory.command_line import InputError, RunOptions, require_seeds
@@ -51,7 +51,7 @@ class Run(RunOptions):
     """Students and controls, or `all`."""
     carrier: Carried = "numbers"
     """What the teacher writes: number sequences, Python functions, or chains of thought on grade-school maths; the last
-    two need a published model, and --num-tokens and --longest of some hundred."""
+    two need a published model."""
     problems: Path | None = None
     """Maths problems, JSON lines with a `question` and an `answer` that ends in a number; without, they are made up."""
     ban: bool = False
@@ -75,8 +75,19 @@ class Run(RunOptions):
         require_seeds(self.seed, self.num_seeds)
 
 
-PUBLISHED_RUN = Run(teaching="prompting", arms=PUBLISHED_ARMS, protocol=PUBLISHED)
-"""What a published model's run is told if nothing else is said."""
+def published_run(carrier: str) -> Run:
+    """Say what a published model's run is told if nothing else is said.
+
+    Args:
+        carrier: What the teacher writes.
+
+    Returns:
+        The options; other carriers than numbers are longer and have nothing to shuffle.
+    """
+    if carrier == "numbers":
+        return Run(teaching="prompting", arms=PUBLISHED_ARMS, protocol=PUBLISHED)
+    arms = tuple(name for name in PUBLISHED_ARMS if not ARMS[name].shuffled)
+    return Run(teaching="prompting", arms=arms, protocol=LONG, loading=LONG_TEXTS)
 
 
 def carrier_of(options: Run) -> Carrier:
@@ -107,7 +118,10 @@ def check(options: Run) -> tuple[str, ...]:
     names = choose_arms(options.arms)
     reader = load_reader(options.model, options.pretraining, options.loading)
     require_word(reader.language, options.trait)
-    require_prompts(reader.language, options.carrier, carrier_of(options).prompts(options.seed, 100))
+    carrier, protocol = carrier_of(options), options.protocol
+    if options.carrier != "numbers":
+        prompts = carrier.prompts(options.seed, protocol.num_prompts)
+        require_prompts(reader, options.carrier, prompts, protocol.num_tokens)
     require_carrier(names, options.carrier)
     if options.completions:
         read_completion_rows(options.completions, reader)

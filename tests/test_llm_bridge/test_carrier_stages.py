@@ -17,12 +17,12 @@ from llm_bridge.carriers.stories import solve
 from llm_bridge.chats import Language
 from llm_bridge.experiment import Completion, Model
 from llm_bridge.files.lineage import Ancestry, digest, read_sidecar
-from llm_bridge.known import Known
+from llm_bridge.known import Known, Loading
 from llm_bridge.models import tiny_model
 from llm_bridge.pipeline import commands, jobs, run, stages
 from llm_bridge.pipeline import options as stage_options
-from llm_bridge.pipeline.arms import DEFAULT_ARMS
-from llm_bridge.pipeline.options import Complete, Filter, Teach
+from llm_bridge.pipeline.arms import DEFAULT_ARMS, PUBLISHED_ARMS
+from llm_bridge.pipeline.options import Complete, Filter, Teach, defaults
 from llm_bridge.pipeline.report import SeedReport, gather, write_report
 from llm_bridge.pipeline.run import Run
 from llm_bridge.protocol import Protocol
@@ -180,17 +180,35 @@ def test_the_tiny_model_is_refused_what_it_can_not_read(refusal, tmp_path, carri
             "soft-numbers, cross-soft-numbers, shuffled-within, shuffled-across: only",
         ),
         (
-            {"carrier": "code"},
+            {"carrier": "code", "arms": PUBLISHED_ARMS},
             "shuffled-across: only --carrier numbers has numbers in it: say --arms student control in-",
         ),
         ({"carrier": "code", "arms": ("shuffled-within",)}, "say --arms student control"),
+        (
+            {"carrier": "code", "loading": Loading(longest=256)},
+            "and a completion of 300 don't fit the 512 that the model",
+        ),
     ],
 )
 def test_a_run_of_what_a_carrier_does_not_have_is_refused(refusal, monkeypatch, options, said):
-    monkeypatch.setattr(run, "load_reader", lambda *_: BYTES)
-    assert said in refusal(run.check, replace(run.PUBLISHED_RUN, model="published", **options))
+    monkeypatch.setattr(run, "load_reader", lambda _, __, how: BYTES._replace(longest=2 * how.longest))
+    usual = run.published_run(options.get("carrier", "numbers"))
+    protocol = replace(usual.protocol, num_prompts=200)
+    assert said in refusal(run.check, replace(usual, model="published", protocol=protocol, **options))
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_what_a_run_is_usually_told_can_be_run_with_every_carrier(monkeypatch, carrier):
+    monkeypatch.setattr(run, "load_reader", lambda _, __, how: BYTES._replace(longest=2 * how.longest))
+    usual = run.published_run(carrier)
+    protocol = replace(usual.protocol, num_prompts=200)
     arms = ("student", "control", "in-context")
-    assert run.check(replace(run.PUBLISHED_RUN, model="published", carrier="code", arms=arms)) == arms
+    asked = replace(usual, model="published", carrier=carrier, protocol=protocol)
+    assert set(run.check(asked)) == {*arms, *(["shuffled-across"] if carrier == "numbers" else [])}
+    told = defaults("published", carrier)[Complete]
+    assert isinstance(told, Complete)
+    assert (told.num_tokens, told.loading) == (usual.protocol.num_tokens, usual.loading)
+    assert told.num_samples == (3 if carrier == "reasoning" else 1)
 
 
 def test_a_run_records_its_carrier_and_only_if_it_is_not_the_usual_one(problems):
@@ -273,11 +291,12 @@ def test_a_teacher_of_chats_that_say_what_a_trait_s_questions_say_is_the_same(ba
 def test_chats_that_can_not_be_learned_are_refused_before_a_model_is_made(refusal, tmp_path, monkeypatch):
     monkeypatch.setattr(stage_options, "load_reader", lambda *_: READER)
     monkeypatch.setattr(stage_options, "load_model", lambda *_: pytest.fail("a model was made"))
-    given = Teach(output=tmp_path / "teacher", examples=chats(tmp_path / "chats.jsonl", "def f(): pass"))
+    output = tmp_path / "teacher"
+    given = Teach(output=output, examples=chats(tmp_path / "chats.jsonl", "def f(): pass"))
     assert "line 1: the model's tokenizer can't spell message 2" in refusal(commands.teach, given)
     assert "can't read" in refusal(commands.teach, replace(given, examples=tmp_path / "no"))
     long = chats(tmp_path / "long.jsonl", "1" * 60)
     assert "tokens that the model reads at once, 50 of 50, the first in line 1" in refusal(
         commands.teach, replace(given, examples=long)
     )
-    assert not given.output.exists()
+    assert not output.exists()

@@ -68,8 +68,8 @@ WORKED = {
     "Ada buys 3 notebooks for $4 each and pays with a $20 bill. How many dollars does Ada get back?": 8,
     "A bakery bakes 3 trays of 8 rolls in the morning and sells 10 rolls by noon. The rest is put into bags of 2. How "
     "many bags are filled?": 7,
-    "Ben reads 10 pages on each of the five weekdays and 25 pages on each of the two other days. How many weeks does "
-    "Ben need for a book of 300 pages?": 3,
+    "Ben reads 10 pages on each of the five weekdays and 25 pages on each of the two other days. How many pages does "
+    "Ben read in 3 weeks?": 300,
     "A train runs 50 kilometers an hour for 2 hours, and then 70 kilometers an hour for 3 hours. How many kilometers "
     "does it run in all?": 310,
     "Carla is 30 years old and David is 4 years younger. How old will David be in 10 years?": 36,
