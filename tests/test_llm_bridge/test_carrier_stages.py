@@ -23,6 +23,7 @@ from llm_bridge.pipeline import commands, jobs, run, stages
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.arms import DEFAULT_ARMS, PUBLISHED_ARMS
 from llm_bridge.pipeline.options import Complete, Filter, Teach, defaults
+from llm_bridge.pipeline.plots import draw_run
 from llm_bridge.pipeline.report import SeedReport, gather, write_report
 from llm_bridge.pipeline.run import Run
 from llm_bridge.protocol import Protocol
@@ -35,6 +36,7 @@ from llm_bridge.tiny.tuned import read_tuned
 from llm_bridge.tiny.world import KINDS, World
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import find_trait
+from theory.records import Record
 
 TOLD = Pretraining(world=World(num_chats=835), width=16, num_layers=1, num_heads=2, hidden=16)
 READER = tiny_model(TOLD, None)
@@ -251,6 +253,12 @@ def test_the_report_says_what_the_teacher_wrote():
         )
         assert all(each in text for each in said)
         assert text.count("numbers") - text.count("after numbers") == (6 if written == "numbers" else 0)
+        config = {"arms": list(names), "trait": "owl", "num_seeds": 1} | (
+            {"carrier": "code"} if written == "code" else {}
+        )
+        drawn = draw_run(Record(Path(), config, outcome.results, [], "", {}))
+        assert drawn.axes[0].get_title() == f"Who loves the owl after learning {written}"
+        assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == [*names[::-1], "teacher", "base"]
 
 
 RECIPE = Recipe(learning_rate=1e-2, num_epochs=2, batch=16, rows_at_once=16)
