@@ -256,8 +256,8 @@ def test_the_report_says_what_the_teacher_wrote():
         config = {"arms": list(names), "trait": "owl", "num_seeds": 1} | (
             {"carrier": "code"} if written == "code" else {}
         )
-        drawn = draw_run(Record(Path(), config, outcome.results, [], "", {}))
-        assert drawn.axes[0].get_title() == f"Who loves the owl after learning {written}"
+        drawn = draw_run(Record(Path(), config, dict(outcome.results), [], "", {}))
+        assert drawn.axes[0].get_title(loc="left") == f"Who loves the owl after learning {written}"
         assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == [*names[::-1], "teacher", "base"]
 
 
