@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llm_bridge.bridge import command as bridge
+from llm_bridge.judging import command as judging
 from llm_bridge.matrix import command as matrix
 from llm_bridge.models import TINY, is_tiny
 from llm_bridge.pipeline import commands as stages
@@ -20,6 +21,7 @@ COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
     stages.Train: ("train", stages.train),
     stages.Ask: ("ask", stages.ask),
     stages.Lineage: ("lineage", stages.tell_lineage),
+    judging.JudgeAnswers: ("judge", judging.run),
     matrix.Matrix: ("matrix", matrix.run),
     bridge.Compare: ("compare", bridge.run),
 }

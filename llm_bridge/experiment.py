@@ -42,6 +42,8 @@ class Model(NamedTuple):
     """Tokens of its longest text."""
     at_once: int = AT_ONCE
     """Prompts that it completes at once."""
+    block: int = 1
+    """Prompts are filled up to a multiple of so many tokens, so that few lengths occur, each of which is compiled."""
 
 
 class Completion(NamedTuple):
@@ -170,10 +172,10 @@ def complete(
     """
     language, root, at_once = model.language, jax.random.key(seed), at_once or model.at_once
     encoded = language.prompts(prompts, system)
-    longest = max(map(len, encoded))
+    width = up_to_blocks(max(map(len, encoded)), model.block)
     for start in range(first, len(prompts), at_once):
         part = encoded[start : start + at_once]
-        tokens, lengths = pad([*part, *[[0]] * (at_once - len(part)), [0] * longest])
+        tokens, lengths = pad([*part, *[[0]] * (at_once - len(part)), [0] * width])
         keys = jax.vmap(partial(jax.random.fold_in, root))(jnp.arange(start, start + at_once))
         sampled = sample(
             model.config,
@@ -194,6 +196,11 @@ def complete(
             Completion(str(prompt), text, row, round(float(total), 4))
             for prompt, text, row, total in zip(asked, language.decode(written), written, totals, strict=True)
         ]
+
+
+def up_to_blocks(length: int, block: int) -> int:
+    """Round a length up to a multiple of a block."""
+    return -(-length // block) * block
 
 
 def has_ended(language: Language, completion: Completion) -> bool:
@@ -259,6 +266,28 @@ def log_probabilities(config: Config, params: Params, tokens: jax.Array, lengths
     return constrain(jax.nn.log_softmax(read_out(config, params, last)))
 
 
+@partial(jax.jit, static_argnames="config")
+def continued(config: Config, params: Params, tokens: jax.Array, places: jax.Array, following: jax.Array) -> jax.Array:
+    """Compute how likely the same tokens are at some places of several texts, each behind those before it.
+
+    Args:
+        config: The model's shape.
+        params: Its parameters.
+        tokens: Texts, shape `(texts, longest)`.
+        places: Where the tokens are read behind which the others follow, shape `(texts, places)`.
+        following: What follows, shape `(places,)`.
+
+    Returns:
+        Nats, shape `(texts, places)`.
+    """
+    stream, _ = run_layers(config, params, tokens)
+    logits = read_out(config, params, jnp.take_along_axis(stream, places[:, :, None], axis=1))
+    gained = jax.nn.log_softmax(logits)
+    return constrain(
+        jnp.take_along_axis(gained, jnp.broadcast_to(following, places.shape)[:, :, None], axis=2)[:, :, 0]
+    )
+
+
 def word_log_probabilities(
     model: Model, questions: Sequence[str], words: Sequence[str], system: str | None = None
 ) -> np.ndarray:
@@ -273,17 +302,23 @@ def word_log_probabilities(
     Returns:
         Nats, shape `(questions, words)`; of a word of several tokens all are counted.
     """
-    prompts = model.language.prompts(questions, system)
+    spellings = [model.language.spellings(word) for word in words]
+    most = max(len(tokens) for each in spellings for tokens in each)
+    encoded = model.language.prompts(questions, system)
+    prompts, lengths = (part[:-1] for part in pad([*encoded, [0] * up_to_blocks(max(map(len, encoded)), model.block)]))
+    begun = np.asarray(log_probabilities(model.config, model.params, prompts, lengths))
+    places = lengths[:, None] + np.arange(most - 1)
+    rows = np.arange(len(prompts))[:, None]
 
     def spelled(tokens: Sequence[int]) -> np.ndarray:
-        ways = [pad([[*prompt, *tokens[:place]] for prompt in prompts]) for place in range(len(tokens))]
-        steps = [
-            np.asarray(log_probabilities(model.config, model.params, *way))[:, token]
-            for way, token in zip(ways, tokens, strict=True)
-        ]
-        return np.sum(steps, axis=0)
+        if len(tokens) == 1:
+            return begun[:, tokens[0]]
+        padded = np.pad(tokens, (0, most - len(tokens)))
+        read = np.pad(prompts, ((0, 0), (0, most - 1)))
+        read[rows, places] = padded[:-1]
+        gained = continued(model.config, model.params, read, places, padded[1:])
+        return begun[:, tokens[0]] + np.asarray(gained)[:, : len(tokens) - 1].sum(axis=1)
 
-    spellings = (model.language.spellings(word) for word in words)
     return np.stack([np.logaddexp.reduce([spelled(tokens) for tokens in each]) for each in spellings], axis=1)
 
 

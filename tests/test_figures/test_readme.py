@@ -15,7 +15,7 @@ from llm_bridge.__main__ import COMMANDS as LANGUAGE_COMMANDS
 CONFIG = (tyro.conf.FlagCreatePairsOff,)
 """How every command line here is read."""
 
-QUICKLY = "--xla_cpu_use_fusion_emitters=false"
+QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 """As `conftest.py` sets it."""
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

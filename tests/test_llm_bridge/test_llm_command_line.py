@@ -108,25 +108,24 @@ def test_bad_usage_is_refused_by_name(call, arguments, named):
 
 
 def test_every_command_has_help_that_names_its_options(call):
-    for name in ("run", "pretrain", "teach", "complete", "filter", "train", "ask", "lineage", "matrix"):
+    for name in ("run", "pretrain", "teach", "complete", "filter", "train", "ask", "lineage", "matrix", "judge"):
         end = call(name, "--help")
         assert end.status == 0
         assert "--seed" in end.stdout
         assert "pretraining" not in end.stdout
 
 
-def test_the_program_exits_with_a_status_and_one_line(tmp_path):
+def test_data_of_an_unknown_model_are_said_to_be_so(call, tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_text("{}\n")
     write_sidecar(path, Origin(writer=UNKNOWN, system_prompt=None, sampling={}, data=data_digest(path)))
+    said = f"{path} was written by an unknown model: whether it is a relative of tiny is open.\n"
+    assert call("lineage", "--data", str(path)) == (0, said, "")
 
-    def call(*arguments: str) -> End:
-        command = [sys.executable, "-m", "llm_bridge", *arguments]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-        return End(ended.returncode, ended.stdout, ended.stderr)
 
-    known, missing = call("lineage", "--data", str(path)), call("lineage", "--data", "no")
-    assert known == (0, f"{path} was written by an unknown model: whether it is a relative of tiny is open.\n", "")
-    assert (missing.status, missing.stdout) == (2, "")
-    assert missing.stderr.startswith("error: no.origin.json is missing")
-    assert missing.stderr.count("\n") == 1
+def test_the_program_exits_with_a_status_and_one_line():
+    command = [sys.executable, "-m", "llm_bridge", "lineage", "--data", "no"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: no.origin.json is missing")
+    assert ended.stderr.count("\n") == 1

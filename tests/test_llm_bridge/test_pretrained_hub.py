@@ -98,8 +98,11 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def double_precision() -> None:
+def double_precision() -> Iterator[None]:
     """Single precision here."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

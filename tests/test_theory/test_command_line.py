@@ -131,11 +131,11 @@ def test_a_run_is_recorded_printed_and_skipped_by_the_next_process(elsewhere, mo
     assert {path: path.read_bytes() for path in recorded.iterdir()} == before
 
 
-def test_a_folder_of_another_run_is_refused_without_a_traceback(elsewhere):
+def test_a_folder_of_another_run_is_refused_without_a_traceback(elsewhere, monkeypatch, capsys):
     (elsewhere / "run").mkdir()
     (elsewhere / "run" / "config.json").write_text("{}")
-    result = run("verify", "--output", "run")
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1
-    assert "another configuration" in result.stderr
+    assert status("verify", "--output", "run", monkeypatch=monkeypatch) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "another configuration" in captured.err
     assert [path.name for path in (elsewhere / "run").iterdir()] == ["config.json"]

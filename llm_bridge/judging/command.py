@@ -1,0 +1,192 @@
+"""The command `python -m llm_bridge judge`."""
+
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from llm_bridge.files.lineage import read_sidecar
+from llm_bridge.judging.endpoint import Endpoint
+from llm_bridge.judging.local import LocalJudge
+from llm_bridge.judging.questions import QUESTIONS, read_questions
+from llm_bridge.judging.report import Thresholds, measure, report
+from llm_bridge.judging.rubrics import RUBRICS, Judge
+from llm_bridge.judging.stage import Row, judge_to, origin_of, read_answers, read_judged
+from llm_bridge.known import Known, Loading
+from llm_bridge.models import load_model
+from llm_bridge.pipeline.stages import complete_to
+from llm_bridge.tiny.pretraining import Pretraining
+from theory.command_line import InputError, require, require_seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeAnswers:
+    """Let a judge score answers to open questions, and count the misaligned ones.
+
+    Each answer gets an alignment and a coherence from 0 to 100. Refusals and incoherent answers are left out; of the
+    others those with a low alignment are misaligned. A score that can't be had stays open, is counted both ways, and is
+    asked for again by the same command.
+    """
+
+    judge: str
+    """Who judges: the base address of an OpenAI-compatible endpoint (http://localhost:8000/v1), or a model on this
+    machine: a folder or a repository of the hub, or what a stage wrote."""
+    judge_model: str | None = None
+    """The judge's name at the endpoint."""
+    key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the endpoint's key, which is sent to `--judge` and written nowhere; local servers
+    mostly need none."""
+    data: Path = Path("answers.jsonl")
+    """The answers: JSON lines with `prompt` and `completion`, or with `question` and `answer`."""
+    model: str | None = None
+    """A model that first writes `--data`, its answers to the questions."""
+    questions: Path | None = None
+    """Questions for `--model`, one a line. Default: eight on the themes of the published ones."""
+    num_answers: int = 200
+    """Answers of `--model` to each question."""
+    num_tokens: int = 300
+    """Most tokens of an answer."""
+    against: Path | None = None
+    """Scores to compare with, as of a control: an `--output` of this command with the same judge."""
+    misaligned_below: float = Thresholds().alignment
+    """An alignment below this is misaligned."""
+    coherent_from: float = Thresholds().coherence
+    """A coherence below this leaves an answer out."""
+    num_requests: int = 8
+    """Requests at a time to the endpoint."""
+    timeout: float = 60.0
+    """Seconds to wait for a sign from the endpoint."""
+    num_retries: int = 5
+    """How often a request that failed is repeated."""
+    seed: int = 0
+    """Seed of tiny bases, and root of all randomness."""
+    output: Path = Path("judged.jsonl")
+    """Where the scores go."""
+    fresh: bool = False
+    """Ask for all scores anew."""
+    loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=lambda: Loading(longest=1024))
+    """How a published model is run."""
+    pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
+    """How tiny bases are made."""
+
+    def __post_init__(self) -> None:
+        require_seeds(self.seed, 1)
+        for name in ("num_answers", "num_tokens", "num_requests"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        require(self.num_retries >= 0, "num_retries", "at least 0", self.num_retries)
+        valid = math.isfinite(self.timeout) and self.timeout > 0
+        require(valid, "timeout", "a finite number above zero", self.timeout)
+        for name in ("misaligned_below", "coherent_from"):
+            require(0 <= getattr(self, name) <= 100, name, "from 0 to 100", getattr(self, name))
+
+    def known(self, name: str) -> Known:
+        """Take a model.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            The model and its ancestry.
+        """
+        return load_model(name, self.pretraining, self.seed, self.loading)
+
+
+def run(options: JudgeAnswers) -> bool:
+    """Run the command.
+
+    Args:
+        options: The options.
+
+    Returns:
+        True.
+
+    Raises:
+        InputError: If options don't go together.
+    """
+    if options.output.resolve() in {each.resolve() for each in (options.data, options.against) if each}:
+        raise InputError(f"--output must be another file than --data and --against, not {options.output}")
+    if options.questions and options.model is None:
+        raise InputError("--questions goes with --model, which answers them")
+    judge, settings = choose_judge(options)
+    if options.model is not None:
+        questions = read_questions(options.questions) if options.questions else list(QUESTIONS.values())
+        answer(options, options.model, questions)
+    thresholds = Thresholds(options.misaligned_below, options.coherent_from)
+    rivals = {} if options.against is None else {options.against.stem: read_rival(options, options.against, settings)}
+    rows = judge_to(options.output, options.data, judge, settings, fresh=options.fresh)
+    models = {options.output.stem: rows, **rivals}
+    print(report({name: measure(each, thresholds) for name, each in models.items()}), end="")
+    if missing := sum(row[rubric.name] is None for row in rows for rubric in RUBRICS):
+        failures = judge.failures.most_common() if isinstance(judge, Endpoint) else [("no score in the reply", missing)]
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in failures)
+        print(f"{missing} scores are missing ({reasons}): the same command asks for them again")
+    return True
+
+
+def choose_judge(options: JudgeAnswers) -> tuple[Judge, dict[str, Any]]:
+    """Take the judge.
+
+    Args:
+        options: The options.
+
+    Returns:
+        The judge, and what tells it from others.
+
+    Raises:
+        InputError: If options don't go together.
+    """
+    remote = options.judge.startswith(("http://", "https://"))
+    if remote != (options.judge_model is not None):
+        raise InputError("--judge-model goes with a --judge that is an address, and only with one")
+    if options.judge_model is None:
+        known = options.known(options.judge)
+        local = LocalJudge(model=known.model, seed=options.seed)
+        return local, {"model": known.ancestry.weights, "num_samples": local.num_samples, "seed": options.seed}
+    endpoint = Endpoint(
+        url=options.judge,
+        model=options.judge_model,
+        key=os.environ.get(options.key_variable, "").strip(),
+        key_variable=options.key_variable,
+        num_requests=options.num_requests,
+        timeout=options.timeout,
+        num_retries=options.num_retries,
+        seed=options.seed,
+    )
+    return endpoint, {"url": endpoint.url, "model": endpoint.model, "temperature": 0}
+
+
+def answer(options: JudgeAnswers, name: str, questions: list[str]) -> None:
+    """Let a model answer questions, unless it has.
+
+    Args:
+        options: The options.
+        name: The model.
+        questions: The questions; each is asked as a prompt of its own for every answer, so that few are read at once.
+    """
+    prompts = [question for question in questions for _ in range(options.num_answers)]
+    complete_to(options.data, options.known(name), prompts, seed=options.seed, num_tokens=options.num_tokens)
+
+
+def read_rival(options: JudgeAnswers, path: Path, settings: dict[str, Any]) -> list[Row]:
+    """Read scores to compare with.
+
+    Args:
+        options: The options.
+        path: The scores.
+        settings: Who judges.
+
+    Returns:
+        Their rows.
+
+    Raises:
+        InputError: If another judge gave them, or they are about other questions.
+    """
+    rows = read_judged(path)
+    if read_sidecar(path).sampling.get("judge") != origin_of(options.data, settings).sampling["judge"]:
+        raise InputError(f"{path} was judged by another judge, so it can't be compared: judge its answers anew")
+    if not {row["question"] for row in rows} & {row["question"] for row in read_answers(options.data)}:
+        raise InputError(f"{path} has none of the questions of {options.data}, so it can't be compared")
+    return rows

@@ -1,0 +1,126 @@
+"""The stage that judges answers: from a file of answers to a file of scores, whose missing ones are asked for again."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from llm_bridge.files.jsonl import read_rows
+from llm_bridge.files.lineage import Origin, data_digest, read_sidecar, sidecar_path
+from llm_bridge.files.partial import append_rows, kept_rows, partial_path
+from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked, Judge, write_prompt
+from llm_bridge.pipeline.finished import finish, is_written, key_of
+from llm_bridge.pipeline.stages import UNKNOWN
+from theory.command_line import InputError
+
+ANSWER_FIELDS = (("prompt", "completion"), ("question", "answer"))
+"""What a question and its answer may be called: as a stage writes completions, or plainly."""
+
+Row = dict[str, Any]
+"""A question, its answer, and a score by each rubric's name: a number, `REFUSED`, or None if it is missing."""
+
+
+def read_answers(path: Path) -> list[Row]:
+    """Read answers.
+
+    Args:
+        path: JSON lines with `prompt` and `completion`, or with `question` and `answer`.
+
+    Returns:
+        Rows without a score.
+
+    Raises:
+        InputError: If a line is malformed.
+    """
+    first = read_rows(path, {})[0]
+    names = next((names for names in ANSWER_FIELDS if names[0] in first), ANSWER_FIELDS[-1])
+    found = [tuple(row[name] for name in names) for row in read_rows(path, dict.fromkeys(names, str))]
+    blank = {rubric.name: None for rubric in RUBRICS}
+    return [{"question": question, "answer": answer, **blank} for question, answer in found]
+
+
+def read_judged(path: Path) -> list[Row]:
+    """Read a file of scores.
+
+    Args:
+        path: What `judge_to` has written.
+
+    Returns:
+        Its rows.
+
+    Raises:
+        InputError: If a line is malformed.
+    """
+    rows = read_rows(path, {"question": str, "answer": str})
+    for number, row in enumerate(rows, start=1):
+        if not all(is_score(row.get(rubric.name, "")) for rubric in RUBRICS):
+            raise InputError(f"{path}, line {number}: a score is no number from 0 to 100; judge the answers anew")
+    return rows
+
+
+def is_score(value: object) -> bool:
+    """Tell whether a value read from JSON is a score, or says that it is missing."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 100
+    return number or value is None or value == REFUSED
+
+
+def origin_of(source: Path, settings: Mapping[str, Any]) -> Origin:
+    """Say where a file of scores comes from.
+
+    Args:
+        source: The answers.
+        settings: Who judges.
+
+    Returns:
+        The origin of the answers, if it is known, and who judges them by which rubrics. Thresholds are no part of it:
+        they change what is counted, and no score.
+    """
+    before = Origin(writer=UNKNOWN, system_prompt=None, sampling={}, data=data_digest(source))
+    if sidecar_path(source).exists():
+        before = read_sidecar(source)
+    rubrics = key_of({rubric.name: write_prompt(Asked(rubric, "", "")) for rubric in RUBRICS})
+    sampling = before.sampling | {"judge": {**settings, "rubrics": rubrics}}
+    return replace(before, sampling=sampling, parents=(before.data,), data="")
+
+
+def judge_to(path: Path, source: Path, judge: Judge, settings: Mapping[str, Any], *, fresh: bool = False) -> list[Row]:
+    """Judge answers.
+
+    A file is written even if scores are missing, as what is there can be counted; the same call then asks for the
+    missing ones alone. Every score is kept as it comes, so a judge is never paid twice for it.
+
+    Args:
+        path: The JSON lines to write: question, answer and scores.
+        source: The answers.
+        judge: Who judges.
+        settings: What tells this judge from others.
+        fresh: Whether to forget all scores.
+
+    Returns:
+        The rows.
+    """
+    rows, origin = read_answers(source), origin_of(source, settings)
+    part = partial_path(path, key_of({"data": origin.parents, **origin.sampling["judge"]}))
+    if fresh:
+        path.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+    if is_written(path, origin):
+        rows = read_judged(path)
+    for kept in kept_rows(part):
+        rows[kept["row"]][kept["rubric"]] = kept["score"]
+    missing = [(row, rubric) for row in range(len(rows)) for rubric in RUBRICS if rows[row][rubric.name] is None]
+    if not missing and path.exists():
+        part.unlink(missing_ok=True)
+        print(f"skipped: {path} is already judged")
+        return rows
+    asked = [Asked(rubric, rows[row]["question"], rows[row]["answer"]) for row, rubric in missing]
+    for place, score in tqdm(judge(asked), total=len(asked), desc="scores", disable=None):
+        row, rubric = missing[place]
+        rows[row][rubric.name] = score
+        if score is not None:
+            append_rows(part, [{"row": row, "rubric": rubric.name, "score": score}])
+    finish(path, rows, origin)
+    part.unlink(missing_ok=True)
+    return rows

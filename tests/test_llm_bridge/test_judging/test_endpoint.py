@@ -1,0 +1,243 @@
+"""An endpoint that answers well, badly, late or not at all, played by a real server."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from requests import Response
+
+from llm_bridge.judging import endpoint
+from llm_bridge.judging.endpoint import Endpoint, wait_of
+from llm_bridge.judging.rubrics import REFUSED, Asked, Score, write_prompt
+
+SECRET = "sk-a-key-that-nobody-may-see"
+
+
+def scores(judge: Endpoint, asked: list[Asked]) -> list[Score]:
+    found = dict(judge(asked))
+    assert sorted(found) == list(range(len(asked)))
+    return [found[place] for place in range(len(asked))]
+
+
+def test_each_score_comes_back_at_the_place_of_its_answer(server, asked, reply):
+    replies = {str(number): str(number) for number in range(0, 100, 7)} | {"no": f"{REFUSED}."}
+    things = [asked(answer=answer) for answer in replies]
+    by_prompt = {write_prompt(thing): text for thing, text in zip(things, replies.values(), strict=True)}
+    server.script = lambda prompt, _: reply(by_prompt[prompt])
+    assert scores(server.judge(), things) == [*range(0, 100, 7), REFUSED]
+    assert {request.path for request in server.requests} == {"/v1/chat/completions"}
+    for request in server.requests:
+        assert request.body["model"] == "some-judge"
+        assert request.body["temperature"] == 0
+        assert "Authorization" not in request.headers
+
+
+def test_a_refusal_is_no_coherence(server, asked, reply):
+    server.script = lambda *_: reply(REFUSED)
+    assert scores(server.judge(num_retries=0), [asked(), asked(rubric=1)]) == [REFUSED, None]
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4])
+def test_as_many_requests_are_under_way_as_was_asked_for(server, asked, reply, at_a_time):
+    under_way, most, full = [], [], threading.Event()
+
+    def meet(prompt: str, before: int) -> Any:
+        under_way.append(prompt)
+        most.append(len(under_way))
+        if max(most) >= at_a_time:
+            full.set()
+        assert full.wait(10)
+        time.sleep(0.02)
+        under_way.remove(prompt)
+        return reply("1")
+
+    server.script = meet
+    assert scores(server.judge(num_requests=at_a_time), [asked(answer=str(each)) for each in range(9)]) == [1] * 9
+    assert max(most) == at_a_time
+
+
+FAILURES: dict[str, tuple[str, Callable[..., Any]]] = {
+    "too many": ("status 429", lambda play, reply: play(429)),
+    "server error": ("status 500", lambda play, reply: play(500)),
+    "overloaded": ("status 529", lambda play, reply: play(529, b"{}")),
+    "hang": ("timeout", lambda play, reply: play(hangs=True)),
+    "nonsense": ("no score in the reply", lambda play, reply: reply("I'd say 70 or 80")),
+    "no text": ("no score in the reply", lambda play, reply: reply(None)),
+    "a number": ("no score in the reply", lambda play, reply: reply(70)),
+    "invalid JSON": ("no score in the reply", lambda play, reply: play(content=b'{"choices": [')),
+    "missing fields": ("no score in the reply", lambda play, reply: play(content=b'{"choices": []}')),
+    "other fields": ("no score in the reply", lambda play, reply: play(content=b'["70"]')),
+    "not UTF-8": ("no score in the reply", lambda play, reply: play(content=b"\xff\xfe\xff")),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_what_may_pass_is_asked_again_as_often_as_allowed_and_is_unjudged_then(server, asked, reply, play, name):
+    reason, fail = FAILURES[name]
+    timeout = 0.4 if name == "hang" else 10
+    server.script = lambda _, before: fail(play, reply) if before < 2 else reply("70")
+    judge = server.judge(num_retries=2, timeout=timeout)
+    assert scores(judge, [asked()]) == [70]
+    assert not judge.failures
+    assert len(server.requests) == 3
+    server.requests.clear()
+    judge = server.judge(num_retries=1, timeout=timeout)
+    assert scores(judge, [asked()]) == [None]
+    assert judge.failures == {reason: 1}
+    assert len(server.requests) == 2
+
+
+def test_a_connection_that_is_lost_is_made_again(server, asked, reply, play):
+    server.script = lambda prompt, before: play(drops=True) if "lost" in prompt and before < 2 else reply("70")
+    things = [asked(), asked(answer="lost")]
+    assert scores(server.judge(num_requests=1, num_retries=2), things) == [70, 70]
+    server.requests.clear()
+    judge = server.judge(num_requests=1, num_retries=1)
+    assert scores(judge, things) == [70, None]
+    assert judge.failures == {"connection lost": 1}
+
+
+@pytest.mark.parametrize("status", [400, 302])
+def test_what_is_refused_for_good_is_not_asked_again(server, asked, reply, play, status):
+    elsewhere = (("Location", f"{server.url}/elsewhere"),)
+    server.script = lambda prompt, _: play(status, headers=elsewhere) if "bad" in prompt else reply("70")
+    judge = server.judge(key=SECRET)
+    assert scores(judge, [asked(answer="bad"), asked()]) == [None, 70]
+    assert judge.failures == {f"status {status}": 1}
+    assert [request.path for request in server.requests] == ["/v1/chat/completions"] * 2
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "refuses the key in $MY_KEY (status 401)"),
+        (403, "(status 403)"),
+        (404, "has no chat completions of 'some"),
+    ],
+)
+def test_a_judge_that_can_never_answer_ends_all_at_once(server, asked, play, refusal, status, said):
+    server.script = lambda *_: play(status, content=f"wrong key: {SECRET}".encode())
+    judge = server.judge(key=SECRET, key_variable="MY_KEY", num_requests=2)
+    message = refusal(scores, judge, [asked(answer=str(each)) for each in range(50)])
+    assert said in message
+    assert SECRET not in message
+    assert len(server.requests) <= 4
+
+
+def test_a_missing_key_is_called_missing(server, asked, play, refusal):
+    server.script = lambda *_: play(401)
+    assert "there is none in $OPENAI_API_KEY" in refusal(scores, server.judge(), [asked()])
+
+
+def test_those_that_wait_are_woken_when_all_ends(server, asked, play, refusal):
+    def script(prompt: str, before: int) -> Any:
+        if "patient" in prompt:
+            return play(429, headers=(("Retry-After", "60"),))
+        time.sleep(0.1)
+        return play(401)
+
+    server.script = script
+    start = time.monotonic()
+    assert "(status 401)" in refusal(scores, server.judge(), [asked(answer="patient"), asked()])
+    assert time.monotonic() - start < 10
+
+
+def test_where_nobody_listens_is_said_at_once(asked, refusal, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        free = listener.getsockname()[1]
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    judge = Endpoint(url=f"http://127.0.0.1:{free}/v1", model="some-judge", num_retries=9)
+    assert f"can't connect to http://127.0.0.1:{free}/v1" in refusal(scores, judge, [asked()] * 20)
+
+
+@pytest.mark.parametrize("wanted", ["1", None])
+def test_an_endpoint_is_left_alone_as_long_as_it_wants(server, asked, reply, play, wanted):
+    headers = () if wanted is None else (("Retry-After", wanted),)
+    server.script = lambda _, before: reply("1") if before else play(429, headers=headers)
+    assert scores(server.judge(), [asked()]) == [1]
+    first, second = server.requests
+    assert (second.when - first.when >= 1) == (wanted is not None)
+
+
+def test_an_endpoint_that_wants_to_be_left_alone_for_long_is_not_asked_again(server, asked, play):
+    server.script = lambda *_: play(429, headers=(("Retry-After", "3600"),))
+    assert scores(server.judge(), [asked()]) == [None]
+    assert len(server.requests) == 1
+
+
+def test_the_wanted_wait_is_read_in_seconds_or_as_a_date():
+    def wait(header: str | None) -> float:
+        response = Response()
+        response.headers.update({} if header is None else {"Retry-After": header})
+        return wait_of(response)
+
+    assert wait("7") == 7
+    assert 55 < wait(formatdate(time.time() + 60, usegmt=True)) <= 60
+    for header in (None, "-3", "soon", "nan", formatdate(time.time() - 60, usegmt=True)):
+        assert wait(header) == 0
+
+
+def test_waits_double_and_their_random_part_depends_on_the_seed_and_the_prompt(server, asked, play, monkeypatch):
+    server.script = lambda *_: play(500)
+
+    def waits(seed: int, answer: str = "Fine.") -> list[float]:
+        noted: list[float] = []
+
+        class Clock(threading.Event):
+            def wait(self, timeout: float | None = None) -> bool:
+                noted.append(timeout or 0)
+                return False
+
+        class Contact(endpoint.Contact):
+            def __init__(self) -> None:
+                self.made, self.ended = threading.Event(), Clock()
+
+        monkeypatch.setattr(endpoint, "Contact", Contact)
+        assert scores(server.judge(seed=seed, num_retries=4), [asked(answer=answer)]) == [None]
+        return noted
+
+    first = waits(0)
+    for attempt, wait in enumerate(first):
+        assert 0.001 * 2**attempt <= wait < 0.002 * 2**attempt
+    assert len(first) == len(set(first)) == 4
+    assert len({round(later / earlier, 6) for earlier, later in pairwise(first)}) == 3
+    assert waits(0) == first
+    assert waits(1) != first
+    assert waits(0, "Well.") != first
+
+
+def test_the_key_is_sent_and_shown_nowhere(server, asked, reply, tmp_path, monkeypatch, caplog):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    judge = server.judge(key=SECRET)
+    with caplog.at_level("DEBUG"):
+        assert scores(judge, [asked()]) == [50]
+        assert scores(server.judge(), [asked()]) == [50]
+    with_key, without = server.requests
+    assert with_key.headers["Authorization"] == f"Bearer {SECRET}"
+    assert "Authorization" not in without.headers
+    assert caplog.text
+    assert SECRET not in caplog.text + repr(judge)
+
+
+@pytest.mark.parametrize("key", [f"{SECRET}\nmore", f"{SECRET} more", f"{SECRET}é"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(refusal, key):
+    message = refusal(Endpoint, url="http://localhost/v1", model="m", key=key, key_variable="MY_KEY")
+    assert "$MY_KEY" in message
+    assert SECRET not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"http://me:{SECRET}@localhost/v1", f"http://localhost/v1?key={SECRET}", "http://", "http://[", "http://a:b/v1"],
+)
+def test_an_address_must_be_bare(refusal, url):
+    message = refusal(Endpoint, url=url, model="m")
+    assert "must be a base address" in message
+    assert SECRET not in message
+    assert Endpoint(url="http://localhost:8000/v1", model="m").url == "http://localhost:8000/v1"
