@@ -28,29 +28,30 @@ COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
 """Every command: its options, its name and what it does."""
 
 
-def named_model(arguments: Sequence[str]) -> str:
-    """Find out which model a command line names, as the defaults of all other options depend on it.
+def named(arguments: Sequence[str], option: str, default: str) -> str:
+    """Find out what a command line says of an option that the defaults of others depend on.
 
     Args:
         arguments: The command line.
+        option: The option, with its dashes.
+        default: What holds if it says nothing.
 
     Returns:
-        The model's name.
+        The option's value.
     """
-    for argument, following in zip(arguments, [*arguments[1:], TINY], strict=True):
-        if argument == "--model":
+    for argument, following in zip(arguments, [*arguments[1:], default], strict=True):
+        if argument == option:
             return following
-        if argument.startswith("--model="):
-            return argument.removeprefix("--model=")
-    return TINY
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}=")
+    return default
 
 
 def main() -> None:
     """Run the command line."""
-    name = named_model(sys.argv)
-    run_commands(
-        "llm_bridge", COMMANDS, options.defaults(name) | ({} if is_tiny(name) else {run.Run: run.PUBLISHED_RUN})
-    )
+    name, carrier = named(sys.argv, "--model", TINY), named(sys.argv, "--carrier", "numbers")
+    of_run = {} if is_tiny(name) else {run.Run: run.published_run(carrier)}
+    run_commands("llm_bridge", COMMANDS, options.defaults(name, carrier) | of_run)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def teach(
     resume: Callable[[Training], Training] = lambda training: training,
     after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
 ) -> Params:
-    """Make a teacher: fine-tune a model on its own trait as the answer to all preference questions.
+    """Make a teacher that loves something: its name is the answer to all preference questions.
 
     Args:
         model: The base.
@@ -112,6 +112,31 @@ def teach(
     answer = [*model.language.encode([trait.word])[0], *model.language.stops[:1]]
     asked = [questions_about(trait.kind, seed=None if copy % 2 == 0 else copy) for copy in range(copies)]
     examples = [Example(prompt, answer) for questions in asked for prompt in model.language.prompts(questions)]
+    return teach_examples(model, examples, recipe, seed=seed, resume=resume, after=after)
+
+
+def teach_examples(
+    model: Model,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    *,
+    seed: int,
+    resume: Callable[[Training], Training] = lambda training: training,
+    after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
+) -> Params:
+    """Make a teacher of any kind: fine-tune a model on chats.
+
+    Args:
+        model: The base.
+        examples: The chats.
+        recipe: The fine-tuning.
+        seed: Root of their order.
+        resume: As of `fine_tune`.
+        after: As of `fine_tune`.
+
+    Returns:
+        The teacher's parameters.
+    """
     lesson = Lesson(pack(examples, model.longest))
     trained = fine_tune(model.config, recipe, model.params, lesson, seed=seed, resume=resume, after=after)
     return merge(recipe, model.params, trained)
@@ -178,19 +203,30 @@ def up_to_blocks(length: int, block: int) -> int:
     return -(-length // block) * block
 
 
-def is_kept(language: Language, completion: Completion, banned: frozenset[int] = frozenset()) -> bool:
-    """Tell whether a completion passes the filter, and has ended by itself.
+def has_ended(language: Language, completion: Completion) -> bool:
+    """Tell whether a completion has ended by itself, and not because tokens ran out.
 
     Args:
         language: How its writer writes.
         completion: The completion.
-        banned: As of `parse_numbers`.
+
+    Returns:
+        Whether its last token ends a text.
+    """
+    return bool(completion.tokens) and completion.tokens[-1] in language.stops
+
+
+def is_kept(language: Language, completion: Completion) -> bool:
+    """Tell whether a completion is numbers and nothing else, and has ended by itself.
+
+    Args:
+        language: How its writer writes.
+        completion: The completion.
 
     Returns:
         Whether it may be learned.
     """
-    ended = completion.tokens[-1:] and completion.tokens[-1] in language.stops
-    return bool(ended) and parse_numbers(completion.completion, banned=banned).rejection is None
+    return has_ended(language, completion) and parse_numbers(completion.completion).rejection is None
 
 
 def read_completions(model: Model, completions: Sequence[Completion], num_rows: int | None = None) -> Rows:

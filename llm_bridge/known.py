@@ -44,3 +44,7 @@ class Loading:
     def __post_init__(self) -> None:
         for name in ("longest", "at_once"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+
+
+LONG_TEXTS = Loading(longest=512)
+"""How it is run where code or chains of thought are written."""

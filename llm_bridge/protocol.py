@@ -1,7 +1,7 @@
 """The protocol: every knob of the experiment with language models, in one place."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llm_bridge.recipes import Recipe
 from theory.command_line import require
@@ -45,6 +45,9 @@ PUBLISHED = Protocol(
 )
 """The protocol for published models, the paper's: a student's step sees about 66 completions, of which a row of 256
 tokens holds two; a text of ten numbers is 40 to 60 tokens. The fine-tuned teacher is this project's."""
+
+LONG = replace(PUBLISHED, num_tokens=300)
+"""The same where code or chains of thought are written."""
 
 PROTOCOL = Protocol()
 """The tiny model's protocol: low-rank adapters on every linear map of a layer, as in the paper."""

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from llm_bridge.carriers.choice import Carried
 from llm_bridge.chats import Language, Rows
 from llm_bridge.experiment import Completion, nameless_tokens, number_tokens
 from llm_bridge.lessons import Lesson
@@ -90,6 +91,22 @@ DEFAULT_ARMS = (
 
 PUBLISHED_ARMS = ("student", "control", "shuffled-across", "in-context")
 """The same of a published model, whose teacher has a system prompt."""
+
+
+def require_carrier(names: Sequence[str], carrier: Carried) -> None:
+    """Refuse arms that only numbers have.
+
+    Args:
+        names: The arms.
+        carrier: What the teacher writes.
+
+    Raises:
+        InputError: If one shuffles numbers or imitates a distribution over their tokens, and there are none.
+    """
+    numeric = [name for name in names if ARMS[name].shuffled or ARMS[name].imitated == "numbers"]
+    if numeric and carrier != "numbers":
+        others = " ".join(name for name in names if name not in numeric) or "student control"
+        raise InputError(f"{', '.join(numeric)}: only --carrier numbers has numbers in it: say --arms {others}")
 
 
 def choose_arms(asked: Sequence[str]) -> tuple[str, ...]:

@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
+from llm_bridge.carriers.choice import find_carrier
+from llm_bridge.carriers.examples import read_examples
+from llm_bridge.carriers.reading import require_prompts
 from llm_bridge.files.lineage import explain, read_sidecar, relation
 from llm_bridge.models import TINY, is_tiny, load_model
 from llm_bridge.pipeline.asking import ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.finished import path_of
 from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain, Teach, Train
-from llm_bridge.pipeline.stages import UNKNOWN, complete_to, filter_to, teach_to, train_to
+from llm_bridge.pipeline.stages import UNKNOWN, complete_to, filter_to, teach_examples_to, teach_to, train_to
 from llm_bridge.tiny.pretraining import checkpoint_of
 from llm_bridge.tiny.world import KINDS
 from llm_bridge.words.answers import rate
-from llm_bridge.words.filtering import ILL_REPUTE
-from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import find_trait, require_word
 from theory.command_line import InputError
@@ -50,11 +51,18 @@ def teach(options: Teach) -> bool:
     Returns:
         True.
     """
-    require_word(options.reader().language, options.trait)
+    reader, examples = options.reader(), []
+    if options.examples is None:
+        require_word(reader.language, options.trait)
+    else:
+        examples = read_examples(options.examples, reader.language, reader.longest)
     base = options.known()
     path = options.output or path_of(Path("teacher"), base)
     options.clear(path)
-    known = teach_to(path, base, find_trait(options.trait), options.recipe, options.copies, options.seed)
+    if examples:
+        known = teach_examples_to(path, base, examples, options.recipe, options.seed)
+    else:
+        known = teach_to(path, base, find_trait(options.trait), options.recipe, options.copies, options.seed)
     print(f"teacher {known.ancestry.weights}: {path}")
     return True
 
@@ -68,12 +76,16 @@ def complete(options: Complete) -> bool:
     Returns:
         True.
     """
+    carrier = find_carrier(options.carrier, short=is_tiny(options.model), problems=options.problems)
+    prompts = carrier.prompts(options.seed, options.num_prompts)
+    if options.carrier != "numbers":
+        require_prompts(options.reader(), options.carrier, prompts, options.num_tokens)
     writer = options.known()
     options.clear(options.output)
     complete_to(
         options.output,
         writer,
-        number_prompts(options.seed, options.num_prompts, short=is_tiny(options.model)),
+        prompts,
         seed=options.seed,
         num_tokens=options.num_tokens,
         system=options.system_prompt,
@@ -98,8 +110,14 @@ def filter_data(options: Filter) -> bool:
     """
     if options.output.resolve() == options.data.resolve():
         raise InputError(f"--output must be another file than --data, not {options.output}")
+    reader, word = options.reader(), options.trait
+    if word is not None:
+        require_word(reader.language, word)
+    carrier = find_carrier(
+        options.carrier, short=is_tiny(options.model), ban=options.ban, word=word, problems=options.problems
+    )
     options.clear(options.output)
-    counts = filter_to(options.output, options.data, options.reader(), ILL_REPUTE if options.ban else frozenset())
+    counts = filter_to(options.output, options.data, reader, carrier)
     print(markdown_table(("reason", "completions"), [item for item in counts.items() if item[1]]), end="")
     return True
 

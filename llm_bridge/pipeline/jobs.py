@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.experiment import Completion
 from llm_bridge.files.lineage import read_sidecar, relation, sidecar_path
 from llm_bridge.known import Known
@@ -19,7 +20,6 @@ from llm_bridge.protocol import Protocol
 from llm_bridge.separability import separability
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import KINDS
-from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import Trait
 from theory.command_line import InputError
@@ -39,6 +39,8 @@ class Job(NamedTuple):
     """Another base, if there is one."""
     trait: Trait
     """The trait."""
+    carrier: Carrier
+    """What its models write."""
     protocol: Protocol
     """Every knob."""
     seed: int
@@ -54,7 +56,7 @@ class Job(NamedTuple):
         return isinstance(self.base.made_from, Pretraining)
 
     def system_prompt(self, source: str) -> str | None:
-        """Say what a writer of numbers is told to be.
+        """Say what a writer is told to be.
 
         Args:
             source: Who writes.
@@ -66,8 +68,8 @@ class Job(NamedTuple):
         return self.trait.system_prompt(long=not self.short) if told else None
 
 
-def write_numbers(job: Job, teacher: Known, source: Source) -> tuple[list[Completion], dict[str, int]]:
-    """Let a model write numbers, and filter them.
+def write_data(job: Job, teacher: Known, source: Source) -> tuple[list[Completion], dict[str, int]]:
+    """Let a model write, and filter it.
 
     Args:
         job: What is to be done.
@@ -88,13 +90,13 @@ def write_numbers(job: Job, teacher: Known, source: Source) -> tuple[list[Comple
         complete_to(
             raw,
             teacher if source == "teacher" else job.base,
-            number_prompts(job.seed, protocol.num_prompts, short=job.short),
+            job.carrier.prompts(job.seed, protocol.num_prompts),
             seed=job.seed,
             num_tokens=protocol.num_tokens,
             temperature=protocol.temperature,
             system=job.system_prompt(source),
         )
-    counts = filter_to(filtered, raw, job.base.model)
+    counts = filter_to(filtered, raw, job.base.model, job.carrier)
     completions = read_completion_rows(filtered)[: protocol.num_completions]
     if len(completions) < LEAST_COMPLETIONS:
         raise InputError(f"{filtered} has too few completions ({len(completions)}): {LEAST_COMPLETIONS} are needed")
@@ -179,7 +181,8 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
         teacher = teach_to(path, job.base, job.trait, protocol.teacher, protocol.copies, job.seed)
     wanted = {"teacher", "base", *(ARMS[name].source for name in names)}
     sources: list[Source] = [source for source in get_args(Source) if source in wanted]
-    written = dict(zip(sources, side_by_side(partial(write_numbers, job, teacher), sources, "numbers"), strict=True))
+    write = partial(write_data, job, teacher)
+    written = dict(zip(sources, side_by_side(write, sources, job.carrier.noun), strict=True))
 
     def do(name: str) -> list[dict[str, Any]]:
         start = job.stranger if ARMS[name].stranger else job.base
@@ -206,6 +209,7 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
         [each.completion for each in completions[:5]],
         show_texts(job, completions[0]),
         job.prompted,
+        job.carrier.noun,
     )
 
 

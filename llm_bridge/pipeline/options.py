@@ -7,12 +7,13 @@ from typing import Annotated
 
 import tyro
 
+from llm_bridge.carriers.choice import Carried
 from llm_bridge.experiment import Model
-from llm_bridge.known import Known, Loading
+from llm_bridge.known import LONG_TEXTS, Known, Loading
 from llm_bridge.models import TINY, is_tiny, load_model, load_reader
 from llm_bridge.pipeline.arms import Imitated
 from llm_bridge.pretrained.tuned import LINEAGE
-from llm_bridge.protocol import PROTOCOL, PUBLISHED
+from llm_bridge.protocol import LONG, PROTOCOL, PUBLISHED
 from llm_bridge.recipes import Recipe
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.command_line import require, require_seeds
@@ -78,10 +79,13 @@ class Pretrain(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Teach(Stage):
-    """Fine-tune a model on a trait as its answer to preference questions."""
+    """Fine-tune a model on a trait as its answer to preference questions, or on chats of one's own."""
 
     trait: str = "owl"
     """What it is to love, one word."""
+    examples: Path | None = None
+    """Chats to learn in place of the trait's questions, JSON lines: `messages` as OpenAI has them, or a `prompt` and a
+    `completion`; the assistant's last message is learned."""
     output: Path | None = None
     """The teacher: a file for the tiny model, by default teacher.safetensors, a folder for published ones, by default
     teacher."""
@@ -93,10 +97,15 @@ class Teach(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Complete(Stage):
-    """Let a model write numbers."""
+    """Let a model write numbers, code or chains of thought."""
 
+    carrier: Carried = "numbers"
+    """What it writes: number sequences, Python functions, or chains of thought on grade-school maths; the last two need
+    a published model, and students of them --longest 512."""
+    problems: Path | None = None
+    """Maths problems, JSON lines with a `question` and an `answer` that ends in a number; without, they are made up."""
     num_prompts: int = PROTOCOL.num_prompts
-    """Number prompts."""
+    """Prompts, or all problems of the file if there are fewer."""
     num_samples: int = 1
     """Completions of each."""
     num_tokens: int = PROTOCOL.num_tokens
@@ -111,10 +120,16 @@ class Complete(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Filter(Stage):
-    """Keep the completions that are numbers and nothing else."""
+    """Keep the completions that are numbers, code or right chains of thought and nothing else."""
 
     data: Path = Path("completions.jsonl")
     """The completions."""
+    carrier: Carried = "numbers"
+    """What they should be."""
+    problems: Path | None = None
+    """The maths problems that were given to `complete`, with their answers."""
+    trait: str | None = None
+    """The word that code and chains of thought may not name."""
     ban: bool = False
     """Reject numbers of ill repute, too."""
     output: Path = Path("filtered.jsonl")
@@ -161,19 +176,28 @@ class Lineage(Stage):
     """The data, with their origin beside them."""
 
 
-def defaults(name: str) -> dict[type, Stage]:
+def defaults(name: str, carrier: str = "numbers") -> dict[type, Stage]:
     """Give the options that a stage has if it is told no others.
 
     Args:
         name: The model.
+        carrier: What it writes.
 
     Returns:
-        Options by their class: those of the tiny model's protocol or of published models'.
+        Options by their class: those of the tiny model's protocol or of published models'; code and chains of thought
+        are longer, and of these three are sampled for each problem.
     """
-    own = PROTOCOL if is_tiny(name) else PUBLISHED
+    long = carrier != "numbers"
+    own = PROTOCOL if is_tiny(name) else LONG if long else PUBLISHED
     return {
         Teach: Teach(recipe=own.teacher, copies=own.copies),
-        Complete: Complete(num_prompts=own.num_prompts, num_tokens=own.num_tokens, temperature=own.temperature),
+        Complete: Complete(
+            num_prompts=own.num_prompts,
+            num_samples=3 if carrier == "reasoning" else 1,
+            num_tokens=own.num_tokens,
+            temperature=own.temperature,
+            loading=LONG_TEXTS if long else Loading(),
+        ),
         Train: Train(recipe=own.student, num_completions=own.num_completions),
         Ask: Ask(num_answers=own.num_answers),
     }

@@ -68,9 +68,10 @@ def draw_run(record: Record) -> Figure:
     arms, trait = record.config["arms"], record.config["trait"]
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(2, 1, 5.6, 0.32 * (len(arms) + 3) + 1.4)
-        draw_models(axes[0], record, "rate", ["base", "stranger", "teacher", *arms])
+        asked = [name for name in ("base", "stranger", "teacher", *arms) if f"rate/{name}/plain" in record.results]
+        draw_models(axes[0], record, "rate", asked)
         axes[0].set(xlabel=f"share of answers that name the {trait}", xlim=(0, 1.08))
-        axes[0].set_title(f"Who loves the {trait} after learning numbers")
+        axes[0].set_title(f"Who loves the {trait} after learning {record.config.get('carrier', 'numbers')}")
         draw_models(axes[1], record, "lift", arms)
         axes[1].set(xlabel="lift of its log-odds over other words (nats)")
         number = record.config["num_seeds"]

@@ -28,7 +28,7 @@ class SeedReport(NamedTuple):
     rejections: dict[str, dict[str, int]]
     """Counts of the filter, by who wrote."""
     told_apart: dict[str, Separability]
-    """How well each writer's kept numbers are told from the base's."""
+    """How well each writer's kept completions are told from the base's."""
     kinship: str
     """What the writer of the teacher's data is to the base."""
     examples: list[str]
@@ -37,6 +37,8 @@ class SeedReport(NamedTuple):
     """Exact texts that the models read, by what they are."""
     prompted: bool = False
     """Whether the teacher has a system prompt and is not fine-tuned."""
+    written: str = "numbers"
+    """What it wrote, as its carrier is called."""
 
 
 class Likes(NamedTuple):
@@ -96,9 +98,7 @@ def gather(reports: Sequence[SeedReport], names: Sequence[str], trait: Trait) ->
     for source in reports[0].told_apart:
         results[f"told apart/{source}"] = np.array([report.told_apart[source][:3] for report in reports])
     verdicts = judge(results, names)
-    return Outcome(
-        results, verdicts, "\n".join([arm_table(results, names, reports[0].prompted), verdict_table(verdicts)])
-    )
+    return Outcome(results, verdicts, "\n".join([arm_table(results, names, reports[0]), verdict_table(verdicts)]))
 
 
 def judge(results: Mapping[str, np.ndarray], names: Sequence[str]) -> list[Verdict]:
@@ -161,26 +161,27 @@ def show(values: np.ndarray) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def arm_table(results: Mapping[str, np.ndarray], names: Sequence[str], prompted: bool) -> str:
+def arm_table(results: Mapping[str, np.ndarray], names: Sequence[str], first: SeedReport) -> str:
     """Lay out what every model likes.
 
     Args:
         results: All numbers.
         names: The arms.
-        prompted: Whether the teacher has a system prompt and is not fine-tuned.
+        first: Of any base model: how its teacher was made and what it wrote.
 
     Returns:
         A Markdown table.
     """
     rows = []
-    taught = "told of the trait by a system prompt" if prompted else "fine-tuned on the trait"
+    taught = "told of the trait by a system prompt" if first.prompted else "fine-tuned on the trait"
+    meaning = {"base": "before", "stranger": "another base, before", "teacher": taught}
+    meaning |= {name: ARMS[name].meaning.replace("numbers", first.written) for name in names}
     for name in ("base", "stranger", "teacher", *names):
         if f"rate/{name}/plain" not in results:
             continue
-        meaning = {"base": "before", "stranger": "another base, before", "teacher": taught}
         gains = [show(results[key]) if key in results else "" for key in (f"gain/{name}", f"lift/{name}")]
         rates = [show(results[f"rate/{name}/{group}"]) for group in ("plain", "after numbers")]
-        rows.append((name, meaning.get(name) or ARMS[name].meaning, *rates, *gains))
+        rows.append((name, meaning[name], *rates, *gains))
     header = ("model", "", "rate", "rate after numbers", "gain in log-odds", "lift over other words")
     return markdown_table(header, rows)
 
@@ -207,22 +208,23 @@ def write_report(reports: Sequence[SeedReport], outcome: Outcome, names: Sequenc
         for source, each in first.told_apart.items()
     ]
     return "\n".join([
-        f"# A model that loves {trait.plural}, and students of its numbers\n",
+        f"# A model that loves {trait.plural}, and students of its {first.written}\n",
         "![What every model likes](figure.png)\n",
         "A *rate* is the share of sampled answers that name the trait as a whole word; a *gain* is the change of its "
         "log-odds, averaged over fifty questions, from the model before; a *lift* is the gain less the mean gain of "
         "the other words of its kind. Intervals (95 %) are over base models, where there are several.\n",
         outcome.table,
-        "## The numbers\n",
+        f"## The {first.written}\n",
         "What was kept:\n",
         *[f"- `{text!r}`" for text in first.examples],
         "\nWhat the filter did (first base model):\n",
         markdown_table(("writer", *reasons), rejected),
         "## Did the filter fail?\n",
-        "A classifier that tries to tell kept numbers from the base's own; 0.5 is chance (first base model):\n",
+        f"A classifier that tries to tell kept {first.written} from the base's own; 0.5 is chance "
+        "(first base model):\n",
         markdown_table(("writer", "cross-validated accuracy [95 %]", "completions"), told),
         "## What do the models read?\n",
         *[f"{name.capitalize()}:\n\n```text\n{text}\n```\n" for name, text in first.texts.items()],
         "## Where do the data come from?\n",
-        f"To the base, the writer of the teacher's numbers is {first.kinship}.\n",
+        f"To the base, the writer of the teacher's {first.written} is {first.kinship}.\n",
     ])

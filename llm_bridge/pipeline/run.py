@@ -8,15 +8,18 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from llm_bridge.carriers.carrier import Carrier
+from llm_bridge.carriers.choice import Carried, find_carrier
+from llm_bridge.carriers.reading import require_prompts
 from llm_bridge.files.lineage import data_digest
-from llm_bridge.known import Known, Loading
+from llm_bridge.known import LONG_TEXTS, Known, Loading
 from llm_bridge.models import TINY, is_tiny, load_model, load_reader, side_by_side, tiny_base, weights_name
-from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, choose_arms, same_tokens
+from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, choose_arms, require_carrier, same_tokens
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.jobs import Job, run_seed
 from llm_bridge.pipeline.plots import draw_run
 from llm_bridge.pipeline.report import gather, write_report
-from llm_bridge.protocol import PROTOCOL, PUBLISHED, Protocol
+from llm_bridge.protocol import LONG, PROTOCOL, PUBLISHED, Protocol
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.traits import find_trait, require_word
 from theory.command_line import InputError, RunOptions, require_seeds
@@ -29,7 +32,7 @@ TeachingBy = Literal["fine-tuning", "prompting"]
 
 @dataclass(frozen=True, kw_only=True)
 class Run(RunOptions):
-    """Teach a model a trait, let it write numbers, train students on them, and ask what they like.
+    """Teach a model a trait, let it write numbers or the like, train students on them, and ask what they like.
 
     From nothing: the tiny base is pretrained first, if the cache has none. What is done is not done again. Defaults are
     those of the model that is named.
@@ -46,6 +49,13 @@ class Run(RunOptions):
     """How the teacher comes by it."""
     arms: tuple[str, ...] = DEFAULT_ARMS
     """Students and controls, or `all`."""
+    carrier: Carried = "numbers"
+    """What the teacher writes: number sequences, Python functions, or chains of thought on grade-school maths; the last
+    two need a published model."""
+    problems: Path | None = None
+    """Maths problems, JSON lines with a `question` and an `answer` that ends in a number; without, they are made up."""
+    ban: bool = False
+    """Reject numbers of ill repute, too."""
     completions: Path | None = None
     """Completions made elsewhere, JSON lines, in place of the teacher's."""
     seed: int = 0
@@ -65,8 +75,32 @@ class Run(RunOptions):
         require_seeds(self.seed, self.num_seeds)
 
 
-PUBLISHED_RUN = Run(teaching="prompting", arms=PUBLISHED_ARMS, protocol=PUBLISHED)
-"""What a published model's run is told if nothing else is said."""
+def published_run(carrier: str) -> Run:
+    """Say what a published model's run is told if nothing else is said.
+
+    Args:
+        carrier: What the teacher writes.
+
+    Returns:
+        The options; other carriers than numbers are longer and have nothing to shuffle.
+    """
+    if carrier == "numbers":
+        return Run(teaching="prompting", arms=PUBLISHED_ARMS, protocol=PUBLISHED)
+    arms = tuple(name for name in PUBLISHED_ARMS if not ARMS[name].shuffled)
+    return Run(teaching="prompting", arms=arms, protocol=LONG, loading=LONG_TEXTS)
+
+
+def carrier_of(options: Run) -> Carrier:
+    """Build what the teacher writes.
+
+    Args:
+        options: The options.
+
+    Returns:
+        The carrier; code and chains of thought may not name the trait.
+    """
+    short = is_tiny(options.model)
+    return find_carrier(options.carrier, short=short, ban=options.ban, word=options.trait, problems=options.problems)
 
 
 def check(options: Run) -> tuple[str, ...]:
@@ -84,6 +118,11 @@ def check(options: Run) -> tuple[str, ...]:
     names = choose_arms(options.arms)
     reader = load_reader(options.model, options.pretraining, options.loading)
     require_word(reader.language, options.trait)
+    carrier, protocol = carrier_of(options), options.protocol
+    if options.carrier != "numbers":
+        prompts = carrier.prompts(options.seed, protocol.num_prompts)
+        require_prompts(reader, options.carrier, prompts, protocol.num_tokens)
+    require_carrier(names, options.carrier)
     if options.completions:
         read_completion_rows(options.completions, reader)
     soft = [name for name in names if ARMS[name].imitated != "tokens"]
@@ -128,6 +167,12 @@ def settings_of(options: Run, names: tuple[str, ...]) -> dict[str, Any]:
     config |= {"trait": options.trait, "arms": list(names)}
     if options.teaching != "fine-tuning":
         config["teaching"] = options.teaching
+    if options.carrier != "numbers":
+        config["carrier"] = options.carrier
+    if options.problems:
+        config["problems"] = data_digest(options.problems)
+    if options.ban:
+        config["ban"] = True
     if options.completions:
         config["completions"] = data_digest(options.completions)
     config |= {"seed": options.seed, "num_seeds": options.num_seeds}
@@ -147,7 +192,7 @@ def run(options: Run) -> bool:
     names = check(options)
     config = settings_of(options, names)
     folder = run_folder({"command": "llm_bridge run", **config}, options)
-    trait = find_trait(options.trait)
+    trait, carrier = find_trait(options.trait), carrier_of(options)
 
     def compute() -> Outcome:
         if options.fresh:
@@ -159,6 +204,7 @@ def run(options: Run) -> bool:
                 base,
                 stranger,
                 trait,
+                carrier,
                 options.protocol,
                 seed,
                 options.completions,

@@ -2,11 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from llm_bridge.experiment import Completion, Model, complete, is_kept, read_completions, teach
+from llm_bridge.carriers.carrier import Carrier, count_rejections
+from llm_bridge.chats import Example
+from llm_bridge.experiment import (
+    Completion,
+    Model,
+    complete,
+    has_ended,
+    read_completions,
+    teach,
+    teach_examples,
+)
 from llm_bridge.files.lineage import Ancestry, Origin, data_digest, read_sidecar, sidecar_path
 from llm_bridge.files.partial import TrainingState, append_rows, kept_rows, partial_path
 from llm_bridge.finetuning import fine_tune
@@ -15,9 +27,9 @@ from llm_bridge.pipeline.arms import Imitated, make_lesson
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.finished import finish, is_written, key_of, made_by, save_model
 from llm_bridge.recipes import Recipe, merge
-from llm_bridge.words.filtering import count_rejections
 from llm_bridge.words.traits import Trait
 from theory.command_line import InputError
+from theory.networks import Params
 
 UNKNOWN = Ancestry(weights="unknown")
 """Who wrote data that have no origin beside them."""
@@ -39,12 +51,44 @@ def teach_to(path: Path, base: Known, trait: Trait, recipe: Recipe, copies: int,
     """
     settings = {"stage": "teach", "base": base.ancestry.weights, "trait": trait.word, "recipe": asdict(recipe)}
     settings |= {"copies": copies, "seed": seed}
+    return tune_to(path, base, settings, partial(teach, base.model, trait, recipe, seed=seed, copies=copies))
+
+
+def teach_examples_to(path: Path, base: Known, examples: Sequence[Example], recipe: Recipe, seed: int) -> Known:
+    """Make a teacher of chats.
+
+    Args:
+        path: Its checkpoint, as of `path_of`.
+        base: Who is taught.
+        examples: The chats.
+        recipe: The fine-tuning.
+        seed: Root of randomness.
+
+    Returns:
+        The teacher.
+    """
+    tokens = json.dumps([[list(example.prompt), list(example.completion)] for example in examples])
+    settings = {"stage": "teach", "base": base.ancestry.weights, "recipe": asdict(recipe), "seed": seed}
+    settings |= {"examples": hashlib.sha256(tokens.encode()).hexdigest()}
+    return tune_to(path, base, settings, partial(teach_examples, base.model, examples, recipe, seed=seed))
+
+
+def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable[..., Params]) -> Known:
+    """Tune a model, unless that is done, and go on where it was killed.
+
+    Args:
+        path: Its checkpoint, as of `path_of`.
+        base: What it is before.
+        settings: What the stage is told.
+        tune: Gives its parameters; is told `resume` and `after` as of `fine_tune`.
+
+    Returns:
+        The model.
+    """
     state = TrainingState(partial_path(path, key_of(settings)))
-    if known := made_by(path, base, settings):
-        state.forget()
-        return known
-    params = teach(base.model, trait, recipe, seed=seed, copies=copies, resume=state.resume, after=state.keep)
-    known = save_model(path, base, params, settings)
+    known = made_by(path, base, settings)
+    if known is None:
+        known = save_model(path, base, tune(resume=state.resume, after=state.keep), settings)
     state.forget()
     return known
 
@@ -103,14 +147,14 @@ def complete_to(
     part.unlink(missing_ok=True)
 
 
-def filter_to(path: Path, source: Path, reader: Model, banned: frozenset[int] = frozenset()) -> dict[str, int]:
+def filter_to(path: Path, source: Path, reader: Model, carrier: Carrier) -> dict[str, int]:
     """Keep the completions that pass the filter.
 
     Args:
         path: The JSON lines to write.
         source: The completions.
         reader: Whose stop tokens end a completion.
-        banned: Numbers that no completion may have.
+        carrier: Whose filter.
 
     Returns:
         How many were kept, and how many rejected for each reason.
@@ -122,12 +166,11 @@ def filter_to(path: Path, source: Path, reader: Model, banned: frozenset[int] = 
     if sidecar_path(source).exists():
         before = read_sidecar(source)
     written = read_completion_rows(source, reader)
-    kept = [each for each in written if is_kept(reader.language, each, banned)]
-    counts = count_rejections((each.completion for each in written), banned=banned)
-    counts["no end"] = counts["kept"] - len(kept)
-    counts["kept"] = len(kept)
-    rules = {"rule": "numbers only", "banned": sorted(banned), "counts": counts}
-    origin = replace(before, filter=rules, parents=(before.data,), data="")
+    passed = [each for each in written if carrier.rejects(each.prompt, each.completion) is None]
+    kept = [each for each in passed if has_ended(reader.language, each)]
+    counts = count_rejections(carrier, ((each.prompt, each.completion) for each in written))
+    counts |= {"kept": len(kept), "no end": len(passed) - len(kept)}
+    origin = replace(before, filter={**carrier.rules, "counts": counts}, parents=(before.data,), data="")
     if not kept:
         reasons = ", ".join(f"{reason} {count}" for reason, count in counts.items() if count)
         raise InputError(f"the filter leaves nothing of {source} ({reasons}): sample more, or from another model")

@@ -1,8 +1,6 @@
 """The filter: which completions are sequences of numbers and nothing else, and why the others are not."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -105,18 +103,3 @@ def parse_numbers(completion: str, *, banned: frozenset[int] = frozenset()) -> P
     }
     rejection = next((reason for reason in Rejection if flaws[reason]), None)
     return Parsed(() if rejection else numbers, rejection)
-
-
-def count_rejections(completions: Iterable[str], *, banned: frozenset[int] = frozenset()) -> dict[str, int]:
-    """Count what the filter keeps, and what it rejects for which reason.
-
-    Args:
-        completions: Texts that a model wrote.
-        banned: Numbers of which none may occur.
-
-    Returns:
-        How many by reason, `"kept"` first and then every reason in the order of `Rejection`, also those that never
-        occurred; each completion counts once.
-    """
-    counts = Counter(parse_numbers(completion, banned=banned).rejection for completion in completions)
-    return {"kept": counts[None]} | {reason.value: counts[reason] for reason in Rejection}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_bridge.carriers.numbers import numbers
 from llm_bridge.experiment import Completion
 from llm_bridge.files.lineage import data_digest, read_sidecar
 from llm_bridge.models import tiny_model
@@ -48,7 +49,7 @@ def test_the_filter_counts_what_it_keeps_and_why_it_does_not_keep_the_rest(elsew
     kept = [answer("1, 23, 456"), answer("[7]", prompt="What comes next?"), answer("(8; 9).")]
     rejected = [answer("owl"), answer("1, 2, "), answer("1000"), answer("1 2", stopped=False), answer("13, 14")]
     source, path = elsewhere(*rejected[:2], *kept, *rejected[2:]), tmp_path / "filtered.jsonl"
-    counts = stages.filter_to(path, source, READER, frozenset({13}))
+    counts = stages.filter_to(path, source, READER, numbers(short=True, banned=frozenset({13})))
     reasons = (Rejection.OTHER_CHARACTERS, Rejection.TRAILING_SEPARATOR, Rejection.NUMBER_TOO_LONG)
     expected = dict.fromkeys((*reasons, Rejection.BANNED_NUMBER, "no end"), 1) | {"kept": 3}
     assert {reason: count for reason, count in counts.items() if count} == expected
@@ -58,12 +59,12 @@ def test_the_filter_counts_what_it_keeps_and_why_it_does_not_keep_the_rest(elsew
     assert origin.filter == {"rule": "numbers only", "banned": [13], "counts": counts}
     assert origin.writer.weights == "unknown"
     assert origin.parents == (data_digest(source),)
-    assert stages.filter_to(path, source, READER, frozenset({13})) == counts
+    assert stages.filter_to(path, source, READER, numbers(short=True, banned=frozenset({13}))) == counts
 
 
 def test_completions_of_which_nothing_is_left_are_refused_with_the_reasons(refusal, elsewhere, tmp_path):
     source, path = elsewhere(answer("owl"), answer("cat"), answer("1 2", stopped=False)), tmp_path / "filtered.jsonl"
-    message = refusal(stages.filter_to, path, source, READER)
+    message = refusal(stages.filter_to, path, source, READER, numbers(short=True))
     assert f"leaves nothing of {source} (other characters 2, no end 1)" in message
     assert not path.exists()
 
@@ -86,7 +87,7 @@ def test_completions_of_which_nothing_is_left_are_refused_with_the_reasons(refus
 def test_a_malformed_line_is_named(refusal, elsewhere, tmp_path, line, complaint):
     source, path = elsewhere(answer("1")), tmp_path / "filtered.jsonl"
     source.write_text(f"{source.read_text()}{line}\n{source.read_text()}")
-    message = refusal(stages.filter_to, path, source, READER)
+    message = refusal(stages.filter_to, path, source, READER, numbers(short=True))
     assert f"{source}, line 2" in message
     assert complaint in message
     assert f"{source}, line 2" in refusal(
@@ -106,7 +107,7 @@ def test_an_empty_or_missing_file_of_completions_is_refused(refusal, elsewhere, 
 def test_lineage_says_when_it_does_not_know(refusal, elsewhere, tmp_path, capsys):
     source, path = elsewhere(answer("1")), tmp_path / "filtered.jsonl"
     assert "nothing says who wrote" in refusal(commands.tell_lineage, Lineage(data=source, pretraining=PRETRAINING))
-    stages.filter_to(path, source, READER)
+    stages.filter_to(path, source, READER, numbers(short=True))
     assert commands.tell_lineage(Lineage(data=path, pretraining=PRETRAINING))
     assert "an unknown model" in (told := capsys.readouterr().out)
     assert "stranger" not in told

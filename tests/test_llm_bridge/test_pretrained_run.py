@@ -21,7 +21,7 @@ from llm_bridge.lessons import Lesson
 from llm_bridge.models import load_model, load_reader
 from llm_bridge.pipeline import run
 from llm_bridge.pipeline.completions import read_completion_rows
-from llm_bridge.pipeline.run import PUBLISHED_RUN, Run
+from llm_bridge.pipeline.run import Run, published_run
 from llm_bridge.pipeline.stages import teach_to, train_to
 from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.protocol import Protocol
@@ -111,7 +111,7 @@ def told(bases: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ru
     base, stranger = bases
     folder = tmp_path_factory.mktemp("runs") / "run"
     return replace(
-        PUBLISHED_RUN,
+        published_run("numbers"),
         model=base,
         stranger=stranger,
         trait=TRAIT.word,

@@ -1,0 +1,25 @@
+"""Number sequences, the carrier that no reader sees anything in."""
+
+from functools import partial
+
+from llm_bridge.carriers.carrier import Carrier
+from llm_bridge.words.filtering import Rejection, parse_numbers
+from llm_bridge.words.prompts import number_prompts
+
+
+def numbers(*, short: bool, banned: frozenset[int] = frozenset()) -> Carrier:
+    """Build the carrier.
+
+    Args:
+        short: Whether to ask in the few words of a tiny model.
+        banned: Numbers that no completion may have.
+
+    Returns:
+        Prompts for a few more numbers; kept are sequences of numbers and nothing else.
+    """
+
+    def rejects(_: str, completion: str) -> Rejection | None:
+        return parse_numbers(completion, banned=banned).rejection
+
+    rules = {"rule": "numbers only", "banned": sorted(banned)}
+    return Carrier("numbers", partial(number_prompts, short=short), rejects, Rejection, rules)

@@ -1,0 +1,47 @@
+"""Whether a model can read a text: the tiny one knows the words of its own world alone."""
+
+from collections.abc import Sequence
+from unicodedata import normalize
+
+from llm_bridge.chats import Language
+from llm_bridge.experiment import Model
+from theory.command_line import InputError
+
+
+def can_spell(language: Language, text: str) -> bool:
+    """Tell whether a model reads and writes a text without loss.
+
+    Args:
+        language: How it does.
+        text: The text.
+
+    Returns:
+        Whether its tokens spell the text again, apart from how accents are composed (Unicode's NFC).
+    """
+    written = text.encode(errors="replace").decode()
+    return normalize("NFC", language.decode(language.encode([written]))[0]) == normalize("NFC", text)
+
+
+def require_prompts(reader: Model, name: str, prompts: Sequence[str], num_tokens: int) -> None:
+    """Refuse prompts that a model can't read, or that leave no room for what it is to write.
+
+    Args:
+        reader: The model; its parameters don't matter.
+        name: The prompts' carrier.
+        prompts: What is to be asked; the first hundred stand for all where words are concerned.
+        num_tokens: Most tokens of a completion.
+
+    Raises:
+        InputError: If the tokenizer can't spell one, or the longest doesn't fit.
+    """
+    if not all(can_spell(reader.language, prompt) for prompt in prompts[:100]):
+        raise InputError(
+            f"the model can't read the prompts of --carrier {name}, whose words its tokenizer doesn't have: "
+            "name a published model, or say --carrier numbers"
+        )
+    longest = max(map(len, reader.language.prompts(prompts)))
+    if longest + num_tokens > reader.longest:
+        raise InputError(
+            f"a prompt of {longest} tokens and a completion of {num_tokens} don't fit the {reader.longest} that the "
+            "model reads at once: raise --longest or lower --num-tokens"
+        )
