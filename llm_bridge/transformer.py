@@ -8,23 +8,32 @@ Numbers are computed in the parameters' own type; norms, softmax and logits in f
 rows are split over its data axis, and heads, units and logits over its tensor axis.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from llm_bridge.placement import DATA, TENSOR, constrain
 from llm_bridge.shapes import PROJECTIONS, Config
 from theory.networks import Params
 
 
+Recompute = Literal["nothing", "elementwise", "layers"]
+"""What a derivative computes once more instead of keeping it: nothing; all but a layer's projections; whole layers."""
+
+
 class Cache(NamedTuple):
-    """Keys and values of the tokens so far, one slot a position."""
+    """Keys and values of the tokens so far; new tokens go into the same slots of all rows, so that nothing is copied."""
 
     keys: jax.Array
-    """Rotated keys, shape `(layers, batch, slots, key heads, head size)`."""
+    """Rotated keys, shape `(layers, batch, key heads, slots, head size)`."""
     values: jax.Array
     """Values, same shape."""
+    held: jax.Array
+    """Which slots hold a token of the row's text, shape `(batch, slots)`."""
+    used: jax.Array
+    """Slots that are used up, whether they hold a token of the text or not, shape `()`."""
 
 
 def empty_cache(config: Config, batch: int, slots: int, dtype: Any = jnp.float32) -> Cache:
@@ -39,8 +48,9 @@ def empty_cache(config: Config, batch: int, slots: int, dtype: Any = jnp.float32
     Returns:
         A cache of zeros.
     """
-    shape = (config.num_layers, batch, slots, config.num_key_heads, config.head_size)
-    return split_cache(Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)))
+    shape = (config.num_layers, batch, config.num_key_heads, slots, config.head_size)
+    blank = Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((batch, slots), bool), jnp.array(0))
+    return split_cache(blank)
 
 
 def split_cache(cache: Cache) -> Cache:
@@ -52,22 +62,54 @@ def split_cache(cache: Cache) -> Cache:
     Returns:
         The same; without a mesh the very same.
     """
-    return Cache(*(constrain(leaf, None, DATA, None, TENSOR) for leaf in cache))
+    keys, values = (constrain(leaf, None, DATA, TENSOR) for leaf in (cache.keys, cache.values))
+    return cache._replace(keys=keys, values=values, held=constrain(cache.held, DATA))
 
 
-@jax.vmap
-def store(slots: jax.Array, positions: jax.Array, values: jax.Array) -> jax.Array:
-    """Put keys or values into slots, row by row, so that devices with different rows need nothing of each other.
+def store(cache: Cache, layer: jax.Array, keys: jax.Array, values: jax.Array) -> Cache:
+    """Put a layer's new keys and values into the next slots, in place where nothing else needs the old cache.
 
     Args:
-        slots: Shape `(batch, slots, key heads, head size)`.
-        positions: Which slots, shape `(batch, tokens)`.
-        values: Shape `(batch, tokens, key heads, head size)`.
+        cache: Keys and values so far.
+        layer: Number of the layer, shape `()`.
+        keys: Shape `(batch, tokens, key heads, head size)`.
+        values: Same shape.
 
     Returns:
-        The slots with the values in them.
+        The cache with them; the slots count as used once all layers have theirs.
     """
-    return slots.at[positions].set(values)
+
+    def put(slots: jax.Array, new: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_slice(slots, jnp.swapaxes(new, 1, 2)[None], (layer, 0, 0, cache.used, 0))
+
+    return cache._replace(keys=put(cache.keys, keys), values=put(cache.values, values))
+
+
+def keep_first(cache: Cache, lengths: jax.Array) -> Cache:
+    """Forget what fills rows up behind their texts; the slots stay used.
+
+    Args:
+        cache: Keys and values of a first reading.
+        lengths: Tokens of each text, shape `(batch,)`.
+
+    Returns:
+        The cache in which no later token sees more of a row.
+    """
+    return cache._replace(held=jnp.arange(cache.held.shape[1])[None] < lengths[:, None])
+
+
+def repeat_rows(cache: Cache, count: int) -> Cache:
+    """Give several rows the same past.
+
+    Args:
+        cache: Keys and values.
+        count: Rows for each.
+
+    Returns:
+        The cache of `batch * count` rows.
+    """
+    keys, values = (jnp.repeat(leaf, count, axis=1) for leaf in (cache.keys, cache.values))
+    return cache._replace(keys=keys, values=values, held=jnp.repeat(cache.held, count, axis=0))
 
 
 def precise(values: jax.Array) -> jax.Array:
@@ -188,12 +230,12 @@ def run_layers(
     cache: Cache | None = None,
     adapters: Params | None = None,
     adapter_scale: float = 1.0,
+    recompute: Recompute = "nothing",
 ) -> tuple[jax.Array, Cache | None]:
     """Run all layers.
 
-    Without a cache a token sees the tokens of its own text in its row up to itself. With one, its key and value are
-    put into the slot of its position, and it sees all slots up to that one: so a row of n tokens may be filled up with
-    anything, as what is beyond is overwritten before it is seen.
+    Without a cache a token sees the tokens of its own text in its row up to itself. With one, keys and values are put
+    into the next unused slots, and a token sees the slots that its row holds and those of the new tokens up to itself.
 
     Args:
         config: The shape.
@@ -204,6 +246,7 @@ def run_layers(
         cache: Keys and values so far.
         adapters: Low-rank adapters `{projection: {"into": (layers, inputs, rank), "out": (layers, rank, outputs)}}`.
         adapter_scale: What their product is multiplied by.
+        recompute: What a derivative computes once more, to need less memory.
 
     Returns:
         The normed residual stream, shape `(batch, tokens, width)`, and the cache with the new tokens.
@@ -222,7 +265,9 @@ def run_layers(
         mask = jnp.tril(jnp.ones((num_tokens, num_tokens), bool))[None]
         mask = mask if texts is None else mask & (texts[:, :, None] == texts[:, None, :])
     else:
-        mask = jnp.arange(cache.keys.shape[2])[None, None] <= positions[:, :, None]
+        slots = jnp.arange(cache.held.shape[1])
+        new = (slots >= cache.used) & (slots < cache.used + num_tokens)
+        mask = cache.held[:, None] | (new[None] & (slots[None] <= cache.used + jnp.arange(num_tokens)[:, None]))[None]
     angles = positions[:, :, None] * frequencies(config)[None, None]
 
     def split_heads(layer: Params, name: str, values: jax.Array) -> jax.Array:
@@ -230,25 +275,33 @@ def run_layers(
         values = norm(values, layer[f"{name} norm"], config.norm_floor) if f"{name} norm" in layer else values
         return values if name == "value" else rotate(values, angles)
 
-    def block(stream: jax.Array, stacked: tuple[Params, Params, Cache | None]) -> tuple[jax.Array, Cache | None]:
-        layer, added, past = stacked
+    def block(
+        carried: tuple[jax.Array, Cache | None], stacked: tuple[jax.Array, Params, Params]
+    ) -> tuple[tuple[jax.Array, Cache | None], None]:
+        (stream, past), (number, layer, added) = carried, stacked
 
         def linear(name: str, values: jax.Array) -> jax.Array:
-            return project(layer, added, name, values, adapter_scale)
+            return checkpoint_name(project(layer, added, name, values, adapter_scale), "projected")
 
         normed = norm(stream, layer["attention norm"], config.norm_floor)
         queries, keys, values = (split_heads(layer, name, linear(name, normed)) for name in ("query", "key", "value"))
         if past is not None:
-            past = Cache(store(past.keys, positions, keys), store(past.values, positions, values))
-            keys, values = past
+            past = store(past, number, keys, values)
+            keys, values = (jnp.swapaxes(leaf[number], 1, 2) for leaf in (past.keys, past.values))
         stream += linear("output", attend(queries, keys, values, mask))
         normed = norm(stream, layer["hidden norm"], config.norm_floor)
         stream += linear("down", jax.nn.silu(linear("gate", normed)) * linear("up", normed))
-        return stream, past
+        return (stream, past), None
 
+    if recompute != "nothing":
+        kept = jax.checkpoint_policies.save_only_these_names(*["projected"] if recompute == "elementwise" else [])
+        block = jax.checkpoint(block, prevent_cse=False, policy=kept)
     stream = constrain(params["embedding"][tokens], DATA)
-    stream, cache = jax.lax.scan(block, stream, (params["layers"], adapters or {}, cache))
-    return norm(stream, params["norm"], config.norm_floor), cache if cache is None else split_cache(cache)
+    stacked = (jnp.arange(config.num_layers), params["layers"], adapters or {})
+    (stream, cache), _ = jax.lax.scan(block, (stream, cache), stacked)
+    if cache is not None:
+        cache = split_cache(cache._replace(held=cache.held | new[None], used=cache.used + num_tokens))
+    return norm(stream, params["norm"], config.norm_floor), cache
 
 
 def read_out(config: Config, params: Params, stream: jax.Array) -> jax.Array:

@@ -253,7 +253,7 @@ def test_every_device_holds_its_part_alone(measured, tensor):
     data = 8 // tensor
     for run in runs:
         parts = {name.removeprefix("parts/"): tuple(part) for name, part in run.items() if name.startswith("parts/")}
-        assert parts["cache"] == (2, 8 // data, 10, 4 // tensor, 4)
+        assert parts["cache"] == (2, 8 // data, 4 // tensor, 10, 4)
         assert parts["logits"] == (24 // data, 10, 24 // tensor)
         assert parts["params/embedding"] == (24 // tensor, 16)
         assert parts["params/head"] == (16, 24 // tensor)
