@@ -19,12 +19,13 @@ from llm_bridge.shapes import PROJECTIONS, Config
 from theory.networks import Params
 
 
+
 Recompute = Literal["nothing", "elementwise", "layers"]
 """What a derivative computes once more instead of keeping it: nothing; all but a layer's projections; whole layers."""
 
 
 class Cache(NamedTuple):
-    """Keys and values of the tokens so far; new tokens go into the same slots of all rows, so that nothing is copied."""
+    """Keys and values of the tokens so far; new ones go into the same slots of all rows, so that nothing is copied."""
 
     keys: jax.Array
     """Rotated keys, shape `(layers, batch, key heads, slots, head size)`."""
