@@ -1,8 +1,9 @@
-"""Command line of the comparison with language models: `python -m llm_bridge run`, its stages, `matrix`, `compare`."""
+"""Command line of the comparison with language models: `python -m llm_bridge run`, `matrix`, `compare`, `benchmark`."""
 
 from collections.abc import Callable
 from typing import Any
 
+from llm_bridge.benchmark import command as benchmark
 from llm_bridge.bridge import command as bridge
 from llm_bridge.matrix import command as matrix
 from llm_bridge.pipeline import commands as stages
@@ -20,6 +21,7 @@ COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
     stages.Lineage: ("lineage", stages.tell_lineage),
     matrix.Matrix: ("matrix", matrix.run),
     bridge.Compare: ("compare", bridge.run),
+    benchmark.Benchmark: ("benchmark", benchmark.run),
 }
 """Every command: its options, its name and what it does."""
 

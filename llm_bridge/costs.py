@@ -97,9 +97,7 @@ def forward_operations(config: Config, context: float, learned: float = 1.0) -> 
     return 2 * count_multiplied(config, learned) + attention_operations(config, context)
 
 
-def training_operations(
-    config: Config, context: float, trained: Trained = "adapters", learned: float = 1.0
-) -> float:
+def training_operations(config: Config, context: float, trained: Trained = "adapters", learned: float = 1.0) -> float:
     """Count the operations of one token in a step of training.
 
     Args:

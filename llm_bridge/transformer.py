@@ -18,8 +18,6 @@ from llm_bridge.placement import DATA, TENSOR, constrain
 from llm_bridge.shapes import PROJECTIONS, Config
 from theory.networks import Params
 
-
-
 Recompute = Literal["nothing", "elementwise", "layers"]
 """What a derivative computes once more instead of keeping it: nothing; all but a layer's projections; whole layers."""
 
