@@ -3,6 +3,7 @@
 import gc
 import importlib
 import time
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -161,7 +162,8 @@ def time_peft(model: Any, config: Config, size: Size, device: str, repetitions: 
     recipe, rows = size.recipe, draw_rows(config, size)
     modules = [MODULES[name].rpartition(".")[2] for name in recipe.projections]
     settings = peft.LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=modules, task_type="CAUSAL_LM")
-    model = peft.get_peft_model(model, settings, autocast_adapter_dtype=False).train()
+    with warnings.catch_warnings(category=FutureWarning, action="ignore"):
+        model = peft.get_peft_model(model, settings, autocast_adapter_dtype=False).train()
     if size.recompute == "layers":
         model.enable_input_require_grads()
         model.gradient_checkpointing_enable()
