@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +114,7 @@ def summed_loss(
         Nats, shape `()`.
     """
     rows, tokens = lesson.rows, jnp.asarray(lesson.rows.tokens)
-    layout = {"positions": rows.positions, "texts": rows.texts}
+    layout: dict[str, Any] = {"positions": rows.positions, "texts": rows.texts}
     params, adapters = assemble(recipe, params, trained)
     scale = recipe.adapter_scale
     stream, _ = run_layers(

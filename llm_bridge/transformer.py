@@ -267,6 +267,7 @@ def run_layers(
         slots = jnp.arange(cache.held.shape[1])
         new = (slots >= cache.used) & (slots < cache.used + num_tokens)
         mask = cache.held[:, None] | (new[None] & (slots[None] <= cache.used + jnp.arange(num_tokens)[:, None]))[None]
+        cache = cache._replace(held=cache.held | new[None])
     angles = positions[:, :, None] * frequencies(config)[None, None]
 
     def split_heads(layer: Params, name: str, values: jax.Array) -> jax.Array:
@@ -299,7 +300,7 @@ def run_layers(
     stacked = (jnp.arange(config.num_layers), params["layers"], adapters or {})
     (stream, cache), _ = jax.lax.scan(block, (stream, cache), stacked)
     if cache is not None:
-        cache = split_cache(cache._replace(held=cache.held | new[None], used=cache.used + num_tokens))
+        cache = split_cache(cache._replace(used=cache.used + num_tokens))
     return norm(stream, params["norm"], config.norm_floor), cache
 
 

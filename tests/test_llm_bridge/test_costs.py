@@ -60,6 +60,11 @@ def flops(function: Any, *arguments: Any) -> float:
     return cost["flops"]
 
 
+def temporary_bytes(lowered: Any) -> int:
+    """What a program needs beside its arguments and results."""
+    return lowered.compile().memory_analysis().temp_size_in_bytes
+
+
 TEXTS = jax.ShapeDtypeStruct((ROWS, TOKENS), jnp.int32)
 
 
@@ -128,8 +133,7 @@ def test_a_layer_keeps_what_is_told(config, dtype, recompute):
     assert bytes_of(kept) == 3 * 5 * TOKENS * costs.kept_bytes(config, dtype, TOKENS, recompute, RANK)
 
 
-def temporary(config: Config, rows: int, recompute: Recompute) -> int:
-    """Bytes that a gradient needs beside its arguments and results."""
+def gradient_bytes(config: Config, rows: int, recompute: Recompute) -> int:
     recipe, places = Recipe(rank=RANK, batch=rows, rows_at_once=rows), (rows, TOKENS)
     params = abstract(config)
     batch = Rows(*(jax.ShapeDtypeStruct(places, kind) for kind in (jnp.int32, jnp.int32, jnp.int32, bool)))  # pyright: ignore[reportArgumentType]
@@ -137,15 +141,14 @@ def temporary(config: Config, rows: int, recompute: Recompute) -> int:
     def gradient(params: Params, adapters: Params, rows: Rows) -> Any:
         return mean_gradient(config, recipe, params, adapters, Lesson(rows), recompute=recompute)
 
-    compiled = jax.jit(gradient).lower(params, abstract_adapters(config, params), batch).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
+    return temporary_bytes(jax.jit(gradient).lower(params, abstract_adapters(config, params), batch))
 
 
 def test_memory_of_training_grows_with_rows_as_told():
     """And not as it is told where something is computed once more."""
     config = replace(WIDE, num_layers=4, vocabulary=32)
     with jax.enable_x64(False):
-        grown = temporary(config, 8, "nothing") - temporary(config, 4, "nothing")
+        grown = gradient_bytes(config, 8, "nothing") - gradient_bytes(config, 4, "nothing")
     told = {
         recompute: np.diff([costs.training_memory(config, jnp.float32, n, TOKENS, recompute, RANK) for n in (4, 8)])
         for recompute in get_args(Recompute)
@@ -161,7 +164,7 @@ def test_sampling_keeps_one_cache_and_no_copy_of_it():
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch))
         prompts, lengths = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((batch, 4), (batch,)))
         lowered = sample.lower(config, abstract(config), prompts, lengths, keys, num_tokens=tokens)
-        return lowered.compile().memory_analysis().temp_size_in_bytes
+        return temporary_bytes(lowered)
 
     with jax.enable_x64(False):
         grown = needed(400) - needed(200)
@@ -182,7 +185,13 @@ def test_a_step_takes_the_longer_of_computing_and_moving():
 def test_stages_take_what_their_parts_take():
     config, device, dtype = SHAPES["qwen3-0.6b"], Device(peak=1e14, bandwidth=1e12), jnp.bfloat16
     learning = Stage("train", rows=30, row_tokens=256, rows_at_once=2, learned=0.4, recompute="layers")
-    sampled = {"prompts": 250, "prompt_tokens": 100, "completions": 500, "completion_tokens": 40, "batch": 100}
+    sampled: dict[str, Any] = {
+        "prompts": 250,
+        "prompt_tokens": 100,
+        "completions": 500,
+        "completion_tokens": 40,
+        "batch": 100,
+    }
     writing = Stage("complete", **sampled)
     stages = [writing, learning, learning._replace(**sampled)]
     wrote, learned, both = costs.expect(config, dtype, stages, device)
