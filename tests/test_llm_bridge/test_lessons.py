@@ -34,13 +34,17 @@ def draw_rows(config: Config = CONFIG) -> Rows:
 ROWS = draw_rows()
 
 
+@jax.jit
+def draw_model(key: jax.Array) -> Params:
+    return initialize(CONFIG, key, jnp.float64)
+
+
 @cache
 def compiled(trained: Trained, targets: Targets, recompute: Recompute, places: int) -> Callable[[Rows], Any]:
     """The loss and its gradient; the number of places is told so that another one is compiled anew."""
-    params, teacher = (initialize(CONFIG, jax.random.key(seed), jnp.float64) for seed in (0, 1))
+    params, teacher = (draw_model(jax.random.key(seed)) for seed in (0, 1))
     recipe = Recipe(batch=len(ROWS.tokens), rows_at_once=len(ROWS.tokens), rank=2, trained=trained)
-    start = start_training(CONFIG, recipe, params, jax.random.key(2))
-    start = jax.tree.map(lambda leaf: leaf + 0.1, start)
+    start = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1, start_training(CONFIG, recipe, params, jax.random.key(2)))
 
     @jax.jit
     def compute(start: Params, rows: Rows) -> Any:

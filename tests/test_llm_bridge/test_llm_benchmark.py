@@ -19,11 +19,17 @@ from llm_bridge.pretrained import catalog
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
 from theory.command_line import run_commands
+from theory.networks import Params
 from theory.records import FILES, Record, read_record
 
 SHAPE = Config(vocabulary=40, width=16, num_layers=1, num_heads=4, num_key_heads=2, head_size=4, hidden=24, biases=True)
 SIZES: dict[str, Any] = {"batch_sizes": (2, 3), "prompt": 5, "tokens": 4, "row": 20, "rows": 4, "rows_at_once": 2}
 OPTIONS = Benchmark(config="small", repetitions=2, **SIZES)
+
+
+@jax.jit
+def draw_model(key: jax.Array) -> Params:
+    return initialize(SHAPE, key)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -103,7 +109,7 @@ def test_too_little_memory_is_one_line_that_names_the_knob(function, knob, refus
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
 
     monkeypatch.setattr(measuring, function, exhaust)
-    params, size = initialize(SHAPE, jax.random.key(0)), command.size_of(with_defaults(OPTIONS, on_cpu=True))
+    params, size = draw_model(jax.random.key(0)), command.size_of(with_defaults(OPTIONS, on_cpu=True))
     timer = {"sample": measuring.time_sampling, "train_step": measuring.time_training}
     assert knob in refusal(timer.get(function, measuring.time_comparison), SHAPE, params, size, 1)
 
@@ -137,7 +143,7 @@ def test_weights_come_to_torch_bit_by_bit(torch):
 def test_the_yardstick_has_our_weights_and_learns_our_rows(torch):
     """Its loss is ours; that of other weights differs by more."""
     size = command.size_of(with_defaults(OPTIONS, on_cpu=True))
-    ours, other = (initialize(SHAPE, jax.random.key(seed)) for seed in (0, 1))
+    ours, other = (draw_model(jax.random.key(seed)) for seed in (0, 1))
     loss = float(measuring.time_training(SHAPE, ours, size, 1)["training/loss"])
     results = against.time_transformers(SHAPE, jax.tree.map(np.asarray, ours), size, 1)
     assert results["transformers/sampling/seconds"].shape == (1, 2)
