@@ -12,7 +12,6 @@ softmax are left out: below one per cent at rank 8 and the widths of published m
 save memory is no work of the model's, and not counted.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -140,6 +139,15 @@ def cache_bytes(config: Config, dtype: Any) -> int:
     return 2 * config.num_layers * config.num_key_heads * config.head_size * jnp.dtype(dtype).itemsize
 
 
+class Device(NamedTuple):
+    """What a device can do, as data sheets say or as it was measured."""
+
+    peak: float
+    """Operations a second of matrix products."""
+    bandwidth: float
+    """Bytes a second from and to its memory."""
+
+
 class Work(NamedTuple):
     """What something asks of a device."""
 
@@ -148,7 +156,7 @@ class Work(NamedTuple):
     moved: float
     """Bytes read from memory or written to it, if nothing is moved twice that need not be."""
 
-    def seconds(self, device: "Device") -> float:
+    def seconds(self, device: Device) -> float:
         """Say how long it takes at least.
 
         Args:
@@ -158,15 +166,6 @@ class Work(NamedTuple):
             Seconds: the longer of computing and moving, which can be done at the same time.
         """
         return max(self.operations / device.peak, self.moved / device.bandwidth)
-
-
-class Device(NamedTuple):
-    """What a device can do, as data sheets say or as it was measured."""
-
-    peak: float
-    """Operations a second of matrix products."""
-    bandwidth: float
-    """Bytes a second from and to its memory."""
 
 
 def sampling_step(config: Config, dtype: Any, batch: int, context: float) -> Work:
@@ -277,75 +276,3 @@ def training_memory(
     layers = config.num_layers * kept_bytes(config, dtype, tokens, recompute, rank) + inside
     logits = 3 * SINGLE * config.vocabulary * min(places, max(PLACES_AT_ONCE, rows_at_once))
     return weight_bytes(config, dtype) + 5 * size * count_adapters(config, rank) + places * layers + logits
-
-
-class Stage(NamedTuple):
-    """What a stage of the pipeline has to do; what it doesn't do is 0."""
-
-    name: str
-    """Its name."""
-    prompts: int = 0
-    """Prompts that are read, each once."""
-    prompt_tokens: int = 0
-    """Tokens of a prompt."""
-    completions: int = 0
-    """Completions that are sampled."""
-    completion_tokens: int = 0
-    """Tokens of a completion."""
-    batch: int = 1
-    """Completions that are sampled at once."""
-    rows: int = 0
-    """Rows that are trained on, counted once an epoch."""
-    row_tokens: int = 0
-    """Tokens of a row."""
-    rows_at_once: int = 1
-    """Rows of one pass."""
-    learned: float = 1.0
-    """Share of a row's tokens that are learned."""
-    recompute: Recompute = "nothing"
-    """As of `run_layers`."""
-    rank: int = 8
-    """Rank of the adapters."""
-
-
-class Expected(NamedTuple):
-    """What a stage takes."""
-
-    name: str
-    """The stage's name."""
-    seconds: float
-    """At least, at the device's full speed."""
-    memory: float
-    """Bytes."""
-
-
-def expect(config: Config, dtype: Any, stages: Sequence[Stage], device: Device) -> list[Expected]:
-    """Say what the stages of a pipeline take.
-
-    Args:
-        config: The model's shape.
-        dtype: Its weights' type.
-        stages: What they have to do.
-        device: What it runs on; with a measured speed in the place of the peak, seconds are no longer the least.
-
-    Returns:
-        Seconds and memory of each stage.
-    """
-    found = []
-    for stage in stages:
-        seconds, memory = 0.0, float(weight_bytes(config, dtype))
-        slots = stage.prompt_tokens + stage.completion_tokens
-        if stage.prompts:
-            passes = -(-stage.prompts // stage.batch)
-            seconds += passes * reading(config, dtype, stage.batch, stage.prompt_tokens).seconds(device)
-        if stage.completions:
-            steps = -(-stage.completions // stage.batch) * stage.completion_tokens
-            seconds += steps * sampling_step(config, dtype, stage.batch, slots).seconds(device)
-            memory = sampling_memory(config, dtype, stage.batch, slots)
-        if stage.rows:
-            operations = training_operations(config, stage.row_tokens, learned=stage.learned)
-            seconds += stage.rows * stage.row_tokens * operations / device.peak
-            kept = (stage.rows_at_once, stage.row_tokens, stage.recompute, stage.rank)
-            memory = max(memory, training_memory(config, dtype, *kept))
-        found.append(Expected(stage.name, seconds, memory))
-    return found

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from llm_bridge.cache import Cache, empty_cache, keep_first, repeat_rows
 from llm_bridge.placement import constrain, fill_up
 from llm_bridge.shapes import Config
-from llm_bridge.transformer import Cache, empty_cache, keep_first, read_out, repeat_rows, run_layers
+from llm_bridge.transformer import read_out, run_layers
 from theory.networks import Params
 
 

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from llm_bridge import costs
+from llm_bridge.cache import empty_cache
 from llm_bridge.chats import Rows
-from llm_bridge.costs import Device, Stage, Work
+from llm_bridge.costs import Device, Work
+from llm_bridge.expectations import Stage, expect
 from llm_bridge.lessons import Lesson, mean_gradient
 from llm_bridge.pretrained.catalog import SHAPES, find_shape
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config, initialize
-from llm_bridge.transformer import Recompute, apply, empty_cache, run_layers
+from llm_bridge.transformer import Recompute, apply, run_layers
 from theory.networks import Params
 
 PUBLISHED = {
@@ -194,7 +196,7 @@ def test_stages_take_what_their_parts_take():
     }
     writing = Stage("complete", **sampled)
     stages = [writing, learning, learning._replace(**sampled)]
-    wrote, learned, both = costs.expect(config, dtype, stages, device)
+    wrote, learned, both = expect(config, dtype, stages, device)
     reading = 3 * costs.reading(config, dtype, 100, 100).seconds(device)
     assert wrote.seconds == reading + 5 * 40 * costs.sampling_step(config, dtype, 100, 140).seconds(device)
     assert learned.seconds == 30 * 256 * costs.training_operations(config, 256, learned=0.4) / device.peak

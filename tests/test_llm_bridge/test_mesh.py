@@ -24,6 +24,7 @@ import optax
 import pytest
 from jax.sharding import AbstractMesh
 
+from llm_bridge.cache import empty_cache
 from llm_bridge.chats import Example, Rows, pack
 from llm_bridge.experiment import log_probabilities
 from llm_bridge.files.first import done_by_first, told_by_first
@@ -36,7 +37,7 @@ from llm_bridge.placement import fetch, shardings, spread
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config, initialize
-from llm_bridge.transformer import apply, empty_cache
+from llm_bridge.transformer import apply
 from theory.command_line import InputError
 from theory.networks import Params
 from theory.processes import joined

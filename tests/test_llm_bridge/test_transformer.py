@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from llm_bridge import transformer
+from llm_bridge.cache import Cache, empty_cache, keep_first
 from llm_bridge.shapes import PROJECTIONS, Config, RotaryScaling, initialize
-from llm_bridge.transformer import Cache, empty_cache, frequencies, keep_first, read_out, run_layers
+from llm_bridge.transformer import frequencies, read_out, run_layers
 from theory.networks import Params
 
 EPS = float(np.finfo(float).eps)
