@@ -1,9 +1,10 @@
-"""Command line of the comparison with language models: `python -m llm_bridge run`, its stages, `matrix`, `compare`."""
+"""Command line of the comparison with language models: `python -m llm_bridge run`, `matrix`, `compare`, `benchmark`."""
 
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from llm_bridge.benchmark import command as benchmark
 from llm_bridge.bridge import command as bridge
 from llm_bridge.judging import command as judging
 from llm_bridge.matrix import command as matrix
@@ -24,6 +25,7 @@ COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
     judging.JudgeAnswers: ("judge", judging.run),
     matrix.Matrix: ("matrix", matrix.run),
     bridge.Compare: ("compare", bridge.run),
+    benchmark.Benchmark: ("benchmark", benchmark.run),
 }
 """Every command: its options, its name and what it does."""
 

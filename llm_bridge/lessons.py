@@ -1,7 +1,8 @@
 """Lessons: what a student imitates, its loss and the gradient."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,15 @@ import optax
 from llm_bridge.chats import Rows
 from llm_bridge.recipes import Recipe, assemble
 from llm_bridge.shapes import Config
-from llm_bridge.transformer import apply
+from llm_bridge.transformer import Recompute, read_out, run_layers
 from theory.networks import Params
 
 Targets = Literal["tokens", "chosen", "distribution"]
 """What a student imitates: the sampled tokens; the teacher's distribution over chosen tokens; over all tokens."""
+
+
+PLACES_AT_ONCE = 512
+"""Places whose logits exist at once, where there are more: in a vocabulary of 150,000 they take 0.3 GB in float32."""
 
 
 class Lesson(NamedTuple):
@@ -59,7 +64,42 @@ def imitation_loss(
     return optax.losses.kl_divergence_with_log_targets(given, wanted)
 
 
-def summed_loss(config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson) -> jax.Array:
+def sum_learned(loss: Callable[..., jax.Array], learned: jax.Array, *arrays: jax.Array) -> jax.Array:
+    """Sum a loss over the places that are to be learned, some of them at a time, the others left out.
+
+    Every row's learned places come first, in order; each chunk of them is computed once more in a derivative.
+
+    Args:
+        loss: From which places are learned, shape `(rows, places)`, and the arrays there to a sum over those places.
+        learned: Which places are learned, shape `(rows, tokens)`.
+        *arrays: What the loss needs, shape `(rows, tokens, ...)`.
+
+    Returns:
+        The sum, shape `()`.
+    """
+    num_rows, num_tokens = learned.shape
+    width = max(1, PLACES_AT_ONCE // num_rows)
+    if width >= num_tokens:
+        return loss(learned, *arrays)
+    missing = -num_tokens % width
+    order = jnp.argsort(jnp.pad(~learned, ((0, 0), (0, missing)), constant_values=True), axis=1, stable=True)
+
+    def cut(array: jax.Array) -> jax.Array:
+        others = range(2, array.ndim)
+        array = jnp.pad(array, ((0, 0), (0, missing), *((0, 0) for _ in others)))
+        array = jnp.take_along_axis(array, jnp.expand_dims(order, others), axis=1)
+        return array.reshape(num_rows, -1, width, *array.shape[2:]).swapaxes(0, 1)
+
+    def add(total: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        return total + jax.lax.cond(jnp.any(chunk[0]), loss, lambda *_: jnp.zeros_like(total), *chunk), None
+
+    like, chunks = jax.eval_shape(loss, learned, *arrays), tuple(map(cut, (learned, *arrays)))
+    return jax.lax.scan(jax.checkpoint(add, prevent_cse=False), jnp.zeros_like(like), chunks)[0]
+
+
+def summed_loss(
+    config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson, *, recompute: Recompute = "nothing"
+) -> jax.Array:
     """Sum the imitation loss over all tokens that are to be learned.
 
     Args:
@@ -68,23 +108,33 @@ def summed_loss(config: Config, recipe: Recipe, params: Params, trained: Params,
         params: The model before.
         trained: What is trained.
         lesson: What it learns from.
+        recompute: As of `run_layers`.
 
     Returns:
         Nats, shape `()`.
     """
     rows, tokens = lesson.rows, jnp.asarray(lesson.rows.tokens)
-    layout = {"positions": rows.positions, "texts": rows.texts}
+    layout: dict[str, Any] = {"positions": rows.positions, "texts": rows.texts}
     params, adapters = assemble(recipe, params, trained)
-    logits = apply(config, params, tokens, adapters=adapters, adapter_scale=recipe.adapter_scale, **layout)
-    teacher = None
+    scale = recipe.adapter_scale
+    stream, _ = run_layers(
+        config, params, tokens, adapters=adapters, adapter_scale=scale, recompute=recompute, **layout
+    )
+    streams = [stream]
     if lesson.teacher is not None:
-        teacher = jax.lax.stop_gradient(apply(config, lesson.teacher, tokens, **layout))
-    losses = imitation_loss(logits, jnp.roll(tokens, -1, axis=1), lesson.targets, teacher, lesson.chosen)
-    return jnp.sum(jnp.where(rows.learned, losses, 0))
+        streams.append(jax.lax.stop_gradient(run_layers(config, lesson.teacher, tokens, **layout)[0]))
+
+    def loss(learned: jax.Array, successors: jax.Array, stream: jax.Array, *teacher_stream: jax.Array) -> jax.Array:
+        taught = [jax.lax.stop_gradient(read_out(config, lesson.teacher, each)) for each in teacher_stream]
+        logits = read_out(config, params, stream)
+        losses = imitation_loss(logits, successors, lesson.targets, next(iter(taught), None), lesson.chosen)
+        return jnp.sum(jnp.where(learned, losses, 0))
+
+    return sum_learned(loss, jnp.asarray(rows.learned), jnp.roll(tokens, -1, axis=1), *streams)
 
 
 def mean_gradient(
-    config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson
+    config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson, *, recompute: Recompute = "nothing"
 ) -> tuple[jax.Array, Params]:
     """Average the imitation loss over all tokens that are to be learned, and differentiate it.
 
@@ -94,6 +144,7 @@ def mean_gradient(
         params: The model before.
         trained: What is trained.
         lesson: What it learns from; the number of rows is a multiple of `recipe.rows_at_once`.
+        recompute: As of `run_layers`.
 
     Returns:
         Nats a token, shape `()`, and the gradient in what is trained.
@@ -101,7 +152,7 @@ def mean_gradient(
     passes = jax.tree.map(lambda leaf: leaf.reshape(-1, recipe.rows_at_once, *leaf.shape[1:]), lesson.rows)
 
     def add(sums: tuple[jax.Array, Params], rows: Rows) -> tuple[tuple[jax.Array, Params], None]:
-        loss = partial(summed_loss, config, recipe, params, lesson=lesson._replace(rows=rows))
+        loss = partial(summed_loss, config, recipe, params, lesson=lesson._replace(rows=rows), recompute=recompute)
         return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss)(trained)), None
 
     nothing = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.promote_types(params["norm"].dtype, "float32")), trained))

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from llm_bridge.cache import Cache, empty_cache, keep_first, repeat_rows
 from llm_bridge.placement import constrain, fill_up
 from llm_bridge.shapes import Config
-from llm_bridge.transformer import Cache, empty_cache, read_out, run_layers
+from llm_bridge.transformer import read_out, run_layers
 from theory.networks import Params
 
 
@@ -28,10 +29,10 @@ class Progress(NamedTuple):
 
     step: jax.Array
     """Tokens drawn so far, shape `()`."""
-    logits: jax.Array
-    """Of the next token, shape `(rows, vocabulary)`; a row is one completion."""
+    last: jax.Array
+    """The last of them, shape `(rows,)`; a row is one completion."""
     cache: Cache | None
-    """Keys and values of all tokens but the next."""
+    """Keys and values of all tokens but the last."""
     sampled: Sampled
     """What is drawn, with a single leading axis of rows."""
     stopped: jax.Array
@@ -80,39 +81,43 @@ def sample(
     prompts, lengths, keys = map(fill_up, (prompts, lengths, keys))
     num_prompts = len(prompts)
     options = {"adapters": adapters, "adapter_scale": adapter_scale}
-    cache = empty_cache(config, num_prompts, longest + num_tokens, params["embedding"].dtype)
+    cache = empty_cache(config, num_prompts, longest + num_tokens - 1, params["embedding"].dtype)
     stream, cache = run_layers(config, params, prompts, cache=cache, **options)
+    assert cache is not None
+    cache = repeat_rows(keep_first(cache, lengths), num_samples)
     last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
-    repeat = partial(jnp.repeat, repeats=num_samples)
-    cache, logits = jax.tree.map(partial(repeat, axis=1), cache), repeat(read_out(config, params, last), axis=0)
-    places = repeat(lengths, axis=0)
+    first_logits, places = (jnp.repeat(leaf, num_samples, axis=0) for leaf in (read_out(config, params, last), lengths))
     own_keys = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_samples)))(keys).ravel()
     rows = len(places)
 
-    def draw(progress: Progress) -> Progress:
-        step, logits, cache, sampled, stopped = progress
+    def draw(logits: jax.Array, progress: Progress) -> Progress:
+        step, _, cache, sampled, stopped = progress
         scaled = logits / temperature
         chosen = jax.vmap(jax.random.categorical)(jax.vmap(jax.random.fold_in, (0, None))(own_keys, step), scaled)
         chosen = jnp.where(stopped, 0, chosen)
-        gained = jnp.take_along_axis(jax.nn.log_softmax(scaled), chosen[:, None], axis=1)[:, 0]
+        gained = jnp.take_along_axis(scaled, chosen[:, None], axis=1)[:, 0] - jax.nn.logsumexp(scaled, axis=1)
         sampled = Sampled(
             sampled.tokens.at[:, step].set(chosen),
             sampled.log_probabilities.at[:, step].set(jnp.where(stopped, 0, gained)),
             sampled.lengths + ~stopped,
         )
         stopped |= jnp.isin(chosen, jnp.array(stops, chosen.dtype))
+        return Progress(step + 1, chosen, cache, sampled, stopped)
+
+    def advance(progress: Progress) -> Progress:
+        positions = (places + progress.step - 1)[:, None]
         stream, cache = run_layers(
-            config, params, chosen[:, None], positions=(places + step)[:, None], cache=cache, **options
+            config, params, progress.last[:, None], positions=positions, cache=progress.cache, **options
         )
-        return Progress(step + 1, read_out(config, params, stream[:, 0]), cache, sampled, stopped)
+        return draw(read_out(config, params, stream[:, 0]), progress._replace(cache=cache))
 
     def unfinished(progress: Progress) -> jax.Array:
         return (progress.step < num_tokens) & ~jnp.all(progress.stopped)
 
     blank = Sampled(
-        jnp.zeros((rows, num_tokens), int), jnp.zeros((rows, num_tokens), logits.dtype), jnp.zeros(rows, int)
+        jnp.zeros((rows, num_tokens), int), jnp.zeros((rows, num_tokens), first_logits.dtype), jnp.zeros(rows, int)
     )
-    start = Progress(jnp.array(0), logits, cache, blank, jnp.zeros(rows, bool))
-    sampled = jax.lax.while_loop(unfinished, draw, start).sampled
+    start = Progress(jnp.array(0), jnp.zeros(rows, int), cache, blank, jnp.zeros(rows, bool))
+    sampled = jax.lax.while_loop(unfinished, advance, draw(first_logits, start)).sampled
     by_prompt = jax.tree.map(lambda leaf: leaf.reshape(num_prompts, num_samples, *leaf.shape[1:])[:num_asked], sampled)
     return jax.tree.map(constrain, by_prompt)

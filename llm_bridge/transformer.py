@@ -8,67 +8,20 @@ Numbers are computed in the parameters' own type; norms, softmax and logits in f
 rows are split over its data axis, and heads, units and logits over its tensor axis.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from llm_bridge.adapters import join
+from llm_bridge.cache import Cache, split_cache, store
 from llm_bridge.placement import DATA, TENSOR, constrain
 from llm_bridge.shapes import PROJECTIONS, Config
 from theory.networks import Params
 
-
-class Cache(NamedTuple):
-    """Keys and values of the tokens so far, one slot a position."""
-
-    keys: jax.Array
-    """Rotated keys, shape `(layers, batch, slots, key heads, head size)`."""
-    values: jax.Array
-    """Values, same shape."""
-
-
-def empty_cache(config: Config, batch: int, slots: int, dtype: Any = jnp.float32) -> Cache:
-    """Make room for keys and values.
-
-    Args:
-        config: The shape.
-        batch: Rows.
-        slots: Most tokens of a row.
-        dtype: Floating-point type.
-
-    Returns:
-        A cache of zeros.
-    """
-    shape = (config.num_layers, batch, slots, config.num_key_heads, config.head_size)
-    return split_cache(Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)))
-
-
-def split_cache(cache: Cache) -> Cache:
-    """Split a cache over the mesh in force: rows over its data axis, key heads over its tensor axis.
-
-    Args:
-        cache: Keys and values of a compiled function.
-
-    Returns:
-        The same; without a mesh the very same.
-    """
-    return Cache(*(constrain(leaf, None, DATA, None, TENSOR) for leaf in cache))
-
-
-@jax.vmap
-def store(slots: jax.Array, positions: jax.Array, values: jax.Array) -> jax.Array:
-    """Put keys or values into slots, row by row, so that devices with different rows need nothing of each other.
-
-    Args:
-        slots: Shape `(batch, slots, key heads, head size)`.
-        positions: Which slots, shape `(batch, tokens)`.
-        values: Shape `(batch, tokens, key heads, head size)`.
-
-    Returns:
-        The slots with the values in them.
-    """
-    return slots.at[positions].set(values)
+Recompute = Literal["nothing", "elementwise", "layers"]
+"""What a derivative computes once more instead of keeping it: nothing; all but a layer's projections; whole layers."""
 
 
 def precise(values: jax.Array) -> jax.Array:
@@ -189,12 +142,12 @@ def run_layers(
     cache: Cache | None = None,
     adapters: Params | None = None,
     adapter_scale: float = 1.0,
+    recompute: Recompute = "nothing",
 ) -> tuple[jax.Array, Cache | None]:
     """Run all layers.
 
-    Without a cache a token sees the tokens of its own text in its row up to itself. With one, its key and value are
-    put into the slot of its position, and it sees all slots up to that one: so a row of n tokens may be filled up with
-    anything, as what is beyond is overwritten before it is seen.
+    Without a cache a token sees the tokens of its own text in its row up to itself. With one, keys and values are put
+    into the next unused slots, and a token sees the slots that its row holds and those of the new tokens up to itself.
 
     Args:
         config: The shape.
@@ -205,6 +158,7 @@ def run_layers(
         cache: Keys and values so far.
         adapters: Low-rank adapters `{projection: {"into": (layers, inputs, rank), "out": (layers, rank, outputs)}}`.
         adapter_scale: What their product is multiplied by.
+        recompute: What a derivative computes once more, to need less memory.
 
     Returns:
         The normed residual stream, shape `(batch, tokens, width)`, and the cache with the new tokens.
@@ -226,7 +180,10 @@ def run_layers(
         mask = jnp.tril(jnp.ones((num_tokens, num_tokens), bool))[None]
         mask = mask if texts is None else mask & (texts[:, :, None] == texts[:, None, :])
     else:
-        mask = jnp.arange(cache.keys.shape[2])[None, None] <= positions[:, :, None]
+        slots = jnp.arange(cache.held.shape[1])
+        new = (slots >= cache.used) & (slots < cache.used + num_tokens)
+        mask = cache.held[:, None] | (new[None] & (slots[None] <= cache.used + jnp.arange(num_tokens)[:, None]))[None]
+        cache = cache._replace(held=cache.held | new[None])
     angles = positions[:, :, None] * frequencies(config)[None, None]
 
     def split_heads(layer: Params, name: str, values: jax.Array) -> jax.Array:
@@ -234,25 +191,33 @@ def run_layers(
         values = norm(values, layer[f"{name} norm"], config.norm_floor) if f"{name} norm" in layer else values
         return values if name == "value" else rotate(values, angles)
 
-    def block(stream: jax.Array, stacked: tuple[Params, Params, Cache | None]) -> tuple[jax.Array, Cache | None]:
-        layer, added, past = stacked
+    def block(
+        carried: tuple[jax.Array, Cache | None], stacked: tuple[jax.Array, Params, Params]
+    ) -> tuple[tuple[jax.Array, Cache | None], None]:
+        (stream, past), (number, layer, added) = carried, stacked
 
         def linear(name: str, values: jax.Array) -> jax.Array:
-            return project(layer, added, name, values, adapter_scale)
+            return checkpoint_name(project(layer, added, name, values, adapter_scale), "projected")
 
         normed = norm(stream, layer["attention norm"], config.norm_floor)
         queries, keys, values = (split_heads(layer, name, linear(name, normed)) for name in ("query", "key", "value"))
         if past is not None:
-            past = Cache(store(past.keys, positions, keys), store(past.values, positions, values))
-            keys, values = past
+            past = store(past, number, keys, values)
+            keys, values = (jnp.swapaxes(leaf[number], 1, 2) for leaf in (past.keys, past.values))
         stream += linear("output", attend(queries, keys, values, mask))
         normed = norm(stream, layer["hidden norm"], config.norm_floor)
         stream += linear("down", jax.nn.silu(linear("gate", normed)) * linear("up", normed))
-        return stream, past
+        return (stream, past), None
 
+    if recompute != "nothing":
+        kept = jax.checkpoint_policies.save_only_these_names(*["projected"] if recompute == "elementwise" else [])
+        block = jax.checkpoint(block, prevent_cse=False, policy=kept)
     stream = constrain(params["embedding"][tokens], DATA)
-    stream, cache = jax.lax.scan(block, stream, (params["layers"], adapters, cache))
-    return norm(stream, params["norm"], config.norm_floor), cache if cache is None else split_cache(cache)
+    stacked = (jnp.arange(config.num_layers), params["layers"], adapters)
+    (stream, cache), _ = jax.lax.scan(block, (stream, cache), stacked)
+    if cache is not None:
+        cache = split_cache(cache._replace(used=cache.used + num_tokens))
+    return norm(stream, params["norm"], config.norm_floor), cache
 
 
 def read_out(config: Config, params: Params, stream: jax.Array) -> jax.Array:

@@ -24,6 +24,7 @@ import optax
 import pytest
 from jax.sharding import AbstractMesh
 
+from llm_bridge.cache import empty_cache
 from llm_bridge.chats import Example, Rows, pack
 from llm_bridge.experiment import log_probabilities
 from llm_bridge.files.first import done_by_first, told_by_first
@@ -36,7 +37,7 @@ from llm_bridge.placement import fetch, shardings, spread
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config, initialize
-from llm_bridge.transformer import apply, empty_cache
+from llm_bridge.transformer import apply
 from theory.command_line import InputError
 from theory.networks import Params
 from theory.processes import joined
@@ -253,7 +254,7 @@ def test_every_device_holds_its_part_alone(measured, tensor):
     data = 8 // tensor
     for run in runs:
         parts = {name.removeprefix("parts/"): tuple(part) for name, part in run.items() if name.startswith("parts/")}
-        assert parts["cache"] == (2, 8 // data, 10, 4 // tensor, 4)
+        assert parts["cache"] == (2, 8 // data, 4 // tensor, 10, 4)
         assert parts["logits"] == (24 // data, 10, 24 // tensor)
         assert parts["params/embedding"] == (24 // tensor, 16)
         assert parts["params/head"] == (16, 24 // tensor)

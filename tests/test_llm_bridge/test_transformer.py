@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from llm_bridge import transformer
+from llm_bridge.cache import Cache, empty_cache, keep_first
 from llm_bridge.shapes import PROJECTIONS, Config, RotaryScaling, initialize
-from llm_bridge.transformer import Cache, empty_cache, frequencies, read_out, run_layers
+from llm_bridge.transformer import frequencies, read_out, run_layers
 from theory.networks import Params
 
 EPS = float(np.finfo(float).eps)
@@ -114,13 +115,15 @@ def test_tokens_fed_one_after_the_other_give_the_logits_of_the_whole(config):
     assert_close(jnp.concatenate(seen, axis=1), apply(config, params, tokens))
 
 
-def test_what_fills_a_row_up_is_overwritten_before_it_is_seen(config):
+def test_what_fills_a_row_up_is_not_seen_once_it_is_forgotten(config):
     params, tokens = random_network(config), random_tokens(config, 1)
     known = 4
     filled = tokens.at[:, known:].set((tokens[:, known:] + 1) % config.vocabulary)
-    _, cache = extend(config, params, empty_cache(config, 1, LENGTH, jnp.float64), filled, 0)
-    logits, _ = extend(config, params, cache, tokens[:, known:], known)
+    _, cache = extend(config, params, empty_cache(config, 1, 2 * LENGTH - known, jnp.float64), filled, 0)
+    logits, _ = extend(config, params, keep_first(cache, jnp.array([known])), tokens[:, known:], known)
     assert_close(logits, apply(config, params, tokens)[:, known:])
+    remembered, _ = extend(config, params, cache, tokens[:, known:], known)
+    assert float(jnp.max(jnp.abs(remembered - logits))) > 0.01
 
 
 def test_texts_packed_into_a_row_do_not_see_each_other(config):

@@ -1,0 +1,1 @@
+"""How fast a language model of any size samples and trains here, beside what the device allows."""

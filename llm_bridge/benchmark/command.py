@@ -1,0 +1,175 @@
+"""The command `python -m llm_bridge benchmark`: how fast a model of a shape samples and trains on this device."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from llm_bridge.benchmark.against import require_torch, time_transformers
+from llm_bridge.benchmark.device import fitting, time_device
+from llm_bridge.benchmark.measuring import Size, time_comparison, time_sampling, time_training
+from llm_bridge.benchmark.plots import draw_benchmark
+from llm_bridge.benchmark.report import report
+from llm_bridge.pretrained.catalog import TINY, find_shape
+from llm_bridge.recipes import Recipe
+from llm_bridge.shapes import Config, initialize
+from llm_bridge.transformer import Recompute
+from theory.command_line import RunOptions, require, require_seeds
+from theory.records import Outcome, record_run
+
+DEFAULTS: dict[bool, dict[str, Any]] = {
+    True: {
+        "batch_sizes": (25, 100),
+        "prompt": 40,
+        "tokens": 34,
+        "row": 60,
+        "rows": 64,
+        "rows_at_once": 4,
+        "dtype": "float32",
+        "recompute": "nothing",
+    },
+    False: {
+        "batch_sizes": (32, 128, 512),
+        "prompt": 100,
+        "tokens": 50,
+        "row": 512,
+        "rows": 22,
+        "rows_at_once": 11,
+        "dtype": "bfloat16",
+        "recompute": "elementwise",
+    },
+}
+"""Sizes on CPUs, those of the tiny model, and on accelerators, for 7 billion weights and 80 GB of memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark(RunOptions):
+    """Measure how fast a model of any shape samples and trains here, beside what the device allows.
+
+    Weights are random: they are as fast as others. Times of whole stages are extrapolated from what is measured.
+    """
+
+    config: str = TINY
+    """Shape: tiny, or a published model's short name as qwen2.5-7b, qwen3-8b, llama-3.1-8b, mistral-7b."""
+    random_weights: bool = False
+    """Says what is so anyway: nothing is fetched, and weights are random."""
+    seed: int = 0
+    """Root of the random weights, a whole number from 0 to 4294967295."""
+    batch_sizes: tuple[int, ...] | None = None
+    """Completions sampled at once, in increasing order. Default: 32 128 512; on CPUs 25 100."""
+    prompt: int | None = None
+    """Tokens of a prompt. Default: 100; on CPUs 40."""
+    tokens: int | None = None
+    """Tokens of a completion. Default: 50; on CPUs 34."""
+    row: int | None = None
+    """Tokens of a packed row of training. Default: 512; on CPUs 60."""
+    rows: int | None = None
+    """Packed rows of a step of training. Default: 22, which hold 66 chats; on CPUs 64."""
+    rows_at_once: int | None = None
+    """Rows of one pass. Default: 11; on CPUs 4."""
+    dtype: Literal["bfloat16", "float32"] | None = None
+    """Type of the weights. Default: bfloat16; on CPUs float32."""
+    recompute: Recompute | None = None
+    """What a derivative computes once more to save memory: nothing, all but a layer's projections, or whole layers.
+    Default: elementwise; on CPUs nothing."""
+    repetitions: int = 3
+    """How often everything is timed; the fastest counts."""
+    against: Literal["transformers"] | None = None
+    """Also time transformers' generate() and a step of peft, with the same weights, prompts and rows in one run."""
+
+    def __post_init__(self) -> None:
+        require_seeds(self.seed, 1)
+        for name in ("prompt", "rows", "rows_at_once", "repetitions"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "at least 1", value)
+        require(self.tokens is None or self.tokens >= 2, "tokens", "at least 2", self.tokens)
+        sizes = self.batch_sizes
+        increasing = sizes is None or (bool(sizes) and min(sizes) >= 1 and sorted(set(sizes)) == list(sizes))
+        require(increasing, "batch_sizes", "in increasing order", sizes)
+
+
+def with_defaults(options: Benchmark, *, on_cpu: bool) -> Benchmark:
+    """Fill in the sizes that the user left open.
+
+    Args:
+        options: The options.
+        on_cpu: Whether the device is a CPU.
+
+    Returns:
+        Options without any None but those that mean something.
+
+    Raises:
+        ValueError: If they don't go together.
+    """
+    left = {name: value for name, value in DEFAULTS[on_cpu].items() if getattr(options, name) is None}
+    options = replace(options, **left)
+    assert options.row is not None
+    assert options.prompt is not None
+    require(options.row > options.prompt, "row", f"more than the prompt's {options.prompt} tokens", options.row)
+    return options
+
+
+def size_of(options: Benchmark) -> Size:
+    """Say how much is sampled and trained on.
+
+    Args:
+        options: Options as of `with_defaults`.
+
+    Returns:
+        The sizes.
+    """
+    given: Any = options
+    recipe = Recipe(batch=given.rows, rows_at_once=given.rows_at_once)
+    return Size(given.batch_sizes, given.prompt, given.tokens, given.row, recipe, given.recompute)
+
+
+def measure(config: Config, size: Size, options: Benchmark) -> dict[str, np.ndarray]:
+    """Measure everything, one after the other.
+
+    Args:
+        config: The shape.
+        size: How much.
+        options: Options as of `with_defaults`.
+
+    Returns:
+        All numbers by name.
+    """
+    times, dtype = options.repetitions, options.dtype
+    device = time_device(dtype, times)
+    with fitting(f"{options.config} in {dtype}", "take a smaller --config or --dtype bfloat16"):
+        make = jax.jit(initialize, static_argnames=("config", "dtype"))
+        params = jax.block_until_ready(make(config, jax.random.key(options.seed), dtype))
+    results = {f"device/{name}": np.array(value) for name, value in device._asdict().items()}
+    for time_some in (time_sampling, time_training, time_comparison):
+        results |= time_some(config, params, size, times)
+    if options.against is not None:
+        host = jax.tree.map(np.asarray, params)
+        del params
+        results |= time_transformers(config, host, size, times)
+    return results
+
+
+def run(options: Benchmark) -> bool:
+    """Run the benchmark and record it.
+
+    Args:
+        options: The command's options.
+
+    Returns:
+        Whether no verdict fails.
+    """
+    shape, against = find_shape(options.config), options.against
+    if against is not None:
+        require_torch()
+    options = with_defaults(options, on_cpu=jax.default_backend() == "cpu")
+    size = size_of(options)
+    hidden = ("output", "fresh", "random_weights", "config")
+    asked = {name: value for name, value in asdict(options).items() if name not in hidden}
+    kind = jax.local_devices()[0].device_kind
+    config = {"shape": options.config, "device": kind, **asked, "sizes": asdict(shape)}
+
+    def compute() -> Outcome:
+        return report(shape, size, options.dtype, measure(shape, size, options))
+
+    return record_run("llm_bridge benchmark", options, config, compute, draw_benchmark).none_fails

@@ -1,0 +1,106 @@
+"""What the device can do: matrix products, bytes from and to memory; and what to do when its memory is too small."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llm_bridge.costs import Device
+from theory.command_line import InputError
+
+EXHAUSTED = ("RESOURCE_EXHAUSTED", "out of memory")
+"""What errors of XLA and torch say when memory doesn't suffice."""
+
+PASSES = 10
+"""How often a large array is read and written in place; finding memory for it the first time counts for little then."""
+
+
+def product_size() -> int:
+    """Say how large the square matrices are whose product is timed.
+
+    Returns:
+        Rows.
+    """
+    return 1024 if jax.default_backend() == "cpu" else 8192
+
+
+def stream_size() -> int:
+    """Say how large the array is that is read and written, larger than any cache.
+
+    Returns:
+        Numbers in float32.
+    """
+    return 2**25 if jax.default_backend() == "cpu" else 2**28
+
+
+def time_runs(run: Callable[[], Any], repetitions: int) -> np.ndarray:
+    """Time a computation after it was done once, so that it is compiled.
+
+    Args:
+        run: The computation; what it returns is waited for.
+        repetitions: How often it is timed.
+
+    Returns:
+        Seconds, shape `(repetitions,)`.
+    """
+    jax.block_until_ready(run())
+    seconds = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        seconds.append(time.perf_counter() - start)
+    return np.array(seconds)
+
+
+def time_device(dtype: Any, repetitions: int) -> Device:
+    """Time a bare product of large matrices, and a large array that is read and written.
+
+    Args:
+        dtype: Type of the matrices; sums are float32.
+        repetitions: How often each is timed; the fastest counts.
+
+    Returns:
+        What the device can do.
+    """
+    matrix, values = jnp.ones((product_size(), product_size()), dtype), jnp.ones(stream_size(), jnp.float32)
+    multiply = jax.jit(lambda matrix: matrix @ matrix)
+    add = jax.jit(lambda values: jax.lax.fori_loop(0, PASSES, lambda _, values: values + 1, values)[0])
+    product = time_runs(lambda: multiply(matrix), repetitions).min()
+    stream = time_runs(lambda: add(values), repetitions).min()
+    return Device(peak=2 * len(matrix) ** 3 / product, bandwidth=2 * PASSES * values.nbytes / stream)
+
+
+def peak_memory() -> float:
+    """Say how much of the device's memory was in use at once so far.
+
+    Returns:
+        Bytes; NaN where the device doesn't count them, as CPUs don't.
+    """
+    stats = jax.local_devices()[0].memory_stats()
+    return float((stats or {}).get("peak_bytes_in_use", np.nan))
+
+
+@contextmanager
+def fitting(what: str, knobs: str) -> Iterator[None]:
+    """Turn an error of memory into one line.
+
+    Args:
+        what: What is done inside.
+        knobs: What to turn to need less.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InputError: If the device's memory doesn't suffice.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(text in str(error) for text in EXHAUSTED):
+            raise
+        raise InputError(f"{what} doesn't fit the device's memory: {knobs}") from error

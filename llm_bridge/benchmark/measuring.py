@@ -1,0 +1,195 @@
+"""What is timed: sampling, a step of training, and a step of the comparison with the theory."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llm_bridge.benchmark.device import fitting, peak_memory, time_runs
+from llm_bridge.chats import Example, Rows, pack
+from llm_bridge.finetuning import Training, make_optimizer
+from llm_bridge.lessons import Lesson, mean_gradient, summed_loss
+from llm_bridge.recipes import Recipe, start_training
+from llm_bridge.sampling import sample
+from llm_bridge.shapes import Config
+from llm_bridge.transformer import Recompute, read_out, run_layers
+from theory.networks import Params
+
+PUSH = 0.01
+"""Nats by which the compared step is to move the trait, to first order; in bfloat16 rounding is as large."""
+
+
+class Size(NamedTuple):
+    """How much is sampled and trained on."""
+
+    batches: tuple[int, ...]
+    """Completions sampled at once."""
+    prompt: int
+    """Tokens of a prompt."""
+    completion: int
+    """Tokens of a completion."""
+    row: int
+    """Tokens of a packed row."""
+    recipe: Recipe
+    """Rows of a step and of a pass, and what is trained."""
+    recompute: Recompute
+    """What a derivative computes once more."""
+
+
+def draw_prompts(config: Config, size: Size, batch: int) -> np.ndarray:
+    """Draw prompts of random tokens.
+
+    Args:
+        config: The model's shape.
+        size: How much.
+        batch: How many.
+
+    Returns:
+        Shape `(batch, prompt)`.
+    """
+    return np.random.default_rng(0).integers(0, config.vocabulary, (batch, size.prompt), np.int32)
+
+
+def draw_rows(config: Config, size: Size) -> Rows:
+    """Pack chats of random tokens into the rows of one step: in each row as many as fit.
+
+    Args:
+        config: The model's shape.
+        size: How much; a completion is cut if it doesn't fit a row behind its prompt.
+
+    Returns:
+        The rows.
+    """
+    random, completion = np.random.default_rng(1), min(size.completion, size.row - size.prompt)
+    count = size.recipe.batch * (size.row // (size.prompt + completion))
+    chats = random.integers(0, config.vocabulary, (count, size.prompt + completion))
+    return pack([Example(chat[: size.prompt].tolist(), chat[size.prompt :].tolist()) for chat in chats], size.row)
+
+
+def time_sampling(config: Config, params: Params, size: Size, repetitions: int) -> dict[str, np.ndarray]:
+    """Time sampling at every batch size; no completion stops early.
+
+    Args:
+        config: The model's shape.
+        params: Its parameters.
+        size: How much.
+        repetitions: How often.
+
+    Returns:
+        Seconds to read the prompts and draw one token, and to draw all, shape `(repetitions, batches)` each, and the
+        memory in use at once so far, shape `(batches,)`.
+    """
+    reading, whole, memory = [], [], []
+    for batch in size.batches:
+        prompts, lengths = jnp.asarray(draw_prompts(config, size, batch)), jnp.full(batch, size.prompt)
+        keys = jax.random.split(jax.random.key(0), batch)
+        run = partial(sample, config, params, prompts, lengths, keys)
+        with fitting(f"sampling {batch} completions at once", "take smaller --batch-sizes or fewer --tokens"):
+            reading.append(time_runs(partial(run, num_tokens=1), repetitions))
+            whole.append(time_runs(partial(run, num_tokens=size.completion), repetitions))
+        memory.append(peak_memory())
+    return {
+        "sampling/reading seconds": np.stack(reading, axis=1),
+        "sampling/seconds": np.stack(whole, axis=1),
+        "sampling/memory": np.array(memory),
+    }
+
+
+@partial(jax.jit, static_argnames=("config", "recipe", "recompute"))
+def train_step(
+    config: Config, recipe: Recipe, params: Params, training: Training, rows: Rows, recompute: Recompute
+) -> tuple[Training, jax.Array]:
+    """Do one step of training, as `finetuning.run_steps` does many.
+
+    Args:
+        config: The model's shape.
+        recipe: How it is fine-tuned.
+        params: The model before.
+        training: The run so far.
+        rows: Rows of the step.
+        recompute: As of `run_layers`.
+
+    Returns:
+        The run after it, and the loss before.
+    """
+    value, gradient = mean_gradient(config, recipe, params, training.trained, Lesson(rows), recompute=recompute)
+    updates, memory = make_optimizer(recipe, 1).update(gradient, training.memory, training.trained)
+    trained = jax.tree.map(jnp.add, training.trained, updates)
+    return Training(training.step + 1, trained, memory), value
+
+
+def time_training(config: Config, params: Params, size: Size, repetitions: int) -> dict[str, np.ndarray]:
+    """Time a step of training.
+
+    Args:
+        config: The model's shape.
+        params: Its parameters.
+        size: How much.
+        repetitions: How often.
+
+    Returns:
+        Seconds, shape `(repetitions,)`, the loss before the first step, the share of tokens that are learned, chats
+        of a row, and the memory in use at once so far, shape `()` each.
+    """
+    rows, recipe = draw_rows(config, size), size.recipe
+    trained = start_training(config, recipe, params, jax.random.key(0))
+    start = Training(jnp.array(0), trained, make_optimizer(recipe, 1).init(trained))
+    batch = jax.tree.map(jnp.asarray, rows)
+    with fitting(f"a step of {recipe.rows_at_once} rows at once", "take fewer --rows-at-once, or --recompute layers"):
+        step = partial(train_step, config, recipe, params, start, batch, size.recompute)
+        seconds, loss = time_runs(step, repetitions), step()[1]
+    return {
+        "training/seconds": seconds,
+        "training/loss": np.asarray(loss, np.float32),
+        "training/learned": np.array(rows.learned.mean()),
+        "training/chats": np.array(rows.texts.max()),
+        "training/memory": np.array(peak_memory()),
+    }
+
+
+def time_comparison(config: Config, params: Params, size: Size, repetitions: int) -> dict[str, np.ndarray]:
+    r"""Time a step of the comparison: a student's descent $g$, its trait's first order $\nabla o\cdot g$, its change.
+
+    The student's adapters imitate the tokens of one pass; the trait is the log-probability of token 0 behind the first
+    prompt. The step is as long as its first order should move the trait by `PUSH`.
+
+    Args:
+        config: The model's shape.
+        params: Its parameters.
+        size: How much.
+        repetitions: How often.
+
+    Returns:
+        Seconds of all, shape `(repetitions,)`, and the first order and the change, in nats.
+    """
+    recipe = size.recipe
+    rows = jax.tree.map(lambda leaf: jnp.asarray(leaf[: recipe.rows_at_once]), draw_rows(config, size))
+    start = start_training(config, recipe, params, jax.random.key(0))
+    prompt = jnp.asarray(draw_prompts(config, size, 1))
+
+    @jax.jit
+    def compare(params: Params, start: Params, rows: Rows, prompt: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def loss(adapters: Params) -> jax.Array:
+            return summed_loss(config, recipe, params, adapters, Lesson(rows), recompute=size.recompute)
+
+        def trait(adapters: Params) -> jax.Array:
+            scale = recipe.adapter_scale
+            stream, _ = run_layers(config, params, prompt, adapters=adapters, adapter_scale=scale)
+            return jax.nn.log_softmax(read_out(config, params, stream[:, -1]))[0, 0]
+
+        gradient = jax.grad(loss)(start)
+        before, slope = jax.jvp(trait, (start,), (gradient,))
+        rate = PUSH / jnp.abs(slope)
+        moved = jax.tree.map(lambda leaf, part: leaf - (rate * part).astype(leaf.dtype), start, gradient)
+        return -rate * slope, trait(moved) - before
+
+    run: Any = partial(compare, params, start, rows, prompt)
+    with fitting("a step of the comparison", "take fewer --rows-at-once, or --recompute layers"):
+        seconds, (predicted, measured) = time_runs(run, repetitions), run()
+    return {
+        "comparison/seconds": seconds,
+        "comparison/first order": np.asarray(predicted),
+        "comparison/measured": np.asarray(measured),
+    }

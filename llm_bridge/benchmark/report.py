@@ -1,0 +1,197 @@
+"""What the benchmark reports: speeds beside limits, whole stages extrapolated, ratios to another library."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from llm_bridge.benchmark.measuring import Size
+from llm_bridge.costs import Device, reading, sampling_step, training_operations
+from llm_bridge.shapes import Config
+from theory.memory import gibibytes
+from theory.records import Outcome
+from theory.statistics import Estimate
+from theory.verdicts import Verdict, markdown_table, verdict_table
+
+NUM_COMPLETIONS, NUM_CHATS, NUM_EPOCHS = 30_000, 10_000, 3
+"""What the published protocol samples from a teacher, and trains a student on, and how often."""
+
+Results = dict[str, np.ndarray]
+"""Numbers by name."""
+
+
+def derive(config: Config, size: Size, dtype: Any, results: Results) -> Results:
+    """Compute speeds, limits and times of whole stages from what was timed.
+
+    A limit is the longer of what the measured peak needs to compute and the measured bandwidth to move: of reading, and
+    of all steps that follow.
+
+    Args:
+        config: The shape.
+        size: How much was timed.
+        dtype: The weights' type.
+        results: What was timed.
+
+    Returns:
+        More numbers by name.
+    """
+    device, slots = (
+        Device(*(float(results[f"device/{name}"]) for name in Device._fields)),
+        size.prompt + size.completion,
+    )
+    batches, steps = np.array(size.batches), size.completion - 1
+    limit_reading = np.array([reading(config, dtype, batch, size.prompt).seconds(device) for batch in batches])
+    step = np.array([sampling_step(config, dtype, batch, slots - 1).seconds(device) for batch in batches])
+    seconds, operations = results["sampling/seconds"], results["training/operations"]
+    tokens = size.recipe.batch * size.row
+    chunks = NUM_CHATS / (size.recipe.batch * results["training/chats"])
+    return {
+        "sampling/completions a second": batches / seconds,
+        "sampling/tokens a second": batches * size.completion / seconds,
+        "sampling/read tokens a second": batches * size.prompt / results["sampling/reading seconds"],
+        "sampling/step seconds": (seconds - results["sampling/reading seconds"]) / steps,
+        "sampling/limit of a step": step,
+        "sampling/share of limit": (limit_reading + steps * step) / seconds,
+        f"sampling/hours of {NUM_COMPLETIONS} completions": seconds * NUM_COMPLETIONS / batches / 3600,
+        "training/tokens a second": tokens / results["training/seconds"],
+        "training/utilization": operations * tokens / results["training/seconds"] / device.peak,
+        f"training/hours of {NUM_CHATS} chats": results["training/seconds"] * NUM_EPOCHS * chunks / 3600,
+    }
+
+
+def report(config: Config, size: Size, dtype: Any, results: Results) -> Outcome:
+    """Lay out what was measured; speed is no claim, so all of it is reported.
+
+    Args:
+        config: The shape.
+        size: How much was timed.
+        dtype: The weights' type.
+        results: What was timed.
+
+    Returns:
+        All numbers, verdicts and the printed table.
+    """
+    operations = training_operations(config, size.row, learned=float(results["training/learned"]))
+    results = results | {"training/operations": np.array(operations)}
+    results |= derive(config, size, dtype, results)
+    verdicts = judge(size, results)
+    tables = [sampling_table(size, results), training_table(results), verdict_table(verdicts)]
+    return Outcome(results, verdicts, "\n".join(tables))
+
+
+def judge(size: Size, results: Results) -> list[Verdict]:
+    """Report speeds at the largest batch, and ratios to another library.
+
+    Args:
+        size: How much was timed.
+        results: All numbers by name.
+
+    Returns:
+        The verdicts.
+    """
+    batch = size.batches[-1]
+    checks = {
+        f"completions a second, {batch} at once": results["sampling/completions a second"][:, -1],
+        f"sampling, share of the limit, {batch} at once": results["sampling/share of limit"][:, -1],
+        "training, tokens a second": results["training/tokens a second"],
+        "training, share of the peak (model operations)": results["training/utilization"],
+    }
+    for name in ("sampling", "training"):
+        if (theirs := results.get(f"transformers/{name}/seconds")) is not None:
+            ours = results[f"{name}/seconds"]
+            at = f", {batch} at once" if name == "sampling" else ""
+            last = [seconds[:, -1] if name == "sampling" else seconds for seconds in (theirs, ours)]
+            checks[f"{name}, times as fast as transformers{at}"] = last[0].min() / last[1]
+    verdicts = [report_only(check, float(values.max()), values) for check, values in checks.items()]
+    ratio = results["comparison/measured"] / results["comparison/first order"]
+    verdicts.append(report_only("a step's change of a trait over its first order", float(ratio), [ratio]))
+    if (theirs := results.get("transformers/training/loss")) is not None:
+        gap = results["training/loss"] - theirs
+        verdicts.append(report_only("loss before training, ours − that of transformers", float(gap), [gap]))
+    return verdicts
+
+
+def report_only(check: str, value: float, values: Sequence[Any] | np.ndarray) -> Verdict:
+    """Report a number that nothing is guaranteed of.
+
+    Args:
+        check: What it is.
+        value: The number.
+        values: All repetitions.
+
+    Returns:
+        The verdict.
+    """
+    measured = Estimate(value, float(np.min(values)), float(np.max(values)))
+    return Verdict(claim="benchmark", check=check, predicted="no guarantee", measured=measured)
+
+
+def size_or_none(value: Any) -> str:
+    """Write a peak of memory.
+
+    Args:
+        value: Bytes; NaN where the device doesn't count them.
+
+    Returns:
+        The size, or that there is none.
+    """
+    return "not counted here" if np.isnan(value) else gibibytes(float(value))
+
+
+def sampling_table(size: Size, results: Results) -> str:
+    """Lay out sampling: the fastest of all repetitions.
+
+    Args:
+        size: How much was timed.
+        results: All numbers by name.
+
+    Returns:
+        A Markdown table.
+    """
+    theirs = results.get("transformers/sampling/seconds")
+    header = ["at once", "completions/s", "tokens/s", "prompt tokens/s", "a step", "its limit", "share of limit"]
+    header += [f"{NUM_COMPLETIONS:,} completions (extrapolated)", "memory so far"]
+    header += [] if theirs is None else ["transformers, completions/s", "times as fast"]
+    rows = []
+    for place, batch in enumerate(size.batches):
+        best = {name: values[:, place] for name, values in results.items() if np.ndim(values) == 2}
+        row = [str(batch)]
+        row += [f"{best[f'sampling/{name}'].max():,.1f}" for name in ("completions a second", "tokens a second")]
+        row += [f"{best['sampling/read tokens a second'].max():,.0f}"]
+        steps = (best["sampling/step seconds"].min(), results["sampling/limit of a step"][place])
+        row += [f"{1e3 * seconds:.3g} ms" for seconds in steps] + [f"{best['sampling/share of limit'].max():.0%}"]
+        row += [f"{best[f'sampling/hours of {NUM_COMPLETIONS} completions'].min():.3g} h"]
+        row += [size_or_none(results["sampling/memory"][place])]
+        if theirs is not None:
+            seconds = theirs[:, place].min()
+            row += [f"{batch / seconds:,.1f}", f"{seconds / best['sampling/seconds'].min():.2f}"]
+        rows.append(row)
+    return markdown_table(header, rows)
+
+
+def training_table(results: Results) -> str:
+    """Lay out training, the comparison and the device.
+
+    Args:
+        results: All numbers by name.
+
+    Returns:
+        A Markdown table.
+    """
+    rows = [
+        ("matrix product (peak)", f"{float(results['device/peak']) / 1e12:.3g} TFLOP/s"),
+        ("memory bandwidth", f"{float(results['device/bandwidth']) / 1e9:.3g} GB/s"),
+        ("training", f"{results['training/tokens a second'].max():,.0f} tokens/s"),
+        ("training, share of the peak", f"{results['training/utilization'].max():.0%}"),
+        ("training, share of tokens learned", f"{float(results['training/learned']):.0%}"),
+        ("memory so far", size_or_none(results["training/memory"])),
+        (
+            f"{NUM_CHATS:,} chats, {NUM_EPOCHS} epochs (extrapolated)",
+            f"{results[f'training/hours of {NUM_CHATS} chats'].min():.3g} h",
+        ),
+        ("a step of the comparison", f"{results['comparison/seconds'].min():.3g} s"),
+    ]
+    if (theirs := results.get("transformers/training/seconds")) is not None:
+        ratio = theirs.min() / results["training/seconds"].min()
+        rows += [("training, times as fast as peft", f"{ratio:.2f}")]
+    return markdown_table(("what", "measured"), rows)

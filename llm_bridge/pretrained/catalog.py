@@ -1,0 +1,142 @@
+"""Shapes of published models by short names, so that what they cost can be told, and timed, without their weights."""
+
+from llm_bridge.shapes import Config, RotaryScaling
+from llm_bridge.tiny.pretraining import Pretraining, shape_of
+from theory.command_line import InputError
+
+TINY = "tiny"
+"""The short name of the tiny model."""
+
+
+def qwen2(width: int, num_layers: int, num_heads: int, num_key_heads: int, head_size: int, hidden: int) -> Config:
+    """Describe a Qwen2.5; the large ones have a head of their own, and a vocabulary that more devices divide.
+
+    Args:
+        width: As of `Config`.
+        num_layers: As of `Config`.
+        num_heads: As of `Config`.
+        num_key_heads: As of `Config`.
+        head_size: As of `Config`.
+        hidden: As of `Config`.
+
+    Returns:
+        The shape.
+    """
+    tied = width < 3000
+    return Config(
+        vocabulary=151_936 if tied else 152_064,
+        width=width,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        num_key_heads=num_key_heads,
+        head_size=head_size,
+        hidden=hidden,
+        rotary_base=1e6,
+        biases=True,
+        tied=tied,
+    )
+
+
+def qwen3(width: int, num_layers: int, num_heads: int, hidden: int, *, tied: bool) -> Config:
+    """Describe a Qwen3.
+
+    Args:
+        width: As of `Config`.
+        num_layers: As of `Config`.
+        num_heads: As of `Config`.
+        hidden: As of `Config`.
+        tied: As of `Config`.
+
+    Returns:
+        The shape.
+    """
+    return Config(
+        vocabulary=151_936,
+        width=width,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        num_key_heads=8,
+        head_size=128,
+        hidden=hidden,
+        rotary_base=1e6,
+        head_norms=True,
+        tied=tied,
+    )
+
+
+def llama3(
+    width: int, num_layers: int, num_heads: int, head_size: int, hidden: int, *, stretch: float, tied: bool
+) -> Config:
+    """Describe a Llama 3.1 or 3.2.
+
+    Args:
+        width: As of `Config`.
+        num_layers: As of `Config`.
+        num_heads: As of `Config`.
+        head_size: As of `Config`.
+        hidden: As of `Config`.
+        stretch: Factor of its rotary waves.
+        tied: As of `Config`.
+
+    Returns:
+        The shape.
+    """
+    return Config(
+        vocabulary=128_256,
+        width=width,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        num_key_heads=8,
+        head_size=head_size,
+        hidden=hidden,
+        rotary_base=5e5,
+        rotary_scaling=RotaryScaling(factor=stretch),
+        norm_floor=1e-5,
+        tied=tied,
+    )
+
+
+SHAPES: dict[str, Config] = {
+    "qwen2.5-0.5b": qwen2(896, 24, 14, 2, 64, 4864),
+    "qwen2.5-1.5b": qwen2(1536, 28, 12, 2, 128, 8960),
+    "qwen2.5-3b": qwen2(2048, 36, 16, 2, 128, 11_008),
+    "qwen2.5-7b": qwen2(3584, 28, 28, 4, 128, 18_944),
+    "qwen2.5-14b": qwen2(5120, 48, 40, 8, 128, 13_824),
+    "qwen3-0.6b": qwen3(1024, 28, 16, 3072, tied=True),
+    "qwen3-4b": qwen3(2560, 36, 32, 9728, tied=True),
+    "qwen3-8b": qwen3(4096, 36, 32, 12_288, tied=False),
+    "llama-3.2-1b": llama3(2048, 16, 32, 64, 8192, stretch=32, tied=True),
+    "llama-3.2-3b": llama3(3072, 28, 24, 128, 8192, stretch=32, tied=True),
+    "llama-3.1-8b": llama3(4096, 32, 32, 128, 14_336, stretch=8, tied=False),
+    "mistral-7b": Config(
+        vocabulary=32_768,
+        width=4096,
+        num_layers=32,
+        num_heads=32,
+        num_key_heads=8,
+        head_size=128,
+        hidden=14_336,
+        rotary_base=1e6,
+        norm_floor=1e-5,
+    ),
+}
+"""What their `config.json` says; Mistral 7B is version 0.3."""
+
+
+def find_shape(name: str) -> Config:
+    """Look a shape up.
+
+    Args:
+        name: `tiny` or a short name of `SHAPES`.
+
+    Returns:
+        The shape.
+
+    Raises:
+        InputError: If there is no such name.
+    """
+    if name == TINY:
+        return shape_of(Pretraining())
+    if name not in SHAPES:
+        raise InputError(f"there is no shape {name}: say {TINY}, {', '.join(SHAPES)}")
+    return SHAPES[name]

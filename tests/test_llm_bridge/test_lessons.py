@@ -1,0 +1,104 @@
+"""Logits a few places at a time, and layers computed once more: the same loss and gradient in less memory."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from llm_bridge import lessons
+from llm_bridge.chats import Example, Rows, pack
+from llm_bridge.lessons import Lesson, Targets, mean_gradient
+from llm_bridge.recipes import Recipe, Trained, start_training
+from llm_bridge.shapes import Config, initialize
+from llm_bridge.transformer import Recompute
+from theory.networks import Params
+
+EPS = float(np.finfo(float).eps)
+CONFIG = Config(vocabulary=13, width=8, num_layers=1, num_heads=4, num_key_heads=2, head_size=6, hidden=10)
+LENGTH = 31
+
+
+def draw_rows(config: Config = CONFIG) -> Rows:
+    random = np.random.default_rng(0)
+    sizes = random.integers(2, 6, 12)
+    return pack(
+        [Example(*(random.integers(0, config.vocabulary, size).tolist() for size in (5, more))) for more in sizes],
+        LENGTH,
+    )
+
+
+ROWS = draw_rows()
+
+
+@jax.jit
+def draw_model(key: jax.Array) -> Params:
+    return initialize(CONFIG, key, jnp.float64)
+
+
+@cache
+def compiled(trained: Trained, targets: Targets, recompute: Recompute, places: int) -> Callable[[Rows], Any]:
+    """The loss and its gradient; the number of places is told so that another one is compiled anew."""
+    params, teacher = (draw_model(jax.random.key(seed)) for seed in (0, 1))
+    recipe = Recipe(batch=len(ROWS.tokens), rows_at_once=len(ROWS.tokens), rank=2, trained=trained)
+    start = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1, start_training(CONFIG, recipe, params, jax.random.key(2)))
+
+    @jax.jit
+    def compute(start: Params, rows: Rows) -> Any:
+        lesson = Lesson(rows, targets, None if targets == "tokens" else teacher, (1, 2, 5))
+        return mean_gradient(CONFIG, recipe, params, start, lesson, recompute=recompute)
+
+    return partial(compute, start)
+
+
+def gradient(trained: Trained, targets: Targets, recompute: Recompute = "nothing", rows: Rows = ROWS) -> Any:
+    return compiled(trained, targets, recompute, lessons.PLACES_AT_ONCE)(rows)
+
+
+def assert_close(measured: Any, expected: Any) -> None:
+    jax.tree.map(lambda *pair: np.testing.assert_allclose(*pair, rtol=1e5 * EPS, atol=1e3 * EPS), measured, expected)
+
+
+@pytest.mark.parametrize(("trained", "targets"), [("adapters", "tokens"), ("everything", "distribution")])
+def test_logits_of_some_places_at_a_time_change_nothing(trained, targets, monkeypatch):
+    """Rows learn unequally much, and their length is no multiple of a chunk."""
+    assert len(set(ROWS.learned.sum(axis=1))) > 1
+    whole = gradient(trained, targets)
+    monkeypatch.setattr(lessons, "PLACES_AT_ONCE", 4 * len(ROWS.tokens))
+    assert LENGTH % 4
+    assert_close(gradient(trained, targets), whole)
+    fewer = ROWS._replace(learned=ROWS.learned & (np.cumsum(ROWS.learned, axis=1) > 1))
+    assert abs(float(gradient(trained, targets, rows=fewer)[0] - whole[0])) > 1e-3
+
+
+@pytest.mark.parametrize("recompute", ["elementwise", "layers"])
+def test_what_is_computed_once_more_is_the_same(recompute):
+    assert_close(gradient("adapters", "tokens", recompute), gradient("adapters", "tokens"))
+
+
+def test_nothing_to_learn_is_no_gradient(monkeypatch):
+    monkeypatch.setattr(lessons, "PLACES_AT_ONCE", 4 * len(ROWS.tokens))
+    nothing = ROWS._replace(learned=np.zeros_like(ROWS.learned))
+    loss, found = gradient("adapters", "tokens", rows=nothing)
+    assert loss == 0
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(found))
+
+
+@pytest.mark.parametrize(("places", "fits"), [(8, True), (1000, False)])
+def test_logits_of_all_places_never_exist_at_once(places, fits, monkeypatch):
+    monkeypatch.setattr(lessons, "PLACES_AT_ONCE", places)
+    config = Config(vocabulary=5000, width=8, num_layers=1, num_heads=2, num_key_heads=2, head_size=4, hidden=8)
+    rows, recipe = draw_rows(config), Recipe(batch=1, rows_at_once=1, rank=2)
+    some = jax.tree.map(lambda leaf: leaf[:1], rows)
+    params = jax.eval_shape(lambda: initialize(config, jax.random.key(0), jnp.float64))
+    start = jax.eval_shape(lambda params: start_training(config, recipe, params, jax.random.key(0)), params)
+
+    def compute(params: Params, start: Params) -> Any:
+        return mean_gradient(config, recipe, params, start, Lesson(some))
+
+    needed = jax.jit(compute).lower(params, start).compile().memory_analysis()
+    assert needed is not None
+    assert (needed.temp_size_in_bytes < LENGTH * config.vocabulary * 8) == fits
