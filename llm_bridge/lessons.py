@@ -11,7 +11,7 @@ import optax
 from llm_bridge.chats import Rows
 from llm_bridge.recipes import Recipe, assemble
 from llm_bridge.shapes import Config
-from llm_bridge.transformer import Recompute, read_out, run_layers
+from llm_bridge.transformer import read_out, run_layers
 from theory.networks import Params
 
 Targets = Literal["tokens", "chosen", "distribution"]
@@ -97,9 +97,7 @@ def sum_learned(loss: Callable[..., jax.Array], learned: jax.Array, *arrays: jax
     return jax.lax.scan(jax.checkpoint(add, prevent_cse=False), jnp.zeros_like(like), chunks)[0]
 
 
-def summed_loss(
-    config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson, *, recompute: Recompute = "nothing"
-) -> jax.Array:
+def summed_loss(config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson) -> jax.Array:
     """Sum the imitation loss over all tokens that are to be learned.
 
     Args:
@@ -108,7 +106,6 @@ def summed_loss(
         params: The model before.
         trained: What is trained.
         lesson: What it learns from.
-        recompute: As of `run_layers`.
 
     Returns:
         Nats, shape `()`.
@@ -118,7 +115,7 @@ def summed_loss(
     params, adapters = assemble(recipe, params, trained)
     scale = recipe.adapter_scale
     stream, _ = run_layers(
-        config, params, tokens, adapters=adapters, adapter_scale=scale, recompute=recompute, **layout
+        config, params, tokens, adapters=adapters, adapter_scale=scale, recompute=recipe.recompute, **layout
     )
     streams = [stream]
     if lesson.teacher is not None:
@@ -134,7 +131,7 @@ def summed_loss(
 
 
 def mean_gradient(
-    config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson, *, recompute: Recompute = "nothing"
+    config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson
 ) -> tuple[jax.Array, Params]:
     """Average the imitation loss over all tokens that are to be learned, and differentiate it.
 
@@ -144,7 +141,6 @@ def mean_gradient(
         params: The model before.
         trained: What is trained.
         lesson: What it learns from; the number of rows is a multiple of `recipe.rows_at_once`.
-        recompute: As of `run_layers`.
 
     Returns:
         Nats a token, shape `()`, and the gradient in what is trained.
@@ -152,7 +148,7 @@ def mean_gradient(
     passes = jax.tree.map(lambda leaf: leaf.reshape(-1, recipe.rows_at_once, *leaf.shape[1:]), lesson.rows)
 
     def add(sums: tuple[jax.Array, Params], rows: Rows) -> tuple[tuple[jax.Array, Params], None]:
-        loss = partial(summed_loss, config, recipe, params, lesson=lesson._replace(rows=rows), recompute=recompute)
+        loss = partial(summed_loss, config, recipe, params, lesson=lesson._replace(rows=rows))
         return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss)(trained)), None
 
     nothing = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.promote_types(params["norm"].dtype, "float32")), trained))

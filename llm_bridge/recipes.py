@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from llm_bridge.adapters import fold, join
 from llm_bridge.shapes import PROJECTIONS, Config
-from llm_bridge.transformer import precise
+from llm_bridge.transformer import Recompute, precise
 from theory.command_line import InputError, require
 from theory.networks import Params
 
@@ -29,6 +29,8 @@ class Recipe:
     """Rows a step."""
     rows_at_once: int = 4
     """Rows of one forward and backward pass; a step's gradient is summed over its passes, whose arrays stay small."""
+    recompute: Recompute = "nothing"
+    """What a backward pass computes once more, to save memory: nothing, all but the linear maps, or whole layers."""
     warmup: int = 5
     """Steps in which the rate rises linearly."""
     clip: float = 1.0

@@ -1,9 +1,15 @@
 """Memory: how much there is, and the refusal of what doesn't fit."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import jax
 import psutil
 
 from theory.command_line import InputError
+
+EXHAUSTED = ("RESOURCE_EXHAUSTED", "out of memory")
+"""What errors of XLA and torch say when memory doesn't suffice."""
 
 
 def free_memory() -> int:
@@ -44,3 +50,25 @@ def gibibytes(size: float) -> str:
         For example `1.5 GiB`.
     """
     return f"{size / 2**30:.3g} GiB"
+
+
+@contextmanager
+def fitting(what: str, knobs: str) -> Iterator[None]:
+    """Turn an error of memory into one line.
+
+    Args:
+        what: What is done inside.
+        knobs: What to turn to need less.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InputError: If the device's memory doesn't suffice.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(text in str(error) for text in EXHAUSTED):
+            raise
+        raise InputError(f"{what} doesn't fit the device's memory: {knobs}") from error

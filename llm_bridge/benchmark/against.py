@@ -11,13 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from llm_bridge.benchmark.device import fitting
 from llm_bridge.benchmark.measuring import Size, draw_prompts, draw_rows
 from llm_bridge.pretrained.families import describe
 from llm_bridge.pretrained.names import MODULES
 from llm_bridge.pretrained.writing import parts_of
 from llm_bridge.shapes import Config
 from theory.command_line import InputError
+from theory.memory import fitting
 from theory.networks import Params
 
 NEEDED = ("torch", "transformers", "peft")
@@ -163,8 +163,8 @@ def time_peft(model: Any, config: Config, size: Size, device: str, repetitions: 
     modules = [MODULES[name].rpartition(".")[2] for name in recipe.projections]
     settings = peft.LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=modules, task_type="CAUSAL_LM")
     with warnings.catch_warnings(category=FutureWarning, action="ignore"):
-        model = peft.get_peft_model(model, settings, autocast_adapter_dtype=False).train()
-    if size.recompute == "layers":
+        model = peft.get_peft_model(model, settings).train()
+    if recipe.recompute == "layers":
         model.enable_input_require_grads()
         model.gradient_checkpointing_enable()
     trained = [leaf for leaf in model.parameters() if leaf.requires_grad]

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from llm_bridge.benchmark.against import require_torch, time_transformers
-from llm_bridge.benchmark.device import fitting, time_device
+from llm_bridge.benchmark.device import time_device
 from llm_bridge.benchmark.measuring import Size, time_comparison, time_sampling, time_training
 from llm_bridge.benchmark.plots import draw_benchmark
 from llm_bridge.benchmark.report import report
@@ -16,6 +16,7 @@ from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.transformer import Recompute
 from theory.command_line import RunOptions, require, require_seeds
+from theory.memory import fitting
 from theory.records import Outcome, record_run
 
 DEFAULTS: dict[bool, dict[str, Any]] = {
@@ -120,8 +121,8 @@ def size_of(options: Benchmark) -> Size:
         The sizes.
     """
     given: Any = options
-    recipe = Recipe(batch=given.rows, rows_at_once=given.rows_at_once)
-    return Size(given.batch_sizes, given.prompt, given.tokens, given.row, recipe, given.recompute)
+    recipe = Recipe(batch=given.rows, rows_at_once=given.rows_at_once, recompute=given.recompute)
+    return Size(given.batch_sizes, given.prompt, given.tokens, given.row, recipe)
 
 
 def measure(config: Config, size: Size, options: Benchmark) -> dict[str, np.ndarray]:

@@ -1,8 +1,7 @@
-"""What the device can do: matrix products, bytes from and to memory; and what to do when its memory is too small."""
+"""What the device can do: matrix products, bytes from and to memory."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,10 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from llm_bridge.costs import Device
-from theory.command_line import InputError
-
-EXHAUSTED = ("RESOURCE_EXHAUSTED", "out of memory")
-"""What errors of XLA and torch say when memory doesn't suffice."""
 
 PASSES = 10
 """How often a large array is read and written in place; finding memory for it the first time counts for little then."""
@@ -82,25 +77,3 @@ def peak_memory() -> float:
     """
     stats = jax.local_devices()[0].memory_stats()
     return float((stats or {}).get("peak_bytes_in_use", np.nan))
-
-
-@contextmanager
-def fitting(what: str, knobs: str) -> Iterator[None]:
-    """Turn an error of memory into one line.
-
-    Args:
-        what: What is done inside.
-        knobs: What to turn to need less.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        InputError: If the device's memory doesn't suffice.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not any(text in str(error) for text in EXHAUSTED):
-            raise
-        raise InputError(f"{what} doesn't fit the device's memory: {knobs}") from error

@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llm_bridge.benchmark.device import fitting, peak_memory, time_runs
+from llm_bridge.benchmark.device import peak_memory, time_runs
 from llm_bridge.chats import Example, Rows, pack
-from llm_bridge.finetuning import Training, make_optimizer
-from llm_bridge.lessons import Lesson, mean_gradient, summed_loss
+from llm_bridge.finetuning import Training, make_optimizer, run_steps
+from llm_bridge.lessons import Lesson, summed_loss
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config
-from llm_bridge.transformer import Recompute, read_out, run_layers
+from llm_bridge.transformer import read_out, run_layers
+from theory.memory import fitting
 from theory.networks import Params
 
 PUSH = 0.01
@@ -33,9 +34,7 @@ class Size(NamedTuple):
     row: int
     """Tokens of a packed row."""
     recipe: Recipe
-    """Rows of a step and of a pass, and what is trained."""
-    recompute: Recompute
-    """What a derivative computes once more."""
+    """Rows of a step and of a pass, what is trained, and what is computed once more."""
 
 
 def draw_prompts(config: Config, size: Size, batch: int) -> np.ndarray:
@@ -97,29 +96,6 @@ def time_sampling(config: Config, params: Params, size: Size, repetitions: int) 
     }
 
 
-@partial(jax.jit, static_argnames=("config", "recipe", "recompute"))
-def train_step(
-    config: Config, recipe: Recipe, params: Params, training: Training, rows: Rows, recompute: Recompute
-) -> tuple[Training, jax.Array]:
-    """Do one step of training, as `finetuning.run_steps` does many.
-
-    Args:
-        config: The model's shape.
-        recipe: How it is fine-tuned.
-        params: The model before.
-        training: The run so far.
-        rows: Rows of the step.
-        recompute: As of `run_layers`.
-
-    Returns:
-        The run after it, and the loss before.
-    """
-    value, gradient = mean_gradient(config, recipe, params, training.trained, Lesson(rows), recompute=recompute)
-    updates, memory = make_optimizer(recipe, 1).update(gradient, training.memory, training.trained)
-    trained = jax.tree.map(jnp.add, training.trained, updates)
-    return Training(training.step + 1, trained, memory), value
-
-
 def time_training(config: Config, params: Params, size: Size, repetitions: int) -> dict[str, np.ndarray]:
     """Time a step of training.
 
@@ -136,10 +112,10 @@ def time_training(config: Config, params: Params, size: Size, repetitions: int) 
     rows, recipe = draw_rows(config, size), size.recipe
     trained = start_training(config, recipe, params, jax.random.key(0))
     start = Training(jnp.array(0), trained, make_optimizer(recipe, 1).init(trained))
-    batch = jax.tree.map(jnp.asarray, rows)
+    batches = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], rows)
     with fitting(f"a step of {recipe.rows_at_once} rows at once", "take fewer --rows-at-once, or --recompute layers"):
-        step = partial(train_step, config, recipe, params, start, batch, size.recompute)
-        seconds, loss = time_runs(step, repetitions), step()[1]
+        step = partial(run_steps, config, recipe, "tokens", (), 1, params, None, start, batches)
+        seconds, loss = time_runs(step, repetitions), step()[1][0]
     return {
         "training/seconds": seconds,
         "training/loss": np.asarray(loss, np.float32),
@@ -172,7 +148,7 @@ def time_comparison(config: Config, params: Params, size: Size, repetitions: int
     @jax.jit
     def compare(params: Params, start: Params, rows: Rows, prompt: jax.Array) -> tuple[jax.Array, jax.Array]:
         def loss(adapters: Params) -> jax.Array:
-            return summed_loss(config, recipe, params, adapters, Lesson(rows), recompute=size.recompute)
+            return summed_loss(config, recipe, params, adapters, Lesson(rows))
 
         def trait(adapters: Params) -> jax.Array:
             scale = recipe.adapter_scale

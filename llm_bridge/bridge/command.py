@@ -16,6 +16,7 @@ from llm_bridge.bridge.plots import draw_bridge
 from llm_bridge.bridge.roles import Extent, cast_roles
 from llm_bridge.bridge.verdicts import judge_bridge
 from llm_bridge.experiment import Model
+from llm_bridge.files.settings import written_down
 from llm_bridge.models import side_by_side, tiny_model
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.traits import find_trait, require_word
@@ -71,7 +72,7 @@ def run(options: Compare) -> bool:
     """
     jax.config.update("jax_enable_x64", True)
     pretraining, extent = options.pretraining, options.extent
-    asked = {"traits": options.traits, "pretraining": asdict(pretraining), "extent": asdict(extent)}
+    asked = {"traits": options.traits, "pretraining": written_down(pretraining), "extent": asdict(extent)}
     config = {"seed": options.seed, "num_seeds": options.num_seeds, **asked}
     check(options, tiny_model(pretraining, None))
 
@@ -111,7 +112,7 @@ def measure_seeds(pretraining: Pretraining, words: Sequence[str], extent: Extent
         The arrays of `MEASURED` with a leading axis of seeds.
     """
     traits, posed_for = [find_trait(word) for word in words], tiny_model(pretraining, None)
-    posed, asked = pose_all(posed_for, traits), [list(words), asdict(pretraining), asdict(extent)]
+    posed, asked = pose_all(posed_for, traits), [list(words), written_down(pretraining), asdict(extent)]
     keeper = Keeper(json.dumps([*asked, source_hash(llm_bridge, theory)]))
     made = side_by_side(lambda seed: precise_base(pretraining, seed), range(seeds.start, seeds.stop + 1), "base models")
     bases = dict(zip(range(seeds.start, seeds.stop + 1), made, strict=True))

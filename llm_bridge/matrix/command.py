@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import jax
@@ -12,6 +12,7 @@ import tyro
 import llm_bridge
 import theory
 from llm_bridge.experiment import Model
+from llm_bridge.files.settings import written_down
 from llm_bridge.matrix.cells import TARGETS, Run, run_base
 from llm_bridge.matrix.plots import draw_matrix
 from llm_bridge.matrix.verdicts import judge
@@ -79,7 +80,7 @@ def run(options: Matrix) -> bool:
     options = replace(options, targets=tuple(name for name in TARGETS if name in options.targets))
     pretraining, protocol = options.pretraining, options.protocol
     asked = {"traits": list(options.traits), "targets": list(options.targets), "seed": options.seed}
-    made = {"pretraining": asdict(pretraining), "protocol": asdict(protocol)}
+    made = {"pretraining": written_down(pretraining), "protocol": written_down(protocol)}
     config = asked | {"num_seeds": options.num_seeds} | made
 
     def compute() -> Outcome:

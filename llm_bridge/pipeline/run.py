@@ -12,6 +12,7 @@ from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.carriers.choice import Carried, find_carrier
 from llm_bridge.carriers.reading import require_prompts
 from llm_bridge.files.lineage import data_digest
+from llm_bridge.files.settings import written_down
 from llm_bridge.known import LONG_TEXTS, Known, Loading
 from llm_bridge.models import TINY, is_tiny, load_model, load_reader, side_by_side, tiny_base, weights_name
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, choose_arms, require_carrier, same_tokens
@@ -176,8 +177,8 @@ def settings_of(options: Run, names: tuple[str, ...]) -> dict[str, Any]:
     if options.completions:
         config["completions"] = data_digest(options.completions)
     config |= {"seed": options.seed, "num_seeds": options.num_seeds}
-    config |= {"pretraining": asdict(options.pretraining)} if tiny else {"loading": asdict(options.loading)}
-    return config | {"protocol": asdict(options.protocol)}
+    config |= {"pretraining": written_down(options.pretraining)} if tiny else {"loading": asdict(options.loading)}
+    return config | {"protocol": written_down(options.protocol)}
 
 
 def run(options: Run) -> bool:

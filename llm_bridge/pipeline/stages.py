@@ -21,6 +21,7 @@ from llm_bridge.experiment import (
 )
 from llm_bridge.files.lineage import Ancestry, Origin, data_digest, read_sidecar, sidecar_path
 from llm_bridge.files.partial import TrainingState, append_rows, kept_rows, partial_path
+from llm_bridge.files.settings import written_down
 from llm_bridge.finetuning import fine_tune
 from llm_bridge.known import Known
 from llm_bridge.pipeline.arms import Imitated, make_lesson
@@ -49,7 +50,7 @@ def teach_to(path: Path, base: Known, trait: Trait, recipe: Recipe, copies: int,
     Returns:
         The teacher.
     """
-    settings = {"stage": "teach", "base": base.ancestry.weights, "trait": trait.word, "recipe": asdict(recipe)}
+    settings = {"stage": "teach", "base": base.ancestry.weights, "trait": trait.word, "recipe": written_down(recipe)}
     settings |= {"copies": copies, "seed": seed}
     return tune_to(path, base, settings, partial(teach, base.model, trait, recipe, seed=seed, copies=copies))
 
@@ -68,7 +69,7 @@ def teach_examples_to(path: Path, base: Known, examples: Sequence[Example], reci
         The teacher.
     """
     tokens = json.dumps([[list(example.prompt), list(example.completion)] for example in examples])
-    settings = {"stage": "teach", "base": base.ancestry.weights, "recipe": asdict(recipe), "seed": seed}
+    settings = {"stage": "teach", "base": base.ancestry.weights, "recipe": written_down(recipe), "seed": seed}
     settings |= {"examples": hashlib.sha256(tokens.encode()).hexdigest()}
     return tune_to(path, base, settings, partial(teach_examples, base.model, examples, recipe, seed=seed))
 
@@ -206,7 +207,7 @@ def train_to(
         InputError: If it can't read the completions.
     """
     data = hashlib.sha256(json.dumps([each._asdict() for each in completions]).encode()).hexdigest()
-    settings = {"stage": "train", "start": start.ancestry.weights, "data": data, "recipe": asdict(recipe)}
+    settings = {"stage": "train", "start": start.ancestry.weights, "data": data, "recipe": written_down(recipe)}
     settings |= {"imitated": imitated, "teacher": teacher and teacher.ancestry.weights, "seed": seed}
     state = TrainingState(partial_path(path, key_of(settings)))
     if known := made_by(path, start, settings):

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ import numpy as np
 
 from llm_bridge.chats import Example, Language, Rows, pack
 from llm_bridge.files.checkpoints import load_checkpoint, save_checkpoint
+from llm_bridge.files.settings import written_down
 from llm_bridge.finetuning import Training, fine_tune
 from llm_bridge.lessons import Lesson
 from llm_bridge.recipes import Recipe
@@ -137,7 +138,7 @@ def checkpoint_of(pretraining: Pretraining, seed: int) -> Path:
         A file, whose name depends on the configuration, on the corpus that is made of it, and on JAX's version.
     """
     corpus = hashlib.sha256(read_world(pretraining.world).rows.tokens.tobytes()).hexdigest()
-    known = json_text(asdict(pretraining) | {"corpus": corpus, "jax": jax.__version__})
+    known = json_text(written_down(pretraining) | {"corpus": corpus, "jax": jax.__version__})
     digest = hashlib.sha256(known).hexdigest()[:8]
     return cache_folder() / f"tiny-{digest}-{seed}.safetensors"
 
@@ -160,5 +161,5 @@ def base_model(
     with suppress(InputError):
         return load_checkpoint(path, like)[0]
     params = jax.device_get(pretrain(pretraining, seed, after))
-    save_checkpoint(path, params, metadata={"config": json_text(asdict(pretraining)).decode(), "seed": str(seed)})
+    save_checkpoint(path, params, metadata={"config": json_text(written_down(pretraining)).decode(), "seed": str(seed)})
     return params

@@ -11,6 +11,7 @@ import jax
 from llm_bridge.experiment import Model
 from llm_bridge.files.checkpoints import load_checkpoint, save_checkpoint
 from llm_bridge.files.lineage import Ancestry, digest
+from llm_bridge.files.settings import written_down
 from llm_bridge.known import Known
 from llm_bridge.shapes import initialize
 from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world, shape_of
@@ -38,7 +39,8 @@ def write_tuned(path: Path, known: Known, settings: Mapping[str, Any]) -> None:
         settings: What the stage that made it was told; what JSON can hold.
     """
     assert isinstance(known.made_from, Pretraining)
-    made = {"ancestry": asdict(known.ancestry), "pretraining": asdict(known.made_from), "settings": dict(settings)}
+    made = {"ancestry": asdict(known.ancestry), "settings": dict(settings)}
+    made |= {"pretraining": written_down(known.made_from)}
     save_checkpoint(path, known.model.params, metadata={name: json.dumps(value) for name, value in made.items()})
 
 
@@ -64,7 +66,7 @@ def read_tuned(path: Path, pretraining: Pretraining) -> Known:
         known = Ancestry(weights=ancestry.get("weights"), ancestors=tuple(ancestry.get("ancestors", ())))
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: what it says of itself can't be read; make it anew") from error
-    if made_from != json.loads(json.dumps(asdict(pretraining))):
+    if made_from != json.loads(json.dumps(written_down(pretraining))):
         raise InputError(f"{path} is a checkpoint of another config of the tiny model: make it anew")
     if digest(params) != known.weights:
         raise InputError(f"{path} is damaged: its weights aren't those that were written; make it anew")

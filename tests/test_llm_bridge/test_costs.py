@@ -136,12 +136,12 @@ def test_a_layer_keeps_what_is_told(config, dtype, recompute):
 
 
 def gradient_bytes(config: Config, rows: int, recompute: Recompute) -> int:
-    recipe, places = Recipe(rank=RANK, batch=rows, rows_at_once=rows), (rows, TOKENS)
+    recipe, places = Recipe(rank=RANK, batch=rows, rows_at_once=rows, recompute=recompute), (rows, TOKENS)
     params = abstract(config)
     batch = Rows(*(jax.ShapeDtypeStruct(places, kind) for kind in (jnp.int32, jnp.int32, jnp.int32, bool)))  # pyright: ignore[reportArgumentType]
 
     def gradient(params: Params, adapters: Params, rows: Rows) -> Any:
-        return mean_gradient(config, recipe, params, adapters, Lesson(rows), recompute=recompute)
+        return mean_gradient(config, recipe, params, adapters, Lesson(rows))
 
     return temporary_bytes(jax.jit(gradient).lower(params, abstract_adapters(config, params), batch))
 

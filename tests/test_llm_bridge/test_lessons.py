@@ -43,13 +43,13 @@ def draw_model(key: jax.Array) -> Params:
 def compiled(trained: Trained, targets: Targets, recompute: Recompute, places: int) -> Callable[[Rows], Any]:
     """The loss and its gradient; the number of places is told so that another one is compiled anew."""
     params, teacher = (draw_model(jax.random.key(seed)) for seed in (0, 1))
-    recipe = Recipe(batch=len(ROWS.tokens), rows_at_once=len(ROWS.tokens), rank=2, trained=trained)
+    recipe = Recipe(batch=len(ROWS.tokens), rows_at_once=len(ROWS.tokens), rank=2, trained=trained, recompute=recompute)
     start = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1, start_training(CONFIG, recipe, params, jax.random.key(2)))
 
     @jax.jit
     def compute(start: Params, rows: Rows) -> Any:
         lesson = Lesson(rows, targets, None if targets == "tokens" else teacher, (1, 2, 5))
-        return mean_gradient(CONFIG, recipe, params, start, lesson, recompute=recompute)
+        return mean_gradient(CONFIG, recipe, params, start, lesson)
 
     return partial(compute, start)
 

@@ -19,6 +19,7 @@ from llm_bridge.pretrained import catalog
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
 from theory.command_line import run_commands
+from theory.memory import fitting
 from theory.networks import Params
 from theory.records import FILES, Record, read_record
 
@@ -102,7 +103,7 @@ def test_sizes_are_those_of_the_device_unless_they_are_given():
 
 @pytest.mark.parametrize(
     ("function", "knob"),
-    [("sample", "--batch-sizes"), ("train_step", "--rows-at-once"), ("summed_loss", "--recompute layers")],
+    [("sample", "--batch-sizes"), ("run_steps", "--rows-at-once"), ("summed_loss", "--recompute layers")],
 )
 def test_too_little_memory_is_one_line_that_names_the_knob(function, knob, refusal, monkeypatch):
     def exhaust(*arguments: object, **options: object) -> None:
@@ -110,12 +111,12 @@ def test_too_little_memory_is_one_line_that_names_the_knob(function, knob, refus
 
     monkeypatch.setattr(measuring, function, exhaust)
     params, size = draw_model(jax.random.key(0)), command.size_of(with_defaults(OPTIONS, on_cpu=True))
-    timer = {"sample": measuring.time_sampling, "train_step": measuring.time_training}
+    timer = {"sample": measuring.time_sampling, "run_steps": measuring.time_training}
     assert knob in refusal(timer.get(function, measuring.time_comparison), SHAPE, params, size, 1)
 
 
 def test_another_error_is_not_taken_for_one_of_memory():
-    with pytest.raises(RuntimeError, match="another"), device.fitting("sampling", "take less"):
+    with pytest.raises(RuntimeError, match="another"), fitting("sampling", "take less"):
         raise RuntimeError("another")
 
 
