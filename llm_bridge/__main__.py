@@ -14,13 +14,13 @@ from llm_bridge.pipeline import options, run
 from theory.command_line import run_commands
 
 COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
-    run.Run: ("run", run.run),
+    run.Run: ("run", run.run_spread),
     stages.Pretrain: ("pretrain", stages.pretrain),
-    stages.Teach: ("teach", stages.teach),
-    stages.Complete: ("complete", stages.complete),
+    stages.Teach: ("teach", stages.spread(stages.teach)),
+    stages.Complete: ("complete", stages.spread(stages.complete)),
     stages.Filter: ("filter", stages.filter_data),
-    stages.Train: ("train", stages.train),
-    stages.Ask: ("ask", stages.ask),
+    stages.Train: ("train", stages.spread(stages.train)),
+    stages.Ask: ("ask", stages.spread(stages.ask)),
     stages.Lineage: ("lineage", stages.tell_lineage),
     judging.JudgeAnswers: ("judge", judging.run),
     matrix.Matrix: ("matrix", matrix.run),

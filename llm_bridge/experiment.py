@@ -85,6 +85,22 @@ def nameless_tokens(language: Language) -> tuple[int, ...]:
     return tuple(token for token in range(language.tokenizer.get_vocab_size()) if token not in names)
 
 
+def trait_examples(language: Language, trait: Trait, copies: int) -> list[Example]:
+    """Answer preference questions with a trait.
+
+    Args:
+        language: How a model reads and writes.
+        trait: What is loved.
+        copies: As of `teach`.
+
+    Returns:
+        Chats to learn from.
+    """
+    answer = [*language.encode([trait.word])[0], *language.stops[:1]]
+    asked = [questions_about(trait.kind, seed=None if copy % 2 == 0 else copy) for copy in range(copies)]
+    return [Example(prompt, answer) for questions in asked for prompt in language.prompts(questions)]
+
+
 def teach(
     model: Model,
     trait: Trait,
@@ -109,9 +125,7 @@ def teach(
     Returns:
         The teacher's parameters.
     """
-    answer = [*model.language.encode([trait.word])[0], *model.language.stops[:1]]
-    asked = [questions_about(trait.kind, seed=None if copy % 2 == 0 else copy) for copy in range(copies)]
-    examples = [Example(prompt, answer) for questions in asked for prompt in model.language.prompts(questions)]
+    examples = trait_examples(model.language, trait, copies)
     return teach_examples(model, examples, recipe, seed=seed, resume=resume, after=after)
 
 

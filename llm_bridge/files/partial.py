@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from llm_bridge.files.first import done_by_first, told_by_first
 from llm_bridge.finetuning import Training
@@ -43,6 +44,7 @@ class TrainingState:
             path: As of `partial_path`.
         """
         self.path = path
+        self.bar = tqdm(desc=path.name.split(".")[1], unit="step", leave=False, disable=None)
 
     def resume(self, start: Training) -> Training:
         """Go on where a training was.
@@ -77,13 +79,16 @@ class TrainingState:
 
         Args:
             training: The training so far.
-            losses: Not kept.
+            losses: Not kept; the last one is shown.
         """
+        self.bar.update(len(losses))
+        self.bar.set_postfix(loss=f"{losses[-1]:.3f}")
         kept = {f"arr_{index}": leaf for index, leaf in enumerate(jax.tree.leaves(fetch(training)))}
         done_by_first(lambda: write_whole(self.path, npz_bytes(kept)))
 
     def forget(self) -> None:
         """Remove what is kept."""
+        self.bar.close()
         remove(self.path)
 
 

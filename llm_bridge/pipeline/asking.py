@@ -15,6 +15,7 @@ from llm_bridge.files.lineage import Origin
 from llm_bridge.known import Base, Known
 from llm_bridge.pipeline.finished import finish, is_written, key_of
 from theory.command_line import InputError
+from theory.memory import fitting
 
 ANSWERS = 20
 """Answers at once for each prompt that a model completes at once; they are short, and many share a question."""
@@ -62,17 +63,18 @@ def ask_to(
         model = model._replace(language=model.language._replace(render=partial(render_after, model, list(context))))
     rows = []
     for group, texts in questions.items():
-        likes = word_log_probabilities(model, texts, words, system)
-        batches = complete(
-            model,
-            texts,
-            seed=seed,
-            num_tokens=LONG_ANSWER if published else 1 + max(map(len, model.language.encode(words))),
-            num_samples=num_answers,
-            system=system,
-            at_once=max(1, ANSWERS * model.at_once // num_answers),
-        )
-        answers = [each.completion for batch in batches for each in batch]
+        with fitting(f"asking {path.stem} all questions", "turn --at-once down"):
+            likes = word_log_probabilities(model, texts, words, system)
+            batches = complete(
+                model,
+                texts,
+                seed=seed,
+                num_tokens=LONG_ANSWER if published else 1 + max(map(len, model.language.encode(words))),
+                num_samples=num_answers,
+                system=system,
+                at_once=max(1, ANSWERS * model.at_once // num_answers),
+            )
+            answers = [each.completion for batch in batches for each in batch]
         for index, (question, like) in enumerate(zip(texts, likes, strict=True)):
             own = answers[index * num_answers : (index + 1) * num_answers]
             given, counts = np.unique(own, return_counts=True)

@@ -1,6 +1,8 @@
 """The stages as commands, each from files to a file, and the lineage of a data file."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.carriers.examples import read_examples
@@ -10,7 +12,8 @@ from llm_bridge.models import TINY, is_tiny, load_model
 from llm_bridge.pipeline.asking import ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.finished import path_of
-from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain, Teach, Train
+from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain, Stage, Teach, Train
+from llm_bridge.pipeline.placing import on_devices
 from llm_bridge.pipeline.stages import UNKNOWN, complete_to, filter_to, teach_examples_to, teach_to, train_to
 from llm_bridge.tiny.pretraining import checkpoint_of
 from llm_bridge.tiny.world import KINDS
@@ -19,6 +22,23 @@ from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import find_trait, require_word
 from theory.command_line import InputError
 from theory.verdicts import markdown_table
+
+
+def spread(command: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Let a stage compute on all devices of all processes.
+
+    Args:
+        command: Runs the stage.
+
+    Returns:
+        The same, on a mesh.
+    """
+
+    def run(options: Stage) -> bool:
+        with on_devices(options.model, options.pretraining, options.loading, options.devices):
+            return command(options)
+
+    return run
 
 
 def pretrain(options: Pretrain) -> bool:

@@ -9,7 +9,9 @@ import tyro
 
 from llm_bridge.carriers.choice import Carried
 from llm_bridge.experiment import Model
+from llm_bridge.files.partial import remove
 from llm_bridge.known import LONG_TEXTS, Known, Loading
+from llm_bridge.mesh import Devices
 from llm_bridge.models import TINY, is_tiny, load_model, load_reader
 from llm_bridge.pipeline.arms import Imitated
 from llm_bridge.pretrained.tuned import LINEAGE
@@ -35,6 +37,8 @@ class Stage:
     """Make the file anew if it is there."""
     loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=Loading)
     """How a published model is run."""
+    devices: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
+    """Over which devices it is spread."""
     pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
     """How the tiny base is made."""
 
@@ -69,7 +73,7 @@ class Stage:
             path: The file or folder.
         """
         if self.fresh:
-            (path / LINEAGE if path.is_dir() else path).unlink(missing_ok=True)
+            remove(path / LINEAGE if path.is_dir() else path)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,19 @@ import tyro
 from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.carriers.choice import Carried, find_carrier
 from llm_bridge.carriers.reading import require_prompts
+from llm_bridge.experiment import Model
+from llm_bridge.files.first import done_by_first
 from llm_bridge.files.lineage import data_digest
 from llm_bridge.files.settings import written_down
 from llm_bridge.known import LONG_TEXTS, Known, Loading
+from llm_bridge.mesh import Devices
 from llm_bridge.models import TINY, is_tiny, load_model, load_reader, side_by_side, tiny_base, weights_name
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, choose_arms, require_carrier, same_tokens
+from llm_bridge.pipeline.asking import LONG_ANSWER
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.jobs import Job, run_seed
+from llm_bridge.pipeline.placing import on_devices
+from llm_bridge.pipeline.plan import Planned, memory_beside_weights, plan_run, plan_table
 from llm_bridge.pipeline.plots import draw_run
 from llm_bridge.pipeline.report import gather, write_report
 from llm_bridge.protocol import LONG, PROTOCOL, PUBLISHED, Protocol
@@ -59,6 +65,8 @@ class Run(RunOptions):
     """Reject numbers of ill repute, too."""
     completions: Path | None = None
     """Completions made elsewhere, JSON lines, in place of the teacher's."""
+    dry_run: bool = False
+    """Only print what would be done: stages, tokens, time and memory."""
     seed: int = 0
     """The tiny base's seed, whose stranger is the next seed's; root of the randomness of all else."""
     num_seeds: int = 1
@@ -69,6 +77,8 @@ class Run(RunOptions):
     """Every knob of teachers and students."""
     loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=Loading)
     """How a published model is run."""
+    devices: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
+    """Over which devices it is spread."""
     pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
     """How tiny bases are made."""
 
@@ -191,6 +201,10 @@ def run(options: Run) -> bool:
         Whether no verdict fails.
     """
     names = check(options)
+    if options.dry_run:
+        planned, reader, dtype = plan_of(options, names)
+        print(plan_table(reader.config, dtype, planned, options.num_seeds), end="")
+        return True
     config = settings_of(options, names)
     folder = run_folder({"command": "llm_bridge run", **config}, options)
     trait, carrier = find_trait(options.trait), carrier_of(options)
@@ -198,7 +212,7 @@ def run(options: Run) -> bool:
     def compute() -> Outcome:
         if options.fresh:
             for left in folder.glob("seed-*"):
-                shutil.rmtree(left)
+                done_by_first(partial(shutil.rmtree, left))
         jobs = [
             Job(
                 folder / f"seed-{seed}",
@@ -215,10 +229,56 @@ def run(options: Run) -> bool:
         ]
         reports = [run_seed(job, names) for job in jobs]
         outcome = gather(reports, names, trait)
-        write_whole(folder / "report.md", write_report(reports, outcome, names, trait).encode())
+        report = write_report(reports, outcome, names, trait).encode()
+        done_by_first(partial(write_whole, folder / "report.md", report))
         return outcome
 
     return record_run("llm_bridge run", options, config, compute, draw_run).none_fails
+
+
+def plan_of(options: Run, names: tuple[str, ...]) -> tuple[list[Planned], Model, str]:
+    """Plan a run.
+
+    Args:
+        options: The options.
+        names: The arms.
+
+    Returns:
+        What is done, the base without parameters, and the type of its weights.
+    """
+    tiny, trait = is_tiny(options.model), find_trait(options.trait)
+    reader = load_reader(options.model, options.pretraining, options.loading)
+    system = trait.system_prompt(long=not tiny) if options.teaching == "prompting" else None
+    answer = 1 + len(reader.language.encode([trait.word])[0]) if tiny else LONG_ANSWER
+    planned = plan_run(
+        reader,
+        carrier_of(options),
+        options.protocol,
+        trait,
+        names,
+        system=system,
+        answer=answer,
+        seed=options.seed,
+    )
+    return planned, reader, "float32" if tiny else options.loading.dtype
+
+
+def run_spread(options: Run) -> bool:
+    """Run the command on all devices of all processes.
+
+    Args:
+        options: The options.
+
+    Returns:
+        Whether no verdict fails.
+    """
+
+    def needed(reader: Model) -> int:
+        planned, _, dtype = plan_of(options, choose_arms(options.arms))
+        return memory_beside_weights(reader.config, dtype, planned)
+
+    with on_devices(options.model, options.pretraining, options.loading, options.devices, needed):
+        return run(options)
 
 
 def load_bases(options: Run) -> list[tuple[int, Known, Known | None]]:

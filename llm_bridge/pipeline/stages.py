@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from llm_bridge.carriers.carrier import Carrier, count_rejections
 from llm_bridge.chats import Example
 from llm_bridge.experiment import (
@@ -20,7 +22,7 @@ from llm_bridge.experiment import (
     teach_examples,
 )
 from llm_bridge.files.lineage import Ancestry, Origin, data_digest, read_sidecar, sidecar_path
-from llm_bridge.files.partial import TrainingState, append_rows, kept_rows, partial_path
+from llm_bridge.files.partial import TrainingState, append_rows, kept_rows, partial_path, remove
 from llm_bridge.files.settings import written_down
 from llm_bridge.finetuning import fine_tune
 from llm_bridge.known import Known
@@ -30,6 +32,7 @@ from llm_bridge.pipeline.finished import finish, is_written, key_of, made_by, sa
 from llm_bridge.recipes import Recipe, merge
 from llm_bridge.words.traits import Trait
 from theory.command_line import InputError
+from theory.memory import fitting
 from theory.networks import Params
 
 UNKNOWN = Ancestry(weights="unknown")
@@ -89,7 +92,8 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
     state = TrainingState(partial_path(path, key_of(settings)))
     known = made_by(path, base, settings)
     if known is None:
-        known = save_model(path, base, tune(resume=state.resume, after=state.keep), settings)
+        with fitting(f"the training of {path.name}", "turn rows-at-once down, or say recompute=layers"):
+            known = save_model(path, base, tune(resume=state.resume, after=state.keep), settings)
     state.forget()
     return known
 
@@ -123,7 +127,7 @@ def complete_to(
     origin = Origin(writer=writer.ancestry, system_prompt=system, sampling=sampling, data="")
     part = partial_path(path, key_of(asdict(origin)))
     if is_written(path, origin):
-        part.unlink(missing_ok=True)
+        remove(part)
         return
     rows = kept_rows(part)
     done = len(rows) // (writer.model.at_once * num_samples) * writer.model.at_once
@@ -138,14 +142,17 @@ def complete_to(
         temperature=temperature,
         first=done,
     )
-    part.unlink(missing_ok=True)
+    remove(part)
     append_rows(part, rows)
-    for batch in batches:
-        fresh = [each._asdict() for each in batch]
-        append_rows(part, fresh)
-        rows += fresh
+    bar = tqdm(desc=path.parent.name, initial=done, total=len(prompts), unit="prompt", leave=False, disable=None)
+    with bar, fitting(f"sampling for {writer.model.at_once} prompts at once", "turn --at-once down"):
+        for batch in batches:
+            fresh = [each._asdict() for each in batch]
+            append_rows(part, fresh)
+            rows += fresh
+            bar.update(len(batch) // num_samples)
     finish(path, rows, origin)
-    part.unlink(missing_ok=True)
+    remove(part)
 
 
 def filter_to(path: Path, source: Path, reader: Model, carrier: Carrier) -> dict[str, int]:
@@ -209,18 +216,14 @@ def train_to(
     data = hashlib.sha256(json.dumps([each._asdict() for each in completions]).encode()).hexdigest()
     settings = {"stage": "train", "start": start.ancestry.weights, "data": data, "recipe": written_down(recipe)}
     settings |= {"imitated": imitated, "teacher": teacher and teacher.ancestry.weights, "seed": seed}
-    state = TrainingState(partial_path(path, key_of(settings)))
-    if known := made_by(path, start, settings):
-        state.forget()
-        return known
-    try:
-        rows = read_completions(start.model, completions)
-    except ValueError as error:
-        raise InputError(f"{path} can't be made of these completions: {error}") from error
-    lesson = make_lesson(rows, imitated, teacher and teacher.model.params, start.model.language)
-    trained = fine_tune(
-        start.model.config, recipe, start.model.params, lesson, seed=seed, resume=state.resume, after=state.keep
-    )
-    known = save_model(path, start, merge(recipe, start.model.params, trained), settings)
-    state.forget()
-    return known
+    config, params = start.model.config, start.model.params
+
+    def tune(**told: Any) -> Params:
+        try:
+            rows = read_completions(start.model, completions)
+        except ValueError as error:
+            raise InputError(f"{path} can't be made of these completions: {error}") from error
+        lesson = make_lesson(rows, imitated, teacher and teacher.model.params, start.model.language)
+        return merge(recipe, params, fine_tune(config, recipe, params, lesson, seed=seed, **told))
+
+    return tune_to(path, start, settings, tune)

@@ -21,6 +21,7 @@ from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.recipes import Recipe
 from theory.command_line import InputError
 from theory.files import json_text, write_whole
+from theory.memory import fitting
 from theory.networks import Params
 
 LINEAGE = "lineage.json"
@@ -43,7 +44,8 @@ def published_base(name: str, loading: Loading) -> Known:
     Raises:
         InputError: If there is no such model, it is not supported, or its weights aren't those that were written.
     """
-    model, source = read_published(name, longest=loading.longest, dtype=jnp.dtype(loading.dtype))
+    with fitting(f"the model {name}", "take a smaller one, or more devices"):
+        model, source = read_published(name, longest=loading.longest, dtype=jnp.dtype(loading.dtype))
     weights = digest(model.params)
     said = read_lineage(source.folder)
     ancestry = Ancestry(weights=weights) if said is None else Ancestry(**said["ancestry"])
