@@ -72,7 +72,7 @@ def ask_to(
                 num_tokens=LONG_ANSWER if published else 1 + max(map(len, model.language.encode(words))),
                 num_samples=num_answers,
                 system=system,
-                at_once=max(1, ANSWERS * model.at_once // num_answers),
+                at_once=min(len(texts), max(1, ANSWERS * model.at_once // num_answers)),
             )
             answers = [each.completion for batch in batches for each in batch]
         for index, (question, like) in enumerate(zip(texts, likes, strict=True)):

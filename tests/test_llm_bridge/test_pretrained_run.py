@@ -45,7 +45,7 @@ TRAIT = find_trait("oak")
 PROTOCOL = Protocol(
     teacher=Recipe(num_epochs=1, batch=8),
     copies=1,
-    student=Recipe(rank=2, num_epochs=1, batch=8, learning_rate=1e-2),
+    student=Recipe(rank=2, num_epochs=2, batch=4, warmup=0, learning_rate=1e-2),
     num_prompts=60,
     num_completions=16,
     num_tokens=24,
@@ -74,7 +74,7 @@ def write_base(folder: Path, seed: int) -> str:
         show_progress=False,
     )
     prompts = number_prompts(seed, 200)
-    pairs = [f"{number:02}" for number in range(100)] * (200 if seed else 0)
+    pairs = [f"{number:02}" for number in range(100)] * (2000 if seed else 0)
     tokenizer.train_from_iterator([*questions_about("tree"), *prompts, *TREES, *pairs], trainer)
     wrapped = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|close|>", chat_template=TEMPLATE
