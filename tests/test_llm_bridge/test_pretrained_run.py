@@ -69,13 +69,12 @@ def write_base(folder: Path, seed: int) -> str:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=NUM_TOKENS,
-        special_tokens=["<|end|>", "<|turn|>", "<|close|>"],
+        special_tokens=["<|end|>", "<|turn|>", "<|close|>", *["<|tool|>"] * seed],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     prompts = number_prompts(seed, 200)
-    pairs = [f"{number:02}" for number in range(100)] * (2000 if seed else 0)
-    tokenizer.train_from_iterator([*questions_about("tree"), *prompts, *TREES, *pairs], trainer)
+    tokenizer.train_from_iterator([*questions_about("tree"), *prompts, *TREES], trainer)
     wrapped = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|close|>", chat_template=TEMPLATE
     )
