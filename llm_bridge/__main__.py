@@ -1,4 +1,4 @@
-"""Command line of the comparison with language models: `python -m llm_bridge run`, its stages, `matrix`, `compare`."""
+"""Command line of the comparison with language models: `python -m llm_bridge run`, its stages, `matrix`, `study` and so on."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ from llm_bridge.bridge import command as bridge
 from llm_bridge.matrix import command as matrix
 from llm_bridge.pipeline import commands as stages
 from llm_bridge.pipeline import run
+from llm_bridge.studies import command as studies
 from theory.command_line import run_commands
 
 COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
@@ -19,6 +20,7 @@ COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
     stages.Ask: ("ask", stages.ask),
     stages.Lineage: ("lineage", stages.tell_lineage),
     matrix.Matrix: ("matrix", matrix.run),
+    studies.StudyOptions: ("study", studies.run),
     bridge.Compare: ("compare", bridge.run),
 }
 """Every command: its options, its name and what it does."""
