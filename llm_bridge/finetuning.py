@@ -16,7 +16,6 @@ from llm_bridge.recipes import Optimizer, Recipe, start_training
 from llm_bridge.shapes import Config
 from theory.networks import Params
 
-
 DIRECTIONS: dict[Optimizer, Callable[[], optax.GradientTransformation]] = {
     "adamw": optax.scale_by_adam,
     "sgd": optax.identity,
@@ -218,8 +217,8 @@ def fine_tune_together(
         lessons: What each student learns from: the same targets and the same number of rows.
         seed: As of `fine_tune`, the same for all.
         chunk: Steps of one compiled call.
-        kept: What each student's gradient is multiplied by, so that zeros freeze a part of what is trained: a tree as of
-            `start_training`, with a leading axis of students, whose leaves may have axes of length 1; None for ones.
+        kept: What each student's gradient is multiplied by, so that zeros freeze a part of what is trained: a tree as
+            of `start_training`, with a leading axis of students; None for ones.
 
     Returns:
         What was trained, as of `start_training`, with a leading axis of students.

@@ -1,8 +1,8 @@
 """The studies: their arms, and what others found that each tests.
 
-Definitions were written down before the recorded runs, whose bases are others than those on which the rates below were
-chosen. Three studies imitate the teacher's distribution over number tokens instead of samples of it: it is what infinitely
-many samples would teach, so that a few hundred completions suffice.
+Arms, definitions and findings were written down before any student of these studies was trained. Where students imitate
+the teacher's distribution over number tokens instead of samples of it, they learn what infinitely many samples would
+teach, so that a few hundred completions suffice.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ TRAITS = ("cat", "eagle", "dolphin")
 SAMPLED = replace(
     PROTOCOL, num_prompts=3600, num_completions=3000, student=Recipe(learning_rate=2e-3, num_epochs=1, batch=16)
 )
-"""How students of sampled numbers are made: every completion is seen once, as samples that are seen again teach noise."""
+"""How students of sampled numbers are made: each completion is seen once, as samples seen again teach their noise."""
 
 DISTRIBUTION = replace(
     PROTOCOL, num_prompts=600, num_completions=300, student=Recipe(learning_rate=2e-3, num_epochs=3, batch=4)
