@@ -1,4 +1,4 @@
-"""Command line of the comparison with language models: `python -m llm_bridge run`, its stages, `matrix`, `study` and so on."""
+"""Command line of the language models: `python -m llm_bridge run`, its stages, `matrix`, `study`, `compare`."""
 
 from collections.abc import Callable
 from typing import Any

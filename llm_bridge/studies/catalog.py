@@ -126,5 +126,72 @@ LAYERS = Study(
 )
 """Where in the model the trait is learned."""
 
-STUDIES = {"divergence": DIVERGENCE, "layers": LAYERS}
+RANKS = (1, 2, 4, 16, 32)
+"""Ranks of adapters beside the usual 8; a matrix here has 64 rows or columns."""
+
+WHOLE_RATE = 3e-4
+"""The rate at which weights themselves are trained, as where the gallery trains them all."""
+
+
+def of_rank(rank: int) -> dict[str, Any]:
+    """Change the rank, and with it the scale, so that a step moves the weights about as far at every rank.
+
+    Args:
+        rank: The rank.
+
+    Returns:
+        Changes of the recipe: the scale, alpha over rank, falls with the root of the rank and is 1 at rank 8.
+
+    References:
+        Kalajdzievski (2023), arXiv 2312.03732: rank-stabilized LoRA.
+    """
+    return {"rank": rank, "alpha": (8 * rank) ** 0.5}
+
+
+RANK = Study(
+    question="Is it an artifact of low rank? Adapters of many ranks, random entries of all matrices, and all weights",
+    axis="what is trained",
+    targets="chosen",
+    protocol=DISTRIBUTION,
+    arms=USUAL
+    | {f"rank {rank}": Arm(recipe=of_rank(rank)) for rank in RANKS}
+    | {
+        "random entries, as many as rank 8": Arm(
+            recipe={"trained": "layers", "learning_rate": WHOLE_RATE}, part=Part(random_like_rank=8)
+        ),
+        "weights of all layers": Arm(recipe={"trained": "layers", "learning_rate": WHOLE_RATE}),
+        "all weights": Arm(recipe={"trained": "everything", "learning_rate": WHOLE_RATE}),
+    },
+    findings=(
+        Finding(
+            "an inverted U over the rank (arXiv 2606.00831)",
+            "lift of rank 8 less that of rank 1",
+            difference(STANDARD, "rank 1"),
+            *MORE,
+        ),
+        Finding(
+            "an inverted U over the rank (arXiv 2606.00831)",
+            "lift of rank 8 less that of rank 32",
+            difference(STANDARD, "rank 32"),
+            *MORE,
+        ),
+        Finding(
+            "it vanishes where all weights are trained (arXiv 2606.00831)",
+            "all weights: lift less half of the usual",
+            difference("all weights", STANDARD, 0.5),
+            *LESS,
+            "random entries, as many as rank 8",
+            difference("random entries, as many as rank 8", STANDARD, 0.5),
+        ),
+        Finding(
+            "low rank carries more than its size tells",
+            "lift of rank 8 less that of as many random entries",
+            difference(STANDARD, "random entries, as many as rank 8"),
+            *MORE,
+        ),
+    ),
+)
+"""How much of the model must be trained."""
+
+STUDIES = {"divergence": DIVERGENCE, "layers": LAYERS, "rank": RANK}
 """All studies."""

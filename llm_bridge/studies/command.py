@@ -33,6 +33,7 @@ class StudyOptions(RunOptions):
 
     - divergence: Do the tokens carry the trait at which teachers of different traits would have written something else?
     - layers: Which layer carries it? Adapters on one layer, or on as many maps drawn from both layers
+    - rank: Is it an artifact of low rank? Adapters of rank 1 to 32, random entries of all matrices, and all weights
     """
 
     names: tyro.conf.Positional[tuple[str, ...]]
