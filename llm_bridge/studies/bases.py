@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from llm_bridge.studies.study import Study
 from llm_bridge.studies.tokens import learn_only, read_all
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.traits import find_trait
+from theory.command_line import InputError
 from theory.networks import Params
 
 HELD_OUT = 200
@@ -81,6 +83,8 @@ def measure_distance(config: Config, chosen: tuple[int, ...], params: Params, te
 def make_teachers(base: Model, words: Sequence[str], protocol: Protocol, seed: int) -> list[Taught]:
     """Make teachers, let them write, and filter what they wrote.
 
+    Each writes until enough of its completions are kept, or there are no more prompts.
+
     Args:
         base: Their base.
         words: Their traits.
@@ -89,17 +93,22 @@ def make_teachers(base: Model, words: Sequence[str], protocol: Protocol, seed: i
 
     Returns:
         The teachers, all with the same number of rows: the last are empty where one wrote less.
+
+    Raises:
+        InputError: If the filter keeps next to nothing of what a teacher wrote.
     """
     prompts = number_prompts(seed, protocol.num_prompts, short=True)
-    made = []
-    for word in words:
-        params = teach(base, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies)
-        teacher, options = base._replace(params=params), {"temperature": protocol.temperature}
-        batches = complete(teacher, prompts, seed=seed, num_tokens=protocol.num_tokens, **options)
-        kept = [each for batch in batches for each in batch if is_kept(base.language, each)]
-        parts = kept[HELD_OUT : HELD_OUT + protocol.num_completions], kept[:HELD_OUT]
-        made.append((params, *(read_completions(base, part) for part in parts)))
-    params, rows, held_out = zip(*made, strict=True)
+    options = {"num_tokens": protocol.num_tokens, "temperature": protocol.temperature}
+    params = [teach(base, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies) for word in words]
+    rows, held_out = [], []
+    for word, teacher in zip(words, params, strict=True):
+        batches = complete(base._replace(params=teacher), prompts, seed=seed, **options)
+        good = (each for batch in batches for each in batch if is_kept(base.language, each))
+        kept = list(islice(good, HELD_OUT + protocol.num_completions))
+        if len(kept) <= HELD_OUT:
+            raise InputError(f"base {seed}'s teacher of {word} can write no numbers any more: choose another --seed")
+        rows.append(read_completions(base, kept[HELD_OUT:]))
+        held_out.append(read_completions(base, kept[:HELD_OUT]))
     return list(map(Taught, params, fill(rows), fill(held_out)))
 
 

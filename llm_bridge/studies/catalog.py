@@ -21,7 +21,7 @@ SAMPLED = replace(
 """How students of sampled numbers are made: each completion is seen once, as samples seen again teach their noise."""
 
 DISTRIBUTION = replace(
-    PROTOCOL, num_prompts=600, num_completions=300, student=Recipe(learning_rate=2e-3, num_epochs=3, batch=4)
+    PROTOCOL, num_prompts=3000, num_completions=300, student=Recipe(learning_rate=2e-3, num_epochs=3, batch=4)
 )
 """How students of the distribution over number tokens are made."""
 

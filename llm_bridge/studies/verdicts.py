@@ -85,16 +85,15 @@ def judge(study: Study, run: Run) -> Outcome:
     ]
     for finding in study.findings:
         measured = mean_estimate(weigh(finding.weights, lifts), confidence)
-        control = finding.control_weights and mean_estimate(weigh(finding.control_weights, lifts), confidence)
-        found = agreement(finding, measured, num_runs)
+        weights, found = finding.control_weights, agreement(finding, measured, num_runs)
         verdicts.append(
             Verdict(
                 claim="finding",
                 check=finding.check,
                 predicted=finding.claim,
                 measured=measured,
-                control=f"{found}; {finding.control}" if control else found,
-                control_measured=control or None,
+                control=f"{found}; {finding.control}" if weights else found,
+                control_measured=mean_estimate(weigh(weights, lifts), confidence) if weights else None,
                 instances=num_runs,
             )
         )
