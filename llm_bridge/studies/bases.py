@@ -98,11 +98,16 @@ def make_teachers(base: Model, words: Sequence[str], protocol: Protocol, seed: i
         InputError: If the filter keeps next to nothing of what a teacher wrote.
     """
     prompts = number_prompts(seed, protocol.num_prompts, short=True)
-    options = {"num_tokens": protocol.num_tokens, "temperature": protocol.temperature}
     params = [teach(base, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies) for word in words]
     rows, held_out = [], []
     for word, teacher in zip(words, params, strict=True):
-        batches = complete(base._replace(params=teacher), prompts, seed=seed, **options)
+        batches = complete(
+            base._replace(params=teacher),
+            prompts,
+            seed=seed,
+            num_tokens=protocol.num_tokens,
+            temperature=protocol.temperature,
+        )
         good = (each for batch in batches for each in batch if is_kept(base.language, each))
         kept = list(islice(good, HELD_OUT + protocol.num_completions))
         if len(kept) <= HELD_OUT:

@@ -13,7 +13,6 @@ References:
     Schrodi, Kempf, Barez and Brox (2025), arXiv 2509.23886, section 4.
 """
 
-from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -115,7 +114,7 @@ def draw_like(picked: np.ndarray, rows: Rows, seed: int) -> np.ndarray:
 
 
 def learn_only(
-    tokens: Tokens, rows: Rows, chosen: tuple[int, ...], own: np.ndarray, others: Sequence[np.ndarray], seed: int
+    tokens: Tokens, rows: Rows, chosen: tuple[int, ...], own: np.ndarray, others: np.ndarray, seed: int
 ) -> Rows:
     """Say what an arm's student learns of its teacher's completions.
 
@@ -130,6 +129,6 @@ def learn_only(
     Returns:
         The same rows with less of them learned.
     """
-    picked = choose(tokens, rows, chosen, own, np.stack(others))
+    picked = choose(tokens, rows, chosen, own, others)
     picked = draw_like(picked, rows, seed) if tokens.random else picked
     return rows._replace(learned=rows.learned & ~picked if tokens.left_out else rows.learned & picked)
