@@ -17,24 +17,25 @@ KINDS = {
 """Color, marker and name of each kind of arm."""
 
 
-def draw_values(axes: Axes, record: Record, values: list[np.ndarray]) -> None:
+def draw_values(axes: Axes, record: Record, values: list[np.ndarray], *, ratios: bool = False) -> None:
     """Draw every run of every arm, with the mean and its interval, arms below each other.
 
     Args:
         axes: Where to draw.
         record: The record of a study.
         values: Each arm's, shape `(runs,)`.
+        ratios: Whether they are ratios, drawn with geometric means on a logarithmic axis.
     """
-    kinds, named = record.config["kinds"], set()
-    for place, (kind, runs) in enumerate(zip(kinds, values, strict=True)):
+    named: set[str] = set()
+    for place, (kind, runs) in enumerate(zip(record.config["kinds"], values, strict=True)):
         color, marker, name = KINDS[kind]
-        estimate = mean_estimate(runs)
-        reach = estimate.high - estimate.value if np.isfinite(estimate.high) else 0.0
+        estimate = np.exp(mean_estimate(np.log(runs))) if ratios else np.array(mean_estimate(runs))
+        center, low, high = np.where(np.isfinite(estimate), estimate, estimate[0])
         axes.plot(runs, place + np.linspace(0.12, 0.3, len(runs)), ".", color=color, ms=3, alpha=0.6)
         axes.errorbar(
-            estimate.value,
+            center,
             place - 0.08,
-            xerr=reach,
+            xerr=[[center - low], [high - center]],
             fmt=marker,
             color=color,
             ecolor=BLACK,
@@ -43,7 +44,8 @@ def draw_values(axes: Axes, record: Record, values: list[np.ndarray]) -> None:
             label=None if name in named else name,
         )
         named.add(name)
-    axes.axvline(0, color=BLACK, lw=0.8)
+    axes.set_xscale("log" if ratios else "linear")
+    axes.axvline(1 if ratios else 0, color=BLACK, lw=0.8)
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.grid(axis="y", color="#E6E6E6", lw=0.6)
     axes.set_axisbelow(True)
@@ -68,8 +70,7 @@ def draw_study(record: Record) -> Figure:
         left.set(xlabel="lift of the teacher's trait (log-odds, nats)", ylabel=record.config["axis"])
         left.legend(loc="best")
         distances, untrained = (results[name].mean(axis=-1) for name in ("distances", "untrained"))
-        draw_values(right, record, list((distances / untrained).T))
-        right.axvline(1, color=GRAY, lw=0.8, ls=":")
+        draw_values(right, record, list((distances / untrained).T), ratios=True)
         right.set(xlabel="KL to the teacher on held-out numbers,\nas a share of that before training")
         runs = record.config["num_seeds"]
         figure.suptitle(

@@ -9,6 +9,10 @@ the most likely number token there by teacher $t$.
 
 Each has a control: in every completion as many of its tokens, drawn at random from all that can be learned.
 
+Divergent tokens are picked by what was sampled as well as by where: who learns them alone learns only most likely
+tokens, and who learns all others too few of them, so that both end far from the teacher. The largest share is picked by
+place alone.
+
 References:
     Schrodi, Kempf, Barez and Brox (2025), arXiv 2509.23886, section 4.
 """
