@@ -58,7 +58,7 @@ def judge(study: Study, run: Run) -> Outcome:
     lifts = {label: lift(run.students[:, place]) for place, label in enumerate(study.arms)}
     shared, stranger = (mean_estimate(lifts[label], joint_confidence(2, 0.95)) for label in (STANDARD, STRANGER))
     num_sums = sum(1 + (finding.control_weights is not None) for finding in study.findings)
-    confidence = joint_confidence(num_sums, 0.95)
+    confidence = joint_confidence(max(1, num_sums), 0.95)
     verdicts = [
         Verdict(
             claim="shared-init",
