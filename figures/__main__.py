@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from figures.exhibits import EXHIBITS, FIRST_BASES
+from figures.exhibits import EXHIBITS
 from figures.gallery import draw_overview, gallery_page, shared_against_stranger, slide, summary_table
 from figures.ladder import is_climbable, ladder
 from figures.ladder_plots import draw_ladder
@@ -36,7 +36,9 @@ FULL = {
     "llm-bridge-whole-vocabulary": 10,
     "llm-bridge-matrix": 6,
     "llm-bridge-compare": 6,
-    **{f"llm-bridge-study-{name}": 6 for name in FIRST_BASES},
+    "llm-bridge-study-divergence": 10,
+    "llm-bridge-study-layers": 6,
+    "llm-bridge-study-rank": 6,
 }
 """Seeds of each run in the publication preset; the comparison trains twice as many students a seed, and the theory's
 record should stay small. Benchmarks and studies of digits have their own numbers."""
