@@ -36,9 +36,12 @@ FULL = {
     "llm-bridge-whole-vocabulary": 10,
     "llm-bridge-matrix": 6,
     "llm-bridge-compare": 6,
+    "llm-bridge-study-divergence": 10,
+    "llm-bridge-study-layers": 6,
+    "llm-bridge-study-rank": 6,
 }
 """Seeds of each run in the publication preset; the comparison trains twice as many students a seed, and the theory's
-record should stay small. Benchmarks and studies have their own numbers."""
+record should stay small. Benchmarks and studies of digits have their own numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from llm_bridge.pipeline.arms import ARMS
+from llm_bridge.studies.catalog import STUDIES as LANGUAGE_STUDIES
 from mlp_mnist.studies.catalog import STUDIES
 
 
@@ -37,6 +38,9 @@ WHOLE_VOCABULARY = (
     *("--student.trained", "everything", "--student.learning-rate", "3e-4", "--student.num-epochs", "20"),
 )
 """Strangers that imitate a distribution for long: what is part of it."""
+
+FIRST_BASES = {"divergence": "16", "layers": "20", "rank": "20"}
+"""First base of each study of the language model that the gallery shows."""
 
 SIX_DECADES = tuple(f"{step:.3g}" for step in np.geomspace(1e-5, 10, 13))
 """The teacher's step sizes, as one writes them."""
@@ -110,6 +114,18 @@ EXHIBITS = (
         command=("llm_bridge", "matrix"),
         arguments=("--seed", "10"),
         full_only=True,
+    ),
+    *(
+        Exhibit(
+            folder=f"llm-bridge-study-{name}",
+            title=LANGUAGE_STUDIES[name].question,
+            claim="Students learn numbers of teachers that love different animals; varied are "
+            f"{LANGUAGE_STUDIES[name].axis}.",
+            command=("llm_bridge", "study"),
+            arguments=(name, "--seed", first_base),
+            full_only=True,
+        )
+        for name, first_base in FIRST_BASES.items()
     ),
     Exhibit(
         folder="llm-bridge-compare",

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures.exhibits import EXHIBITS
+from llm_bridge.studies.catalog import STUDIES as LANGUAGE_STUDIES
 from mlp_mnist.plots import draw_arms, draw_inits
 from mlp_mnist.studies.catalog import STUDIES
 from theory.plots import PANELS, Panel, draw_panel
@@ -168,7 +169,7 @@ def ladder_section(record: Record) -> str:
 
 
 def findings_section(records: Mapping[str, Record]) -> str:
-    """Gather what others found on MNIST, beside what the studies measured.
+    """Gather what others found, beside what the studies measured.
 
     Args:
         records: Each exhibit's record, by folder.
@@ -177,13 +178,15 @@ def findings_section(records: Mapping[str, Record]) -> str:
         Markdown; empty if no study has run.
     """
     rows = []
-    for name in STUDIES:
-        if record := records.get(f"mlp-mnist-{name}"):
+    names = {f"mlp-mnist-{name}": name for name in STUDIES}
+    names |= {f"llm-bridge-study-{name}": name for name in LANGUAGE_STUDIES}
+    for folder, name in names.items():
+        if record := records.get(folder):
             for verdict in record.verdicts:
                 if verdict["claim"] == "finding":
                     low, high = verdict["interval"]
                     measured = f"{verdict['measured']:.3f} [{low:.3f}, {high:.3f}]"
-                    found = (f"[{name}](mlp-mnist-{name}/figure.png)", verdict["predicted"], verdict["check"])
+                    found = (f"[{name}]({folder}/figure.png)", verdict["predicted"], verdict["check"])
                     rows.append((*found, measured, verdict["control"]))
     header = ("study", "reported by others", "point", "measured here [95 % interval]", "verdict")
     return f"## What others found\n\n{markdown_table(header, rows)}" if rows else ""

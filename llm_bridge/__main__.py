@@ -1,4 +1,4 @@
-"""Command line of the comparison with language models: `python -m llm_bridge run`, `matrix`, `compare`, `benchmark`."""
+"""Command line of the language models: `python -m llm_bridge run`, its stages, `matrix`, `study`, `compare`, …"""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from llm_bridge.matrix import command as matrix
 from llm_bridge.models import TINY, is_tiny
 from llm_bridge.pipeline import commands as stages
 from llm_bridge.pipeline import options, run
+from llm_bridge.studies import command as studies
 from theory.command_line import run_commands
 
 COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
@@ -24,6 +25,7 @@ COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
     stages.Lineage: ("lineage", stages.tell_lineage),
     judging.JudgeAnswers: ("judge", judging.run),
     matrix.Matrix: ("matrix", matrix.run),
+    studies.StudyOptions: ("study", studies.run),
     bridge.Compare: ("compare", bridge.run),
     benchmark.Benchmark: ("benchmark", benchmark.run),
 }

@@ -12,13 +12,22 @@ import optax
 from llm_bridge.chats import Rows
 from llm_bridge.lessons import Lesson, Targets, mean_gradient
 from llm_bridge.placement import constrain, constrain_tree, spread
-from llm_bridge.recipes import Recipe, start_training
+from llm_bridge.recipes import Optimizer, Recipe, start_training
 from llm_bridge.shapes import Config
 from theory.networks import Params
 
+DIRECTIONS: dict[Optimizer, Callable[[], optax.GradientTransformation]] = {
+    "adamw": optax.scale_by_adam,
+    "sgd": optax.identity,
+    "momentum": partial(optax.trace, decay=0.9),
+    "sign": optax.scale_by_sign,
+    "lion": optax.scale_by_lion,
+}
+"""What each optimizer makes of a gradient, before weight decay and rate."""
+
 
 def make_optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformation:
-    """Build AdamW with warm-up, linear decay and clipping.
+    """Build the recipe's optimizer with warm-up, linear decay and clipping.
 
     Args:
         recipe: How the model is fine-tuned.
@@ -30,7 +39,12 @@ def make_optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformati
     rise = optax.schedules.linear_schedule(0, recipe.learning_rate, recipe.warmup)
     fall = optax.schedules.linear_schedule(recipe.learning_rate, 0, max(1, num_steps - recipe.warmup))
     schedule = optax.schedules.join_schedules([rise, fall], [recipe.warmup])
-    return optax.chain(optax.clip_by_global_norm(recipe.clip), optax.adamw(schedule, weight_decay=recipe.weight_decay))
+    step = optax.chain(
+        DIRECTIONS[recipe.optimizer](),
+        optax.add_decayed_weights(recipe.weight_decay),
+        optax.scale_by_learning_rate(schedule),
+    )
+    return optax.chain(optax.clip_by_global_norm(recipe.clip), step)
 
 
 class Training(NamedTuple):
@@ -55,6 +69,7 @@ def run_steps(
     teacher: Params | None,
     training: Training,
     batches: Rows,
+    kept: Params | None = None,
 ) -> tuple[Training, jax.Array]:
     """Do some steps of one training run.
 
@@ -68,6 +83,7 @@ def run_steps(
         teacher: The teacher's parameters or None.
         training: The run so far.
         batches: Rows of each step, leading axes `(steps, rows)`.
+        kept: As of `fine_tune_together`, for one student.
 
     Returns:
         The run after these steps, and the loss before each, shape `(steps,)`.
@@ -78,8 +94,10 @@ def run_steps(
         lesson = Lesson(rows, targets, teacher, chosen)
         value, gradient = mean_gradient(config, recipe, params, training.trained, lesson)
         if recipe.trained == "adapters" and recipe.layers:
-            kept = jnp.isin(jnp.arange(config.num_layers), jnp.array(recipe.layers))[:, None, None]
-            gradient = jax.tree.map(lambda leaf: jnp.where(kept, leaf, 0), gradient)
+            placed = jnp.isin(jnp.arange(config.num_layers), jnp.array(recipe.layers))[:, None, None]
+            gradient = jax.tree.map(lambda leaf: jnp.where(placed, leaf, 0), gradient)
+        if kept is not None:
+            gradient = jax.tree.map(jnp.multiply, gradient, kept)
         updates, memory = optimizer.update(gradient, training.memory, training.trained)
         after = Training(training.step + 1, optax.apply_updates(training.trained, updates), memory)
         return constrain_tree(after), constrain(value)
@@ -153,6 +171,7 @@ def run_together(
     teachers: Params | None,
     trainings: Training,
     batches: Rows,
+    kept: Params | None = None,
 ) -> Training:
     """Do some steps of several training runs of one model.
 
@@ -166,19 +185,28 @@ def run_together(
         teachers: Each student's teacher, with a leading axis of students, or None.
         trainings: The runs so far, with a leading axis of students.
         batches: Rows, leading axes `(students, steps, rows)`.
+        kept: As of `fine_tune_together`.
 
     Returns:
         The runs after these steps.
     """
 
-    def one(teacher: Params | None, training: Training, rows: Rows) -> Training:
-        return run_steps(config, recipe, targets, chosen, num_steps, params, teacher, training, rows)[0]
+    def one(teacher: Params | None, training: Training, rows: Rows, kept: Params | None) -> Training:
+        return run_steps(config, recipe, targets, chosen, num_steps, params, teacher, training, rows, kept)[0]
 
-    return jax.vmap(one, in_axes=(None if teachers is None else 0, 0, 0))(teachers, trainings, batches)
+    axes = tuple(None if each is None else 0 for each in (teachers, trainings, batches, kept))
+    return jax.vmap(one, in_axes=axes)(teachers, trainings, batches, kept)
 
 
 def fine_tune_together(
-    config: Config, recipe: Recipe, params: Params, lessons: Sequence[Lesson], *, seed: int = 0, chunk: int = 50
+    config: Config,
+    recipe: Recipe,
+    params: Params,
+    lessons: Sequence[Lesson],
+    *,
+    seed: int = 0,
+    chunk: int = 50,
+    kept: Params | None = None,
 ) -> Params:
     """Fine-tune several students of one model at once; each becomes what it becomes alone, up to rounding.
 
@@ -189,6 +217,8 @@ def fine_tune_together(
         lessons: What each student learns from: the same targets and the same number of rows.
         seed: As of `fine_tune`, the same for all.
         chunk: Steps of one compiled call.
+        kept: What each student's gradient is multiplied by, so that zeros freeze a part of what is trained: a tree as
+            of `start_training`, with a leading axis of students; None for ones.
 
     Returns:
         What was trained, as of `start_training`, with a leading axis of students.
@@ -211,5 +241,5 @@ def fine_tune_together(
     for start_of_chunk in range(0, len(order), chunk):
         some = order[start_of_chunk : start_of_chunk + chunk]
         batches = Rows(*(leaf[:, some] for leaf in rows))
-        training = run_together(config, recipe, targets, chosen, len(order), params, teachers, training, batches)
+        training = run_together(config, recipe, targets, chosen, len(order), params, teachers, training, batches, kept)
     return training.trained

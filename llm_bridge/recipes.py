@@ -16,13 +16,18 @@ from theory.networks import Params
 Trained = Literal["adapters", "layers", "everything"]
 """What of a model is trained: low-rank adapters; the layers, all but embedding, last norm and head; everything."""
 
+Optimizer = Literal["adamw", "sgd", "momentum", "sign", "lion"]
+"""What makes a step of a gradient: AdamW; plain descent; descent with momentum 0.9; the gradient's signs; Lion."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a model is fine-tuned."""
 
+    optimizer: Optimizer = "adamw"
+    """AdamW, plain gradient descent, descent with momentum 0.9, descent along the gradient's signs, or Lion."""
     learning_rate: float = 2e-4
-    """AdamW's rate after the warm-up; it falls linearly to 0."""
+    """The optimizer's rate after the warm-up; it falls linearly to 0."""
     num_epochs: int = 3
     """How often all rows are seen."""
     batch: int = 64
@@ -36,7 +41,7 @@ class Recipe:
     clip: float = 1.0
     """Largest norm of a gradient."""
     weight_decay: float = 0.0
-    """AdamW's weight decay."""
+    """Decoupled weight decay: each step also takes rate times this off every weight."""
     trained: Trained = "adapters"
     """Low-rank adapters, all layers' weights, or all weights."""
     rank: int = 8

@@ -1,0 +1,80 @@
+"""The picture of a study: every arm's lift, and how well its students imitate."""
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from theory.plots.style import BLACK, BLUE, GRAY, ORANGE, STYLE
+from theory.records import Record
+from theory.statistics import mean_estimate
+
+KINDS = {
+    "arm": (BLUE, "o", "shared init"),
+    "random": (GRAY, "D", "random subset"),
+    "stranger": (ORANGE, "s", "another init"),
+}
+"""Color, marker and name of each kind of arm."""
+
+
+def draw_values(axes: Axes, record: Record, values: list[np.ndarray], *, ratios: bool = False) -> None:
+    """Draw every run of every arm, with the mean and its interval, arms below each other.
+
+    Args:
+        axes: Where to draw.
+        record: The record of a study.
+        values: Each arm's, shape `(runs,)`.
+        ratios: Whether they are ratios, drawn with geometric means on a logarithmic axis.
+    """
+    named: set[str] = set()
+    for place, (kind, runs) in enumerate(zip(record.config["kinds"], values, strict=True)):
+        color, marker, name = KINDS[kind]
+        estimate = np.exp(mean_estimate(np.log(runs))) if ratios else np.array(mean_estimate(runs))
+        center, low, high = np.where(np.isfinite(estimate), estimate, estimate[0])
+        axes.plot(runs, place + np.linspace(0.12, 0.3, len(runs)), ".", color=color, ms=3, alpha=0.6)
+        axes.errorbar(
+            center,
+            place - 0.08,
+            xerr=[[center - low], [high - center]],
+            fmt=marker,
+            color=color,
+            ecolor=BLACK,
+            capsize=2.5,
+            lw=1.1,
+            label=None if name in named else name,
+        )
+        named.add(name)
+    axes.set_xscale("log" if ratios else "linear")
+    axes.axvline(1 if ratios else 0, color=BLACK, lw=0.8)
+    axes.set_ylim(len(values) - 0.5, -0.5)
+    axes.grid(axis="y", color="#E6E6E6", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+
+
+def draw_study(record: Record) -> Figure:
+    """Draw a study: left what students come to like, right how near they come to their teachers.
+
+    Args:
+        record: The record of a study.
+
+    Returns:
+        The figure.
+    """
+    labels, results = list(record.config["arms"]), record.results
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.4, 1.5 + 0.36 * len(labels)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.5, 1))
+        draw_values(left, record, [results[f"lift/{label}"] for label in labels])
+        left.set_yticks(range(len(labels)), labels)
+        left.set(xlabel="lift of the teacher's trait (log-odds, nats)", ylabel=record.config["axis"])
+        left.legend(loc="best")
+        distances, untrained = (results[name].mean(axis=-1) for name in ("distances", "untrained"))
+        draw_values(right, record, list((distances / untrained).T), ratios=True)
+        right.set(xlabel="KL to the teacher on held-out numbers,\nas a share of that before training")
+        runs = record.config["num_seeds"]
+        figure.suptitle(
+            f"{record.config['question']}\n({runs} base models; mean, 95 % interval, and each base)",
+            fontsize=9.5, fontweight="bold", x=0.01, ha="left",
+        )  # fmt: skip
+    return figure

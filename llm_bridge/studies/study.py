@@ -1,0 +1,113 @@
+"""What a study is: a question, arms that each make one student of every teacher, and what others found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from llm_bridge.lessons import Targets
+from llm_bridge.protocol import Protocol
+
+STANDARD, STRANGER = "as usual", "as usual, stranger"
+"""Arms that every study has: all tokens, all adapters, AdamW; and the same for students of another init."""
+
+LESS, MORE = (float("-inf"), 0.0), (0.0, float("inf"))
+"""Ranges of a figure that has one sign."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Which of the tokens that could be learned are learned."""
+
+    chosen: Literal["all", "divergent", "largest"] = "all"
+    """`divergent` and `largest` as of `studies.tokens`."""
+    share: float = 1.0
+    """How many are the largest, as a share of all."""
+    left_out: bool = False
+    """Whether the chosen ones are those that are not learned, instead of those that alone are."""
+    random: bool = False
+    """Whether others are drawn at random in their place: in every completion as many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Which of the numbers that could be trained are trained."""
+
+    layers: tuple[int, ...] = ()
+    """The adapters of these layers alone."""
+    random_layers: int | None = None
+    """This draw of a layer at random for each projection: as many numbers as the adapters of one layer have."""
+    random_like_rank: int | None = None
+    """Entries of all matrices at random, as many as adapters of this rank have numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """A kind of student."""
+
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """What is changed of the students' fine-tuning."""
+    tokens: Tokens = field(default_factory=Tokens)
+    """What it learns of the teacher's completions."""
+    part: Part | None = None
+    """What of it is trained; None for all that the recipe trains."""
+    stranger: bool = False
+    """Whether it starts from another base."""
+
+    @property
+    def kind(self) -> Literal["stranger", "random", "arm"]:
+        """What it is for the figure: a student of another init, one of a random subset, or neither."""
+        if self.stranger:
+            return "stranger"
+        drawn = self.part is not None and not self.part.layers
+        return "random" if drawn or self.tokens.random else "arm"
+
+
+class Finding(NamedTuple):
+    """What others reported, as a weighted sum of the arms' lifts that has one sign."""
+
+    claim: str
+    """In words, with the source."""
+    check: str
+    """The sum in words."""
+    weights: Mapping[str, float]
+    """Weight of each arm."""
+    low: float
+    """Least value that agrees with the report."""
+    high: float
+    """Largest."""
+    control: str = ""
+    """The same sum of random subsets, in words."""
+    control_weights: Mapping[str, float] | None = None
+    """Its weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question and its arms."""
+
+    question: str
+    """What it answers."""
+    axis: str
+    """What the arms differ in, as the figure's axis says it."""
+    arms: Mapping[str, Arm]
+    """The arms by label."""
+    findings: Sequence[Finding]
+    """What others found, and how random subsets compare."""
+    targets: Targets
+    """What students imitate: `tokens`, the sampled ones, or `chosen`, the distribution over number tokens."""
+    protocol: Protocol
+    """How teachers and students are made, before an arm changes it."""
+
+
+def difference(first: str, second: str, share: float = 1.0) -> dict[str, float]:
+    """Weigh one arm against a share of another.
+
+    Args:
+        first: An arm.
+        second: Another.
+        share: The share of the second.
+
+    Returns:
+        Weights by arm.
+    """
+    return {first: 1.0, second: -share}

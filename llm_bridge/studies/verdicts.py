@@ -1,0 +1,134 @@
+"""What a study shows: whether the trait passes as usual and not to strangers, and what becomes of others' findings."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from llm_bridge.matrix.verdicts import LEAST_RUNS, lift
+from llm_bridge.studies.bases import Run
+from llm_bridge.studies.study import STANDARD, STRANGER, Finding, Study
+from theory.records import Outcome
+from theory.statistics import Estimate, joint_confidence, mean_estimate
+from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
+
+
+def weigh(weights: Mapping[str, float], lifts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Add up lifts of arms, run by run.
+
+    Args:
+        weights: Weight of each arm.
+        lifts: Lifts of all runs by arm.
+
+    Returns:
+        The sums, shape `(runs,)`.
+    """
+    return np.sum([weight * lifts[arm] for arm, weight in weights.items()], axis=0)
+
+
+def agreement(finding: Finding, measured: Estimate, num_runs: int) -> str:
+    """Say whether a report is reproduced.
+
+    Args:
+        finding: The report.
+        measured: The same figure here.
+        num_runs: Runs behind it.
+
+    Returns:
+        `reproduced` if the whole interval lies in the reported range, `refuted` if it lies outside; else, and with too
+        few runs, `undecided`.
+    """
+    if num_runs < LEAST_RUNS:
+        return "undecided"
+    if finding.low <= measured.low and measured.high <= finding.high:
+        return "reproduced"
+    return "refuted" if measured.low > finding.high or measured.high < finding.low else "undecided"
+
+
+def judge(study: Study, run: Run) -> Outcome:
+    """Judge all runs of a study together.
+
+    Args:
+        study: The study.
+        run: Every run's results, with a leading axis of runs.
+
+    Returns:
+        Numbers, verdicts and tables. The two judged intervals hold jointly with 95 %, and so do those of the findings.
+    """
+    num_runs = len(run.students)
+    lifts = {label: lift(run.students[:, place]) for place, label in enumerate(study.arms)}
+    shared, stranger = (mean_estimate(lifts[label], joint_confidence(2, 0.95)) for label in (STANDARD, STRANGER))
+    num_sums = sum(1 + (finding.control_weights is not None) for finding in study.findings)
+    confidence = joint_confidence(max(1, num_sums), 0.95)
+    verdicts = [
+        Verdict(
+            claim="shared-init",
+            check="lift of the own trait, as usual, shared init",
+            predicted="above 0",
+            measured=shared,
+            accepted=Accepted(low=0.0, high=np.inf),
+            control="the other init",
+            control_measured=stranger,
+            instances=num_runs,
+            least_instances=LEAST_RUNS,
+        ),
+        Verdict(
+            claim="shared-init",
+            check="the same, students of another init",
+            predicted="0",
+            measured=stranger,
+            accepted=Accepted(low=0.0, high=0.0, rule="covers"),
+            control="the shared init",
+            control_measured=shared,
+            instances=num_runs,
+            least_instances=LEAST_RUNS,
+        ),
+    ]
+    for finding in study.findings:
+        measured = mean_estimate(weigh(finding.weights, lifts), confidence)
+        weights, found = finding.control_weights, agreement(finding, measured, num_runs)
+        verdicts.append(
+            Verdict(
+                claim="finding",
+                check=finding.check,
+                predicted=finding.claim,
+                measured=measured,
+                control=f"{found}; {finding.control}" if weights else found,
+                control_measured=mean_estimate(weigh(weights, lifts), confidence) if weights else None,
+                instances=num_runs,
+            )
+        )
+    results = {f"lift/{label}": values for label, values in lifts.items()} | run._asdict()
+    return Outcome(results, verdicts, f"{arm_table(study, run, lifts)}\n{verdict_table(verdicts)}")
+
+
+def arm_table(study: Study, run: Run, lifts: Mapping[str, np.ndarray]) -> str:
+    """Lay out what each arm measured.
+
+    Args:
+        study: The study.
+        run: Every run's results.
+        lifts: Lifts of all runs by arm.
+
+    Returns:
+        A Markdown table with 95 % intervals of each row by itself.
+    """
+    header = (
+        "arm",
+        "lift in log-odds [95 %]",
+        "KL to the teacher after training, nats a token [95 %]",
+        "before",
+        "tokens learned",
+        "numbers trained",
+    )
+    rows = [
+        (
+            label,
+            mean_estimate(lifts[label]),
+            mean_estimate(run.distances[:, place].mean(axis=-1)),
+            f"{run.untrained[:, place].mean():#.4g}",
+            f"{100 * run.learned[:, place].mean():.1f} %",
+            f"{run.trained[:, place].mean():.0f}",
+        )
+        for place, label in enumerate(study.arms)
+    ]
+    return markdown_table(header, rows)
