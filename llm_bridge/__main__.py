@@ -1,4 +1,4 @@
-"""Command line of the language models: `python -m llm_bridge run`, its stages, `matrix`, `study`, `compare`, …"""
+"""Command line of the language models: `python -m llm_bridge run`, `matrix`, `study`, `compare`, `benchmark`, more."""
 
 import sys
 from collections.abc import Callable, Sequence
