@@ -37,14 +37,15 @@ def partial_path(path: Path, key: str) -> Path:
 class TrainingState:
     """Keeps an unfinished training."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, title: str = "training"):
         """Name the file.
 
         Args:
             path: As of `partial_path`.
+            title: What the progress bar calls the training.
         """
         self.path = path
-        self.bar = tqdm(desc=path.name.split(".")[1], unit="step", leave=False, disable=None)
+        self.bar = tqdm(desc=title, unit="step", leave=False, disable=None)
 
     def resume(self, start: Training) -> Training:
         """Go on where a training was.

@@ -89,7 +89,7 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
     Returns:
         The model.
     """
-    state = TrainingState(partial_path(path, key_of(settings)))
+    state = TrainingState(partial_path(path, key_of(settings)), path.stem)
     known = made_by(path, base, settings)
     if known is None:
         with fitting(f"the training of {path.name}", "turn rows-at-once down, or say recompute=layers"):
