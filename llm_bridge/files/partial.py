@@ -102,10 +102,8 @@ def kept_rows(path: Path) -> list[dict[str, Any]]:
     Returns:
         The rows; none if there is no such file.
     """
-    if not path.exists():
-        return []
     rows = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
+    for line in told_by_first(lambda: path.read_bytes() if path.exists() else b"").split(b"\n")[:-1]:
         try:
             rows.append(json.loads(line))
         except ValueError:

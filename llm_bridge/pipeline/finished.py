@@ -24,6 +24,7 @@ from llm_bridge.tiny import tuned as tiny
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.command_line import InputError
 from theory.networks import Params
+from theory.processes import agreed
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
@@ -91,7 +92,8 @@ def made_by(path: Path, base: Known, settings: Mapping[str, Any]) -> Known | Non
         is_made(path, tiny.read_settings(path), wanted)
         return known
     said = tuned.read_lineage(path)
-    return tuned.read_tuned(path, base) if said and is_made(path, said["settings"], wanted) else None
+    done = agreed(is_made(path, said and said["settings"], wanted))
+    return tuned.read_tuned(path, base) if done else None
 
 
 def save_model(path: Path, parent: Known, params: Params, settings: Mapping[str, Any]) -> Known:
@@ -129,12 +131,12 @@ def is_written(path: Path, origin: Origin) -> bool:
     Raises:
         InputError: If the file was made from something else, or was not made by a stage.
     """
-    if not path.exists():
-        return False
-    if not sidecar_path(path).exists():
-        raise InputError(f"{path} was not made by a stage: choose another --output, or --fresh to overwrite it")
-    found = asdict(replace(read_sidecar(path), data=""))
-    return is_made(path, json.loads(json.dumps(found)), json.loads(json.dumps(asdict(origin))))
+    found = None
+    if path.exists():
+        if not sidecar_path(path).exists():
+            raise InputError(f"{path} was not made by a stage: choose another --output, or --fresh to overwrite it")
+        found = json.loads(json.dumps(asdict(replace(read_sidecar(path), data=""))))
+    return agreed(is_made(path, found, json.loads(json.dumps(asdict(origin)))))
 
 
 def finish(path: Path, rows: Sequence[Mapping[str, Any]], origin: Origin) -> None:

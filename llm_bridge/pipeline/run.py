@@ -211,8 +211,7 @@ def run(options: Run) -> bool:
 
     def compute() -> Outcome:
         if options.fresh:
-            for left in folder.glob("seed-*"):
-                done_by_first(partial(shutil.rmtree, left))
+            done_by_first(lambda: [shutil.rmtree(left) for left in folder.glob("seed-*")])
         jobs = [
             Job(
                 folder / f"seed-{seed}",
