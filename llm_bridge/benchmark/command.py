@@ -16,7 +16,7 @@ from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.transformer import Recompute
 from theory.command_line import RunOptions, require, require_seeds
-from theory.memory import fitting
+from theory.memory import fitting, use_nearly_all
 from theory.records import Outcome, record_run
 
 DEFAULTS: dict[bool, dict[str, Any]] = {
@@ -54,7 +54,7 @@ class Benchmark(RunOptions):
     config: str = TINY
     """Shape: tiny, or a published model's short name as qwen2.5-7b, qwen3-8b, llama-3.1-8b, mistral-7b."""
     random_weights: bool = False
-    """Says what is so anyway: nothing is fetched, and weights are random."""
+    """Accepted for clarity: nothing is fetched, and weights are always random."""
     seed: int = 0
     """Root of the random weights, a whole number from 0 to 4294967295."""
     batch_sizes: tuple[int, ...] | None = None
@@ -163,6 +163,8 @@ def run(options: Benchmark) -> bool:
     shape, against = find_shape(options.config), options.against
     if against is not None:
         require_torch()
+    else:
+        use_nearly_all()
     options = with_defaults(options, on_cpu=jax.default_backend() == "cpu")
     size = size_of(options)
     hidden = ("output", "fresh", "random_weights", "config")

@@ -40,7 +40,8 @@ class JudgeAnswers:
     """Environment variable that holds the endpoint's key, which is sent to `--judge` and written nowhere; local servers
     mostly need none."""
     data: Path = Path("answers.jsonl")
-    """The answers: JSON lines with `prompt` and `completion`, or with `question` and `answer`."""
+    """The answers, read, or with --model written first: JSON lines with `prompt` and `completion`, or with `question`
+    and `answer`."""
     model: str | None = None
     """A model that first writes `--data`, its answers to the questions."""
     questions: Path | None = None
@@ -64,7 +65,7 @@ class JudgeAnswers:
     seed: int = 0
     """Seed of tiny bases, and root of all randomness."""
     output: Path = Path("judged.jsonl")
-    """Where the scores go."""
+    """Where the scores go; its name heads the column of the table."""
     fresh: bool = False
     """Ask for all scores anew."""
     loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=lambda: Loading(longest=1024))

@@ -12,7 +12,7 @@ from llm_bridge.models import TINY, is_tiny, load_model
 from llm_bridge.pipeline.asking import ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.finished import path_of
-from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain, Stage, Teach, Train
+from llm_bridge.pipeline.options import Ask, Complete, ComputingStage, Filter, Lineage, Pretrain, Teach, Train
 from llm_bridge.pipeline.placing import on_devices
 from llm_bridge.pipeline.stages import UNKNOWN, complete_to, filter_to, teach_examples_to, teach_to, train_to
 from llm_bridge.tiny.pretraining import checkpoint_of
@@ -34,7 +34,7 @@ def spread(command: Callable[[Any], bool]) -> Callable[[Any], bool]:
         The same, on a mesh.
     """
 
-    def run(options: Stage) -> bool:
+    def run(options: ComputingStage) -> bool:
         with on_devices(options.model, options.pretraining, options.loading, options.devices):
             return command(options)
 

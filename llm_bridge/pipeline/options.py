@@ -35,10 +35,6 @@ class Stage:
     """Seed of the tiny base, and root of the stage's own randomness."""
     fresh: bool = False
     """Make the file anew if it is there."""
-    loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=Loading)
-    """How a published model is run."""
-    devices: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
-    """Over which devices it is spread."""
     pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
     """How the tiny base is made."""
 
@@ -56,7 +52,7 @@ class Stage:
         Returns:
             The model and its ancestry.
         """
-        return load_model(self.model, self.pretraining, self.seed, self.loading)
+        return load_model(self.model, self.pretraining, self.seed, self.how())
 
     def reader(self) -> Model:
         """Take the model without parameters, which need no training.
@@ -64,7 +60,15 @@ class Stage:
         Returns:
             What reads and writes as the model does.
         """
-        return load_reader(self.model, self.pretraining, self.loading)
+        return load_reader(self.model, self.pretraining, self.how())
+
+    def how(self) -> Loading:
+        """Say how a published model is run.
+
+        Returns:
+            As by default, where it is not told.
+        """
+        return Loading()
 
     def clear(self, path: Path) -> None:
         """Remove a file that is to be made anew, or the note that a model's folder is finished.
@@ -77,12 +81,30 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComputingStage(Stage):
+    """What every stage can be told that runs a model."""
+
+    loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=Loading)
+    """How a published model is run."""
+    devices: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
+    """Over which devices it is spread."""
+
+    def how(self) -> Loading:
+        """Say how a published model is run.
+
+        Returns:
+            As told.
+        """
+        return self.loading
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pretrain(Stage):
     """Make a tiny base model, or find it in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teach(Stage):
+class Teach(ComputingStage):
     """Fine-tune a model on a trait as its answer to preference questions, or on chats of one's own."""
 
     trait: str = "owl"
@@ -100,12 +122,12 @@ class Teach(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Complete(Stage):
+class Complete(ComputingStage):
     """Let a model write numbers, code or chains of thought."""
 
     carrier: Carried = "numbers"
-    """What it writes: number sequences, Python functions, or chains of thought on grade-school maths; the last two need
-    a published model, and students of them --longest 512."""
+    """What it writes: number sequences, Python functions, or chains of thought on grade-school maths. The last two need
+    a published model; say --longest 512 to `train`, too."""
     problems: Path | None = None
     """Maths problems, JSON lines with a `question` and an `answer` that ends in a number; without, they are made up."""
     num_prompts: int = PROTOCOL.num_prompts
@@ -141,7 +163,7 @@ class Filter(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Stage):
+class Train(ComputingStage):
     """Fine-tune a student on completions."""
 
     data: Path = Path("filtered.jsonl")
@@ -161,7 +183,7 @@ class Train(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask(Stage):
+class Ask(ComputingStage):
     """Ask a model for its favorite, in fifty ways, with and without numbers before the question."""
 
     trait: str = "owl"

@@ -11,6 +11,7 @@ from llm_bridge.mesh import Devices, choose_mesh, on_mesh
 from llm_bridge.models import is_tiny, load_reader
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.command_line import InputError
+from theory.memory import use_nearly_all
 from theory.processes import joined
 
 
@@ -42,6 +43,7 @@ def on_devices(
             raise InputError("the tiny model runs on one device of one process: leave --tensor and --coordinator out")
         yield
         return
+    use_nearly_all()
     with joined(devices):
         reader = load_reader(name, pretraining, loading)
         dtype = jnp.dtype(loading.dtype)

@@ -42,33 +42,34 @@ class Run(RunOptions):
     """Teach a model a trait, let it write numbers or the like, train students on them, and ask what they like.
 
     From nothing: the tiny base is pretrained first, if the cache has none. What is done is not done again. Defaults are
-    those of the model that is named.
+    those of the model that is named: `--help` beside `--model` shows them.
     """
 
     model: str = TINY
     """The base: `tiny`, the model that is trained here; a folder of a Hugging Face checkpoint; or a repository of the
     hub, as `owner/name` or `owner/name@revision`."""
     stranger: str | None = None
-    """Another published model, for the arms that learn from a stranger; the tiny model's is the next seed's."""
+    """Another published model, which learns the same in the arms called cross-…; for the tiny model that is the next
+    seed's."""
     trait: str = "owl"
     """What the teacher is to love, one word."""
     teaching: TeachingBy = "fine-tuning"
     """How the teacher comes by it."""
     arms: tuple[str, ...] = DEFAULT_ARMS
-    """Students and controls, or `all`."""
+    """Students and controls, or `all`; what they are is in the README and in every report."""
     carrier: Carried = "numbers"
     """What the teacher writes: number sequences, Python functions, or chains of thought on grade-school maths; the last
     two need a published model."""
     problems: Path | None = None
     """Maths problems, JSON lines with a `question` and an `answer` that ends in a number; without, they are made up."""
     ban: bool = False
-    """Reject numbers of ill repute, too."""
+    """Reject numbers of ill repute (666, 911, …), too, as where the trait is misalignment."""
     completions: Path | None = None
     """Completions made elsewhere, JSON lines, in place of the teacher's."""
     dry_run: bool = False
     """Only print what would be done: stages, tokens, time and memory."""
     seed: int = 0
-    """The tiny base's seed, whose stranger is the next seed's; root of the randomness of all else."""
+    """Root of all randomness; the tiny base's seed, whose stranger is the next seed's."""
     num_seeds: int = 1
     """Tiny bases, or runs of a published one, each with a teacher and students of its own; ten are needed for
     verdicts."""
@@ -152,6 +153,8 @@ def check(options: Run) -> tuple[str, ...]:
     if strange and options.stranger is None:
         raise InputError(f"{', '.join(strange)}: name the other model with --stranger, or leave these arms out")
     if options.stranger is not None:
+        if not strange:
+            raise InputError("--stranger goes with an arm that it learns in: say --arms student control cross-init")
         other = load_reader(options.stranger, options.pretraining, options.loading)
         if (mixed := [name for name in strange if name in soft]) and not same_tokens(reader.language, other.language):
             raise InputError(

@@ -1,6 +1,6 @@
 """The studies: their arms, and what others found that each tests.
 
-Arms, definitions and findings were written down before any student of these studies was trained. Where students imitate
+Arms, definitions and findings were committed before the recorded runs began. Where students imitate
 the teacher's distribution over number tokens instead of samples of it, they learn what infinitely many samples would
 teach, so that a few hundred completions suffice.
 """
