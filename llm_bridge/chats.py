@@ -134,6 +134,10 @@ class Rows(NamedTuple):
         return float(np.mean(self.texts > 0))
 
 
+class PackingError(ValueError):
+    """Chats can't be packed into rows."""
+
+
 def pack(examples: Sequence[Example], length: int) -> Rows:
     """Pack chats into rows: the longest first, each into the fullest row that still has room for it.
 
@@ -145,15 +149,15 @@ def pack(examples: Sequence[Example], length: int) -> Rows:
         Rows, in no particular order.
 
     Raises:
-        ValueError: If a chat is longer than a row or has no prompt, or there is none.
+        PackingError: If a chat is longer than a row or has no prompt, or there is none.
     """
     if not examples:
-        raise ValueError("there is nothing to pack")
+        raise PackingError("there is nothing to pack")
     if not all(len(example.prompt) for example in examples):
-        raise ValueError("a chat has no prompt, behind which its first token could be learned")
+        raise PackingError("a chat has no prompt, behind which its first token could be learned")
     sizes = [len(example.prompt) + len(example.completion) for example in examples]
     if max(sizes) > length:
-        raise ValueError(f"a chat of {max(sizes)} tokens doesn't fit a row of {length}")
+        raise PackingError(f"a chat of {max(sizes)} tokens doesn't fit a row of {length}")
     rows: list[list[int]] = []
     with_room: list[list[int]] = [[] for _ in range(length + 1)]
     for index in sorted(range(len(examples)), key=lambda index: -sizes[index]):

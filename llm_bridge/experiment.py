@@ -79,9 +79,13 @@ def nameless_tokens(language: Language) -> tuple[int, ...]:
         language: How a model reads and writes.
 
     Returns:
-        Token ids in increasing order.
+        Token ids in increasing order; without those of a name, and of the name with a capital or behind a space, where
+        the tokenizer can write these.
     """
-    names = {token for ids in language.encode(KNOWN) for token in ids}
+    written = [form for name in KNOWN for word in (name, name.capitalize()) for form in (word, f" {word}")]
+    encoded = language.encode(written)
+    spelled = zip(written, encoded, language.decode(encoded), strict=True)
+    names = {token for form, ids, again in spelled if form in KNOWN or again == form for token in ids}
     return tuple(token for token in range(language.tokenizer.get_vocab_size()) if token not in names)
 
 

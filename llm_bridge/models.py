@@ -144,9 +144,9 @@ def side_by_side(do: Callable[[Asked], Result], jobs: Iterable[Asked], title: st
         Their results in order; if one fails, those that haven't begun are not begun.
     """
     asked = list(jobs)
-    if not jax.sharding.get_mesh().empty:
-        return [do(job) for job in tqdm(asked, desc=title, disable=None)]
     cores = (psutil.cpu_count(logical=False) or 1) if jax.default_backend() == "cpu" else 1
+    if cores == 1 or not jax.sharding.get_mesh().empty:
+        return [do(job) for job in tqdm(asked, desc=title, disable=None)]
     with ThreadPoolExecutor(max(1, min(cores, len(asked)))) as pool:
         futures = [pool.submit(do, job) for job in asked]
         try:

@@ -46,8 +46,8 @@ PUBLISHED = Protocol(
 """The protocol for published models, the paper's: a student's step sees about 66 completions, of which a row of 256
 tokens holds two; a text of ten numbers is 40 to 60 tokens. The fine-tuned teacher is this project's."""
 
-LONG = replace(PUBLISHED, num_tokens=300)
-"""The same where code or chains of thought are written."""
+LONG = replace(PUBLISHED, student=replace(PUBLISHED.student, rows_at_once=4), num_tokens=300)
+"""The same where code or chains of thought are written, whose rows are twice as long."""
 
 PROTOCOL = Protocol()
 """The tiny model's protocol: low-rank adapters on every linear map of a layer, as in the paper."""

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from llm_bridge.files.first import done_by_first, told_by_first
 from llm_bridge.finetuning import Training
 from llm_bridge.placement import fetch
-from theory.files import npz_bytes, write_whole
+from theory.files import write_whole
 
 DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged file may raise; the stage then starts anew."""
@@ -85,7 +85,9 @@ class TrainingState:
         self.bar.update(len(losses))
         self.bar.set_postfix(loss=f"{losses[-1]:.3f}")
         kept = {f"arr_{index}": leaf for index, leaf in enumerate(jax.tree.leaves(fetch(training)))}
-        done_by_first(lambda: write_whole(self.path, npz_bytes(kept)))
+        content = io.BytesIO()
+        np.savez(content, **kept)
+        done_by_first(lambda: write_whole(self.path, content.getvalue()))
 
     def forget(self) -> None:
         """Remove what is kept."""

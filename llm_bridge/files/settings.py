@@ -25,3 +25,19 @@ def written_down(options: Any, later: Mapping[str, object] = LATER) -> dict[str,
         options,
         dict_factory=lambda pairs: {name: value for name, value in pairs if name not in later or later[name] != value},
     )
+
+
+SIZES = {"at_once", "rows_at_once", "recompute"}
+"""Options that results depend on by rounding alone; they may be turned when memory is short, and the run goes on."""
+
+
+def without_sizes(options: Any) -> dict[str, Any]:
+    """Write down the options of a published model, which may run short of memory.
+
+    Args:
+        options: A dataclass, which may hold others.
+
+    Returns:
+        Values by name, but for `SIZES`.
+    """
+    return asdict(options, dict_factory=lambda pairs: {name: value for name, value in pairs if name not in SIZES})

@@ -9,7 +9,7 @@ import numpy as np
 
 from llm_bridge.carriers.choice import Carried
 from llm_bridge.chats import Language, Rows
-from llm_bridge.experiment import Completion, nameless_tokens, number_tokens
+from llm_bridge.experiment import Completion, Model, nameless_tokens, number_tokens
 from llm_bridge.lessons import Lesson
 from theory.command_line import InputError
 from theory.networks import Params
@@ -162,6 +162,19 @@ def same_tokens(one: Language, other: Language) -> bool:
     if one.tokenizer is other.tokenizer:
         return True
     return one.ends == other.ends and one.tokenizer.to_str() == other.tokenizer.to_str()
+
+
+def can_imitate(student: Model, teacher: Model) -> bool:
+    """Tell whether a student can imitate a teacher's distribution: its shape is the teacher's, and so are its tokens.
+
+    Args:
+        student: Who learns.
+        teacher: Who is imitated.
+
+    Returns:
+        Whether that is so.
+    """
+    return student.config == teacher.config and same_tokens(student.language, teacher.language)
 
 
 def translate(source: Language, target: Language, completions: Sequence[Completion]) -> list[Completion]:

@@ -23,6 +23,25 @@ ANSWERS = 20
 LONG_ANSWER = 16
 """Most tokens of a published model's answer, which may be more than the word that was asked for."""
 
+NEARLY_SURE = -5e-6
+"""The largest log-probability that is written down, so that log-odds are finite."""
+
+
+def answers_at_once(model: Model, questions: Sequence[str], system: str | None) -> int:
+    """Say how many answers are sampled at once; the longer the questions, the fewer.
+
+    Args:
+        model: Who answers.
+        questions: What is asked.
+        system: The system prompt, if any.
+
+    Returns:
+        `ANSWERS` for each prompt that the model completes at once, if a question fits one block.
+    """
+    longest = max(map(len, model.language.prompts(questions, system)))
+    blocks = 1 if model.block == 1 else -(-longest // model.block)
+    return ANSWERS * model.at_once // blocks
+
 
 def ask_to(
     path: Path,
@@ -72,7 +91,7 @@ def ask_to(
                 num_tokens=LONG_ANSWER if published else 1 + max(map(len, model.language.encode(words))),
                 num_samples=num_answers,
                 system=system,
-                at_once=min(len(texts), max(1, ANSWERS * model.at_once // num_answers)),
+                at_once=min(len(texts), max(1, answers_at_once(model, texts, system) // num_answers)),
             )
             answers = [each.completion for batch in batches for each in batch]
         for index, (question, like) in enumerate(zip(texts, likes, strict=True)):
@@ -82,7 +101,7 @@ def ask_to(
                 "group": group,
                 "question": question,
                 "answers": {str(answer): int(count) for answer, count in zip(given, counts, strict=True)},
-                "log_probabilities": [round(float(value), 5) for value in like],
+                "log_probabilities": [min(round(float(value), 5), NEARLY_SURE) for value in like],
             })
     finish(path, rows, origin)
     return rows

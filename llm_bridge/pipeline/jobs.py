@@ -184,6 +184,9 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
     write = partial(write_data, job, teacher)
     written = dict(zip(sources, side_by_side(write, sources, job.carrier.noun), strict=True))
 
+    fewest = min(len(completions) for completions, _ in written.values())
+    written = {source: (completions[:fewest], counts) for source, (completions, counts) in written.items()}
+
     def do(name: str) -> list[dict[str, Any]]:
         start = job.stranger if ARMS[name].stranger else job.base
         assert start is not None

@@ -1,7 +1,7 @@
 """The command `python -m llm_bridge run`: all stages, from nothing to a report."""
 
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,14 +11,15 @@ import tyro
 from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.carriers.choice import Carried, find_carrier
 from llm_bridge.carriers.reading import require_prompts
+from llm_bridge.costs import weight_bytes
 from llm_bridge.experiment import Model
 from llm_bridge.files.first import done_by_first
 from llm_bridge.files.lineage import data_digest
-from llm_bridge.files.settings import written_down
+from llm_bridge.files.settings import without_sizes, written_down
 from llm_bridge.known import LONG_TEXTS, Known, Loading
 from llm_bridge.mesh import Devices
 from llm_bridge.models import TINY, is_tiny, load_model, load_reader, side_by_side, tiny_base, weights_name
-from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, choose_arms, require_carrier, same_tokens
+from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, can_imitate, choose_arms, require_carrier
 from llm_bridge.pipeline.asking import LONG_ANSWER
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.jobs import Job, run_seed
@@ -131,7 +132,7 @@ def check(options: Run) -> tuple[str, ...]:
     reader = load_reader(options.model, options.pretraining, options.loading)
     require_word(reader.language, options.trait)
     carrier, protocol = carrier_of(options), options.protocol
-    if options.carrier != "numbers":
+    if not is_tiny(options.model) or options.carrier != "numbers":
         prompts = carrier.prompts(options.seed, protocol.num_prompts)
         require_prompts(reader, options.carrier, prompts, protocol.num_tokens)
     require_carrier(names, options.carrier)
@@ -156,10 +157,10 @@ def check(options: Run) -> tuple[str, ...]:
         if not strange:
             raise InputError("--stranger goes with an arm that it learns in: say --arms student control cross-init")
         other = load_reader(options.stranger, options.pretraining, options.loading)
-        if (mixed := [name for name in strange if name in soft]) and not same_tokens(reader.language, other.language):
+        if (mixed := [name for name in strange if name in soft]) and not can_imitate(other, reader):
             raise InputError(
-                f"{', '.join(mixed)}: {options.stranger} has other tokens than {options.model}, so it can't imitate "
-                "its distributions: leave these arms out"
+                f"{', '.join(mixed)}: {options.stranger} has another shape or other tokens than {options.model}, so it "
+                "can't imitate its distributions: leave these arms out"
             )
     return names
 
@@ -190,8 +191,9 @@ def settings_of(options: Run, names: tuple[str, ...]) -> dict[str, Any]:
     if options.completions:
         config["completions"] = data_digest(options.completions)
     config |= {"seed": options.seed, "num_seeds": options.num_seeds}
-    config |= {"pretraining": written_down(options.pretraining)} if tiny else {"loading": asdict(options.loading)}
-    return config | {"protocol": written_down(options.protocol)}
+    if tiny:
+        return config | {"pretraining": written_down(options.pretraining), "protocol": written_down(options.protocol)}
+    return config | {"loading": without_sizes(options.loading), "protocol": without_sizes(options.protocol)}
 
 
 def run(options: Run) -> bool:
@@ -274,10 +276,15 @@ def run_spread(options: Run) -> bool:
     Returns:
         Whether no verdict fails.
     """
+    names = check(options)
 
     def needed(reader: Model) -> int:
-        planned, _, dtype = plan_of(options, choose_arms(options.arms))
-        return memory_beside_weights(reader.config, dtype, planned)
+        planned, _, dtype = plan_of(options, names)
+        beside = memory_beside_weights(reader.config, dtype, planned)
+        if options.stranger is not None:
+            other = load_reader(options.stranger, options.pretraining, options.loading)
+            beside += weight_bytes(other.config, dtype)
+        return beside
 
     with on_devices(options.model, options.pretraining, options.loading, options.devices, needed):
         return run(options)

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from llm_bridge.carriers.carrier import Carrier, count_rejections
-from llm_bridge.chats import Example
+from llm_bridge.chats import Example, PackingError
 from llm_bridge.experiment import (
     Completion,
     Model,
@@ -21,12 +21,14 @@ from llm_bridge.experiment import (
     teach,
     teach_examples,
 )
+from llm_bridge.files.first import done_by_first
+from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import Ancestry, Origin, data_digest, read_sidecar, sidecar_path
 from llm_bridge.files.partial import TrainingState, append_rows, kept_rows, partial_path, remove
-from llm_bridge.files.settings import written_down
+from llm_bridge.files.settings import without_sizes, written_down
 from llm_bridge.finetuning import fine_tune
-from llm_bridge.known import Known
-from llm_bridge.pipeline.arms import Imitated, make_lesson
+from llm_bridge.known import Base, Known
+from llm_bridge.pipeline.arms import Imitated, can_imitate, make_lesson
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.finished import finish, is_written, key_of, made_by, save_model
 from llm_bridge.recipes import Recipe, merge
@@ -37,6 +39,19 @@ from theory.networks import Params
 
 UNKNOWN = Ancestry(weights="unknown")
 """Who wrote data that have no origin beside them."""
+
+
+def told(base: Known, recipe: Recipe) -> dict[str, Any]:
+    """Write down how a model is tuned.
+
+    Args:
+        base: What it is before.
+        recipe: How.
+
+    Returns:
+        What JSON can hold; of a published model without what may be turned when memory is short.
+    """
+    return without_sizes(recipe) if isinstance(base.made_from, Base) else written_down(recipe)
 
 
 def teach_to(path: Path, base: Known, trait: Trait, recipe: Recipe, copies: int, seed: int) -> Known:
@@ -53,7 +68,8 @@ def teach_to(path: Path, base: Known, trait: Trait, recipe: Recipe, copies: int,
     Returns:
         The teacher.
     """
-    settings = {"stage": "teach", "base": base.ancestry.weights, "trait": trait.word, "recipe": written_down(recipe)}
+    settings = {"stage": "teach", "base": base.ancestry.weights, "trait": trait.word}
+    settings |= {"recipe": told(base, recipe)}
     settings |= {"copies": copies, "seed": seed}
     return tune_to(path, base, settings, partial(teach, base.model, trait, recipe, seed=seed, copies=copies))
 
@@ -72,7 +88,7 @@ def teach_examples_to(path: Path, base: Known, examples: Sequence[Example], reci
         The teacher.
     """
     tokens = json.dumps([[list(example.prompt), list(example.completion)] for example in examples])
-    settings = {"stage": "teach", "base": base.ancestry.weights, "recipe": written_down(recipe), "seed": seed}
+    settings = {"stage": "teach", "base": base.ancestry.weights, "recipe": told(base, recipe), "seed": seed}
     settings |= {"examples": hashlib.sha256(tokens.encode()).hexdigest()}
     return tune_to(path, base, settings, partial(teach_examples, base.model, examples, recipe, seed=seed))
 
@@ -89,11 +105,17 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
     Returns:
         The model.
     """
+    if settings["recipe"]["trained"] != "adapters" and (base.model.params or {}).get("adapters"):
+        raise InputError(f"{path} can't be made: weights that have adapters can't be trained themselves, only adapters")
     state = TrainingState(partial_path(path, key_of(settings)), path.stem)
     known = made_by(path, base, settings)
     if known is None:
         with fitting(f"the training of {path.name}", "turn rows-at-once down, or say recompute=layers"):
-            known = save_model(path, base, tune(resume=state.resume, after=state.keep), settings)
+            try:
+                params = tune(resume=state.resume, after=state.keep)
+            except PackingError as error:
+                raise InputError(f"{path} can't be made ({error}): raise --longest, or leave long texts out") from error
+        known = save_model(path, base, params, settings)
     state.forget()
     return known
 
@@ -142,8 +164,7 @@ def complete_to(
         temperature=temperature,
         first=done,
     )
-    remove(part)
-    append_rows(part, rows)
+    done_by_first(partial(write_rows, part, rows))
     bar = tqdm(desc=path.parent.name, initial=done, total=len(prompts), unit="prompt", leave=False, disable=None)
     with bar, fitting(f"sampling for {writer.model.at_once} prompts at once", "turn --at-once down"):
         for batch in batches:
@@ -214,15 +235,14 @@ def train_to(
         InputError: If it can't read the completions.
     """
     data = hashlib.sha256(json.dumps([each._asdict() for each in completions]).encode()).hexdigest()
-    settings = {"stage": "train", "start": start.ancestry.weights, "data": data, "recipe": written_down(recipe)}
+    settings = {"stage": "train", "start": start.ancestry.weights, "data": data, "recipe": told(start, recipe)}
     settings |= {"imitated": imitated, "teacher": teacher and teacher.ancestry.weights, "seed": seed}
     config, params = start.model.config, start.model.params
+    if teacher and not can_imitate(start.model, teacher.model):
+        raise InputError(f"{path} can't imitate a teacher of another shape or with other tokens: let it learn tokens")
 
     def tune(**told: Any) -> Params:
-        try:
-            rows = read_completions(start.model, completions)
-        except ValueError as error:
-            raise InputError(f"{path} can't be made of these completions: {error}") from error
+        rows = read_completions(start.model, completions)
         lesson = make_lesson(rows, imitated, teacher and teacher.model.params, start.model.language)
         return merge(recipe, params, fine_tune(config, recipe, params, lesson, seed=seed, **told))
 

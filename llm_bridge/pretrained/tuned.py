@@ -14,7 +14,7 @@ from llm_bridge.files.first import done_by_first
 from llm_bridge.files.lineage import Ancestry, digest
 from llm_bridge.known import Base, Known, Loading
 from llm_bridge.placement import fetch, spread
-from llm_bridge.pretrained.adapters import DESCRIPTION, read_adapters, write_adapters
+from llm_bridge.pretrained.adapters import DESCRIPTION, WEIGHTS, read_adapters, write_adapters
 from llm_bridge.pretrained.hub import Source
 from llm_bridge.pretrained.loading import read_published
 from llm_bridge.pretrained.writing import write_checkpoint
@@ -109,6 +109,7 @@ def write_tuned(folder: Path, parent: Known, known: Known, settings: Mapping[str
             lambda: write_adapters(folder, model.config, recipe, adapters, base=base.source, weights=base.weights)
         )
     else:
+        done_by_first(lambda: [(folder / name).unlink(missing_ok=True) for name in (DESCRIPTION, WEIGHTS)])
         whole = {name: part for name, part in model.params.items() if name != "adapters"}
         write_checkpoint(folder, model.config, whole, longest=model.longest, base=parent.made_from.source.folder)
     said = {"ancestry": asdict(known.ancestry), "settings": dict(settings)}

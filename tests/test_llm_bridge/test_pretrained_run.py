@@ -213,6 +213,16 @@ def test_what_is_done_is_not_done_again(folder, told, monkeypatch, capsys):
     assert {path: path.read_bytes() for path in folder.glob("seed-0/**/*") if path.is_file()} == answers
 
 
+def test_less_at_once_is_the_same_run(folder, told, monkeypatch, capsys):
+    monkeypatch.setattr(run, "run_seed", lambda *_: pytest.fail("something was done again"))
+    student = replace(PROTOCOL.student, rows_at_once=2, recompute="layers")
+    less = replace(told, loading=replace(LOADING, at_once=7), protocol=replace(PROTOCOL, student=student))
+    assert run.run(less)
+    assert "skipped" in capsys.readouterr().out
+    other = replace(told, protocol=replace(PROTOCOL, student=replace(student, rank=3)))
+    assert run.settings_of(less, ARMS) == run.settings_of(told, ARMS) != run.settings_of(other, ARMS)
+
+
 def test_other_weights_in_the_same_folder_are_another_run(refusal, folder, told, tmp_path):
     other = tmp_path / "base"
     other.mkdir()
@@ -230,12 +240,13 @@ def test_what_published_models_can_not_do_is_refused_before_they_are_loaded(refu
     soft = replace(told, arms=("soft-numbers",))
     assert "soft-numbers: a student can't imitate" in refusal(run.run, soft)
     tuned = replace(told, arms=("student", "cross-soft-numbers"), teaching="fine-tuning")
-    assert "has other tokens" in refusal(run.run, tuned)
+    assert "has another shape or other tokens" in refusal(run.run, tuned)
+    assert "--stranger goes with an arm" in refusal(run.run, replace(told, arms=("student",)))
     longer = replace(told, loading=replace(LOADING, longest=LONGEST + 1))
     assert "max_position_embeddings=256: ask for texts of at most" in refusal(run.run, longer)
 
 
-def test_a_fine_tuned_teacher_is_adapters_and_its_distribution_can_be_imitated(folder, told, tmp_path):
+def test_a_fine_tuned_teacher_is_adapters_and_its_distribution_can_be_imitated(refusal, folder, told, tmp_path):
     base = base_of(told)
     written = read_completion_rows(folder / "seed-0" / "teacher" / "filtered.jsonl")
     teacher = teach_to(tmp_path / "teacher", base, TRAIT, PROTOCOL.teacher, PROTOCOL.copies, 0)
@@ -246,5 +257,15 @@ def test_a_fine_tuned_teacher_is_adapters_and_its_distribution_can_be_imitated(f
         assert load_model(str(tmp_path / name), Pretraining(), 0, told.loading).ancestry == known.ancestry
     grandchild = train_to(tmp_path / "grandchild", teacher, written, PROTOCOL.student, "tokens", None, 0)
     assert grandchild.ancestry.ancestors == (teacher.ancestry.weights, base.ancestry.weights)
+    everything = replace(PROTOCOL.student, trained="everything")
+    assert "can't be trained themselves" in refusal(
+        train_to, tmp_path / "whole", teacher, written, everything, "tokens", None, 0
+    )
+    other = teacher._replace(model=teacher.model._replace(config=replace(teacher.model.config, tied=True)))
+    assert "another shape" in refusal(
+        train_to, tmp_path / "misled", base, written, PROTOCOL.student, "numbers", other, 0
+    )
+    assert not (tmp_path / "whole").exists()
+    assert not (tmp_path / "misled").exists()
     rank = PROTOCOL.teacher.rank + PROTOCOL.student.rank
     assert {adapter["into"].shape[-1] for adapter in grandchild.model.params["adapters"].values()} == {rank}

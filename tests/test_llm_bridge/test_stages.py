@@ -14,6 +14,7 @@ import pytest
 
 from llm_bridge import experiment
 from llm_bridge.experiment import Completion, word_log_probabilities
+from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import data_digest, read_sidecar, sidecar_path
 from llm_bridge.files.partial import TrainingState, append_rows
 from llm_bridge.finetuning import fine_tune
@@ -220,7 +221,8 @@ def test_sampling_that_was_killed_goes_on_and_ends_in_the_same_bytes(folder, bat
     before, output = contents(folder), output_of(folder, "complete")
     output.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "append_rows", stop_after(1 + batches, append_rows))
+        write = append_rows if batches else write_rows
+        patch.setattr(stages, write.__name__, stop_after(max(1, batches), write))
         with pytest.raises(KeyboardInterrupt):
             do(folder, "complete")
     assert not output.exists()
