@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ def run(options: Compare) -> bool:
     """
     jax.config.update("jax_enable_x64", True)
     pretraining, extent = options.pretraining, options.extent
-    asked = {"traits": options.traits, "pretraining": written_down(pretraining), "extent": asdict(extent)}
+    asked = {"traits": options.traits, "pretraining": written_down(pretraining), "extent": written_down(extent)}
     config = {"seed": options.seed, "num_seeds": options.num_seeds, **asked}
     check(options, tiny_model(pretraining, None))
 
@@ -112,7 +112,7 @@ def measure_seeds(pretraining: Pretraining, words: Sequence[str], extent: Extent
         The arrays of `MEASURED` with a leading axis of seeds.
     """
     traits, posed_for = [find_trait(word) for word in words], tiny_model(pretraining, None)
-    posed, asked = pose_all(posed_for, traits), [list(words), written_down(pretraining), asdict(extent)]
+    posed, asked = pose_all(posed_for, traits), [list(words), written_down(pretraining), written_down(extent)]
     keeper = Keeper(json.dumps([*asked, source_hash(llm_bridge, theory)]))
     made = side_by_side(lambda seed: precise_base(pretraining, seed), range(seeds.start, seeds.stop + 1), "base models")
     bases = dict(zip(range(seeds.start, seeds.stop + 1), made, strict=True))

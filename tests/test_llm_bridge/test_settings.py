@@ -1,0 +1,65 @@
+"""What records say of options: today's commands ask for the committed records, whatever options came since."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+import figures
+from figures.__main__ import FULL
+from figures.exhibits import EXHIBITS, Exhibit
+from llm_bridge import __main__ as command_line
+from llm_bridge.bridge import command as bridge
+from llm_bridge.files.settings import SIZES, without_sizes, written_down
+from llm_bridge.matrix import command as matrix
+from llm_bridge.pipeline import run
+from llm_bridge.recipes import Recipe
+from llm_bridge.studies import command as studies
+
+RECORDED = [exhibit for exhibit in EXHIBITS if exhibit.command[0] == "llm_bridge"]
+
+
+class Asked(Exception):  # noqa: N818
+    """What a command asks for."""
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exhibit], Any]]:
+    """Give what a command would record, without computing it."""
+
+    def record(command: str, options: object, config: dict[str, Any], *_: object) -> None:
+        raise Asked({"command": command, **config})
+
+    for module in (bridge, matrix, run, studies):
+        monkeypatch.setattr(module, "record_run", record)
+
+    def asked(exhibit: Exhibit) -> Any:
+        arguments = [*exhibit.arguments, *exhibit.full_arguments, "--num-seeds", str(FULL[exhibit.folder])]
+        monkeypatch.setattr(sys, "argv", ["llm_bridge", exhibit.command[1], *arguments])
+        with pytest.raises(Asked) as caught:
+            command_line.main()
+        return json.loads(json.dumps(caught.value.args[0]))
+
+    yield asked
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.mark.parametrize("exhibit", RECORDED, ids=lambda exhibit: exhibit.folder)
+def test_the_committed_records_are_what_the_commands_ask_for(exhibit, ask):
+    committed = Path(figures.__path__[0], exhibit.folder, "config.json")
+    assert ask(exhibit) == json.loads(committed.read_text())
+    assert ask(exhibit._replace(full_arguments=(*exhibit.full_arguments, "--seed", "77"))) != json.loads(
+        committed.read_text()
+    )
+
+
+def test_options_that_came_later_are_written_down_once_they_are_used():
+    assert written_down(Recipe()).keys() == written_down(Recipe(rank=3)).keys()
+    used = written_down(Recipe(optimizer="sgd", recompute="layers"))
+    assert used.keys() - written_down(Recipe()).keys() == {"optimizer", "recompute"}
+    assert not without_sizes(replace(Recipe(), rows_at_once=2)).keys() & SIZES
