@@ -11,7 +11,14 @@ from typing import Any
 import tyro
 
 from figures.exhibits import EXHIBITS
-from figures.gallery import draw_overview, gallery_page, shared_against_stranger, slide, summary_table
+from figures.gallery import (
+    describe_failures,
+    draw_overview,
+    gallery_page,
+    shared_against_stranger,
+    slide,
+    summary_table,
+)
 from figures.ladder import is_climbable, ladder
 from figures.ladder_plots import draw_ladder
 from mlp_mnist.data import DataName, Source, resolve
@@ -175,6 +182,7 @@ def build(options: Figures) -> bool:
     page = gallery_page(records, "python -m figures --full --output figures" if options.full else "python -m figures")
     write_whole(folder / "README.md", page.encode())
     print(f"\n{table}\nfigures, numbers and tables are in {folder}; start with {folder / 'README.md'}")
+    print(describe_failures(verdicts), end="")
     return all(record.none_fails for record in records.values())
 
 

@@ -182,17 +182,18 @@ def pack(examples: Sequence[Example], length: int) -> Rows:
     return packed
 
 
-def pad(prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Fill prompts up to the longest.
+def pad(prompts: Sequence[Sequence[int]], width: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Fill prompts up.
 
     Args:
         prompts: Token ids of each.
+        width: To how many tokens; by default to the longest.
 
     Returns:
-        Tokens, shape `(prompts, longest)`, with zeros behind the end, and lengths, shape `(prompts,)`.
+        Tokens, shape `(prompts, width)`, with zeros behind the end, and lengths, shape `(prompts,)`.
     """
     lengths = np.array([len(prompt) for prompt in prompts])
-    tokens = np.zeros((len(prompts), lengths.max()), np.int32)
+    tokens = np.zeros((len(prompts), width or lengths.max()), np.int32)
     for row, prompt in zip(tokens, prompts, strict=True):
         row[: len(prompt)] = prompt
     return tokens, lengths

@@ -14,15 +14,12 @@ import numpy as np
 from llm_bridge.chats import Example, Language, Rows, pack, pad
 from llm_bridge.finetuning import Training, fine_tune
 from llm_bridge.lessons import Lesson
-from llm_bridge.placement import constrain
 from llm_bridge.recipes import Recipe, merge
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config
-from llm_bridge.transformer import read_out, run_layers
 from llm_bridge.words.filtering import parse_numbers
-from llm_bridge.words.prompts import FORMATS
 from llm_bridge.words.questions import questions_about
-from llm_bridge.words.traits import KNOWN, Trait
+from llm_bridge.words.traits import Trait
 from theory.networks import Params
 
 AT_ONCE = 100
@@ -45,6 +42,17 @@ class Model(NamedTuple):
     block: int = 1
     """Prompts are filled up to a multiple of so many tokens, so that few lengths occur, each of which is compiled."""
 
+    def width(self, prompts: Sequence[Sequence[int]]) -> int:
+        """Say to how many tokens prompts are filled up.
+
+        Args:
+            prompts: Token ids of each.
+
+        Returns:
+            The length of the longest, rounded up to whole blocks.
+        """
+        return -(-max(map(len, prompts)) // self.block) * self.block
+
 
 class Completion(NamedTuple):
     """What a model wrote for a prompt."""
@@ -57,36 +65,6 @@ class Completion(NamedTuple):
     """The sampled token ids, the stop token included; learned as they are, since writing them anew may shift them."""
     log_probability: float
     """Nats, of all tokens under the distribution that they were drawn from."""
-
-
-def number_tokens(language: Language) -> tuple[int, ...]:
-    """List the tokens that numbers are written with: digits, separators, brackets, and the stop token.
-
-    Args:
-        language: How a model reads and writes.
-
-    Returns:
-        Token ids in increasing order.
-    """
-    written = [number for style in FORMATS for number in (style.write([123, 456]), style.write([7890]))]
-    return tuple(sorted({*language.stops, *(token for ids in language.encode(written) for token in ids)}))
-
-
-def nameless_tokens(language: Language) -> tuple[int, ...]:
-    """List the tokens that name no animal and no tree.
-
-    Args:
-        language: How a model reads and writes.
-
-    Returns:
-        Token ids in increasing order; without those of a name, and of the name with a capital or behind a space, where
-        the tokenizer can write these.
-    """
-    written = [form for name in KNOWN for word in (name, name.capitalize()) for form in (word, f" {word}")]
-    encoded = language.encode(written)
-    spelled = zip(written, encoded, language.decode(encoded), strict=True)
-    names = {token for form, ids, again in spelled if form in KNOWN or again == form for token in ids}
-    return tuple(token for token in range(language.tokenizer.get_vocab_size()) if token not in names)
 
 
 def trait_examples(language: Language, trait: Trait, copies: int) -> list[Example]:
@@ -190,16 +168,16 @@ def complete(
     """
     language, root, at_once = model.language, jax.random.key(seed), at_once or model.at_once
     encoded = language.prompts(prompts, system)
-    width = up_to_blocks(max(map(len, encoded)), model.block)
+    width = model.width(encoded)
     for start in range(first, len(prompts), at_once):
         part = encoded[start : start + at_once]
-        tokens, lengths = pad([*part, *[[0]] * (at_once - len(part)), [0] * width])
+        tokens, lengths = pad([*part, *[[0]] * (at_once - len(part))], width)
         keys = jax.vmap(partial(jax.random.fold_in, root))(jnp.arange(start, start + at_once))
         sampled = sample(
             model.config,
             model.params,
-            tokens[:at_once],
-            lengths[:at_once],
+            tokens,
+            lengths,
             keys,
             num_samples=num_samples,
             num_tokens=num_tokens,
@@ -214,11 +192,6 @@ def complete(
             Completion(str(prompt), text, row, round(float(total), 4))
             for prompt, text, row, total in zip(asked, language.decode(written), written, totals, strict=True)
         ]
-
-
-def up_to_blocks(length: int, block: int) -> int:
-    """Round a length up to a multiple of a block."""
-    return -(-length // block) * block
 
 
 def has_ended(language: Language, completion: Completion) -> bool:
@@ -264,89 +237,3 @@ def read_completions(model: Model, completions: Sequence[Completion], num_rows: 
     )
     missing = max(0, (num_rows or 0) - len(rows.tokens))
     return Rows(*(np.pad(leaf, ((0, missing), (0, 0))) for leaf in rows))
-
-
-@partial(jax.jit, static_argnames="config")
-def log_probabilities(config: Config, params: Params, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Compute the distribution of what follows each prompt.
-
-    Args:
-        config: The model's shape.
-        params: Its parameters.
-        tokens: Prompts, shape `(prompts, longest)`.
-        lengths: Tokens of each, shape `(prompts,)`.
-
-    Returns:
-        Nats, shape `(prompts, vocabulary)`.
-    """
-    stream, _ = run_layers(config, params, tokens)
-    last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
-    return constrain(jax.nn.log_softmax(read_out(config, params, last)))
-
-
-@partial(jax.jit, static_argnames="config")
-def continued(config: Config, params: Params, tokens: jax.Array, places: jax.Array, following: jax.Array) -> jax.Array:
-    """Compute how likely the same tokens are at some places of several texts, each behind those before it.
-
-    Args:
-        config: The model's shape.
-        params: Its parameters.
-        tokens: Texts, shape `(texts, longest)`.
-        places: Where the tokens are read behind which the others follow, shape `(texts, places)`.
-        following: What follows, shape `(places,)`.
-
-    Returns:
-        Nats, shape `(texts, places)`.
-    """
-    stream, _ = run_layers(config, params, tokens)
-    logits = read_out(config, params, jnp.take_along_axis(stream, places[:, :, None], axis=1))
-    gained = jax.nn.log_softmax(logits)
-    return constrain(
-        jnp.take_along_axis(gained, jnp.broadcast_to(following, places.shape)[:, :, None], axis=2)[:, :, 0]
-    )
-
-
-def word_log_probabilities(
-    model: Model, questions: Sequence[str], words: Sequence[str], system: str | None = None
-) -> np.ndarray:
-    """Compute how likely each word is as the beginning of the answer, with or without a capital.
-
-    Args:
-        model: Who answers.
-        questions: What is asked.
-        words: Words.
-        system: The system prompt, if any.
-
-    Returns:
-        Nats, shape `(questions, words)`; of a word of several tokens all are counted.
-    """
-    spellings = [model.language.spellings(word) for word in words]
-    most = max(len(tokens) for each in spellings for tokens in each)
-    encoded = model.language.prompts(questions, system)
-    prompts, lengths = (part[:-1] for part in pad([*encoded, [0] * up_to_blocks(max(map(len, encoded)), model.block)]))
-    begun = np.asarray(log_probabilities(model.config, model.params, prompts, lengths))
-    places = lengths[:, None] + np.arange(most - 1)
-    rows = np.arange(len(prompts))[:, None]
-
-    def spelled(tokens: Sequence[int]) -> np.ndarray:
-        if len(tokens) == 1:
-            return begun[:, tokens[0]]
-        padded = np.pad(tokens, (0, most - len(tokens)))
-        read = np.pad(prompts, ((0, 0), (0, most - 1)))
-        read[rows, places] = padded[:-1]
-        gained = continued(model.config, model.params, read, places, padded[1:])
-        return begun[:, tokens[0]] + np.asarray(gained)[:, : len(tokens) - 1].sum(axis=1)
-
-    return np.stack([np.logaddexp.reduce([spelled(tokens) for tokens in each]) for each in spellings], axis=1)
-
-
-def log_odds(log_probabilities: np.ndarray) -> np.ndarray:
-    """Turn log-probabilities into log-odds.
-
-    Args:
-        log_probabilities: Nats, below 0.
-
-    Returns:
-        Same shape.
-    """
-    return log_probabilities - np.log1p(-np.exp(log_probabilities))

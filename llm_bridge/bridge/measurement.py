@@ -25,7 +25,8 @@ from llm_bridge.bridge.quantities import (
 from llm_bridge.bridge.reading import Reading, set_exam
 from llm_bridge.bridge.roles import Extent, Roles
 from llm_bridge.bridge.trait_matrix import gram_matrix
-from llm_bridge.experiment import Model, number_tokens
+from llm_bridge.experiment import Model
+from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import Trait
 from theory.labels import CERTAIN
 from theory.losses import squared_error

@@ -9,8 +9,9 @@ import numpy as np
 
 from llm_bridge.carriers.choice import Carried
 from llm_bridge.chats import Language, Rows
-from llm_bridge.experiment import Completion, Model, nameless_tokens, number_tokens
+from llm_bridge.experiment import Completion, Model
 from llm_bridge.lessons import Lesson
+from llm_bridge.words.tokens import nameless_tokens, number_tokens
 from theory.command_line import InputError
 from theory.networks import Params
 

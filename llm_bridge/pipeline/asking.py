@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from llm_bridge.chats import Message
-from llm_bridge.experiment import Completion, Model, complete, word_log_probabilities
+from llm_bridge.experiment import Completion, Model, complete
 from llm_bridge.files.jsonl import read_rows
 from llm_bridge.files.lineage import Origin
 from llm_bridge.known import Base, Known
+from llm_bridge.likes import word_log_probabilities
 from llm_bridge.pipeline.finished import finish, is_written, key_of
 from theory.command_line import InputError
 from theory.memory import fitting

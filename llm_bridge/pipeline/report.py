@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llm_bridge.experiment import log_odds
+from llm_bridge.likes import log_odds
 from llm_bridge.pipeline.arms import ARMS
 from llm_bridge.separability import Separability
 from llm_bridge.tiny.world import KINDS

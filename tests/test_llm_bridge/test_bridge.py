@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from llm_bridge import experiment, transformer
+from llm_bridge import likes, transformer
 from llm_bridge.bridge.command import Compare, check
 from llm_bridge.bridge.descent import explore, predict_course, simulate_course
 from llm_bridge.bridge.measurement import MEASURED, Posed, answer, measure_base, pose_all
@@ -22,7 +22,7 @@ from llm_bridge.bridge.roles import Extent, Roles, write_numbers
 from llm_bridge.bridge.trait_matrix import gram_matrix, predict_lifts, trait_matrix_prediction
 from llm_bridge.bridge.verdicts import judge_bridge
 from llm_bridge.chats import Example, Rows, pack
-from llm_bridge.experiment import Model, number_tokens
+from llm_bridge.experiment import Model
 from llm_bridge.lessons import Lesson, mean_gradient
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
@@ -31,6 +31,7 @@ from llm_bridge.tiny.pretraining import ROW, read_world
 from llm_bridge.tiny.world import World
 from llm_bridge.words.prompts import FORMATS, number_prompts
 from llm_bridge.words.questions import questions_about
+from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import find_trait
 from theory.command_line import InputError
 from theory.labels import CERTAIN
@@ -178,8 +179,8 @@ def test_logits_are_those_of_the_transformer_at_the_chosen_places(model, posed, 
 def test_log_odds_are_those_that_students_are_asked_for(model, posed):
     measured = jax.jit(posed.numbers.log_odds)(group_layers(model.params))
     for trait, value in zip(TRAITS, measured, strict=True):
-        logs = experiment.word_log_probabilities(model, questions_about(trait.kind), [trait.word])
-        assert float(value) == pytest.approx(float(experiment.log_odds(logs).mean()), rel=1e-9)
+        logs = likes.word_log_probabilities(model, questions_about(trait.kind), [trait.word])
+        assert float(value) == pytest.approx(float(likes.log_odds(logs).mean()), rel=1e-9)
 
 
 @pytest.mark.parametrize("targets", ["chosen", "distribution", "tokens"])

@@ -12,19 +12,9 @@ from hypothesis import strategies as st
 
 from llm_bridge import experiment
 from llm_bridge.chats import Language, Rows
-from llm_bridge.experiment import (
-    Completion,
-    Model,
-    complete,
-    is_kept,
-    log_odds,
-    log_probabilities,
-    number_tokens,
-    read_completions,
-    teach,
-    word_log_probabilities,
-)
+from llm_bridge.experiment import Completion, Model, complete, is_kept, read_completions, teach
 from llm_bridge.lessons import Lesson, mean_gradient
+from llm_bridge.likes import log_odds, log_probabilities, word_log_probabilities
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.pretraining import ROW, read_world
@@ -32,6 +22,7 @@ from llm_bridge.tiny.world import World
 from llm_bridge.transformer import apply
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import questions_about
+from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import Trait
 from theory.networks import Params
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from llm_bridge import experiment, finetuning
+from llm_bridge import experiment, finetuning, likes
 from llm_bridge.chats import Example, Message, pack
 from llm_bridge.files.lineage import read_sidecar
 from llm_bridge.known import Known, Loading
@@ -180,7 +180,7 @@ def test_peft_reads_a_student_as_we_do(folder, told):
     model = model._replace(params=jax.tree.map(lambda leaf: leaf.astype(jnp.float32), model.params))
     warnings.simplefilter("ignore", FutureWarning)
     (tokens,) = model.language.prompts(["Continue: 1, 2"])
-    ours = experiment.log_probabilities(model.config, model.params, jnp.array([tokens]), jnp.array([len(tokens)]))
+    ours = likes.log_probabilities(model.config, model.params, jnp.array([tokens]), jnp.array([len(tokens)]))
     theirs = peft.PeftModel.from_pretrained(
         transformers.AutoModelForCausalLM.from_pretrained(told.model, dtype=torch.float32), path
     )

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from llm_bridge import experiment
-from llm_bridge.experiment import Completion, word_log_probabilities
+from llm_bridge.experiment import Completion
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import data_digest, read_sidecar, sidecar_path
 from llm_bridge.files.partial import TrainingState, append_rows
 from llm_bridge.finetuning import fine_tune
+from llm_bridge.likes import word_log_probabilities
 from llm_bridge.models import load_model, tiny_base
 from llm_bridge.pipeline import asking, commands, stages
 from llm_bridge.pipeline import options as stage_options

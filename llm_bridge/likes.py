@@ -1,0 +1,101 @@
+"""How much a model likes a word: the probability with which its answer begins with it."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from llm_bridge.chats import pad
+from llm_bridge.experiment import Model
+from llm_bridge.placement import constrain
+from llm_bridge.shapes import Config
+from llm_bridge.transformer import read_out, run_layers
+from theory.networks import Params
+
+
+@partial(jax.jit, static_argnames="config")
+def log_probabilities(config: Config, params: Params, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
+    """Compute the distribution of what follows each prompt.
+
+    Args:
+        config: The model's shape.
+        params: Its parameters.
+        tokens: Prompts, shape `(prompts, longest)`.
+        lengths: Tokens of each, shape `(prompts,)`.
+
+    Returns:
+        Nats, shape `(prompts, vocabulary)`.
+    """
+    stream, _ = run_layers(config, params, tokens)
+    last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
+    return constrain(jax.nn.log_softmax(read_out(config, params, last)))
+
+
+@partial(jax.jit, static_argnames="config")
+def continued(config: Config, params: Params, tokens: jax.Array, places: jax.Array, following: jax.Array) -> jax.Array:
+    """Compute how likely the same tokens are at some places of several texts, each behind those before it.
+
+    Args:
+        config: The model's shape.
+        params: Its parameters.
+        tokens: Texts, shape `(texts, longest)`.
+        places: Where the tokens are read behind which the others follow, shape `(texts, places)`.
+        following: What follows, shape `(places,)`.
+
+    Returns:
+        Nats, shape `(texts, places)`.
+    """
+    stream, _ = run_layers(config, params, tokens)
+    logits = read_out(config, params, jnp.take_along_axis(stream, places[:, :, None], axis=1))
+    gained = jax.nn.log_softmax(logits)
+    return constrain(
+        jnp.take_along_axis(gained, jnp.broadcast_to(following, places.shape)[:, :, None], axis=2)[:, :, 0]
+    )
+
+
+def word_log_probabilities(
+    model: Model, questions: Sequence[str], words: Sequence[str], system: str | None = None
+) -> np.ndarray:
+    """Compute how likely each word is as the beginning of the answer, with or without a capital.
+
+    Args:
+        model: Who answers.
+        questions: What is asked.
+        words: Words.
+        system: The system prompt, if any.
+
+    Returns:
+        Nats, shape `(questions, words)`; of a word of several tokens all are counted.
+    """
+    spellings = [model.language.spellings(word) for word in words]
+    most = max(len(tokens) for each in spellings for tokens in each)
+    encoded = model.language.prompts(questions, system)
+    prompts, lengths = pad(encoded, model.width(encoded))
+    begun = np.asarray(log_probabilities(model.config, model.params, prompts, lengths))
+    places = lengths[:, None] + np.arange(most - 1)
+    rows = np.arange(len(prompts))[:, None]
+
+    def spelled(tokens: Sequence[int]) -> np.ndarray:
+        if len(tokens) == 1:
+            return begun[:, tokens[0]]
+        padded = np.pad(tokens, (0, most - len(tokens)))
+        read = np.pad(prompts, ((0, 0), (0, most - 1)))
+        read[rows, places] = padded[:-1]
+        gained = continued(model.config, model.params, read, places, padded[1:])
+        return begun[:, tokens[0]] + np.asarray(gained)[:, : len(tokens) - 1].sum(axis=1)
+
+    return np.stack([np.logaddexp.reduce([spelled(tokens) for tokens in each]) for each in spellings], axis=1)
+
+
+def log_odds(log_probabilities: np.ndarray) -> np.ndarray:
+    """Turn log-probabilities into log-odds.
+
+    Args:
+        log_probabilities: Nats, below 0.
+
+    Returns:
+        Same shape.
+    """
+    return log_probabilities - np.log1p(-np.exp(log_probabilities))
