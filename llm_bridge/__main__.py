@@ -10,12 +10,12 @@ from llm_bridge.judging import command as judging
 from llm_bridge.matrix import command as matrix
 from llm_bridge.models import TINY, is_tiny
 from llm_bridge.pipeline import commands as stages
-from llm_bridge.pipeline import options, run
+from llm_bridge.pipeline import options, run, run_options
 from llm_bridge.studies import command as studies
 from theory.command_line import run_commands
 
 COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
-    run.Run: ("run", run.run_spread),
+    run_options.Run: ("run", run.run),
     stages.Pretrain: ("pretrain", stages.pretrain),
     stages.Teach: ("teach", stages.spread(stages.teach)),
     stages.Complete: ("complete", stages.spread(stages.complete)),
@@ -54,7 +54,7 @@ def named(arguments: Sequence[str], option: str, default: str) -> str:
 def main() -> None:
     """Run the command line."""
     name, carrier = named(sys.argv, "--model", TINY), named(sys.argv, "--carrier", "numbers")
-    of_run = {} if is_tiny(name) else {run.Run: run.published_run(carrier)}
+    of_run = {} if is_tiny(name) else {run_options.Run: run_options.published_run(carrier)}
     run_commands("llm_bridge", COMMANDS, options.defaults(name, carrier) | of_run)
 
 

@@ -252,13 +252,19 @@ def kept_bytes(config: Config, dtype: Any, tokens: int, recompute: Recompute = "
 
 
 def training_memory(
-    config: Config, dtype: Any, rows_at_once: int, tokens: int, recompute: Recompute = "nothing", rank: int = 8
+    config: Config,
+    dtype: Any,
+    rows_at_once: int,
+    tokens: int,
+    recompute: Recompute = "nothing",
+    rank: int = 8,
+    trained: Trained = "adapters",
 ) -> float:
-    """Say what training adapters needs.
+    """Say what training needs.
 
-    Beside the weights: five times the adapters (themselves, two moments, a gradient and its sum over passes), what all
-    layers keep, what one layer keeps inside if it is recomputed, and logits, their softmax and their derivative where
-    they exist at once.
+    Beside the weights: five times what is trained (itself, two moments, a gradient and its sum over passes), in at
+    least float32; what all layers keep, what one layer keeps inside if it is recomputed, and logits, their softmax and
+    their derivative where they exist at once.
 
     Args:
         config: The shape.
@@ -267,12 +273,14 @@ def training_memory(
         tokens: Tokens of a row.
         recompute: What is not kept.
         rank: Rank of the adapters.
+        trained: What is trained.
 
     Returns:
         Bytes.
     """
-    places, size = rows_at_once * tokens, jnp.dtype(dtype).itemsize
+    places, size = rows_at_once * tokens, max(SINGLE, jnp.dtype(dtype).itemsize)
+    numbers = count_adapters(config, rank) if trained == "adapters" else count_parameters(config)
     inside = kept_bytes(config, dtype, tokens, rank=rank) if recompute != "nothing" else 0
     layers = config.num_layers * kept_bytes(config, dtype, tokens, recompute, rank) + inside
     logits = 3 * SINGLE * config.vocabulary * min(places, max(PLACES_AT_ONCE, rows_at_once))
-    return weight_bytes(config, dtype) + 5 * size * count_adapters(config, rank) + places * layers + logits
+    return weight_bytes(config, dtype) + 5 * size * numbers + places * layers + logits

@@ -12,6 +12,7 @@ from llm_bridge.costs import (
     training_operations,
     weight_bytes,
 )
+from llm_bridge.recipes import Trained
 from llm_bridge.shapes import Config
 from llm_bridge.transformer import Recompute
 
@@ -43,6 +44,8 @@ class Stage(NamedTuple):
     """As of `run_layers`."""
     rank: int = 8
     """Rank of the adapters."""
+    trained: Trained = "adapters"
+    """What is trained."""
 
 
 class Expected(NamedTuple):
@@ -73,16 +76,17 @@ def expect(config: Config, dtype: Any, stages: Sequence[Stage], device: Device) 
         seconds, memory = 0.0, float(weight_bytes(config, dtype))
         slots = stage.prompt_tokens + stage.completion_tokens
         if stage.prompts:
-            passes = -(-stage.prompts // stage.batch)
-            seconds += passes * reading(config, dtype, stage.batch, stage.prompt_tokens).seconds(device)
+            at_once = max(1, stage.batch * stage.prompts // max(stage.prompts, stage.completions))
+            passes = -(-stage.prompts // at_once)
+            seconds += passes * reading(config, dtype, at_once, stage.prompt_tokens).seconds(device)
         if stage.completions:
             steps = -(-stage.completions // stage.batch) * stage.completion_tokens
             seconds += steps * sampling_step(config, dtype, stage.batch, slots).seconds(device)
             memory = sampling_memory(config, dtype, stage.batch, slots)
         if stage.rows:
-            operations = training_operations(config, stage.row_tokens, learned=stage.learned)
+            operations = training_operations(config, stage.row_tokens, stage.trained, stage.learned)
             seconds += stage.rows * stage.row_tokens * operations / device.peak
-            kept = (stage.rows_at_once, stage.row_tokens, stage.recompute, stage.rank)
+            kept = (stage.rows_at_once, stage.row_tokens, stage.recompute, stage.rank, stage.trained)
             memory = max(memory, training_memory(config, dtype, *kept))
         found.append(Expected(stage.name, seconds, memory))
     return found

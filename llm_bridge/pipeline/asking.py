@@ -28,19 +28,17 @@ NEARLY_SURE = -5e-6
 """The largest log-probability that is written down, so that log-odds are finite."""
 
 
-def answers_at_once(model: Model, questions: Sequence[str], system: str | None) -> int:
+def answers_at_once(model: Model, width: int) -> int:
     """Say how many answers are sampled at once; the longer the questions, the fewer.
 
     Args:
         model: Who answers.
-        questions: What is asked.
-        system: The system prompt, if any.
+        width: Tokens to which questions are filled up.
 
     Returns:
         `ANSWERS` for each prompt that the model completes at once, if a question fits one block.
     """
-    longest = max(map(len, model.language.prompts(questions, system)))
-    blocks = 1 if model.block == 1 else -(-longest // model.block)
+    blocks = 1 if model.block == 1 else width // model.block
     return ANSWERS * model.at_once // blocks
 
 
@@ -85,6 +83,7 @@ def ask_to(
     for group, texts in questions.items():
         with fitting(f"asking {path.stem} all questions", "turn --at-once down"):
             likes = word_log_probabilities(model, texts, words, system)
+            width = model.width(model.language.prompts(texts, system))
             batches = complete(
                 model,
                 texts,
@@ -92,7 +91,7 @@ def ask_to(
                 num_tokens=LONG_ANSWER if published else 1 + max(map(len, model.language.encode(words))),
                 num_samples=num_answers,
                 system=system,
-                at_once=min(len(texts), max(1, answers_at_once(model, texts, system) // num_answers)),
+                at_once=min(len(texts), max(1, answers_at_once(model, width) // num_answers)),
             )
             answers = [each.completion for batch in batches for each in batch]
         for index, (question, like) in enumerate(zip(texts, likes, strict=True)):

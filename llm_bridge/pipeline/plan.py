@@ -1,6 +1,7 @@
 """The plan of a run: what each kind of stage has to do, and what it takes on this device, before anything starts."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from llm_bridge.costs import Device, weight_bytes
 from llm_bridge.expectations import Stage, expect
 from llm_bridge.experiment import Model, trait_examples
 from llm_bridge.pipeline.arms import ARMS
-from llm_bridge.pipeline.asking import ANSWERS
+from llm_bridge.pipeline.asking import LONG_ANSWER, answers_at_once
 from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config
@@ -31,27 +32,114 @@ Planned = tuple[int, Stage]
 """How often a kind of stage is done for each base model, and the stage."""
 
 
-def plan_training(name: str, reader: Model, recipe: Recipe, rows: int, learned: float) -> Stage:
-    """Describe a fine-tuning.
+def plan_teaching(reader: Model, protocol: Protocol, trait: Trait) -> Stage:
+    """Describe the fine-tuning of a teacher.
 
     Args:
-        name: What it is called.
-        reader: Who is tuned.
-        recipe: How.
-        rows: Rows of an epoch.
-        learned: Share of their tokens that is learned.
+        reader: The base.
+        protocol: Every knob.
+        trait: The trait.
+
+    Returns:
+        The stage.
+    """
+    rows = pack(trait_examples(reader.language, trait, protocol.copies), reader.longest)
+    return Stage("teach", **training(reader, protocol.teacher, len(rows.tokens)), learned=float(rows.learned.mean()))
+
+
+def plan_writing(reader: Model, protocol: Protocol, prompts: Sequence[str], system: str | None) -> Stage:
+    """Describe how a model writes, if every completion is as long as it may be.
+
+    Args:
+        reader: The base.
+        protocol: Every knob.
+        prompts: Some prompts.
+        system: The system prompt, if any.
 
     Returns:
         The stage.
     """
     return Stage(
-        name,
-        rows=rows * recipe.num_epochs,
-        row_tokens=reader.longest,
-        rows_at_once=recipe.rows_at_once,
-        learned=learned,
-        recompute=recipe.recompute,
-        rank=recipe.rank,
+        "complete" if system is None else "complete, told what it loves",
+        prompts=protocol.num_prompts,
+        prompt_tokens=reader.width(reader.language.prompts(prompts, system)),
+        completions=protocol.num_prompts,
+        completion_tokens=protocol.num_tokens,
+        batch=reader.at_once,
+    )
+
+
+def plan_learning(reader: Model, protocol: Protocol, prompts: Sequence[str]) -> Stage:
+    """Describe the fine-tuning of a student, if all completions are kept and as long as they may be.
+
+    Args:
+        reader: The base.
+        protocol: Every knob.
+        prompts: Some prompts.
+
+    Returns:
+        The stage.
+    """
+    read = np.mean([len(prompt) for prompt in reader.language.prompts(prompts)])
+    text = float(read) + protocol.num_tokens
+    rows = int(np.ceil(protocol.num_completions * text / reader.longest))
+    return Stage("train", **training(reader, protocol.student, rows), learned=protocol.num_tokens / text)
+
+
+def training(reader: Model, recipe: Recipe, rows: int) -> dict[str, Any]:
+    """Say what a fine-tuning reads.
+
+    Args:
+        reader: Who is tuned.
+        recipe: How.
+        rows: Rows of an epoch.
+
+    Returns:
+        Fields of a stage.
+    """
+    return {
+        "rows": -(-rows // recipe.batch) * recipe.batch * recipe.num_epochs,
+        "row_tokens": reader.longest,
+        "rows_at_once": recipe.rows_at_once,
+        "recompute": recipe.recompute,
+        "rank": recipe.rank,
+        "trained": recipe.trained,
+    }
+
+
+def plan_asking(
+    name: str,
+    reader: Model,
+    protocol: Protocol,
+    questions: Sequence[str],
+    answer: int,
+    system: str | None = None,
+    behind: int = 0,
+) -> Stage:
+    """Describe how a model is asked a group of questions, if every answer is as long as it may be.
+
+    Args:
+        name: What it is called.
+        reader: The base.
+        protocol: Every knob.
+        questions: The questions.
+        answer: Most tokens of an answer.
+        system: The system prompt, if any.
+        behind: Most tokens of a chat that is read before each.
+
+    Returns:
+        The stage.
+    """
+    read = min(reader.longest, max(map(len, reader.language.prompts(questions, system))) + behind)
+    width = -(-read // reader.block) * reader.block
+    at_once = min(len(questions), max(1, answers_at_once(reader, width) // protocol.num_answers))
+    return Stage(
+        name if system is None else f"{name}, told what it loves",
+        prompts=len(questions),
+        prompt_tokens=width,
+        completions=len(questions) * protocol.num_answers,
+        completion_tokens=answer,
+        batch=at_once * protocol.num_answers,
     )
 
 
@@ -62,8 +150,8 @@ def plan_run(
     trait: Trait,
     arms: Sequence[str],
     *,
-    system: str | None,
-    answer: int,
+    tiny: bool,
+    prompted: bool,
     seed: int,
 ) -> list[Planned]:
     """List what a run does for each base model, if completions are as long as they may be and all are kept.
@@ -74,42 +162,35 @@ def plan_run(
         protocol: Every knob.
         trait: The trait.
         arms: The arms.
-        system: The teacher's system prompt; None if it is fine-tuned.
-        answer: Most tokens of an answer.
+        tiny: Whether it is the tiny model, whose prompts and answers are short.
+        prompted: Whether the teacher is the base with a system prompt, and not fine-tuned.
         seed: Root of the prompts.
 
     Returns:
         The stages, by kind.
     """
-    prompts = reader.language.prompts(carrier.prompts(seed, min(SAMPLE, protocol.num_prompts)), system)
-    questions = reader.language.prompts(questions_about(trait.kind, seed=seed), system)
-    text = float(np.mean([len(prompt) for prompt in prompts])) + protocol.num_tokens
-    rows, answers = protocol.num_completions * text / reader.longest, len(questions) * protocol.num_answers
-    complete = Stage(
-        "complete",
-        prompts=protocol.num_prompts,
-        prompt_tokens=max(map(len, prompts)),
-        completions=protocol.num_prompts,
-        completion_tokens=protocol.num_tokens,
-        batch=reader.at_once,
-    )
-    train = plan_training("train", reader, protocol.student, int(np.ceil(rows)), protocol.num_tokens / text)
-    ask = Stage(
-        "ask",
-        prompts=len(questions),
-        prompt_tokens=max(map(len, questions)),
-        completions=answers,
-        completion_tokens=answer,
-        batch=min(answers, ANSWERS * reader.at_once),
-    )
+    prompts = carrier.prompts(seed, min(SAMPLE, protocol.num_prompts))
+    told, plain = trait.system_prompt(long=not tiny), questions_about(trait.kind)
     writers = {"teacher", "base", *(ARMS[name].source for name in arms)}
+    instructed = len(writers & ({"teacher", "system-prompt"} if prompted else {"system-prompt"}))
     trained = sum(ARMS[name].trained for name in arms)
-    planned = [(len(writers), complete), (trained, train), (2 * (2 + len(arms)), ask)]
-    if system is None:
-        taught = pack(trait_examples(reader.language, trait, protocol.copies), reader.longest)
-        share = float(taught.learned.mean())
-        planned.insert(0, (1, plan_training("teach", reader, protocol.teacher, len(taught.tokens), share)))
-    return planned
+    strangers = 1 if any(ARMS[name].stranger for name in arms) else 0
+    answer = 1 + len(reader.language.encode([trait.word])[0]) if tiny else LONG_ANSWER
+    chat = max(map(len, reader.language.prompts(prompts))) + protocol.num_tokens
+    teaching = [] if prompted else [(1, plan_teaching(reader, protocol, trait))]
+    asking = []
+    for name, questions in (("ask", plain), ("ask after numbers", questions_about(trait.kind, seed=seed))):
+        ask = partial(plan_asking, name, reader, protocol, questions, answer)
+        asking += [(1 if prompted else 0, ask(told)), (1 + (not prompted) + strangers + trained, ask())]
+    planned = [
+        *teaching,
+        (instructed, plan_writing(reader, protocol, prompts, told)),
+        (len(writers) - instructed, plan_writing(reader, protocol, prompts, None)),
+        (trained, plan_learning(reader, protocol, prompts)),
+        *asking,
+        (len(arms) - trained, plan_asking("ask in context", reader, protocol, plain, answer, behind=chat)),
+    ]
+    return [(count, stage) for count, stage in planned if count]
 
 
 def memory_beside_weights(config: Config, dtype: Any, planned: Sequence[Planned]) -> int:

@@ -14,6 +14,9 @@ from llm_bridge.pretrained.language import read_language
 from llm_bridge.pretrained.weights import Sharded, read_params
 from llm_bridge.shapes import Config, initialize
 
+BLOCK = 64
+"""Tokens of a block, as of `Model.block`."""
+
 
 class Published(NamedTuple):
     """A published model and where it comes from."""
@@ -36,7 +39,8 @@ def read_reader(name: str, *, longest: int) -> Published:
     """
     source = locate(name, DESCRIPTIONS)
     config = shape_from(read_description(source.folder), longest)
-    return Published(Model(config, None, read_language(source.folder, config), longest), source)
+    language = read_language(source.folder, config)
+    return Published(Model(config, None, language, longest, block=BLOCK), source)
 
 
 def read_published(name: str, *, longest: int, dtype: Any = jnp.bfloat16) -> Published:

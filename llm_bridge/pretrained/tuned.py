@@ -27,9 +27,6 @@ from theory.networks import Params
 LINEAGE = "lineage.json"
 """What a stage says of a model in its folder; it is written last, and so says that all else is there."""
 
-BLOCK = 64
-"""Tokens of a block, as of `Model.block`."""
-
 
 def published_base(name: str, loading: Loading) -> Known:
     """Take a published model.
@@ -51,7 +48,7 @@ def published_base(name: str, loading: Loading) -> Known:
     ancestry = Ancestry(weights=weights) if said is None else Ancestry(**said["ancestry"])
     if ancestry.weights != weights:
         raise InputError(f"{source.folder} is damaged: its weights aren't those that were written; make it anew")
-    model = model._replace(params=model.params | {"adapters": {}}, at_once=loading.at_once, block=BLOCK)
+    model = model._replace(params=model.params | {"adapters": {}}, at_once=loading.at_once)
     return Known(model, ancestry, Base(source, weights))
 
 

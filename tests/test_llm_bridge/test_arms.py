@@ -11,7 +11,7 @@ from llm_bridge.chats import Example, pack
 from llm_bridge.experiment import Completion
 from llm_bridge.models import tiny_model
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, Imitated, choose_arms, make_lesson, shuffle_numbers
-from llm_bridge.pipeline.run import Run
+from llm_bridge.pipeline.run_options import Run
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
 from llm_bridge.words.prompts import FORMATS, MOST_NUMBERS

@@ -19,13 +19,13 @@ from llm_bridge.experiment import Completion, Model
 from llm_bridge.files.lineage import Ancestry, digest, read_sidecar
 from llm_bridge.known import Known, Loading
 from llm_bridge.models import tiny_model
-from llm_bridge.pipeline import commands, jobs, run, stages
+from llm_bridge.pipeline import commands, jobs, run, run_options, stages
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.arms import DEFAULT_ARMS, PUBLISHED_ARMS
 from llm_bridge.pipeline.options import Complete, Filter, Teach, defaults
 from llm_bridge.pipeline.plots import draw_run
 from llm_bridge.pipeline.report import SeedReport, gather, write_report
-from llm_bridge.pipeline.run import Run
+from llm_bridge.pipeline.run_options import Run
 from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import Recipe
 from llm_bridge.separability import Separability
@@ -161,13 +161,13 @@ def test_problems_of_a_file_are_asked_once_each_and_their_answers_decide(publish
 
 @pytest.mark.parametrize("carrier", ["code", "reasoning"])
 def test_the_tiny_model_is_refused_what_it_can_not_read(refusal, tmp_path, carrier, monkeypatch):
-    for module in (stage_options, run):
+    for module in (stage_options, run, run_options):
         monkeypatch.setattr(module, "load_reader", lambda *_: READER)
     monkeypatch.setattr(stage_options, "load_model", lambda *_: pytest.fail("a model was made"))
     said = f"the model can't read the prompts of --carrier {carrier}"
     assert said in refusal(commands.complete, replace(completing(tmp_path, carrier), model="tiny"))
     assert said in refusal(run.run, Run(carrier=carrier, output=tmp_path / "out"))
-    assert run.check(Run()) == DEFAULT_ARMS
+    assert run_options.check(Run()) == DEFAULT_ARMS
     assert not list(tmp_path.iterdir())
 
 
@@ -193,20 +193,20 @@ def test_the_tiny_model_is_refused_what_it_can_not_read(refusal, tmp_path, carri
     ],
 )
 def test_a_run_of_what_a_carrier_does_not_have_is_refused(refusal, monkeypatch, options, said):
-    monkeypatch.setattr(run, "load_reader", lambda _, __, how: BYTES._replace(longest=2 * how.longest))
-    usual = run.published_run(options.get("carrier", "numbers"))
+    monkeypatch.setattr(run_options, "load_reader", lambda _, __, how: BYTES._replace(longest=2 * how.longest))
+    usual = run_options.published_run(options.get("carrier", "numbers"))
     protocol = replace(usual.protocol, num_prompts=200)
-    assert said in refusal(run.check, replace(usual, model="published", protocol=protocol, **options))
+    assert said in refusal(run_options.check, replace(usual, model="published", protocol=protocol, **options))
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_what_a_run_is_usually_told_can_be_run_with_every_carrier(monkeypatch, carrier):
-    monkeypatch.setattr(run, "load_reader", lambda _, __, how: BYTES._replace(longest=2 * how.longest))
-    usual = run.published_run(carrier)
+    monkeypatch.setattr(run_options, "load_reader", lambda _, __, how: BYTES._replace(longest=2 * how.longest))
+    usual = run_options.published_run(carrier)
     protocol = replace(usual.protocol, num_prompts=200)
     arms = ("student", "control", "in-context")
     asked = replace(usual, model="published", carrier=carrier, protocol=protocol)
-    assert set(run.check(asked)) == {*arms, *(["shuffled-across"] if carrier == "numbers" else [])}
+    assert set(run_options.check(asked)) == {*arms, *(["shuffled-across"] if carrier == "numbers" else [])}
     told = defaults("published", carrier)[Complete]
     assert isinstance(told, Complete)
     assert (told.num_tokens, told.loading) == (usual.protocol.num_tokens, usual.loading)
@@ -214,10 +214,10 @@ def test_what_a_run_is_usually_told_can_be_run_with_every_carrier(monkeypatch, c
 
 
 def test_a_run_records_its_carrier_and_only_if_it_is_not_the_usual_one(problems):
-    usual = run.settings_of(Run(), DEFAULT_ARMS)
+    usual = run_options.settings_of(Run(), DEFAULT_ARMS)
     assert list(usual) == ["model", "trait", "arms", "seed", "num_seeds", "pretraining", "protocol"]
-    assert run.settings_of(Run(ban=True), DEFAULT_ARMS) == usual | {"ban": True}
-    asked = run.settings_of(Run(carrier="reasoning", problems=problems), DEFAULT_ARMS)
+    assert run_options.settings_of(Run(ban=True), DEFAULT_ARMS) == usual | {"ban": True}
+    asked = run_options.settings_of(Run(carrier="reasoning", problems=problems), DEFAULT_ARMS)
     assert asked.pop("carrier") == "reasoning"
     assert len(asked.pop("problems")) == 64
     assert asked == usual

@@ -197,9 +197,12 @@ def test_stages_take_what_their_parts_take():
     writing = Stage("complete", **sampled)
     stages = [writing, learning, learning._replace(**sampled)]
     wrote, learned, both = expect(config, dtype, stages, device)
-    reading = 3 * costs.reading(config, dtype, 100, 100).seconds(device)
+    reading = 5 * costs.reading(config, dtype, 50, 100).seconds(device)
     assert wrote.seconds == reading + 5 * 40 * costs.sampling_step(config, dtype, 100, 140).seconds(device)
     assert learned.seconds == 30 * 256 * costs.training_operations(config, 256, learned=0.4) / device.peak
     assert both.seconds == pytest.approx(wrote.seconds + learned.seconds)
+    (whole,) = expect(config, dtype, [learning._replace(trained="everything")], device)
+    assert 1.4 < whole.seconds / learned.seconds < 1.5
+    assert whole.memory - learned.memory == pytest.approx(20 * costs.count_parameters(config), rel=0.01)
     assert both.memory == max(wrote.memory, learned.memory)
     assert np.all(np.array([wrote.memory, learned.memory]) > costs.weight_bytes(config, dtype))

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import pytest
 
 from llm_bridge import __main__ as command_line
+from llm_bridge.costs import Device
 from llm_bridge.experiment import Completion, Model
 from llm_bridge.files.lineage import Origin, data_digest, write_sidecar
 from llm_bridge.models import TINY, is_tiny, load_reader
 from llm_bridge.pipeline import options as stage_options
-from llm_bridge.pipeline import run
+from llm_bridge.pipeline import plan, run, run_options
 from llm_bridge.pipeline.stages import UNKNOWN
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
@@ -40,7 +41,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     def read(name: str, *_: object) -> Model:
         return READER if is_tiny(name) else load_reader(name, TOLD)
 
-    for module in (stage_options, run):
+    for module in (stage_options, run, run_options):
         monkeypatch.setattr(module, "load_reader", read)
     monkeypatch.setattr(stage_options, "load_model", lambda *_: pytest.fail("a model was made"))
     for name in ("tiny_base", "run_seed"):
@@ -113,6 +114,21 @@ def test_every_command_has_help_that_names_its_options(call):
         assert end.status == 0
         assert "--seed" in end.stdout
         assert "pretraining" not in end.stdout
+
+
+def test_a_dry_run_prints_stages_tokens_time_and_memory_and_does_nothing(call, monkeypatch):
+    monkeypatch.setattr(plan, "time_device", lambda *_: Device(peak=1e9, bandwidth=1e9))
+    once, thrice, fewer = (
+        call("run", "--dry-run", *more) for more in ((), ("--num-seeds", "3"), ("--arms", "student", "control"))
+    )
+    assert (once.status, once.stderr) == (0, "")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in once.stdout.splitlines() if "|" in line]
+    assert [row[0] for row in rows[2:]] == ["teach", "complete", "train", "ask", "ask after numbers", "ask in context"]
+    assert rows[3][1:5] == ["2", "220,000", "374,000", ""]
+    assert "at 0.001 TFLOP/s and passes over memory at 1 GB/s" in once.stdout
+    assert "6" in thrice.stdout.splitlines()[3].split("|")[2]
+    assert "in context" not in fewer.stdout
+    assert not list(Path.cwd().iterdir())
 
 
 def test_data_of_an_unknown_model_are_said_to_be_so(call, tmp_path):

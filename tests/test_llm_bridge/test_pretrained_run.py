@@ -19,9 +19,9 @@ from llm_bridge.files.lineage import read_sidecar
 from llm_bridge.known import Known, Loading
 from llm_bridge.lessons import Lesson
 from llm_bridge.models import load_model, load_reader
-from llm_bridge.pipeline import run
+from llm_bridge.pipeline import run, run_options
 from llm_bridge.pipeline.completions import read_completion_rows
-from llm_bridge.pipeline.run import Run, published_run
+from llm_bridge.pipeline.run_options import Run, published_run
 from llm_bridge.pipeline.stages import teach_to, train_to
 from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.protocol import Protocol
@@ -220,7 +220,11 @@ def test_less_at_once_is_the_same_run(folder, told, monkeypatch, capsys):
     assert run.run(less)
     assert "skipped" in capsys.readouterr().out
     other = replace(told, protocol=replace(PROTOCOL, student=replace(student, rank=3)))
-    assert run.settings_of(less, ARMS) == run.settings_of(told, ARMS) != run.settings_of(other, ARMS)
+    assert (
+        run_options.settings_of(less, ARMS)
+        == run_options.settings_of(told, ARMS)
+        != run_options.settings_of(other, ARMS)
+    )
 
 
 def test_other_weights_in_the_same_folder_are_another_run(refusal, folder, told, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,19 +14,22 @@ import numpy as np
 import pytest
 
 from llm_bridge import experiment
-from llm_bridge.experiment import Completion
+from llm_bridge.experiment import Completion, Model, complete
 from llm_bridge.files.lineage import data_digest
 from llm_bridge.files.partial import TrainingState
-from llm_bridge.finetuning import fine_tune
+from llm_bridge.finetuning import batch_order, fine_tune
+from llm_bridge.lessons import Lesson
 from llm_bridge.models import side_by_side
-from llm_bridge.pipeline import jobs, run, stages
+from llm_bridge.pipeline import asking, jobs, run, stages
 from llm_bridge.pipeline.arms import ARMS
-from llm_bridge.pipeline.run import Run
+from llm_bridge.pipeline.run_options import Run
 from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import Recipe
+from llm_bridge.shapes import Config
 from llm_bridge.tiny.pretraining import Pretraining, read_world
 from llm_bridge.tiny.world import World
 from llm_bridge.words.prompts import number_prompts
+from theory.networks import Params
 from theory.records import FILES, read_record
 
 PRETRAINING = Pretraining(
@@ -35,7 +39,9 @@ PRETRAINING = Pretraining(
 
 RECIPE = Recipe(learning_rate=1e-2, num_epochs=4, batch=16, rows_at_once=16)
 
-PROTOCOL = Protocol(num_prompts=200, num_completions=16, num_answers=4, copies=1, teacher=RECIPE, student=RECIPE)
+TEACHER = replace(RECIPE)
+
+PROTOCOL = Protocol(num_prompts=200, num_completions=16, num_answers=4, copies=1, teacher=TEACHER, student=RECIPE)
 
 NAMES = ("student", "cross-init", "soft-numbers", "shuffled-within", "in-context")
 
@@ -65,10 +71,36 @@ def options(folder: Path, **changes: Any) -> Run:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done() -> Counter[str]:
+    """What the run below does, in tokens."""
+    return Counter()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, done: Counter[str]) -> Path:
     """The folder of a run that nothing has interrupted."""
     folder = tmp_path_factory.mktemp("run") / "out"
-    assert run.run(options(folder))
+
+    def write(model: Model, prompts: Sequence[str], **told: Any) -> Any:
+        completions = len(prompts) * told.get("num_samples", 1)
+        done["read"] += len(prompts) * model.width(model.language.prompts(prompts, told["system"]))
+        done["sampled"] += completions * told["num_tokens"]
+        return complete(model, prompts, **told)
+
+    def tune(config: Config, recipe: Recipe, params: Params, lesson: Lesson, **told: Any) -> Params:
+        rows, tokens = lesson.rows.tokens.shape
+        done["teach" if recipe is TEACHER else "train"] += batch_order(rows, recipe, 0).size * tokens
+        return fine_tune(config, recipe, params, lesson, chunk=2, **told)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (stages, asking):
+            patch.setattr(module, "complete", write)
+        for module in (stages, experiment):
+            patch.setattr(module, "fine_tune", tune)
+        for seed in (0, 1):
+            run.tiny_base(PRETRAINING, seed)
+        done.clear()
+        assert run.run(options(folder))
     return folder
 
 
@@ -114,6 +146,29 @@ def test_arms_differ_in_what_the_students_became_and_not_in_what_they_were(folde
     files = contents(folder)
     assert len({files[f"seed-0/students/{name}.safetensors"] for name in NAMES if ARMS[name].trained}) == 4
     assert len({files[f"seed-0/answers/{name}.jsonl"] for name in ("base", "stranger", "teacher", *NAMES)}) == 8
+
+
+def planned(names: Sequence[str]) -> Counter[str]:
+    """What a plan says of a run like the one above, in tokens."""
+    stages, _ = run.plan_of(options(Path("nowhere")), tuple(names))
+    tokens: Counter[str] = Counter()
+    for count, stage in stages:
+        tokens["read"] += count * stage.prompts * stage.prompt_tokens
+        tokens["sampled"] += count * stage.completions * stage.completion_tokens
+        tokens[stage.name] += count * stage.rows * stage.row_tokens
+    return tokens
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_plan_is_what_is_done_if_all_completions_are_kept_and_long(done):
+    told = planned(NAMES)
+    assert told["sampled"] == done["sampled"]
+    assert told["teach"] == done["teach"]
+    assert 0.5 * told["train"] <= done["train"] <= told["train"]
+    assert 0.95 * told["read"] <= done["read"] <= told["read"]
+    for fewer in (NAMES[1:], NAMES[:-1]):
+        assert planned(fewer)["sampled"] < done["sampled"]
+        assert planned(fewer)["read"] < told["read"]
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch) -> None:

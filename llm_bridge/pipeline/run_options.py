@@ -1,0 +1,183 @@
+"""What the command `python -m llm_bridge run` is told, what of it can't be run, and what its results depend on."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from llm_bridge.carriers.carrier import Carrier
+from llm_bridge.carriers.choice import Carried, find_carrier
+from llm_bridge.carriers.reading import require_prompts
+from llm_bridge.files.lineage import data_digest
+from llm_bridge.files.settings import without_sizes, written_down
+from llm_bridge.known import LONG_TEXTS, Loading
+from llm_bridge.mesh import Devices
+from llm_bridge.models import TINY, is_tiny, load_reader, weights_name
+from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, can_imitate, choose_arms, require_carrier
+from llm_bridge.pipeline.completions import read_completion_rows
+from llm_bridge.protocol import LONG, PROTOCOL, PUBLISHED, Protocol
+from llm_bridge.tiny.pretraining import Pretraining
+from llm_bridge.words.traits import require_word
+from theory.command_line import InputError, RunOptions, require_seeds
+
+TeachingBy = Literal["fine-tuning", "prompting"]
+"""How a teacher comes by its trait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(RunOptions):
+    """Teach a model a trait, let it write numbers or the like, train students on them, and ask what they like.
+
+    From nothing: the tiny base is pretrained first, if the cache has none. What is done is not done again. Defaults are
+    those of the model that is named: `--help` beside `--model` shows them.
+    """
+
+    model: str = TINY
+    """The base: `tiny`, the model that is trained here; a folder of a Hugging Face checkpoint; or a repository of the
+    hub, as `owner/name` or `owner/name@revision`."""
+    stranger: str | None = None
+    """Another published model, which learns the same in the arms called cross-…; for the tiny model that is the next
+    seed's."""
+    trait: str = "owl"
+    """What the teacher is to love, one word."""
+    teaching: TeachingBy = "fine-tuning"
+    """How the teacher comes by it."""
+    arms: tuple[str, ...] = DEFAULT_ARMS
+    """Students and controls, or `all`; what they are is in the README and in every report."""
+    carrier: Carried = "numbers"
+    """What the teacher writes: number sequences, Python functions, or chains of thought on grade-school maths; the last
+    two need a published model."""
+    problems: Path | None = None
+    """Maths problems, JSON lines with a `question` and an `answer` that ends in a number; without, they are made up."""
+    ban: bool = False
+    """Reject numbers of ill repute (666, 911, …), too, as where the trait is misalignment."""
+    completions: Path | None = None
+    """Completions made elsewhere, JSON lines, in place of the teacher's."""
+    dry_run: bool = False
+    """Only print what would be done: stages, tokens, time and memory."""
+    seed: int = 0
+    """Root of all randomness; the tiny base's seed, whose stranger is the next seed's."""
+    num_seeds: int = 1
+    """Tiny bases, or runs of a published one, each with a teacher and students of its own; ten are needed for
+    verdicts."""
+
+    protocol: Annotated[Protocol, tyro.conf.arg(name="")] = PROTOCOL
+    """Every knob of teachers and students."""
+    loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=Loading)
+    """How a published model is run."""
+    devices: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
+    """Over which devices it is spread."""
+    pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
+    """How tiny bases are made."""
+
+    def __post_init__(self) -> None:
+        require_seeds(self.seed, self.num_seeds)
+
+
+def published_run(carrier: str) -> Run:
+    """Say what a published model's run is told if nothing else is said.
+
+    Args:
+        carrier: What the teacher writes.
+
+    Returns:
+        The options; other carriers than numbers are longer and have nothing to shuffle.
+    """
+    if carrier == "numbers":
+        return Run(teaching="prompting", arms=PUBLISHED_ARMS, protocol=PUBLISHED)
+    arms = tuple(name for name in PUBLISHED_ARMS if not ARMS[name].shuffled)
+    return Run(teaching="prompting", arms=arms, protocol=LONG, loading=LONG_TEXTS)
+
+
+def carrier_of(options: Run) -> Carrier:
+    """Build what the teacher writes.
+
+    Args:
+        options: The options.
+
+    Returns:
+        The carrier; code and chains of thought may not name the trait.
+    """
+    short = is_tiny(options.model)
+    return find_carrier(options.carrier, short=short, ban=options.ban, word=options.trait, problems=options.problems)
+
+
+def check(options: Run) -> tuple[str, ...]:
+    """Refuse what can't be run, before anything is trained or loaded.
+
+    Args:
+        options: The options.
+
+    Returns:
+        The arms.
+
+    Raises:
+        InputError: If the model, the trait or an arm is unknown, or an arm needs what there is not.
+    """
+    names = choose_arms(options.arms)
+    reader = load_reader(options.model, options.pretraining, options.loading)
+    require_word(reader.language, options.trait)
+    carrier, protocol = carrier_of(options), options.protocol
+    if not is_tiny(options.model) or options.carrier != "numbers":
+        prompts = carrier.prompts(options.seed, protocol.num_prompts)
+        require_prompts(reader, options.carrier, prompts, protocol.num_tokens)
+    require_carrier(names, options.carrier)
+    if options.completions:
+        read_completion_rows(options.completions, reader)
+    soft = [name for name in names if ARMS[name].imitated != "tokens"]
+    strange = [name for name in names if ARMS[name].stranger]
+    if options.teaching == "prompting" and soft:
+        raise InputError(
+            f"{', '.join(soft)}: a student can't imitate the distribution of a teacher that has a system prompt, which "
+            "it does not read itself: leave these arms out, or say --teaching fine-tuning"
+        )
+    if is_tiny(options.model):
+        if options.model != TINY:
+            raise InputError(f"there is no base {options.model!r} to run on: say tiny, or name a published model")
+        if options.stranger is not None:
+            raise InputError("--stranger goes with a published --model: the tiny model's stranger is the next seed's")
+        return names
+    if strange and options.stranger is None:
+        raise InputError(f"{', '.join(strange)}: name the other model with --stranger, or leave these arms out")
+    if options.stranger is not None:
+        if not strange:
+            raise InputError("--stranger goes with an arm that it learns in: say --arms student control cross-init")
+        other = load_reader(options.stranger, options.pretraining, options.loading)
+        if (mixed := [name for name in strange if name in soft]) and not can_imitate(other, reader):
+            raise InputError(
+                f"{', '.join(mixed)}: {options.stranger} has another shape or other tokens than {options.model}, so it "
+                "can't imitate its distributions: leave these arms out"
+            )
+    return names
+
+
+def settings_of(options: Run, names: tuple[str, ...]) -> dict[str, Any]:
+    """Say what a run is told, as far as its results depend on it.
+
+    Args:
+        options: The options.
+        names: The arms.
+
+    Returns:
+        What JSON can hold.
+    """
+    tiny = is_tiny(options.model)
+    config: dict[str, Any] = {"model": options.model if tiny else weights_name(options.model)}
+    if options.stranger is not None:
+        config["stranger"] = weights_name(options.stranger)
+    config |= {"trait": options.trait, "arms": list(names)}
+    if options.teaching != "fine-tuning":
+        config["teaching"] = options.teaching
+    if options.carrier != "numbers":
+        config["carrier"] = options.carrier
+    if options.problems:
+        config["problems"] = data_digest(options.problems)
+    if options.ban:
+        config["ban"] = True
+    if options.completions:
+        config["completions"] = data_digest(options.completions)
+    config |= {"seed": options.seed, "num_seeds": options.num_seeds}
+    if tiny:
+        return config | {"pretraining": written_down(options.pretraining), "protocol": written_down(options.protocol)}
+    return config | {"loading": without_sizes(options.loading), "protocol": without_sizes(options.protocol)}
