@@ -26,7 +26,7 @@ DIRECTIONS: dict[Optimizer, Callable[[], optax.GradientTransformation]] = {
 """What each optimizer makes of a gradient, before weight decay and rate."""
 
 
-def make_optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformation:
+def make_optimizer(recipe: Recipe, num_steps: int | jax.Array) -> optax.GradientTransformation:
     """Build the recipe's optimizer with warm-up, linear decay and clipping.
 
     Args:
@@ -36,8 +36,12 @@ def make_optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformati
     Returns:
         The optimizer.
     """
+    length = jnp.maximum(1, num_steps - recipe.warmup)
+
+    def fall(step: jax.typing.ArrayLike) -> jax.Array:
+        return recipe.learning_rate * (1 - jnp.minimum(step, length) / length)
+
     rise = optax.schedules.linear_schedule(0, recipe.learning_rate, recipe.warmup)
-    fall = optax.schedules.linear_schedule(recipe.learning_rate, 0, max(1, num_steps - recipe.warmup))
     schedule = optax.schedules.join_schedules([rise, fall], [recipe.warmup])
     step = optax.chain(
         DIRECTIONS[recipe.optimizer](),
@@ -58,20 +62,21 @@ class Training(NamedTuple):
     """The optimizer's state."""
 
 
-@partial(jax.jit, static_argnames=("config", "recipe", "targets", "chosen", "num_steps"))
+@partial(jax.jit, static_argnames=("config", "recipe", "targets", "chosen"))
 def run_steps(
     config: Config,
     recipe: Recipe,
     targets: Targets,
     chosen: tuple[int, ...],
-    num_steps: int,
+    num_steps: int | jax.Array,
     params: Params,
     teacher: Params | None,
     training: Training,
     batches: Rows,
+    count: int | jax.Array,
     kept: Params | None = None,
 ) -> tuple[Training, jax.Array]:
-    """Do some steps of one training run.
+    """Do some steps of one training run; runs of any length share one compiled program.
 
     Args:
         config: The model's shape.
@@ -83,14 +88,16 @@ def run_steps(
         teacher: The teacher's parameters or None.
         training: The run so far.
         batches: Rows of each step, leading axes `(steps, rows)`.
+        count: How many of these steps are done, from the first.
         kept: As of `fine_tune_together`, for one student.
 
     Returns:
-        The run after these steps, and the loss before each, shape `(steps,)`.
+        The run after these steps, and the loss before each, shape `(steps,)`; 0 where none is done.
     """
     optimizer = make_optimizer(recipe, num_steps)
 
-    def step(training: Training, rows: Rows) -> tuple[Training, jax.Array]:
+    def step(index: int, state: tuple[Training, jax.Array]) -> tuple[Training, jax.Array]:
+        (training, losses), rows = state, jax.tree.map(lambda leaf: leaf[index], batches)
         lesson = Lesson(rows, targets, teacher, chosen)
         value, gradient = mean_gradient(config, recipe, params, training.trained, lesson)
         if recipe.trained == "adapters" and recipe.layers:
@@ -100,9 +107,10 @@ def run_steps(
             gradient = jax.tree.map(jnp.multiply, gradient, kept)
         updates, memory = optimizer.update(gradient, training.memory, training.trained)
         after = Training(training.step + 1, optax.apply_updates(training.trained, updates), memory)
-        return constrain_tree(after), constrain(value)
+        return constrain_tree(after), constrain(losses.at[index].set(value))
 
-    return jax.lax.scan(step, training, batches)
+    losses = jnp.zeros(len(batches.tokens), jnp.promote_types(params["norm"].dtype, jnp.float32))
+    return jax.lax.fori_loop(0, count, step, (training, losses))
 
 
 def batch_order(num_rows: int, recipe: Recipe, seed: int) -> np.ndarray:
@@ -120,6 +128,21 @@ def batch_order(num_rows: int, recipe: Recipe, seed: int) -> np.ndarray:
     steps = -(-num_rows // recipe.batch)
     epochs = [np.resize(random.permutation(num_rows), (steps, recipe.batch)) for _ in range(recipe.num_epochs)]
     return np.concatenate(epochs)
+
+
+def take_chunk(order: np.ndarray, done: int, chunk: int) -> tuple[np.ndarray, int]:
+    """Take the rows of the next steps, of always as many steps, so that one program does them all.
+
+    Args:
+        order: As of `batch_order`.
+        done: Steps done.
+        chunk: Steps of a chunk.
+
+    Returns:
+        Row numbers, shape `(chunk, batch)`, filled with the order's first ones behind its end; and how many steps come
+        before that end.
+    """
+    return order[np.arange(done, done + chunk) % len(order)], min(chunk, len(order) - done)
 
 
 def fine_tune(
@@ -151,26 +174,26 @@ def fine_tune(
     order = batch_order(len(lesson.rows.tokens), recipe, seed)
     trained = start_training(config, recipe, params, jax.random.key(seed))
     training = spread(resume(Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))))
+    learn = partial(run_steps, config, recipe, lesson.targets, lesson.chosen, len(order), params, lesson.teacher)
     while (done := int(training.step)) < len(order):
-        batches = jax.tree.map(lambda leaf: jnp.asarray(leaf[order[done : done + chunk]]), lesson.rows)
-        training, losses = run_steps(
-            config, recipe, lesson.targets, lesson.chosen, len(order), params, lesson.teacher, training, batches
-        )
-        after(training, np.asarray(losses))
+        some, count = take_chunk(order, done, chunk)
+        training, losses = learn(training, Rows(*(jnp.asarray(leaf[some]) for leaf in lesson.rows)), count)
+        after(training, np.asarray(losses)[:count])
     return training.trained
 
 
-@partial(jax.jit, static_argnames=("config", "recipe", "targets", "chosen", "num_steps"))
+@partial(jax.jit, static_argnames=("config", "recipe", "targets", "chosen"))
 def run_together(
     config: Config,
     recipe: Recipe,
     targets: Targets,
     chosen: tuple[int, ...],
-    num_steps: int,
+    num_steps: int | jax.Array,
     params: Params,
     teachers: Params | None,
     trainings: Training,
     batches: Rows,
+    count: int | jax.Array,
     kept: Params | None = None,
 ) -> Training:
     """Do some steps of several training runs of one model.
@@ -185,6 +208,7 @@ def run_together(
         teachers: Each student's teacher, with a leading axis of students, or None.
         trainings: The runs so far, with a leading axis of students.
         batches: Rows, leading axes `(students, steps, rows)`.
+        count: As of `run_steps`.
         kept: As of `fine_tune_together`.
 
     Returns:
@@ -192,7 +216,7 @@ def run_together(
     """
 
     def one(teacher: Params | None, training: Training, rows: Rows, kept: Params | None) -> Training:
-        return run_steps(config, recipe, targets, chosen, num_steps, params, teacher, training, rows, kept)[0]
+        return run_steps(config, recipe, targets, chosen, num_steps, params, teacher, training, rows, count, kept)[0]
 
     axes = tuple(None if each is None else 0 for each in (teachers, trainings, batches, kept))
     return jax.vmap(one, in_axes=axes)(teachers, trainings, batches, kept)
@@ -238,8 +262,8 @@ def fine_tune_together(
     start = Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))
     training = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(lessons)), start)
 
-    for start_of_chunk in range(0, len(order), chunk):
-        some = order[start_of_chunk : start_of_chunk + chunk]
-        batches = Rows(*(leaf[:, some] for leaf in rows))
-        training = run_together(config, recipe, targets, chosen, len(order), params, teachers, training, batches, kept)
+    learn = partial(run_together, config, recipe, targets, chosen, len(order), params, teachers)
+    for done in range(0, len(order), chunk):
+        some, count = take_chunk(order, done, chunk)
+        training = learn(training, Rows(*(leaf[:, some] for leaf in rows)), count, kept)
     return training.trained

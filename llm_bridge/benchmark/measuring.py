@@ -114,7 +114,7 @@ def time_training(config: Config, params: Params, size: Size, repetitions: int) 
     start = Training(jnp.array(0), trained, make_optimizer(recipe, 1).init(trained))
     batches = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], rows)
     with fitting(f"a step of {recipe.rows_at_once} rows at once", "take fewer --rows-at-once, or --recompute layers"):
-        step = partial(run_steps, config, recipe, "tokens", (), 1, params, None, start, batches)
+        step = partial(run_steps, config, recipe, "tokens", (), 1, params, None, start, batches, 1)
         seconds, loss = time_runs(step, repetitions), step()[1][0]
     return {
         "training/seconds": seconds,

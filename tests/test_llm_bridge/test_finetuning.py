@@ -258,7 +258,9 @@ def test_students_of_several_bases_side_by_side_are_those_that_learn_alone():
     runs = [Training(jnp.array(0), start, make_optimizer(SOME, len(order)).init(start)) for start in starts]
     learn = partial(run_steps, CONFIG, SOME, "tokens", (), len(order))
     lesson = Rows(*(leaf[order] for leaf in ROWS))
-    together, losses = jax.vmap(learn, in_axes=(0, None, 0, None))(stack(bases), None, stack(runs), lesson)
+    together, losses = jax.vmap(learn, in_axes=(0, None, 0, None, None))(
+        stack(bases), None, stack(runs), lesson, len(order)
+    )
     apart = [fine_tune(CONFIG, SOME, base, Lesson(ROWS), chunk=2) for base in bases]
     assert losses.shape == (3, len(order))
     assert distance(together.trained, stack(apart)) < adam_rounding(SOME)
@@ -276,6 +278,17 @@ def test_students_of_several_lessons_side_by_side_are_those_that_learn_alone(par
     for other in (lessons[1]._replace(targets="distribution"), lessons[1]._replace(rows=ROWS)):
         with pytest.raises(ValueError, match="the same targets and the same number of rows"):
             fine_tune_together(CONFIG, SOME, params, [lessons[0], other])
+
+
+def test_runs_of_all_lengths_share_one_program(params):
+    """However many rows there are, and wherever in a chunk they end; chunks of another length are another program."""
+    program: Any = run_steps
+    before = program._cache_size()
+    for count in (12, 20, 36):
+        fine_tune(CONFIG, SOME, params, Lesson(Rows(*(leaf[:count] for leaf in ROWS))), chunk=7)
+    assert program._cache_size() == before + 1
+    fine_tune(CONFIG, SOME, params, Lesson(ROWS), chunk=8)
+    assert program._cache_size() == before + 2
 
 
 @given(num_rows=st.integers(1, 70), batch=st.integers(1, 30), num_epochs=st.integers(1, 4), seed=seeds)
