@@ -30,7 +30,7 @@ from llm_bridge.finetuning import fine_tune
 from llm_bridge.known import Base, Known
 from llm_bridge.pipeline.arms import Imitated, can_imitate, make_lesson
 from llm_bridge.pipeline.completions import read_completion_rows
-from llm_bridge.pipeline.finished import finish, is_written, key_of, made_by, save_model
+from llm_bridge.pipeline.finished import OTHERWISE, finish, is_written, key_of, made_by, save_model
 from llm_bridge.recipes import Recipe, merge
 from llm_bridge.words.traits import Trait
 from theory.command_line import InputError
@@ -130,6 +130,7 @@ def complete_to(
     system: str | None = None,
     num_samples: int = 1,
     temperature: float = 1.0,
+    advice: str = OTHERWISE,
 ) -> None:
     """Sample completions.
 
@@ -142,13 +143,14 @@ def complete_to(
         system: The system prompt, if any.
         num_samples: Completions of each prompt.
         temperature: The sampler's.
+        advice: What to do if the file is there with other completions.
     """
     sampling = {"seed": seed, "num_tokens": num_tokens, "num_samples": num_samples, "temperature": temperature}
     asked = hashlib.sha256("\n".join(prompts).encode()).hexdigest()
     sampling |= {"prompts": asked, "num_prompts": len(prompts)}
     origin = Origin(writer=writer.ancestry, system_prompt=system, sampling=sampling, data="")
     part = partial_path(path, key_of(asdict(origin)))
-    if is_written(path, origin):
+    if is_written(path, origin, advice):
         remove(part)
         return
     rows = kept_rows(part)
