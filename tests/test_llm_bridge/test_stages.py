@@ -332,6 +332,16 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("name", ["teach", "train"])
+def test_a_training_whose_loss_is_lost_is_refused_and_leaves_nothing(refusal, folder, name):
+    output_of(folder, name).unlink()
+    before = contents(folder)
+    recipe = replace(chain(folder)[name][1].recipe, learning_rate=1e30)
+    assert "turn learning-rate down" in refusal(do, folder, name, recipe=recipe)
+    assert contents(folder) == before
+    do(folder, name)
+
+
 def test_data_that_no_stage_made_are_not_overwritten(refusal, folder):
     for name in ("complete", "filter", "ask"):
         sidecar_path(output_of(folder, name)).unlink()
