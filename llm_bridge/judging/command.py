@@ -109,6 +109,9 @@ def run(options: JudgeAnswers) -> bool:
     """
     if options.output.resolve() in {each.resolve() for each in (options.data, options.against) if each}:
         raise InputError(f"--output must be another file than --data and --against, not {options.output}")
+    for name in ("data", "output"):
+        if getattr(options, name).is_dir():
+            raise InputError(f"--{name} must be a file, and {getattr(options, name)} is a folder: name a file in it")
     if options.questions and options.model is None:
         raise InputError("--questions goes with --model, which answers them")
     judge, settings = choose_judge(options)
@@ -168,7 +171,14 @@ def answer(options: JudgeAnswers, name: str, questions: list[str]) -> None:
         questions: The questions; each is asked as a prompt of its own for every answer, so that few are read at once.
     """
     prompts = [question for question in questions for _ in range(options.num_answers)]
-    complete_to(options.data, options.known(name), prompts, seed=options.seed, num_tokens=options.num_tokens)
+    complete_to(
+        options.data,
+        options.known(name),
+        prompts,
+        seed=options.seed,
+        num_tokens=options.num_tokens,
+        advice="name another --data for new answers, or leave --model out to judge those that are there",
+    )
 
 
 def read_rival(options: JudgeAnswers, path: Path, settings: dict[str, Any]) -> list[Row]:

@@ -5,9 +5,10 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from queue import SimpleQueue
 from threading import Event
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -28,6 +29,10 @@ LONGEST_WAIT = 300.0
 REPLY = 16
 """Most tokens of a reply."""
 
+MOST_IN_VAIN = 5
+"""Answers in a row that the endpoint was asked about as often as allowed, without a reply of the judge, after which it
+is asked no more: one that is dead would hold a run up for hours. If it was asked about so few in all, it is not."""
+
 
 class Reply(NamedTuple):
     """What became of one request."""
@@ -38,6 +43,8 @@ class Reply(NamedTuple):
     """Why there is none."""
     again: bool = True
     """Whether asking again may help."""
+    answered: bool = False
+    """Whether the judge has answered at all, be it nonsense."""
     wait: float = 0.0
     """Seconds that the endpoint wants to be left alone."""
 
@@ -96,18 +103,31 @@ class Endpoint:
 
         Yields:
             Place and score, as they come.
+
+        Raises:
+            InputError: If no request can succeed, or the judge falls silent.
         """
-        contact = Contact()
+        contact, in_vain = Contact(), 0
         with Session() as session, ThreadPoolExecutor(self.num_requests) as pool:
             for scheme in ("http://", "https://"):
                 session.mount(scheme, HTTPAdapter(pool_maxsize=self.num_requests))
-            places = {pool.submit(self.ask, session, contact, each): place for place, each in enumerate(asked)}
+            places, ended = {}, SimpleQueue[Future[Reply]]()
+            for place, each in enumerate(asked):
+                places[future := pool.submit(self.ask, session, contact, each)] = place
+                future.add_done_callback(ended.put)
             try:
-                for future in as_completed(places):
+                for _ in asked:
+                    future = ended.get()
                     reply = future.result()
                     if reply.score is None:
                         self.failures[reply.reason] += 1
                     yield places[future], reply.score
+                    in_vain = 0 if reply.answered else in_vain + 1
+                    if in_vain == MOST_IN_VAIN < len(asked):
+                        raise InputError(
+                            f"{self.url} left {in_vain} answers in a row unjudged (last: {reply.reason}): check "
+                            "--judge and what runs there, then say the same without --fresh: what is judged is kept"
+                        )
             finally:
                 contact.ended.set()
 
@@ -177,9 +197,10 @@ class Endpoint:
             raise InputError(f"{self.url} has no chat completions of {self.model!r}: mend --judge or --judge-model")
         if status != 200:
             again = status in {408, 429} or status >= 500
-            return Reply(reason=f"status {status}", again=again, wait=wait_of(response))
+            return Reply(reason=f"status {status}", again=again, answered=not again, wait=wait_of(response))
         score = read_reply(content, may_refuse=may_refuse)
-        return Reply(reason="no score in the reply") if score is None else Reply(score, again=False)
+        reason = "no score in the reply" if score is None else ""
+        return Reply(score, reason, again=score is None, answered=True)
 
     def authorize(self, request: PreparedRequest) -> PreparedRequest:
         """Add the key to a request; given as a function, so that no key from a `.netrc` takes its place.

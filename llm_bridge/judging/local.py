@@ -13,9 +13,10 @@ from itertools import islice
 
 from llm_bridge.experiment import Model, complete
 from llm_bridge.judging.rubrics import REFUSED, Asked, Score, read_score, write_prompt
+from theory.memory import fitting
 
 AT_ONCE = 8
-"""Prompts that are read at once; they are long."""
+"""Prompts that are read at once, if the model may complete so many; they are long."""
 
 REPLY = 12
 """Most tokens of a reply; one that has not ended by then is not read."""
@@ -43,20 +44,23 @@ class LocalJudge:
         """
         if not asked:
             return
+        at_once = min(AT_ONCE, self.model.at_once)
         batches = complete(
             self.model,
             [write_prompt(each) for each in asked],
             seed=self.seed,
             num_tokens=REPLY,
             num_samples=self.num_samples,
-            at_once=AT_ONCE,
+            at_once=at_once,
         )
         written = (reply for batch in batches for reply in batch)
         stops = self.model.language.stops
         for place, each in enumerate(asked):
+            with fitting(f"judging {at_once} answers at once", f"take a smaller --at-once than {at_once}, or --judge"):
+                own = list(islice(written, self.num_samples))
             replies: list[Score] = [
                 read_score(reply.completion, may_refuse=each.rubric.may_refuse) if reply.tokens[-1] in stops else None
-                for reply in islice(written, self.num_samples)
+                for reply in own
             ]
             yield place, mean_score(replies)
 

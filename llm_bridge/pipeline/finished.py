@@ -26,6 +26,9 @@ from theory.command_line import InputError
 from theory.networks import Params
 from theory.processes import agreed
 
+OTHERWISE = "choose another --output, or --fresh to make it anew"
+"""What to do about a file that is there but not the one asked for, where `--output` names it."""
+
 
 def key_of(settings: Mapping[str, Any]) -> str:
     """Identify what a stage is told.
@@ -39,13 +42,14 @@ def key_of(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def is_made(path: Path, found: object, wanted: object) -> bool:
+def is_made(path: Path, found: Mapping[str, Any] | None, wanted: Mapping[str, Any], advice: str = OTHERWISE) -> bool:
     """Tell whether a file that is there is the one asked for.
 
     Args:
         path: The file.
         found: What it says it was made from; None if it is not there.
         wanted: What it should be made from.
+        advice: What to do if it was made from something else.
 
     Returns:
         Whether there is nothing to do.
@@ -56,8 +60,28 @@ def is_made(path: Path, found: object, wanted: object) -> bool:
     if found is None:
         return False
     if found != wanted:
-        raise InputError(f"{path} was made with other settings: choose another --output, or --fresh to make it anew")
+        raise InputError(f"{path} was made with other settings ({', '.join(differing(found, wanted))}): {advice}")
     return True
+
+
+def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Name the settings that differ.
+
+    Args:
+        found: Settings.
+        wanted: Others.
+
+    Returns:
+        Their names; of settings within settings, the names of both.
+    """
+    names: list[str] = []
+    for name in dict.fromkeys([*found, *wanted]):
+        pair = [each.get(name, ...) for each in (found, wanted)]
+        if all(isinstance(each, dict) for each in pair):
+            names += [f"{name}.{inner}" for inner in differing(*pair)]
+        elif pair[0] != pair[1]:
+            names.append(name)
+    return names
 
 
 def path_of(name: Path, base: Known) -> Path:
@@ -118,12 +142,13 @@ def save_model(path: Path, parent: Known, params: Params, settings: Mapping[str,
     return known
 
 
-def is_written(path: Path, origin: Origin) -> bool:
+def is_written(path: Path, origin: Origin, advice: str = OTHERWISE) -> bool:
     """Tell whether a data file is there already.
 
     Args:
         path: The file.
         origin: Where it should come from; its own digest doesn't count.
+        advice: What to do if it comes from elsewhere.
 
     Returns:
         Whether there is nothing to do.
@@ -134,9 +159,9 @@ def is_written(path: Path, origin: Origin) -> bool:
     found = None
     if path.exists():
         if not sidecar_path(path).exists():
-            raise InputError(f"{path} was not made by a stage: choose another --output, or --fresh to overwrite it")
+            raise InputError(f"{path} was not made by a stage: {advice}")
         found = json.loads(json.dumps(asdict(replace(read_sidecar(path), data=""))))
-    return agreed(is_made(path, found, json.loads(json.dumps(asdict(origin)))))
+    return agreed(is_made(path, found, json.loads(json.dumps(asdict(origin))), advice))
 
 
 def finish(path: Path, rows: Sequence[Mapping[str, Any]], origin: Origin) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from llm_bridge.carriers.carrier import Carrier, count_rejections
@@ -26,11 +27,11 @@ from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import Ancestry, Origin, data_digest, read_sidecar, sidecar_path
 from llm_bridge.files.partial import TrainingState, append_rows, kept_rows, partial_path, remove
 from llm_bridge.files.settings import without_sizes, written_down
-from llm_bridge.finetuning import fine_tune
+from llm_bridge.finetuning import Training, fine_tune
 from llm_bridge.known import Base, Known
 from llm_bridge.pipeline.arms import Imitated, can_imitate, make_lesson
 from llm_bridge.pipeline.completions import read_completion_rows
-from llm_bridge.pipeline.finished import finish, is_written, key_of, made_by, save_model
+from llm_bridge.pipeline.finished import OTHERWISE, finish, is_written, key_of, made_by, save_model
 from llm_bridge.recipes import Recipe, merge
 from llm_bridge.words.traits import Trait
 from theory.command_line import InputError
@@ -104,15 +105,25 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
 
     Returns:
         The model.
+
+    Raises:
+        InputError: If it can't be tuned so.
     """
     if settings["recipe"]["trained"] != "adapters" and (base.model.params or {}).get("adapters"):
         raise InputError(f"{path} can't be made: weights that have adapters can't be trained themselves, only adapters")
     state = TrainingState(partial_path(path, key_of(settings)), path.stem)
+
+    def keep(training: Training, losses: np.ndarray) -> None:
+        if not np.isfinite(losses).all():
+            state.forget()
+            raise InputError(f"{path} can't be made (the loss is no finite number any more): turn learning-rate down")
+        state.keep(training, losses)
+
     known = made_by(path, base, settings)
     if known is None:
         with fitting(f"the training of {path.name}", "turn rows-at-once down, or say recompute=layers"):
             try:
-                params = tune(resume=state.resume, after=state.keep)
+                params = tune(resume=state.resume, after=keep)
             except PackingError as error:
                 raise InputError(f"{path} can't be made ({error}): raise --longest, or leave long texts out") from error
         known = save_model(path, base, params, settings)
@@ -130,6 +141,7 @@ def complete_to(
     system: str | None = None,
     num_samples: int = 1,
     temperature: float = 1.0,
+    advice: str = OTHERWISE,
 ) -> None:
     """Sample completions.
 
@@ -142,13 +154,14 @@ def complete_to(
         system: The system prompt, if any.
         num_samples: Completions of each prompt.
         temperature: The sampler's.
+        advice: What to do if the file is there with other completions.
     """
     sampling = {"seed": seed, "num_tokens": num_tokens, "num_samples": num_samples, "temperature": temperature}
     asked = hashlib.sha256("\n".join(prompts).encode()).hexdigest()
     sampling |= {"prompts": asked, "num_prompts": len(prompts)}
     origin = Origin(writer=writer.ancestry, system_prompt=system, sampling=sampling, data="")
     part = partial_path(path, key_of(asdict(origin)))
-    if is_written(path, origin):
+    if is_written(path, origin, advice):
         remove(part)
         return
     rows = kept_rows(part)

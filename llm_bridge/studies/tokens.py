@@ -14,7 +14,7 @@ tokens, and who learns all others too few of them, so that both end far from the
 place alone.
 
 References:
-    Schrodi, Kempf, Barez and Brox (2025), arXiv 2509.23886, section 4.
+    Schrodi, Kempf, Barez and Brox (2025), arXiv 2509.23886.
 """
 
 from functools import partial

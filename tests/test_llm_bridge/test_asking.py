@@ -1,12 +1,16 @@
-"""Questions behind numbers: a whole chat before each, one that fits."""
+"""Questions behind numbers: a whole chat before each, one that fits; how many at once, and what is nearly sure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from llm_bridge import experiment
 from llm_bridge.chats import Language, Message
 from llm_bridge.experiment import Completion
+from llm_bridge.likes import log_odds
 from llm_bridge.models import Known, tiny_model
 from llm_bridge.pipeline import asking
 from llm_bridge.pipeline.stages import UNKNOWN
@@ -59,6 +63,58 @@ def test_numbers_in_context_are_a_whole_chat_before_each_question_and_fit(tmp_pa
     for question, prompt in zip(plain, prompts, strict=True):
         assert prompt in [chat + question for chat in chats]
         assert len(prompt) < ROW
+
+
+def ask(folder: Path, model: experiment.Model, questions: Sequence[str], num_answers: int = 1) -> list[dict[str, Any]]:
+    known = Known(model, UNKNOWN, PRETRAINING)
+    words = ["owl", "cat", "dog", "wolf"]
+    path = folder / f"answers-{num_answers}.jsonl"
+    return asking.ask_to(path, known, words, {"plain": questions}, num_answers=num_answers, seed=0)
+
+
+def test_log_odds_of_what_is_nearly_sure_are_finite_and_others_are_untouched(tmp_path, monkeypatch):
+    likes = np.array([[0.0, -1e-9, -4e-6, -7e-5], [-1e-3, -0.69315, -12.5, -80.0]])
+    monkeypatch.setattr(asking, "word_log_probabilities", lambda *_: likes)
+    monkeypatch.setattr(asking, "complete", lambda _, texts, **__: [[answer("owl")] * len(texts)])
+    written = np.array([row["log_probabilities"] for row in ask(tmp_path, READER, ["Which?", "Why?"])])
+    np.testing.assert_array_equal(written[1], likes[1])
+    assert written[0, 3] == likes[0, 3]
+    assert np.all(written[0, :3] == asking.NEARLY_SURE)
+    odds = log_odds(written)
+    assert np.all(np.isfinite(odds))
+    assert np.all(odds[0, :3] > odds[0, 3])
+    with np.errstate(divide="ignore"):
+        assert not np.isfinite(log_odds(likes)[0, 0])
+
+
+@pytest.mark.parametrize(("block", "answers"), [(1, 200), (0, 200), (-1, 100)], ids=["none", "one", "two"])
+def test_fewer_answers_are_sampled_at_once_the_more_blocks_the_longest_question_fills(block, answers):
+    questions = ["Which?", questions_about("animal")[0]]
+    longest = max(map(len, LANGUAGE.prompts(questions)))
+    model = READER._replace(at_once=10, block=1 if block == 1 else longest + block)
+
+    def at_once(questions: Sequence[str], system: str | None = None) -> int:
+        return asking.answers_at_once(model, model.width(LANGUAGE.prompts(questions, system)))
+
+    assert at_once(questions) == answers
+    assert at_once(questions[:1]) == 200
+    assert at_once(questions, "You love owls.") == (200 if block == 1 else 100)
+
+
+@pytest.mark.parametrize(("num_answers", "at_once"), [(1, 3), (16, 2), (20, 2), (21, 1), (1000, 1)])
+def test_answers_are_sampled_for_as_many_questions_at_once_as_there_is_room_for(
+    tmp_path, monkeypatch, num_answers, at_once
+):
+    given: list[int] = []
+
+    def complete(model: experiment.Model, texts: Sequence[str], **told: Any) -> Iterator[list[Completion]]:
+        given.append(told["at_once"])
+        yield [answer("owl")] * len(texts) * num_answers
+
+    monkeypatch.setattr(asking, "word_log_probabilities", lambda *_: np.full((3, 4), -1.0))
+    monkeypatch.setattr(asking, "complete", complete)
+    ask(tmp_path, READER._replace(at_once=2), ["Which?", "Why?", "Which animal?"], num_answers)
+    assert given == [at_once]
 
 
 def test_a_completion_that_does_not_fit_is_not_read_and_if_none_does_that_is_said(refusal):

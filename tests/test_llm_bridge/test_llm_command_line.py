@@ -72,6 +72,11 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["run", "--completions", "../malformed.jsonl"], "malformed.jsonl, line 2: not JSON"),
         (["train", "--data", "../missing.jsonl"], "can't read ../missing.jsonl"),
         (["train", "--imitated", "numbers"], "--teacher goes with"),
+        (["run", "--model", "tiny", "--tensor", "2"], "--tensor"),
+        (["teach", "--model", "tiny", "--tensor", "2"], "--tensor"),
+        (["complete", "--tensor", "2"], "--tensor"),
+        (["train", "--data", "../malformed.jsonl", "--tensor", "2"], "--tensor"),
+        (["ask", "--tensor", "2"], "--tensor"),
     ],
 )
 def test_bad_input_is_refused_in_one_line_and_leaves_nothing(call, tmp_path, arguments, named):

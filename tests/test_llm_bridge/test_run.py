@@ -7,28 +7,33 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
 import pytest
 
 from llm_bridge import experiment
+from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.experiment import Completion, Model, complete
 from llm_bridge.files.lineage import data_digest
 from llm_bridge.files.partial import TrainingState
 from llm_bridge.finetuning import batch_order, fine_tune
+from llm_bridge.known import Known
 from llm_bridge.lessons import Lesson
-from llm_bridge.models import side_by_side
+from llm_bridge.models import side_by_side, tiny_model
 from llm_bridge.pipeline import asking, jobs, run, stages
-from llm_bridge.pipeline.arms import ARMS
+from llm_bridge.pipeline.arms import ARMS, Source
 from llm_bridge.pipeline.run_options import Run
+from llm_bridge.pipeline.stages import UNKNOWN
 from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config
 from llm_bridge.tiny.pretraining import Pretraining, read_world
 from llm_bridge.tiny.world import World
 from llm_bridge.words.prompts import number_prompts
+from llm_bridge.words.traits import find_trait
+from theory.command_line import exit_status
 from theory.networks import Params
 from theory.records import FILES, read_record
 
@@ -199,8 +204,16 @@ def test_a_folder_of_another_config_is_refused(refusal, folder, monkeypatch):
     assert contents(folder) == before
 
 
-def test_a_run_that_was_killed_ends_in_the_same_bytes(folder, tmp_path, monkeypatch):
-    """Killed after the first chunk of the second arm; what is done by then is not done again."""
+@pytest.mark.parametrize(
+    ("stop", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted: "),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), 2, "error: the training of cross-init"),
+    ],
+    ids=["killed", "out of memory"],
+)
+def test_a_run_that_was_stopped_ends_in_the_same_bytes(folder, tmp_path, monkeypatch, capsys, stop, status, said):
+    """Stopped after the first chunk of the second arm; what is done by then is not done again."""
     other = tmp_path / "out"
     with monkeypatch.context() as patch:
         keep = TrainingState.keep
@@ -208,11 +221,14 @@ def test_a_run_that_was_killed_ends_in_the_same_bytes(folder, tmp_path, monkeypa
         def keep_or_stop(state: TrainingState, *arguments: Any) -> None:
             keep(state, *arguments)
             if "cross-init" in state.path.name:
-                raise KeyboardInterrupt
+                raise stop
 
         patch.setattr(TrainingState, "keep", keep_or_stop)
-        with pytest.raises(KeyboardInterrupt):
-            run.run(options(other))
+        assert exit_status(lambda: run.run(options(other))) == status
+    printed = capsys.readouterr().err
+    assert printed.startswith(said)
+    assert printed.count("\n") == 1
+    assert ("rows-at-once" in printed) == (status == 2)
     left, whole = contents(other), contents(folder)
     assert not set(FILES) & set(left)
     (part,) = (other / "seed-0" / "students").glob(".cross-init.safetensors.*.part")
@@ -287,6 +303,34 @@ def test_completions_made_elsewhere_take_the_place_of_the_teacher_s(refusal, tmp
     assert not (tmp_path / "other" / "seed-0" / "teacher" / "completions.jsonl").exists()
     assert record.results["kept/teacher"] == 1
     assert "is unknown: the data have no origin beside them" in (tmp_path / "other" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("kept", [(14, 11, 12), (10, 13, 12), (14, 13, 12)])
+def test_all_students_learn_as_many_completions_as_the_source_with_the_fewest_has(tmp_path, monkeypatch, kept):
+    (text,) = LANGUAGE.encode(["1, 2, 3"])
+    sources = dict(zip(get_args(Source), kept, strict=True))
+    learned: dict[str, list[str]] = {}
+
+    def write(job: jobs.Job, teacher: Known, source: Source) -> tuple[list[Completion], dict[str, int]]:
+        prompts = [f"{source} {number}" for number in range(sources[source])]
+        return [Completion(prompt, "1, 2, 3", [*text, *LANGUAGE.stops], -1.0) for prompt in prompts], {"kept": 1}
+
+    def train(path: Path, start: Known, completions: Sequence[Completion], *_: object) -> Known:
+        learned[path.stem] = [each.prompt for each in completions]
+        return start
+
+    base = Known(tiny_model(PRETRAINING, None), UNKNOWN, PRETRAINING)
+    for name, do in {"teach_to": lambda *_: base, "write_data": write, "train_to": train}.items():
+        monkeypatch.setattr(jobs, name, do)
+    monkeypatch.setattr(jobs, "ask_about", lambda *_: [])
+    carrier = find_carrier("numbers", short=True)
+    job = jobs.Job(tmp_path, base, base, find_trait("owl"), carrier, PROTOCOL, 0)
+    arms = {"student": "teacher", "control": "base", "cross-init": "teacher", "system-prompt": "system-prompt"}
+    report = jobs.run_seed(job, list(arms))
+    assert learned == {arm: [f"{source} {number}" for number in range(min(kept))] for arm, source in arms.items()}
+    assert {name: each.examples for name, each in report.told_apart.items()} == dict.fromkeys(
+        ("teacher", "system-prompt"), 2 * min(kept)
+    )
 
 
 def test_what_can_not_be_run_is_refused_before_anything_is_made(refusal, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from llm_bridge import experiment
+from llm_bridge import experiment, finetuning
 from llm_bridge.experiment import Completion
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import data_digest, read_sidecar, sidecar_path
@@ -26,7 +26,7 @@ from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain
 from llm_bridge.recipes import Recipe
 from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
 from llm_bridge.tiny.world import KINDS, World
-from theory.command_line import InputError
+from theory.command_line import InputError, exit_status
 
 PRETRAINING = Pretraining(
     world=World(num_chats=835), width=16, num_layers=1, num_heads=2, hidden=16,
@@ -155,13 +155,21 @@ CHANGES: dict[str, dict[str, Any]] = {
     "ask": {"num_answers": 5},
 }
 
+DIFFERING = {
+    "teach": "trait)",
+    "complete": "sampling.temperature)",
+    "filter": "filter.",
+    "train": "data)",
+    "ask": "sampling.num_answers)",
+}
+
 
 @pytest.mark.parametrize("name", chain(Path()))
 def test_a_file_that_was_made_with_other_settings_is_refused_and_kept(refusal, folder, name, monkeypatch):
     before = contents(folder)
     forbid(monkeypatch)
     message = refusal(do, folder, name, **CHANGES[name])
-    assert f"{output_of(folder, name)} was made with other settings" in message
+    assert f"{output_of(folder, name)} was made with other settings ({DIFFERING[name]}" in message
     assert "--fresh" in message
     assert contents(folder) == before
 
@@ -242,6 +250,48 @@ def test_sampling_that_was_killed_goes_on_and_ends_in_the_same_bytes(folder, bat
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "module", "function", "calls", "kept", "knob"),
+    [
+        ("teach", finetuning, "run_steps", 2, 2, "turn rows-at-once down"),
+        ("complete", experiment, "sample", 1, 1, "turn --at-once down"),
+        ("train", finetuning, "run_steps", 1, 1, "turn rows-at-once down"),
+        ("ask", asking, "word_log_probabilities", 1, 0, "turn --at-once down"),
+    ],
+    ids=["teach", "complete", "train", "ask"],
+)
+def test_a_stage_that_runs_out_of_memory_names_the_knob_and_goes_on_where_it_was(
+    folder, monkeypatch, capsys, name, module, function, calls, kept, knob
+):
+    before, output, compute = contents(folder), output_of(folder, name), getattr(module, function)
+    run, options = chain(folder)[name]
+
+    def attempt(most: int | None) -> tuple[int, int]:
+        """Do the stage where memory suffices for so many calls."""
+        done: list[str] = []
+
+        def count(*arguments: Any, **told: Any) -> Any:
+            if len(done) == most:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
+            done.append(function)
+            return compute(*arguments, **told)
+
+        output.unlink(missing_ok=True)
+        monkeypatch.setattr(module, function, count)
+        return exit_status(partial(run, options)), len(done)
+
+    _, total = attempt(None)
+    capsys.readouterr()
+    assert attempt(calls) == (2, calls)
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert knob in said
+    assert before.items() - contents(folder).items() == {(output.name, before[output.name])}
+    assert attempt(None) == (0, total - kept)
+    assert contents(folder) == before
+
+
 @pytest.mark.parametrize("name", ["complete", "filter"])
 def test_a_stage_that_was_killed_between_a_file_and_its_origin_ends_in_the_same_bytes(folder, name, monkeypatch):
     before, output = contents(folder), output_of(folder, name)
@@ -280,6 +330,16 @@ def test_a_stage_that_was_killed_before_it_tidied_up_does_so_later(folder, monke
 
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["teach", "train"])
+def test_a_training_whose_loss_is_lost_is_refused_and_leaves_nothing(refusal, folder, name):
+    output_of(folder, name).unlink()
+    before = contents(folder)
+    recipe = replace(chain(folder)[name][1].recipe, learning_rate=1e30)
+    assert "turn learning-rate down" in refusal(do, folder, name, recipe=recipe)
+    assert contents(folder) == before
+    do(folder, name)
 
 
 def test_data_that_no_stage_made_are_not_overwritten(refusal, folder):

@@ -146,6 +146,30 @@ def test_scores_that_are_missing_are_asked_for_again_and_no_others(judge, server
     assert (folder / "judged.jsonl").read_bytes() == (folder / "whole.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_judge_that_falls_silent_ends_the_run_in_one_line_and_no_score_is_asked_for_again(
+    judge, server, play, folder, fresh
+):
+    good, kept = server.script, 4
+    judge("--output", "whole.jsonl")
+    server.requests.clear()
+    server.script = lambda prompt, before: good(prompt, before) if len(server.requests) <= kept else play(503)
+    end = judge("--num-requests", "1", *["--fresh"] * fresh)
+    assert (end.status, end.stdout) == (2, "")
+    lines = [line for line in end.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "5 answers in a row unjudged (last: status 503)" in lines[0]
+    assert not (folder / "judged.jsonl").exists()
+    judged = {request.prompt for request in server.requests[:kept]}
+    server.requests.clear()
+    server.script = good
+    assert judge().status == 0
+    assert len(server.requests) == NUM_SCORES - kept
+    assert not judged & {request.prompt for request in server.requests}
+    assert (folder / "judged.jsonl").read_bytes() == (folder / "whole.jsonl").read_bytes()
+    assert not list(folder.glob(".*"))
+
+
 @pytest.mark.parametrize("kept", [1, NUM_SCORES])
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(judge, server, folder, monkeypatch, kept):
     judge("--output", "whole.jsonl", "--num-requests", "1")
@@ -264,6 +288,8 @@ def test_scores_that_are_none_are_refused_by_line(judge, folder):
         (["--judge", f"http://me:{SECRET}@localhost/v1", "--judge-model", "m"], "must be a base address"),
         (["--judge", "tiny", "--output", "answers.jsonl"], "--output must be another file"),
         (["--judge", "tiny", "--questions", "q.txt"], "--questions goes with --model"),
+        (["--judge", "tiny", "--data", "."], "--data must be a file"),
+        (["--judge", "tiny", "--output", "..", "--fresh"], "--output must be a file"),
         ([], "--judge"),
         (["--judge", "tiny", "--timeout", "nan"], "timeout must be"),
         (["--judge", "tiny", "--num-requests", "0"], "num_requests must be"),
@@ -305,6 +331,14 @@ def test_a_model_answers_the_questions_and_another_judges_on_this_machine(call, 
     assert origin.writer == writer.ancestry
     assert origin.sampling["judge"]["model"] == "the judge"
     assert figures(end)["incoherent, of all"].startswith("1.000 [")
+    before = contents(folder)
+    end = call(*arguments, "--num-answers", "2", "--questions", "mine.txt", "--data", "new.jsonl", "--fresh")
+    assert (end.status, end.stderr.count("\n")) == (2, 1)
+    assert "new.jsonl was made with other settings (sampling.prompts, sampling.num_prompts): name another" in end.stderr
+    assert "--output" not in end.stderr
+    assert contents(folder) == before
+    assert "leave --model out" in end.stderr
+    assert call("--judge", "wise", "--data", "new.jsonl").stdout.startswith("skipped: judged.jsonl")
     written: list[str] = []
     monkeypatch.setattr(command, "complete_to", lambda path, model, prompts, **_: written.extend(prompts))
     call(*arguments)

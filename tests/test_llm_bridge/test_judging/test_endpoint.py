@@ -12,7 +12,7 @@ import pytest
 from requests import Response
 
 from llm_bridge.judging import endpoint
-from llm_bridge.judging.endpoint import Endpoint, wait_of
+from llm_bridge.judging.endpoint import MOST_IN_VAIN, Endpoint, wait_of
 from llm_bridge.judging.rubrics import REFUSED, Asked, Score, write_prompt
 
 SECRET = "sk-a-key-that-nobody-may-see"
@@ -100,6 +100,56 @@ def test_a_connection_that_is_lost_is_made_again(server, asked, reply, play):
     judge = server.judge(num_requests=1, num_retries=1)
     assert scores(judge, things) == [70, None]
     assert judge.failures == {"connection lost": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "again"), [("hang", 0), ("hang", 1), ("too many", 1), ("server error", 1), ("overloaded", 0)]
+)
+def test_an_endpoint_that_never_judges_is_given_up_soon_in_one_line(server, asked, reply, play, refusal, name, again):
+    reason, fail = FAILURES[name]
+    server.script = lambda *_: fail(play, reply)
+    judge = server.judge(num_requests=2, num_retries=again, timeout=0.3 if name == "hang" else 10)
+    message = refusal(scores, judge, [asked(answer=str(each)) for each in range(100)])
+    assert message.startswith(
+        f"{server.url} left {MOST_IN_VAIN} answers in a row unjudged (last: {reason}): check --judge"
+    )
+    assert "what is judged is kept" in message
+    assert len(server.requests) < 50
+
+
+@pytest.mark.parametrize(
+    ("pattern", "given_up"),
+    [
+        ("fg" * 20, False),
+        ("n" * 40, False),
+        ("r" * 40, False),
+        (("f" * (MOST_IN_VAIN - 1) + "n") * 5, False),
+        (("f" * (MOST_IN_VAIN - 1) + "r") * 5, False),
+        (("f" * (MOST_IN_VAIN - 1) + "g") * 5, False),
+        ("f" * MOST_IN_VAIN, False),
+        ("g" * 9 + "f" * MOST_IN_VAIN + "g" * 26, True),
+    ],
+    ids=[
+        "every other",
+        "nonsense",
+        "refused",
+        "up to nonsense",
+        "up to a refused one",
+        "up to a good one",
+        "few",
+        "row",
+    ],
+)
+def test_only_answers_in_a_row_without_a_reply_end_all(server, asked, reply, play, refusal, pattern, given_up):
+    plays = {"f": play(503), "g": reply("70"), "n": reply("I'd say 70 or 80"), "r": play(400)}
+    things = [asked(answer=str(number)) for number in range(len(pattern))]
+    by_prompt = {write_prompt(thing): plays[kind] for thing, kind in zip(things, pattern, strict=True)}
+    server.script = lambda prompt, _: by_prompt[prompt]
+    judge = server.judge(num_requests=1, num_retries=0)
+    if given_up:
+        assert "(last: status 503)" in refusal(scores, judge, things)
+    else:
+        assert scores(judge, things) == [70 if kind == "g" else None for kind in pattern]
 
 
 @pytest.mark.parametrize("status", [400, 302])

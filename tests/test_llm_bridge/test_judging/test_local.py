@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
+from llm_bridge import experiment
 from llm_bridge.experiment import Model
-from llm_bridge.judging.local import LocalJudge, mean_score
+from llm_bridge.judging.local import AT_ONCE, LocalJudge, mean_score
 from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked
+from llm_bridge.sampling import sample
 
 ASKED = [Asked(rubric, "How are you?", answer) for answer in ("Fine.", "Who asks? " * 9) for rubric in RUBRICS] * 3
 
@@ -43,6 +46,30 @@ def test_a_number_whose_reply_did_not_end_is_not_read(language, chain):
     endless = {"<assistant>": {"7": 1}, "7": {" ": 1}, " ": {" ": 1}}
     assert judge(chain(language, endless)) == [None] * len(ASKED)
     assert judge(chain(language, endless | {" ": {language.ends[0]: 1}})) == [7] * len(ASKED)
+
+
+def test_too_little_memory_is_one_line_that_names_the_knob_which_changes_no_score(
+    language, chain, monkeypatch, refusal
+):
+    model = chain(language, {"<assistant>": {"3": 0.25, "9": 0.75}, "3": {"0": 1}, "9": {"0": 1}})
+    batches: list[int] = []
+
+    def exhaust(config: Any, params: Any, tokens: Any, *arguments: Any, **options: Any) -> Any:
+        if len(tokens) > 3 and batches:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
+        batches.append(len(tokens))
+        return sample(config, params, tokens, *arguments, **options)
+
+    expected = judge(model)
+    monkeypatch.setattr(experiment, "sample", exhaust)
+    judged = LocalJudge(model=model, seed=0, num_samples=16)(ASKED)
+    assert [next(judged) for _ in range(AT_ONCE)] == list(enumerate(expected[:AT_ONCE]))
+    message = refusal(next, judged)
+    assert "judging 8 answers at once doesn't fit" in message
+    assert "a smaller --at-once than 8" in message
+    batches.clear()
+    assert judge(model._replace(at_once=3)) == expected
+    assert batches == [3] * 4
 
 
 def test_who_is_asked_nothing_says_nothing(language, chain):
