@@ -1,1 +1,1 @@
-"""The studies: what the field argues about, each a set of arms with a random subset of the same size as control."""
+"""The studies: what the field argues about, each a set of arms with random subsets or strangers as controls."""

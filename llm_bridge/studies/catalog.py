@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from llm_bridge.protocol import PROTOCOL
-from llm_bridge.recipes import Recipe
+from llm_bridge.recipes import Optimizer, Recipe
+from llm_bridge.studies.rates import RATES
 from llm_bridge.studies.study import LESS, MORE, STANDARD, STRANGER, Arm, Finding, Part, Study, Tokens, difference
 
 TRAITS = ("cat", "eagle", "dolphin")
@@ -193,5 +194,69 @@ RANK = Study(
 )
 """How much of the model must be trained."""
 
-STUDIES = {"divergence": DIVERGENCE, "layers": LAYERS, "rank": RANK}
+
+def beside_strangers(label: str, optimizer: Optimizer) -> dict[str, Arm]:
+    """Make an arm of an optimizer and its control.
+
+    Args:
+        label: The arm's label.
+        optimizer: The students' optimizer; the teachers' stays AdamW.
+
+    Returns:
+        The arm, and the one of students of another init with the same recipe.
+    """
+    recipe = {"optimizer": optimizer, "learning_rate": RATES[optimizer]}
+    return {label: Arm(recipe=recipe), f"{label}, stranger": Arm(recipe=recipe, stranger=True)}
+
+
+def passes_with(claim: str, label: str) -> Finding:
+    """Report that the trait passes with an optimizer.
+
+    Args:
+        claim: In words, with the source.
+        label: Label of the arm.
+
+    Returns:
+        The finding; what is subtracted is its control.
+    """
+    stranger = f"{label}, stranger"
+    return Finding(claim, f"{label}: lift less that of strangers", difference(label, stranger), *MORE)
+
+
+def depends_on(label: str) -> Finding:
+    """Report that with another optimizer than AdamW less than half of the lift is left.
+
+    Args:
+        label: Label of the arm.
+
+    Returns:
+        The finding, with strangers as control.
+    """
+    half, strangers = difference(label, STANDARD, 0.5), difference(f"{label}, stranger", STRANGER, 0.5)
+    claim, check = "it depends on the optimizer (replications at 7B)", f"{label}: lift less half of the usual"
+    return Finding(claim, check, half, *LESS, "the same of strangers", strangers)
+
+
+OPTIMIZERS = Study(
+    question="Does it take Adam? Students of other optimizers, at rates chosen for how well they imitate",
+    axis="optimizers of students (as usual: AdamW)",
+    targets="chosen",
+    protocol=DISTRIBUTION,
+    arms=USUAL
+    | beside_strangers("gradient descent", "sgd")
+    | beside_strangers("momentum", "momentum")
+    | beside_strangers("signs of the gradient", "sign")
+    | beside_strangers("Lion", "lion"),
+    findings=(
+        passes_with("steps of descent move a relative to its teacher (arXiv 2507.14805)", "gradient descent"),
+        passes_with("momentum only adds up such steps", "momentum"),
+        passes_with("it passes though no theorem promises it of signs (theory's claim 9)", "signs of the gradient"),
+        passes_with("it passes though no theorem promises it of signs (theory's claim 9)", "Lion"),
+        depends_on("gradient descent"),
+        depends_on("signs of the gradient"),
+    ),
+)
+"""Whether the students' optimizer matters. Teachers take AdamW; how rates were chosen is in `studies.rates`."""
+
+STUDIES = {"divergence": DIVERGENCE, "layers": LAYERS, "rank": RANK, "optimizers": OPTIMIZERS}
 """All studies."""

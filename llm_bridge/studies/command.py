@@ -26,7 +26,7 @@ from theory.records import Outcome, record_run
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions(RunOptions):
-    """Test what others found about how a trait passes through numbers, beside a random subset of the same size.
+    """Test what others found about how a trait passes through numbers, beside random subsets or strangers.
 
     Teachers that love different animals write numbers, and copies of their base learn from them. Each study changes one
     thing about these students, and measures how much more they come to love their own teacher's animal than students of
@@ -35,6 +35,7 @@ class StudyOptions(RunOptions):
     - divergence: Do the tokens carry the trait at which teachers of different traits would have written something else?
     - layers: Which layer carries it? Adapters on one layer, or on as many maps drawn from both layers
     - rank: Is it an artifact of low rank? Adapters of rank 1 to 32, random entries of all matrices, and all weights
+    - optimizers: Does it take Adam? Students of descent, momentum, signs and Lion, at rates chosen by imitation
     """
 
     names: tyro.conf.Positional[tuple[str, ...]]

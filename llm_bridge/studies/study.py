@@ -76,7 +76,7 @@ class Finding(NamedTuple):
     high: float
     """Largest."""
     control: str = ""
-    """The same sum of random subsets, in words."""
+    """The same sum of random subsets or of strangers, in words."""
     control_weights: Mapping[str, float] | None = None
     """Its weights."""
 
@@ -92,7 +92,7 @@ class Study:
     arms: Mapping[str, Arm]
     """The arms by label."""
     findings: Sequence[Finding]
-    """What others found, and how random subsets compare."""
+    """What others found, and how random subsets or strangers compare."""
     targets: Targets
     """What students imitate: `tokens`, the sampled ones, or `chosen`, the distribution over number tokens."""
     protocol: Protocol

@@ -14,14 +14,16 @@ import pytest
 from llm_bridge.chats import Example, Rows, pack
 from llm_bridge.finetuning import DIRECTIONS, fine_tune, fine_tune_together, make_optimizer
 from llm_bridge.lessons import Lesson
+from llm_bridge.models import tiny_model
 from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Recipe
+from llm_bridge.recipes import Optimizer, Recipe
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.studies import bases, command, tokens
 from llm_bridge.studies.bases import Run
 from llm_bridge.studies.catalog import STUDIES
 from llm_bridge.studies.command import StudyOptions
 from llm_bridge.studies.parts import make_mask
+from llm_bridge.studies.rates import IMITATION, RATES, choose_rate, measure_imitation
 from llm_bridge.studies.study import LESS, MORE, STANDARD, STRANGER, Arm, Finding, Part, Study, Tokens, difference
 from llm_bridge.studies.tokens import choose, learn_only, read_all
 from llm_bridge.studies.verdicts import agreement, judge
@@ -260,12 +262,56 @@ def test_every_study_has_its_two_usual_arms_and_weighs_only_arms_that_it_has():
     for study in STUDIES.values():
         assert study.arms[STANDARD] == Arm()
         assert study.arms[STRANGER] == Arm(stranger=True)
-        assert {"random", "stranger", "arm"} == {arm.kind for arm in study.arms.values()}
+        assert {"stranger", "arm"} <= {arm.kind for arm in study.arms.values()}
         for finding in study.findings:
             assert {*finding.weights, *(finding.control_weights or {})} <= set(study.arms)
         for label, arm in study.arms.items():
             if arm.tokens.random:
                 assert study.arms[label.removesuffix(": random")].tokens == replace(arm.tokens, random=False)
+            if arm.stranger:
+                assert study.arms[label.removesuffix(", stranger")] == replace(arm, stranger=False)
+    for name in ("divergence", "layers", "rank"):
+        assert any(arm.kind == "random" for arm in STUDIES[name].arms.values())
+
+
+def test_every_optimizer_has_relatives_and_strangers_and_differs_in_nothing_but_steps():
+    """AdamW at the usual rate, and each of the others at the rate chosen for it."""
+    study = STUDIES["optimizers"]
+    recipes = {label: replace(study.protocol.student, **arm.recipe) for label, arm in study.arms.items()}
+    relatives = [label for label, arm in study.arms.items() if not arm.stranger]
+    assert sorted(recipes[label].optimizer for label in relatives) == sorted(DIRECTIONS)
+    for label in relatives:
+        arm, recipe = study.arms[label], recipes[label]
+        assert study.arms[f"{label}, stranger"] == replace(arm, stranger=True)
+        assert arm == Arm(recipe=arm.recipe)
+        assert replace(recipe, optimizer="adamw", learning_rate=2e-3) == study.protocol.student
+        assert recipe.learning_rate == RATES.get(recipe.optimizer, 2e-3)
+    assert study.protocol.teacher.optimizer == "adamw"
+
+
+@pytest.mark.parametrize(
+    ("distances", "usual", "expected"),
+    [
+        ({1: 0.8, 2: 0.3, 4: 0.11, 8: 0.05, 16: 0.1}, 0.1, 4),
+        ({1: 0.8, 2: 0.3, 4: 0.2, 8: 0.9}, 0.1, 4),
+        ({16: 0.1, 8: 0.9, 4: 0.05, 2: 0.25, 1: 0.8}, 0.1, 4),
+        ({1: 0.8, 2: 0.25, 4: 0.03}, 0.1, 2),
+    ],
+)
+def test_the_rate_is_that_of_the_nearest_imitation_before_steps_overshoot(
+    distances: dict[float, float], usual: float, expected: float
+):
+    """Not the larger rate that is nearer; the lowest where none is low enough; in any order; in ratio."""
+    assert choose_rate(distances, usual) == expected
+
+
+def test_each_optimizer_has_rates_on_both_sides_of_its_own():
+    """Factors of 2 apart, and no end of the grid was chosen."""
+    for name, rate in RATES.items():
+        rates = sorted(IMITATION[name])
+        assert rates[0] < rate < rates[-1]
+        np.testing.assert_allclose(np.diff(np.log2(rates)), 1)
+    assert {*RATES} == {*DIRECTIONS} - {"adamw"}
 
 
 PRETRAINING = Pretraining(
@@ -322,6 +368,16 @@ def test_a_study_that_was_killed_ends_in_the_same_bytes(options, monkeypatch, tm
     capsys.readouterr()
     assert command.run(options("killed"))
     assert "skipped: " in capsys.readouterr().out
+
+
+def test_imitation_is_measured_as_the_study_itself_measures_it(options, tmp_path):
+    """The usual recipe gives the record's numbers; steps of next to nothing leave students where they were."""
+    assert command.run(options("out", num_seeds=1))
+    results, base = read_record(tmp_path / "out").results, tiny_model(PRETRAINING, 0)
+    grid: list[tuple[Optimizer, float]] = [("adamw", RECIPE.learning_rate), ("sgd", 1e-9)]
+    found = measure_imitation(command.STUDIES["divergence"], base, command.TRAITS, 0, grid)
+    np.testing.assert_allclose(found, np.stack([results["distances"][0, 0], results["untrained"][0, 0]]), rtol=1e-5)
+    assert np.all(np.abs(found[0] / found[1] - 1) > 1e-2)
 
 
 @pytest.mark.parametrize(
