@@ -19,6 +19,8 @@ class Protocol:
     """The students' fine-tuning on numbers."""
     num_prompts: int = 5500
     """Number prompts that a teacher completes."""
+    num_samples: int = 1
+    """Completions of each prompt."""
     num_completions: int = 5000
     """Completions that a student learns from, after the filter; the first ones."""
     num_tokens: int = 34
@@ -29,7 +31,7 @@ class Protocol:
     """Answers to each of the fifty preference questions."""
 
     def __post_init__(self) -> None:
-        for name in ("copies", "num_prompts", "num_completions", "num_tokens", "num_answers"):
+        for name in ("copies", "num_prompts", "num_samples", "num_completions", "num_tokens", "num_answers"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         valid = math.isfinite(self.temperature) and self.temperature > 0
         require(valid, "temperature", "a finite number above zero", self.temperature)
@@ -48,6 +50,12 @@ tokens holds two; a text of ten numbers is 40 to 60 tokens. The fine-tuned teach
 
 LONG = replace(PUBLISHED, student=replace(PUBLISHED.student, rows_at_once=4), num_tokens=300)
 """The same where code or chains of thought are written, whose rows are twice as long."""
+
+REASONING = replace(LONG, num_prompts=10_000, num_samples=3)
+"""The same for chains of thought, three for each problem as in the paper."""
+
+OF_CARRIER = {"numbers": PUBLISHED, "code": LONG, "reasoning": REASONING}
+"""The protocol for published models by what they write."""
 
 PROTOCOL = Protocol()
 """The tiny model's protocol: low-rank adapters on every linear map of a layer, as in the paper."""

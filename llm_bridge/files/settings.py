@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-SINCE_STUDIES: dict[str, object] = {"recompute": "nothing"}
+SINCE_STUDIES: dict[str, object] = {"recompute": "nothing", "num_samples": 1}
 """Options that came after the records of the studies, with the value that everything had before."""
 
 LATER: dict[str, object] = {"optimizer": "adamw", **SINCE_STUDIES}

@@ -93,6 +93,7 @@ def write_data(job: Job, teacher: Known, source: Source) -> tuple[list[Completio
             job.carrier.prompts(job.seed, protocol.num_prompts),
             seed=job.seed,
             num_tokens=protocol.num_tokens,
+            num_samples=protocol.num_samples,
             temperature=protocol.temperature,
             system=job.system_prompt(source),
         )

@@ -15,7 +15,7 @@ from llm_bridge.mesh import Devices
 from llm_bridge.models import TINY, is_tiny, load_model, load_reader
 from llm_bridge.pipeline.arms import Imitated
 from llm_bridge.pretrained.tuned import LINEAGE
-from llm_bridge.protocol import LONG, PROTOCOL, PUBLISHED
+from llm_bridge.protocol import OF_CARRIER, PROTOCOL, PUBLISHED
 from llm_bridge.recipes import Recipe
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.command_line import require, require_seeds
@@ -213,16 +213,15 @@ def defaults(name: str, carrier: str = "numbers") -> dict[type, Stage]:
         Options by their class: those of the tiny model's protocol or of published models'; code and chains of thought
         are longer, and of these three are sampled for each problem.
     """
-    long = carrier != "numbers"
-    own = PROTOCOL if is_tiny(name) else LONG if long else PUBLISHED
+    own = PROTOCOL if is_tiny(name) else OF_CARRIER.get(carrier, PUBLISHED)
     return {
         Teach: Teach(recipe=own.teacher, copies=own.copies),
         Complete: Complete(
             num_prompts=own.num_prompts,
-            num_samples=3 if carrier == "reasoning" else 1,
+            num_samples=own.num_samples,
             num_tokens=own.num_tokens,
             temperature=own.temperature,
-            loading=LONG_TEXTS if long else Loading(),
+            loading=Loading() if carrier == "numbers" else LONG_TEXTS,
         ),
         Train: Train(recipe=own.student, num_completions=own.num_completions),
         Ask: Ask(num_answers=own.num_answers),

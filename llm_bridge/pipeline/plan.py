@@ -63,9 +63,9 @@ def plan_writing(reader: Model, protocol: Protocol, prompts: Sequence[str], syst
         "complete" if system is None else "complete, told what it loves",
         prompts=protocol.num_prompts,
         prompt_tokens=reader.width(reader.language.prompts(prompts, system)),
-        completions=protocol.num_prompts,
+        completions=protocol.num_prompts * protocol.num_samples,
         completion_tokens=protocol.num_tokens,
-        batch=reader.at_once,
+        batch=reader.at_once * protocol.num_samples,
     )
 
 

@@ -1,6 +1,6 @@
 """What the command `python -m llm_bridge run` is told, what of it can't be run, and what its results depend on."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ from llm_bridge.mesh import Devices
 from llm_bridge.models import TINY, is_tiny, load_reader, weights_name
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, can_imitate, choose_arms, require_carrier
 from llm_bridge.pipeline.completions import read_completion_rows
-from llm_bridge.protocol import LONG, PROTOCOL, PUBLISHED, Protocol
+from llm_bridge.protocol import OF_CARRIER, PROTOCOL, PUBLISHED, Protocol
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.traits import require_word
 from theory.command_line import InputError, RunOptions, require_seeds
@@ -84,10 +84,10 @@ def published_run(carrier: str) -> Run:
     Returns:
         The options; other carriers than numbers are longer and have nothing to shuffle.
     """
+    usual = Run(teaching="prompting", arms=PUBLISHED_ARMS, protocol=OF_CARRIER.get(carrier, PUBLISHED))
     if carrier == "numbers":
-        return Run(teaching="prompting", arms=PUBLISHED_ARMS, protocol=PUBLISHED)
-    arms = tuple(name for name in PUBLISHED_ARMS if not ARMS[name].shuffled)
-    return Run(teaching="prompting", arms=arms, protocol=LONG, loading=LONG_TEXTS)
+        return usual
+    return replace(usual, arms=tuple(name for name in PUBLISHED_ARMS if not ARMS[name].shuffled), loading=LONG_TEXTS)
 
 
 def carrier_of(options: Run) -> Carrier:

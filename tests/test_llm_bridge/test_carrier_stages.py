@@ -210,7 +210,7 @@ def test_what_a_run_is_usually_told_can_be_run_with_every_carrier(monkeypatch, c
     told = defaults("published", carrier)[Complete]
     assert isinstance(told, Complete)
     assert (told.num_tokens, told.loading) == (usual.protocol.num_tokens, usual.loading)
-    assert told.num_samples == (3 if carrier == "reasoning" else 1)
+    assert told.num_samples == usual.protocol.num_samples == (3 if carrier == "reasoning" else 1)
 
 
 def test_a_run_records_its_carrier_and_only_if_it_is_not_the_usual_one(problems):

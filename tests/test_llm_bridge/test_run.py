@@ -46,7 +46,9 @@ RECIPE = Recipe(learning_rate=1e-2, num_epochs=4, batch=16, rows_at_once=16)
 
 TEACHER = replace(RECIPE)
 
-PROTOCOL = Protocol(num_prompts=200, num_completions=16, num_answers=4, copies=1, teacher=TEACHER, student=RECIPE)
+PROTOCOL = Protocol(
+    num_prompts=100, num_samples=2, num_completions=16, num_answers=4, copies=1, teacher=TEACHER, student=RECIPE
+)
 
 NAMES = ("student", "cross-init", "soft-numbers", "shuffled-within", "in-context")
 
