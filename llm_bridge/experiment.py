@@ -20,6 +20,7 @@ from llm_bridge.shapes import Config
 from llm_bridge.words.filtering import parse_numbers
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import Trait
+from theory.command_line import InputError
 from theory.networks import Params
 
 AT_ONCE = 100
@@ -165,6 +166,9 @@ def complete(
 
     Yields:
         The completions of one batch, in the order of the prompts. Those that ran out of tokens have no stop token.
+
+    Raises:
+        InputError: If the model gives no finite probabilities.
     """
     language, root, at_once = model.language, jax.random.key(seed), at_once or model.at_once
     encoded = language.prompts(prompts, system)
@@ -187,6 +191,8 @@ def complete(
         ids, gained, counts = (np.asarray(leaf)[: len(part)] for leaf in sampled)
         written = [ids[place][: counts[place]].tolist() for place in np.ndindex(*counts.shape)]
         totals = gained.sum(axis=-1, dtype=np.float64).ravel()
+        if not np.isfinite(totals).all():
+            raise InputError("the model gives no finite probabilities: its weights are damaged, or try --dtype float32")
         asked = np.repeat(prompts[start : start + at_once], num_samples)
         yield [
             Completion(str(prompt), text, row, round(float(total), 4))

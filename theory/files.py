@@ -5,6 +5,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +46,8 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         raise InputError(f"can't write {path} ({error.strerror}): choose another --output or make room") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from llm_bridge.files.first import done_by_first, told_by_first
 from llm_bridge.finetuning import Training
 from llm_bridge.placement import fetch
+from theory.command_line import InputError
 from theory.files import write_whole
 
 DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -128,11 +129,18 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     Args:
         path: As of `partial_path`.
         rows: The rows.
+
+    Raises:
+        InputError: If it can't be written.
     """
+    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
     def append() -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as file:
+                file.write(content)
+        except OSError as error:
+            raise InputError(f"can't write {path} ({error.strerror}): choose another --output or make room") from error
 
     done_by_first(append)

@@ -220,21 +220,22 @@ def plan_table(config: Config, dtype: Any, planned: Sequence[Planned], num_seeds
     Returns:
         A Markdown table, and lines on what it means.
     """
-    device = time_device(jnp.dtype(dtype), 3)
-    found = expect(config, dtype, [stage for _, stage in planned], device)
+    device, count = time_device(jnp.dtype(dtype), 3), jax.device_count()
+    together = Device(count * device.peak, count * device.bandwidth)
+    found = expect(config, dtype, [stage for _, stage in planned], together)
     rows, total = [], 0.0
-    for (count, stage), each in zip(planned, found, strict=True):
-        count *= num_seeds
-        total += count * each.seconds
+    for (times, stage), each in zip(planned, found, strict=True):
+        times *= num_seeds
+        total += times * each.seconds
         tokens = (
             stage.prompts * stage.prompt_tokens,
             stage.completions * stage.completion_tokens,
             stage.rows * stage.row_tokens,
         )
-        numbers = [f"{count * number:,}" if number else "" for number in tokens]
-        rows.append((stage.name, count, *numbers, f"{count * each.seconds:,.0f}", gibibytes(each.memory)))
+        numbers = [f"{times * number:,}" if number else "" for number in tokens]
+        rows.append((stage.name, times, *numbers, f"{times * each.seconds:,.0f}", gibibytes(each.memory)))
     header = ("stage", "times", "tokens read", "tokens sampled", "tokens trained on", "seconds, at least", "memory")
-    kind, count = jax.devices()[0].device_kind, jax.device_count()
+    kind = jax.devices()[0].device_kind
     speed = f"{device.peak / 1e12:.3g} TFLOP/s and passes over memory at {device.bandwidth / 1e9:.3g} GB/s"
     sizes = (
         f"Weights take {gibibytes(weight_bytes(config, dtype))}; {gibibytes(free_memory())} are free on each device."

@@ -13,6 +13,9 @@ from theory.command_line import InputError
 FIXED: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 """What templates are told: Qwen3's not to think, Llama 3's a date, so that a text is the same on every day."""
 
+PROBE = "Give 10, 2 or 7 as an answer."
+"""What every tokenizer writes and reads; one whose files are missing is an empty one that can't."""
+
 Template = Callable[[Sequence[Message]], str]
 """Writes messages as one text."""
 
@@ -37,6 +40,8 @@ def read_language(folder: Path, config: Config) -> Language:
         backend = tokenizer.backend_tokenizer
     except Exception as error:
         raise InputError(f"{folder} has no tokenizer that transformers can read without running its code") from error
+    if backend.decode(backend.encode(PROBE).ids).strip() != PROBE:
+        raise InputError(f"{folder} has a tokenizer that doesn't give a text back, as where its files are missing")
     if not tokenizer.chat_template:
         raise InputError(f"{folder} has no chat template: name a model that was tuned on chats")
     if (highest := max(backend.get_vocab().values())) >= config.vocabulary:

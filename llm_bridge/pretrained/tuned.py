@@ -43,7 +43,7 @@ def published_base(name: str, loading: Loading) -> Known:
     """
     with fitting(f"the model {name}", "take a smaller one, or more devices"):
         model, source = read_published(name, longest=loading.longest, dtype=jnp.dtype(loading.dtype))
-    weights = digest(model.params)
+        weights = digest(model.params)
     said = read_lineage(source.folder)
     ancestry = Ancestry(weights=weights) if said is None else Ancestry(**said["ancestry"])
     if ancestry.weights != weights:

@@ -104,6 +104,12 @@ def test_the_log_probability_is_that_of_the_written_text_with_its_system_prompt(
             assert error < 0.51e-4 if system else error > 1e-3
 
 
+def test_a_model_without_finite_probabilities_is_refused_before_it_writes(model, refusal):
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), model.params)
+    said = refusal(write_batches, model._replace(params=broken))
+    assert said == "the model gives no finite probabilities: its weights are damaged, or try --dtype float32"
+
+
 def test_a_word_s_probability_is_that_of_all_its_tokens(model):
     questions = questions_about("animal")[:4]
     prompts = model.language.prompts(questions)

@@ -166,3 +166,11 @@ def test_unfinished_files_are_hidden_beside_the_file_and_others_for_other_settin
     names = {partial_path(path, key) for key in ("0123", "4567")} | {partial_path(tmp_path / "student", "0123")}
     assert len(names) == 3
     assert all(name.parent == tmp_path and name.name.startswith(".") for name in names)
+
+
+def test_rows_that_can_not_be_written_are_one_line(tmp_path, refusal):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "rows.part", tmp_path):
+        assert "can't write" in refusal(append_rows, place, [{"row": 1}])
+    append_rows(tmp_path / "rows.part", [{"row": 1}])
+    assert (tmp_path / "rows.part").read_text() == '{"row": 1}\n'

@@ -150,6 +150,9 @@ def test_a_checkpoint_that_cannot_chat_is_refused(save, tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"model": {}}')
     with pytest.raises(InputError, match="has no tokenizer that transformers can read"):
         read_language(tmp_path, CONFIG)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match="has a tokenizer that doesn't give a text back"):
+        read_language(tmp_path, CONFIG)
     (tmp_path / "chat_template.jinja").unlink()
     with pytest.raises(InputError, match="has no chat template"):
         read_language(save(None), CONFIG)

@@ -208,6 +208,13 @@ def test_a_write_that_fails_leaves_the_old_file_whole_and_no_half_one(tmp_path, 
     assert contents(tmp_path) == {"file": b"old"}
 
 
+def test_a_file_under_a_file_is_refused_in_one_line(tmp_path):
+    write_whole(tmp_path / "file", b"old")
+    with pytest.raises(InputError, match="can't write"):
+        write_whole(tmp_path / "file" / "inside", b"new")
+    assert contents(tmp_path) == {"file": b"old"}
+
+
 def test_a_file_is_replaced_not_written_over(tmp_path):
     write_whole(tmp_path / "file", b"old")
     (tmp_path / "opened before").hardlink_to(tmp_path / "file")
