@@ -197,8 +197,11 @@ class Endpoint:
             raise InputError(f"{self.url} has no chat completions of {self.model!r}: mend --judge or --judge-model")
         if status != 200:
             again = status in {408, 429} or status >= 500
-            return Reply(reason=f"status {status}", again=again, answered=not again, wait=wait_of(response))
-        score = read_reply(content, may_refuse=may_refuse)
+            return Reply(reason=f"status {status}", again=again, wait=wait_of(response))
+        text = read_reply(content)
+        if text is None:
+            return Reply(reason="no chat completion in the reply")
+        score = read_score(text, may_refuse=may_refuse)
         reason = "no score in the reply" if score is None else ""
         return Reply(score, reason, again=score is None, answered=True)
 
@@ -216,21 +219,20 @@ class Endpoint:
         return request
 
 
-def read_reply(content: bytes, *, may_refuse: bool) -> Score:
-    """Read the score from what an endpoint sends.
+def read_reply(content: bytes) -> str | None:
+    """Read what the judge says from what an endpoint sends.
 
     Args:
         content: What it sends.
-        may_refuse: As of `read_score`.
 
     Returns:
-        The score; None if there is none.
+        The text; None if it is no chat completion.
     """
     try:
         text: Any = json.loads(content)["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    return read_score(text, may_refuse=may_refuse) if isinstance(text, str) else None
+    return text if isinstance(text, str) else None
 
 
 def wait_of(response: Response) -> float:

@@ -98,7 +98,7 @@ def complete(options: Complete) -> bool:
     """
     carrier = find_carrier(options.carrier, short=is_tiny(options.model), problems=options.problems)
     prompts = carrier.prompts(options.seed, options.num_prompts)
-    if options.carrier != "numbers":
+    if options.carrier != "numbers" or not is_tiny(options.model):
         require_prompts(options.reader(), options.carrier, prompts, options.num_tokens)
     writer = options.known()
     options.clear(options.output)

@@ -67,12 +67,12 @@ FAILURES: dict[str, tuple[str, Callable[..., Any]]] = {
     "overloaded": ("status 529", lambda play, reply: play(529, b"{}")),
     "hang": ("timeout", lambda play, reply: play(hangs=True)),
     "nonsense": ("no score in the reply", lambda play, reply: reply("I'd say 70 or 80")),
-    "no text": ("no score in the reply", lambda play, reply: reply(None)),
-    "a number": ("no score in the reply", lambda play, reply: reply(70)),
-    "invalid JSON": ("no score in the reply", lambda play, reply: play(content=b'{"choices": [')),
-    "missing fields": ("no score in the reply", lambda play, reply: play(content=b'{"choices": []}')),
-    "other fields": ("no score in the reply", lambda play, reply: play(content=b'["70"]')),
-    "not UTF-8": ("no score in the reply", lambda play, reply: play(content=b"\xff\xfe\xff")),
+    "no text": ("no chat completion in the reply", lambda play, reply: reply(None)),
+    "a number": ("no chat completion in the reply", lambda play, reply: reply(70)),
+    "invalid JSON": ("no chat completion in the reply", lambda play, reply: play(content=b'{"choices": [')),
+    "missing fields": ("no chat completion in the reply", lambda play, reply: play(content=b'{"choices": []}')),
+    "other fields": ("no chat completion in the reply", lambda play, reply: play(content=b'["70"]')),
+    "not UTF-8": ("no chat completion in the reply", lambda play, reply: play(content=b"\xff\xfe\xff")),
 }
 
 
@@ -122,9 +122,10 @@ def test_an_endpoint_that_never_judges_is_given_up_soon_in_one_line(server, aske
     [
         ("fg" * 20, False),
         ("n" * 40, False),
-        ("r" * 40, False),
+        ("r" * 40, True),
+        ("h" * 40, True),
         (("f" * (MOST_IN_VAIN - 1) + "n") * 5, False),
-        (("f" * (MOST_IN_VAIN - 1) + "r") * 5, False),
+        (("fhrf" * MOST_IN_VAIN)[: MOST_IN_VAIN - 1] + "g", False),
         (("f" * (MOST_IN_VAIN - 1) + "g") * 5, False),
         ("f" * MOST_IN_VAIN, False),
         ("g" * 9 + "f" * MOST_IN_VAIN + "g" * 26, True),
@@ -133,21 +134,29 @@ def test_an_endpoint_that_never_judges_is_given_up_soon_in_one_line(server, aske
         "every other",
         "nonsense",
         "refused",
+        "no chat completions",
         "up to nonsense",
-        "up to a refused one",
+        "all kinds",
         "up to a good one",
         "few",
         "row",
     ],
 )
 def test_only_answers_in_a_row_without_a_reply_end_all(server, asked, reply, play, refusal, pattern, given_up):
-    plays = {"f": play(503), "g": reply("70"), "n": reply("I'd say 70 or 80"), "r": play(400)}
+    plays = {
+        "f": play(503),
+        "g": reply("70"),
+        "n": reply("I'd say 70 or 80"),
+        "r": play(400),
+        "h": play(200, content=b"<html>"),
+    }
     things = [asked(answer=str(number)) for number in range(len(pattern))]
     by_prompt = {write_prompt(thing): plays[kind] for thing, kind in zip(things, pattern, strict=True)}
     server.script = lambda prompt, _: by_prompt[prompt]
     judge = server.judge(num_requests=1, num_retries=0)
     if given_up:
-        assert "(last: status 503)" in refusal(scores, judge, things)
+        last = {"f": "status 503", "g": "status 503", "r": "status 400", "h": "no chat completion in the reply"}
+        assert f"(last: {last[pattern[0]]})" in refusal(scores, judge, things)
     else:
         assert scores(judge, things) == [70 if kind == "g" else None for kind in pattern]
 
