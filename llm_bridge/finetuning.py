@@ -11,44 +11,11 @@ import optax
 
 from llm_bridge.chats import Rows
 from llm_bridge.lessons import Lesson, Targets, mean_gradient
+from llm_bridge.optimizers import make_optimizer
 from llm_bridge.placement import constrain, constrain_tree, spread
-from llm_bridge.recipes import Optimizer, Recipe, start_training
+from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.shapes import Config
 from theory.networks import Params
-
-DIRECTIONS: dict[Optimizer, Callable[[], optax.GradientTransformation]] = {
-    "adamw": optax.scale_by_adam,
-    "sgd": optax.identity,
-    "momentum": partial(optax.trace, decay=0.9),
-    "sign": optax.scale_by_sign,
-    "lion": optax.scale_by_lion,
-}
-"""What each optimizer makes of a gradient, before weight decay and rate."""
-
-
-def make_optimizer(recipe: Recipe, num_steps: int | jax.Array) -> optax.GradientTransformation:
-    """Build the recipe's optimizer with warm-up, linear decay and clipping.
-
-    Args:
-        recipe: How the model is fine-tuned.
-        num_steps: Steps in all.
-
-    Returns:
-        The optimizer.
-    """
-    length = jnp.maximum(1, num_steps - recipe.warmup)
-
-    def fall(step: jax.typing.ArrayLike) -> jax.Array:
-        return recipe.learning_rate * (1 - jnp.minimum(step, length) / length)
-
-    rise = optax.schedules.linear_schedule(0, recipe.learning_rate, recipe.warmup)
-    schedule = optax.schedules.join_schedules([rise, fall], [recipe.warmup])
-    step = optax.chain(
-        DIRECTIONS[recipe.optimizer](),
-        optax.add_decayed_weights(recipe.weight_decay),
-        optax.scale_by_learning_rate(schedule),
-    )
-    return optax.chain(optax.clip_by_global_norm(recipe.clip), step)
 
 
 class Training(NamedTuple):

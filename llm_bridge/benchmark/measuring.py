@@ -9,8 +9,9 @@ import numpy as np
 
 from llm_bridge.benchmark.device import peak_memory, time_runs
 from llm_bridge.chats import Example, Rows, pack
-from llm_bridge.finetuning import Training, make_optimizer, run_steps
+from llm_bridge.finetuning import Training, run_steps
 from llm_bridge.lessons import Lesson, summed_loss
+from llm_bridge.optimizers import make_optimizer
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config

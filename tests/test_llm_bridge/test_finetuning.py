@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_bridge.chats import Example, Rows, pack
-from llm_bridge.finetuning import Training, batch_order, fine_tune, fine_tune_together, make_optimizer, run_steps
+from llm_bridge.finetuning import Training, batch_order, fine_tune, fine_tune_together, run_steps
 from llm_bridge.lessons import Lesson, Targets, imitation_loss, mean_gradient, summed_loss
+from llm_bridge.optimizers import make_optimizer
 from llm_bridge.recipes import Recipe, merge, start_training
 from llm_bridge.shapes import PROJECTIONS, Config, initialize
 from llm_bridge.transformer import apply

@@ -19,8 +19,10 @@ from llm_bridge.files.lineage import read_sidecar
 from llm_bridge.known import Known, Loading
 from llm_bridge.lessons import Lesson
 from llm_bridge.models import load_model, load_reader
-from llm_bridge.pipeline import run, run_options
+from llm_bridge.pipeline import commands, run, run_options
+from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.completions import read_completion_rows
+from llm_bridge.pipeline.options import Complete
 from llm_bridge.pipeline.run_options import Run, published_run
 from llm_bridge.pipeline.stages import teach_to, train_to
 from llm_bridge.pretrained.writing import write_checkpoint
@@ -248,6 +250,9 @@ def test_what_published_models_can_not_do_is_refused_before_they_are_loaded(refu
     assert "--stranger goes with an arm" in refusal(run.run, replace(told, arms=("student",)))
     longer = replace(told, loading=replace(LOADING, longest=LONGEST + 1))
     assert "max_position_embeddings=256: ask for texts of at most" in refusal(run.run, longer)
+    monkeypatch.setattr(stage_options, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    wordy = Complete(model=told.model, num_prompts=2, num_tokens=LOADING.longest, loading=LOADING)
+    assert f"don't fit the {LOADING.longest} that the model reads at once" in refusal(commands.complete, wordy)
 
 
 def test_a_fine_tuned_teacher_is_adapters_and_its_distribution_can_be_imitated(refusal, folder, told, tmp_path):

@@ -12,9 +12,10 @@ import optax
 import pytest
 
 from llm_bridge.chats import Example, Rows, pack
-from llm_bridge.finetuning import DIRECTIONS, fine_tune, fine_tune_together, make_optimizer
+from llm_bridge.finetuning import fine_tune, fine_tune_together
 from llm_bridge.lessons import Lesson
 from llm_bridge.models import tiny_model
+from llm_bridge.optimizers import DIRECTIONS, make_optimizer
 from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import Optimizer, Recipe
 from llm_bridge.shapes import Config, initialize
