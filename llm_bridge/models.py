@@ -18,6 +18,7 @@ from llm_bridge.shapes import initialize
 from llm_bridge.tiny import tuned as tiny
 from llm_bridge.tiny.pretraining import Pretraining, base_model
 from theory.command_line import InputError
+from theory.compiler import require_right_compiler
 
 Asked = TypeVar("Asked")
 """What a job is told."""
@@ -86,6 +87,7 @@ def load_model(name: str, pretraining: Pretraining, seed: int, how: Loading | No
     Raises:
         InputError: If there is no such model.
     """
+    require_right_compiler()
     how = how or Loading()
     if name == TINY:
         return tiny_base(pretraining, seed)

@@ -102,7 +102,7 @@ def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Arr
     """
     batch, tokens, num_heads, size = queries.shape
     grouped = queries.reshape(batch, tokens, keys.shape[2], -1, size)
-    scores = precise(jnp.einsum("btkgs,buks->bkgtu", grouped, keys)) * size**-0.5
+    scores: jax.Array = precise(jnp.einsum("btkgs,buks->bkgtu", grouped, keys)) * size**-0.5
     scores = jnp.where(mask[:, None, None], scores, -jnp.inf)
     weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
     return jnp.einsum("bkgtu,buks->btkgs", weights, values).reshape(batch, tokens, num_heads * size)

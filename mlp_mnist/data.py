@@ -13,6 +13,7 @@ import numpy as np
 
 from mlp_mnist import download, idx
 from theory.command_line import InputError
+from theory.files import cache_folder
 
 DataName = Literal["auto", "mnist", "fashion-mnist", "digits"]
 
@@ -165,8 +166,7 @@ def given_source(name: idx.Origin, folder: Path, giver: str) -> Source:
 
 def cached_source(name: idx.Origin) -> Source:
     """Take a set from the cache, downloading what is missing or damaged there."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folder, title = caches / "subliminal-learning" / name, idx.TITLES[name]
+    folder, title = cache_folder() / name, idx.TITLES[name]
     unfit = [file for file in idx.files_of(name) if not is_fit(folder, file)]
     if not unfit:
         return Source(name, folder, f"data: {title} from the cache")

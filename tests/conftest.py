@@ -1,19 +1,39 @@
 """Settings of all tests: nothing is ever broadcast by accident, and property tests are repeatable.
 
-Tests mostly compile, which the older code generator of JAX 0.10 does in half of the time, to the same numbers but for
-rounding, and in less if a program stays in one piece; JAX 0.11 ends where it is asked for what it has no more.
+Tests mostly compile, which XLA's older code generator does in two thirds of the time, to the same numbers but for
+rounding, and in less if a program stays in one piece.
 """
 
 import os
-from importlib.metadata import version
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
 
-if version("jax").startswith("0.10."):
-    quickly = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quickly}".strip()
+quickly = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quickly}".strip()
 
 import jax
+import pytest
 from hypothesis import settings
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def at_once() -> Callable[..., list[Any]]:
+    """Call functions in threads of their own, all at the same moment."""
+
+    def call(*functions: Callable[[], Any]) -> list[Any]:
+        barrier = Barrier(len(functions))
+
+        def start(function: Callable[[], Any]) -> Any:
+            barrier.wait()
+            return function()
+
+        with ThreadPoolExecutor(len(functions)) as pool:
+            return list(pool.map(start, functions))
+
+    return call

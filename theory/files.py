@@ -16,6 +16,15 @@ from matplotlib.figure import Figure
 from theory.command_line import InputError
 
 
+def cache_folder() -> Path:
+    """Say where downloads, base models and the like are kept.
+
+    Returns:
+        This package's folder in the user's cache, `$XDG_CACHE_HOME` or `~/.cache`.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "subliminal-learning"
+
+
 def json_text(value: object) -> bytes:
     """Write a value as JSON, always the same bytes for the same value.
 

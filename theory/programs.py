@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -10,7 +9,6 @@ import numpy as np
 import psutil
 
 from theory.chunks import Keeper
-from theory.compiler import FUSIONS, KNOWN
 from theory.memory import free_memory, require_memory
 
 CHUNK_SIZE = {"cpu": 64}
@@ -21,9 +19,6 @@ LARGE_CHUNK_SIZE = 8192
 
 COMPILER_OPTIONS: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
 """Networks this small run as fast unoptimized, and compile in a third of the time."""
-
-if version("jaxlib").startswith(KNOWN):
-    COMPILER_OPTIONS[FUSIONS] = ""
 
 
 class ChunkProgram:

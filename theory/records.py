@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from theory.chunks import kept_in
 from theory.command_line import InputError, RunOptions
+from theory.compiler import require_right_compiler
 from theory.files import figure_bytes, json_text, npz_bytes, write_whole
 from theory.processes import agreed
 from theory.provenance import Start
@@ -127,6 +128,7 @@ def record_run(
             shutil.rmtree(folder / CHUNKS, ignore_errors=True)
             print(f"{record.table}\nskipped: {folder} is already recorded, at commit {record.provenance['commit']}")
         return record
+    require_right_compiler()
     start = Start.now(folder)
     with kept_in(folder / CHUNKS, json_text(config), fresh=options.fresh):
         outcome = compute()

@@ -87,7 +87,7 @@ def tridiagonalize(product: Callable[[jax.Array], jax.Array], start: jax.Array, 
     """
 
     def normalize(vector: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array]:
-        norm = jnp.linalg.norm(vector)
+        norm: jax.Array = jnp.linalg.norm(vector)
         kept = norm > floor
         return jnp.where(kept, vector / jnp.where(kept, norm, 1.0), 0.0), jnp.where(kept, norm, 0.0)
 
@@ -149,7 +149,7 @@ def largest_eigenvalue(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
 
     def normalize(array: jax.Array) -> jax.Array:
-        norm = jnp.linalg.norm(array)
+        norm: jax.Array = jnp.linalg.norm(array)
         return array / jnp.where(norm > 0, norm, 1.0)
 
     projection = jax.lax.fori_loop(0, 40, lambda _, power: normalize(power @ power), normalize(matrix))

@@ -14,6 +14,7 @@ import numpy as np
 from theory.chunks import Place, current_place, keep_in
 from theory.claims import CLAIMS
 from theory.claims.evidence import Report
+from theory.compiler import require_right_compiler
 from theory.plots import draw
 from theory.problems import Problem
 from theory.provenance import Start
@@ -67,6 +68,7 @@ def verify(
         raise ValueError(f"claims {sorted(inside)} need to know the inside of the network: choose others")
 
     def compute() -> Outcome:
+        require_right_compiler()
         reports = {
             name: claim.verify(problems, chosen) for name, claim in CLAIMS.items() if name in claims and claim.verify
         }

@@ -1,7 +1,6 @@
 """Pretraining of the tiny model: from a random init and a corpus to a base model, kept in the user's cache."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.tokenizer import build_language, render
 from llm_bridge.tiny.world import World, write_corpus
 from theory.command_line import InputError, require
-from theory.files import json_text
+from theory.files import cache_folder, json_text
 from theory.networks import Params
 
 ROW = 60
@@ -117,16 +116,6 @@ def pretrain(
     return fine_tune(config, pretraining.recipe, init, lesson, seed=seed, after=after)
 
 
-def cache_folder() -> Path:
-    """Say where base models are kept.
-
-    Returns:
-        A folder in the user's cache.
-    """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "subliminal-learning" / "llm_bridge"
-
-
 def checkpoint_of(pretraining: Pretraining, seed: int) -> Path:
     """Say where a base model is kept.
 
@@ -140,7 +129,7 @@ def checkpoint_of(pretraining: Pretraining, seed: int) -> Path:
     corpus = hashlib.sha256(read_world(pretraining.world).rows.tokens.tobytes()).hexdigest()
     known = json_text(written_down(pretraining) | {"corpus": corpus, "jax": jax.__version__})
     digest = hashlib.sha256(known).hexdigest()[:8]
-    return cache_folder() / f"tiny-{digest}-{seed}.safetensors"
+    return cache_folder() / "llm_bridge" / f"tiny-{digest}-{seed}.safetensors"
 
 
 def base_model(

@@ -218,3 +218,17 @@ def test_a_failing_group_stops_the_run(run, monkeypatch):
 @pytest.mark.parametrize(("num_groups", "most"), [(1, 1), (1000, max(2, os.cpu_count() or 1))])
 def test_groups_run_side_by_side_up_to_the_number_of_cores(num_groups, most):
     assert 1 <= NUM_WORKERS(num_groups) <= most
+
+
+def test_groups_of_the_real_size_give_the_same_bits_in_two_threads_as_in_one(monkeypatch):
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (2048, 784), np.uint8), random.integers(0, 10, 2048, np.int32)
+    data = Dataset(images, labels, images[:500], labels[:500])
+    published = Protocol(num_images=2048, teacher_epochs=1, student_epochs=1)
+    monkeypatch.setattr(experiment, "group_size", lambda: 2)
+    one, two = (
+        monkeypatch.setattr(experiment, "num_workers", lambda _, workers=workers: workers)
+        or experiment.run_seeds([published], ARMS, data, seed=0, num_seeds=4)
+        for workers in (1, 2)
+    )
+    assert_same(one, two)

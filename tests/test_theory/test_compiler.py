@@ -1,10 +1,10 @@
-"""The compiler's numbers: a program that it got wrong in some compilations, and how it is told not to."""
+"""The compiler's numbers: a program that some versions get wrong, and two threads that compute at once."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from importlib.metadata import requires
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from theory import compiler, outside_losses, zoo
+from theory.command_line import InputError
 from theory.predictions import transfer_form
 from theory.problems import draw_instance
-from theory.programs import COMPILER_OPTIONS
+from theory.programs import COMPILER_OPTIONS, ChunkProgram
 
 REFERENCE = replace(zoo.build(zoo.REFERENCE), imitation_loss=outside_losses.negative_inner_product)
 
@@ -40,40 +41,82 @@ def compiled_as_for_users() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
 
 
+@pytest.fixture
+def forgetful(monkeypatch, tmp_path) -> None:
+    """A cache that remembers nothing yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiler.require_right_compiler.cache_clear()
+
+
 @pytest.mark.usefixtures("compiled_as_for_users")
 def test_a_program_compiled_again_and_again_gives_the_same_right_numbers():
     keys = jax.random.split(jax.random.key(0), 64)
     wanted = np.asarray(jax.jit(jax.vmap(expected))(keys))
-    for _ in range(10):
-        found = jax.jit(jax.vmap(lambda key: curvature(key))).lower(keys).compile(COMPILER_OPTIONS)(keys)
+    for options in [COMPILER_OPTIONS, None] * 3:
+        found = jax.jit(jax.vmap(lambda key: curvature(key))).lower(keys).compile(options)(keys)
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
     assert np.ptp(wanted) > 0.1
 
 
-@pytest.mark.parametrize(
-    ("told", "flags"),
-    [
-        ("", f"--{compiler.FUSIONS}="),
-        ("--xla_cpu_enable_fast_math=false", f"--xla_cpu_enable_fast_math=false --{compiler.FUSIONS}="),
-        (f"--{compiler.FUSIONS}=LIBRARY_FUSION_TYPE_DOT", f"--{compiler.FUSIONS}=LIBRARY_FUSION_TYPE_DOT"),
-    ],
-)
-def test_fusions_are_left_out_unless_the_user_has_said_which(monkeypatch, told, flags):
-    monkeypatch.setenv("XLA_FLAGS", told)
-    compiler.leave_fusions_out()
-    assert os.environ["XLA_FLAGS"] == flags
+@pytest.mark.usefixtures("compiled_as_for_users", "forgetful")
+def test_a_compiler_that_is_right_is_tried_once_for_its_version_options_and_processor(monkeypatch, tmp_path):
+    compiler.require_right_compiler()
+    monkeypatch.setattr(compiler, "is_right", lambda: pytest.fail("tried again"))
+    compiler.require_right_compiler.cache_clear()
+    compiler.require_right_compiler()
+    tried = []
+    monkeypatch.setattr(compiler, "is_right", lambda: tried.append(1) or True)
+    for change in (
+        lambda: monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false"),
+        lambda: monkeypatch.setattr(compiler, "version", lambda _: "0.12.0"),
+        lambda: monkeypatch.setattr(compiler, "processor", lambda: "another"),
+    ):
+        change()
+        compiler.require_right_compiler.cache_clear()
+        compiler.require_right_compiler()
+    assert len(tried) == 3
+    assert len(list((tmp_path / "subliminal-learning" / "compilers").iterdir())) == 4
 
 
-def test_versions_that_may_not_have_the_option_are_told_nothing(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "")
-    monkeypatch.setattr(compiler, "version", lambda _: "0.12.0")
-    compiler.leave_fusions_out()
-    assert not os.environ["XLA_FLAGS"]
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("wrong", [jnp.nan, 1 + 1e-6])
+def test_a_compiler_that_is_wrong_once_is_refused_and_nothing_is_remembered(monkeypatch, tmp_path, wrong):
+    """Here the program is wrong from its third compilation on, by as little as a millionth."""
+    monkeypatch.setattr(compiler, "COMPILATIONS", 3)
+    slope, calls = compiler.slope, []
+
+    def miscompiled(weights: list[jax.Array], inputs: jax.Array) -> jax.Array:
+        calls.append(1)
+        return slope(weights, inputs) * (wrong if len(calls) == 3 else 1)
+
+    monkeypatch.setattr(compiler, "slope", miscompiled)
+    with pytest.raises(InputError, match=r"jaxlib .* computes wrong numbers .* install jax==0\.9\.2"):
+        compiler.require_right_compiler()
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("package", ["mlp_mnist", "llm_bridge"])
-def test_experiments_tell_xla_when_they_are_started(package):
-    command = f"import os, {package}.__main__; print(os.environ['XLA_FLAGS'])"
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    said = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == f"--{compiler.FUSIONS}="
+@pytest.mark.usefixtures("forgetful")
+def test_a_cache_that_can_not_be_written_is_no_error(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    monkeypatch.setattr(compiler, "is_right", lambda: True)
+    compiler.require_right_compiler()
+
+
+def test_the_project_itself_asks_for_a_version_that_is_right():
+    """Bounds that only uv's constraints have would not reach who installs with pip."""
+    assert "jax<0.10,>=0.9.2" in (requires("subliminal-learning") or [])
+
+
+class Inner(NamedTuple):
+    """What a program of a sweep measures."""
+
+    value: jax.Array
+
+
+@pytest.mark.usefixtures("compiled_as_for_users")
+def test_sweeps_of_two_threads_at_once_give_the_bits_of_one(at_once):
+    programs = [ChunkProgram(lambda key, power=power: Inner(curvature(key) ** power), 0, 64) for power in (1, 2)]
+    alone = [program(0).value for program in programs]
+    for _ in range(3):
+        together = at_once(*[partial(program, 0) for program in programs])
+        np.testing.assert_array_equal([found.value for found in together], alone)
