@@ -29,7 +29,7 @@ GETS = {
 }
 """The same in words."""
 
-TEACHER_NAMES, STUDENT_NAMES = ("teacher", "target", "label", "y_true"), ("student", "pred", "logit", "y_pred")
+TEACHER_NAMES, STUDENT_NAMES = ("teacher", "target", "label", "true", "y_true"), ("student", "pred", "logit", "y_pred")
 """How people begin the names of an imitation loss's arguments."""
 
 LONGEST = 200
@@ -103,6 +103,8 @@ def check_signature(problem: Problem, name: str) -> None:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return
+    plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
+    signature = inspect.Signature(plain)
     try:
         bound = list(signature.bind(*expected).arguments)
     except TypeError as error:
@@ -174,7 +176,7 @@ def check_instances(problem: Problem, key: jax.Array) -> None:
     """Refuse instances that are one, and what JAX can't map over instances or differentiate."""
     keys = [jax.random.fold_in(key, index) for index in range(2)]
     one, other = (draw_instance(problem, key, shared=False) for key in keys)
-    if agree(one.teacher, other.teacher) or agree(one.teacher, one.student):
+    if any(agree(one.teacher, init, rounding=0.0) for init in (other.teacher, one.student)):
         raise ValueError("initialize gives the same for every key, but instances and controls need other inits")
 
     def take_steps(key: jax.Array) -> Any:
@@ -230,12 +232,12 @@ def check_agreement(name: str, first: Any, second: Any) -> None:
         raise ValueError(f"{name} gives something else when called again with the same arguments: {remedy}")
 
 
-def agree(left: Any, right: Any) -> bool:
+def agree(left: Any, right: Any, rounding: float = ROUNDING) -> bool:
     """Whether two trees are the same to rounding."""
 
     def near(one: np.ndarray, other: np.ndarray) -> bool:
         scale = np.max(np.abs(one), initial=0.0, where=np.isfinite(one))
-        return one.shape == other.shape and np.allclose(one, other, ROUNDING, ROUNDING * scale, equal_nan=True)
+        return one.shape == other.shape and np.allclose(one, other, rounding, rounding * scale, equal_nan=True)
 
     trees = [[np.asarray(leaf) for leaf in jax.tree.leaves(tree)] for tree in (left, right)]
     return len(trees[0]) == len(trees[1]) and all(map(near, *trees))
