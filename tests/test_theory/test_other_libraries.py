@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from flax import linen, nnx
 
 from theory import Problem, Sampling, losses, verify
+from theory.checks import check_problems
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -23,26 +25,80 @@ LIBRARIES = {re.findall(r"(linen|nnx|equinox|haiku)", script)[0]: script for scr
 """The README's examples by library."""
 
 
-def problem_of(name: str, script: str) -> Problem:
-    names: dict[str, Any] = {"jax": jax, "jnp": jnp}
-    exec(script, names)
+def problem_of(name: str, initialize: Callable[..., Any], apply: Callable[..., jax.Array]) -> Problem:
     return Problem(
         name=name,
-        initialize=names["initialize"],
-        apply=names["apply"],
+        initialize=initialize,
+        apply=apply,
         draw_inputs=lambda key: jax.random.uniform(key, (32, 8)),
         imitation_loss=losses.squared_error,
-        trait_loss=lambda params, key: -names["apply"](params, jnp.ones((1, 8)))[0, 0],
+        trait_loss=lambda params, key: -apply(params, jnp.ones((1, 8)))[0, 0],
     )
+
+
+def written_as(name: str, script: str) -> Problem:
+    names: dict[str, Any] = {"jax": jax, "jnp": jnp}
+    exec(script, names)
+    return problem_of(name, names["initialize"], names["apply"])
 
 
 def test_network_of_each_library_is_verified_as_the_readme_writes_it(few: Sampling):
     assert list(LIBRARIES) == ["linen", "nnx", "equinox", "haiku"]
-    problems = [problem_of(name, script) for name, script in LIBRARIES.items()]
+    problems = [written_as(name, script) for name, script in LIBRARIES.items()]
     outcome = verify(*problems, claims=["alignment", "trait-loss"], sampling=few)
     assert {verdict.outcome for verdict in outcome.verdicts} == {"holds"}
     for name in LIBRARIES:
         assert outcome.results[f"alignment/{name}/visible"].all()
+
+
+def test_flax_network_without_state_is_taken_by_the_same_lines():
+    script = LIBRARIES["nnx"].replace("norm, nnx.tanh", "nnx.tanh")
+    assert script != LIBRARIES["nnx"]
+    check_problems([written_as("nnx", script)])
+
+
+def linen_with_state() -> dict[str, Any]:
+    model = linen.Sequential([linen.Dense(4, param_dtype=float), linen.BatchNorm(use_running_average=True)])
+    drawn = model.init(jax.random.key(0), jnp.ones((1, 8)))
+    return {
+        "initialize": lambda key: model.init(key, jnp.ones((1, 8)))["params"],
+        "apply": lambda params, inputs: model.apply({**drawn, "params": params}, inputs),
+    }
+
+
+def equinox_with_state() -> dict[str, Any]:
+    def build(key: jax.Array) -> Any:
+        layers = [equinox.nn.Linear(8, 4, key=key), equinox.nn.BatchNorm(4, "batch", mode="ema")]
+        return equinox.nn.inference_mode(equinox.nn.Sequential(layers))
+
+    drawn, state = equinox.nn.make_with_state(build)(jax.random.key(0))
+    _, static = equinox.partition(drawn, equinox.is_inexact_array)
+
+    def apply(params: Any, inputs: jax.Array) -> jax.Array:
+        model = equinox.combine(params, static)
+        return jax.vmap(model, in_axes=(0, None), out_axes=(0, None), axis_name="batch")(inputs, state)[0]
+
+    return {
+        "initialize": lambda key: equinox.filter(equinox.nn.make_with_state(build)(key)[0], equinox.is_inexact_array),
+        "apply": apply,
+    }
+
+
+def haiku_with_state() -> dict[str, Any]:
+    def forward(inputs: jax.Array, is_training: bool) -> jax.Array:
+        return haiku.BatchNorm(True, True, 0.9)(haiku.Linear(4)(inputs), is_training)
+
+    network = haiku.without_apply_rng(haiku.transform_with_state(forward))
+    _, state = network.init(jax.random.key(0), jnp.ones((1, 8)), is_training=True)
+    return {
+        "initialize": lambda key: network.init(key, jnp.ones((1, 8)), is_training=True)[0],
+        "apply": lambda params, inputs: network.apply(params, state, inputs, is_training=False)[0],
+    }
+
+
+@pytest.mark.parametrize("build", [linen_with_state, equinox_with_state, haiku_with_state])
+def test_network_with_state_that_is_kept_apart_is_taken(build):
+    check_problems([problem_of("mine", **build())])
 
 
 def refused(problem: Problem, **changes: Any) -> str:
@@ -54,7 +110,7 @@ def refused(problem: Problem, **changes: Any) -> str:
 @pytest.fixture(scope="module")
 def plain() -> Problem:
     """The README's Haiku network."""
-    return problem_of("haiku", LIBRARIES["haiku"])
+    return written_as("haiku", LIBRARIES["haiku"])
 
 
 def test_flax_dropout_that_is_on_is_refused(plain):
