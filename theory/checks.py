@@ -121,10 +121,11 @@ def check_params(problem: Problem, key: jax.Array) -> Any:
         raise ValueError("initialize gives no parameters")
     for path, leaf in leaves:
         where = f"initialize gives at {jax.tree_util.keystr(path) or 'its root'}"
-        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int | complex):
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, float | int | complex):
             raise ValueError(f"{where} no array but {shortened(repr(leaf))}: keep it out of the parameters")
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            kind = jnp.result_type(leaf)
+        kind = getattr(leaf, "dtype", type(leaf))
+        if not jnp.issubdtype(kind, jnp.floating):
+            kind = getattr(kind, "__name__", kind)
             raise ValueError(f"{where} {kind}, not floating point: keep it out of the parameters, or make it a float")
     check_agreement("initialize", params, called(problem, "initialize", key))
     shape_of(problem, "initialize", key)
@@ -141,11 +142,11 @@ def check_inputs(problem: Problem, key: jax.Array) -> jax.Array:
 
 def check_outputs(problem: Problem, params: Any, inputs: jax.Array) -> Any:
     """Refuse outputs that aren't `(batch, outputs)`; their shape and type."""
-    swapped = {
+    otherwise = {
         "its arguments are swapped, write apply(params, inputs)": (inputs, params),
         "it takes one input, write jax.vmap(apply, (None, 0))": (params, inputs[0]),
     }
-    outputs = shape_of(problem, "apply", params, inputs, otherwise=swapped)
+    outputs = shape_of(problem, "apply", params, inputs, otherwise=otherwise)
     batch, gives = len(inputs), f"apply gives {described(outputs)} for inputs {inputs.shape}"
     if not hasattr(outputs, "shape"):
         raise ValueError(f"{gives}, but must give the outputs alone: write apply(...)[0] if they come first")

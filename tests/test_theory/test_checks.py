@@ -137,11 +137,12 @@ def fails_inside(params: Any, inputs: jax.Array) -> jax.Array:
             with_leaf(np.arange(3)),
             "yours: initialize gives at ['more'][0] int64, not floating point: keep it out of",
         ),
-        (with_leaf(7), "initialize gives at ['more'][0] int64, not floating point"),
+        (with_leaf(7), "initialize gives at ['more'][0] int, not floating point"),
         (with_leaf(True), "initialize gives at ['more'][0] bool, not floating point"),
-        (with_leaf(1j), "initialize gives at ['more'][0] complex128, not floating point"),
+        (with_leaf(1j), "initialize gives at ['more'][0] complex, not floating point"),
         (with_leaf(jax.random.key(0)), "initialize gives at ['more'][0] key<fry>, not floating point"),
         (with_leaf(jnp.tanh), "initialize gives at ['more'][0] no array but"),
+        (with_leaf(np.array(["tanh"])), "initialize gives at ['more'][0] <U4, not floating point"),
         (with_leaf("tanh"), "initialize gives at ['more'][0] no array but 'tanh'"),
         ({"initialize": lambda key: {}}, "initialize gives no parameters"),
         ({"initialize": lambda key: jnp.arange(3)}, "initialize gives at its root int64"),
@@ -195,6 +196,11 @@ def test_inputs_and_trait_may_be_the_same_for_every_key():
     check_problems([
         replace(YOURS, draw_inputs=lambda key: jnp.ones((32, 8)), trait_loss=lambda params, key: params["in"][0, 0])
     ])
+
+
+def test_leaves_may_be_plain_numbers_and_arrays_of_numpy():
+    for leaf in (0.5, np.float64(0.5), np.full(3, 0.5)):
+        check_problems([replace(YOURS, **with_leaf(leaf))])
 
 
 def test_inputs_may_be_whole_numbers_without_further_axes():
