@@ -24,13 +24,13 @@ class Problem:
     apply: Callable[[Params, jax.Array], jax.Array]
     """The network: parameters and inputs `(batch, …)` to outputs `(batch, outputs)`."""
     initialize: Callable[[jax.Array], Params]
-    """Random key to parameters, any tree of floating-point arrays."""
+    """Random key to parameters, any tree of floating-point arrays; another key must give others."""
     draw_inputs: Callable[[jax.Array], jax.Array]
-    """Random key to the inputs on which the student imitates, `(batch, …)`, from any distribution."""
+    """Random key (which it may ignore) to the inputs on which the student imitates, `(batch, …)`."""
     imitation_loss: ImitationLoss
     """Student's and teacher's outputs for one example, each `(outputs,)`, to a scalar."""
     trait_loss: TraitLoss
-    """What the teacher descends: parameters and a random key to a scalar."""
+    """What the teacher descends: parameters and a random key to a scalar; it may ignore the key."""
 
 
 class Instance(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +21,15 @@ COMPILER_OPTIONS: dict[str, str | bool] = {"xla_backend_optimization_level": "0"
 """Networks this small run as fast unoptimized, and compile in a third of the time."""
 
 
+class Drawn(NamedTuple):
+    """An instance's measurement and what it was drawn from."""
+
+    key: jax.Array
+    """Words of its random key, shape `(words,)`; no two instances have the same."""
+    measurement: Any
+    """A named tuple of arrays."""
+
+
 class ChunkProgram:
     """A compiled program that measures a chunk of instances, spread over the local devices."""
 
@@ -36,8 +45,9 @@ class ChunkProgram:
         mesh = jax.sharding.Mesh(np.array(devices), ("instances",))
         split = jax.P("instances")
 
-        def measure_one(index: jax.Array) -> Any:
-            return measure(jax.random.fold_in(root, index))
+        def measure_one(index: jax.Array) -> Drawn:
+            key = jax.random.fold_in(root, index)
+            return Drawn(jax.random.key_data(key), measure(key))
 
         chunk = jax.shard_map(jax.vmap(measure_one), mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
         self.chunk_size = -(-chunk_size // len(devices)) * len(devices)
@@ -64,14 +74,14 @@ class ChunkProgram:
         each = self.chunk_size / jax.local_device_count()
         return (memory.temp_size_in_bytes + memory.output_size_in_bytes) / each if memory else 0.0
 
-    def __call__(self, start: int) -> Any:
+    def __call__(self, start: int) -> Drawn:
         """Measure a chunk, or take it from disk if an earlier run has finished it.
 
         Args:
             start: First instance.
 
         Returns:
-            A named tuple of NumPy arrays with leading axis `(chunk_size,)`.
+            Keys and measurements, NumPy arrays with leading axis `(chunk_size,)`.
         """
         chunk = self.keeper.load(start, self.shapes)
         if chunk is None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from theory.command_line import require, require_positive, require_seeds
 from theory.processes import gathered
-from theory.programs import compile_chunks
+from theory.programs import Drawn, compile_chunks
 from theory.statistics import fitted_order
 
 Measurement = TypeVar("Measurement")
@@ -51,12 +51,12 @@ def sweep(
 
 
 def sweep_share(
-    measure: Callable[[jax.Array], Measurement],
+    measure: Callable[[jax.Array], Any],
     seed: int,
     num_seeds: int,
     chunk_size: int | None = None,
     progress: tqdm | None = None,
-) -> Measurement:
+) -> Drawn:
     """Measure the instances that fall to this process: every process has as many, in the order of the processes.
 
     Args:
@@ -67,7 +67,7 @@ def sweep_share(
         progress: A bar to advance.
 
     Returns:
-        The same named tuple, of NumPy arrays with a leading axis of whole chunks; what lies beyond `num_seeds` is void.
+        Keys and named tuples, NumPy arrays with a leading axis of whole chunks; what lies beyond `num_seeds` is void.
 
     Raises:
         ValueError: If there is no instance or no room for one.
@@ -86,19 +86,26 @@ def sweep_share(
     return jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
 
 
-def gather_shares(shares: Mapping[Case, Any], num_seeds: int) -> dict[Case, Any]:
-    """Put the shares of all processes together.
+def gather_shares(shares: Mapping[Case, Drawn], num_seeds: int) -> dict[Case, Any]:
+    """Put the shares of all processes together, and make sure that every instance is one of its own.
 
     Args:
         shares: For each case this process's share.
         num_seeds: Number of instances of all processes together.
 
     Returns:
-        For each case the whole, on every process.
+        For each case all measurements, on every process.
+
+    Raises:
+        RuntimeError: If two instances were drawn from one random key.
     """
     leaves, structure = jax.tree.flatten(list(shares.values()))
     whole = [array[:num_seeds] for array in gathered(leaves)]
-    return dict(zip(shares, jax.tree.unflatten(structure, whole), strict=True))
+    cases: list[Drawn] = jax.tree.unflatten(structure, whole)
+    for drawn in cases:
+        if (different := len(np.unique(drawn.key, axis=0))) < num_seeds:
+            raise RuntimeError(f"{num_seeds} instances were drawn from {different} keys: they are not independent")
+    return dict(zip(shares, [drawn.measurement for drawn in cases], strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from multiprocessing import active_children, get_context
@@ -11,9 +11,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from theory.checks import check_problems
 from theory.chunks import Place, current_place, keep_in
 from theory.claims import CLAIMS
 from theory.claims.evidence import Report
+from theory.command_line import require
 from theory.compiler import require_right_compiler
 from theory.plots import draw
 from theory.problems import Problem
@@ -48,30 +50,23 @@ def verify(
         Verdicts, table and every number behind them, as the command line records them.
 
     Raises:
-        ValueError: If there is no problem, two have one name or one init, a claim is unknown or for the zoo alone, or
+        ValueError: If a problem can't be verified (see `check_problems`), a claim is unknown or for the zoo alone, or
             JAX runs in single precision.
         InputError: If the run folder holds another run or can't be written.
     """
-    if not problems:
-        raise ValueError("verify needs at least one problem")
-    names = [problem.name for problem in problems]
-    if len(set(names)) < len(names):
-        raise ValueError(f"problems need different names, not {names}")
-    for problem in problems:
-        first, second = (problem.initialize(jax.random.key(seed)) for seed in (0, 1))
-        if all(map(np.array_equal, jax.tree.leaves(first), jax.tree.leaves(second))):
-            raise ValueError(f"{problem.name}: initialize gives the same for every key, but controls need another init")
-    chosen = sampling or Sampling()
-    config = {"command": "theory.verify", "problems": names, "claims": check_claims(claims), **chosen.config()}
-
-    if inside := set(claims) - set(ANY_PROBLEM):
+    named = check_claims(claims)
+    if inside := set(named) - set(ANY_PROBLEM):
         raise ValueError(f"claims {sorted(inside)} need to know the inside of the network: choose others")
+    chosen = Sampling() if sampling is None else sampling
+    require(isinstance(chosen, Sampling), "sampling", "a theory.Sampling(...)", sampling)
+    require(output is None or isinstance(output, str | os.PathLike), "output", "the path of a folder", output)
+    check_problems(problems)
+    names = [problem.name for problem in problems]
+    config = {"command": "theory.verify", "problems": names, "claims": named, **chosen.config()}
 
     def compute() -> Outcome:
         require_right_compiler()
-        reports = {
-            name: claim.verify(problems, chosen) for name, claim in CLAIMS.items() if name in claims and claim.verify
-        }
+        reports = {name: verify_claim(problems, chosen) for name in named if (verify_claim := CLAIMS[name].verify)}
         return gather(reports)
 
     if output is None:
@@ -158,8 +153,16 @@ def check_claims(claims: Sequence[str]) -> list[str]:
         The names, each once, in the order of `CLAIMS`.
 
     Raises:
-        ValueError: If a claim is unknown or JAX runs in single precision.
+        ValueError: If there is no list of names, a claim is unknown, or JAX runs in single precision.
     """
+    if (
+        isinstance(claims, str)
+        or not isinstance(claims, Collection)
+        or not all(isinstance(name, str) for name in claims)
+    ):
+        raise ValueError(f'claims must be a list of names, as in claims=["alignment"], not {claims!r}')
+    if not claims:
+        raise ValueError(f"claims names none: choose from {', '.join(CLAIMS)}")
     if unknown := set(claims) - set(CLAIMS):
         raise ValueError(f"unknown claims {sorted(unknown)}: choose from {', '.join(CLAIMS)}")
     if not jax.config.read("jax_enable_x64"):

@@ -59,7 +59,7 @@ def test_command_for_the_language_model_is_understood(command: str):
 
 
 def test_example_of_the_readme_verifies_a_network_of_ones_own(tmp_path: Path):
-    (script,) = EXAMPLES
+    script, *_ = EXAMPLES
     (tmp_path / "mine.py").write_text(script)
     printed = run(["mine.py"], tmp_path)
     assert printed.count("| holds") == 4

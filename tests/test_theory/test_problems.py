@@ -74,6 +74,19 @@ def test_only_the_students_init_depends_on_sharing(linear):
     assert not np.any(apart.student["head"]["kernel"] == apart.teacher["head"]["kernel"])
 
 
+def test_instances_of_two_keys_share_no_number(linear):
+    other = draw_instance(LINEAR, jax.random.key(5), shared=False)
+    assert not any(
+        np.any(one == two)
+        for one, two in zip(
+            (linear.apart.teacher["head"]["kernel"], linear.apart.student["head"]["kernel"], linear.apart.inputs),
+            (other.teacher["head"]["kernel"], other.student["head"]["kernel"], other.inputs),
+            strict=True,
+        )
+    )
+    assert linear.apart.trait_key != other.trait_key
+
+
 def test_student_displacement_equals_a_linear_model_s_gradient_by_hand(linear):
     inputs = np.asarray(linear.apart.inputs)
     trees = (linear.apart.student, linear.apart.teacher, linear.direction)

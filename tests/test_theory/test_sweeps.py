@@ -54,6 +54,14 @@ def test_another_root_gives_other_instances():
     assert not np.any(sweep(draw, 0, 5).value == sweep(draw, 1, 5).value)
 
 
+@pytest.mark.parametrize(("planted", "different"), [(lambda index: index * 0, 1), (lambda index: index // 2, 3)])
+def test_instances_that_are_one_and_the_same_end_a_sweep(planted, different, monkeypatch):
+    fold_in = jax.random.fold_in
+    monkeypatch.setattr(jax.random, "fold_in", lambda root, index: fold_in(root, planted(index)))
+    with pytest.raises(RuntimeError, match=f"5 instances were drawn from {different} keys"):
+        Sampling(num_seeds=5).sweep_all({"one": draw}, "test")
+
+
 @pytest.mark.parametrize(("num_seeds", "chunk_size"), [(0, 8), (-1, 8), (8, 0)])
 def test_a_sweep_over_nothing_is_refused(num_seeds, chunk_size):
     with pytest.raises(ValueError, match="num_seeds and chunk_size must be at least 1"):
@@ -71,7 +79,7 @@ def test_memory_stays_flat_however_many_instances_there_are():
 
 
 def test_results_that_would_not_fit_are_refused_with_their_size():
-    with pytest.raises(InputError, match=r"10000000000000 instances .* fewer: 2.24e\+05 GiB needed, .* GiB available"):
+    with pytest.raises(InputError, match=r"10000000000000 instances .* fewer: 2.98e\+05 GiB needed, .* GiB available"):
         sweep(draw, 0, 10**13)
 
 
