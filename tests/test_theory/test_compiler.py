@@ -116,7 +116,7 @@ class Inner(NamedTuple):
 @pytest.mark.usefixtures("compiled_as_for_users")
 def test_sweeps_of_two_threads_at_once_give_the_bits_of_one(at_once):
     programs = [ChunkProgram(lambda key, power=power: Inner(curvature(key) ** power), 0, 64) for power in (1, 2)]
-    alone = [program(0).value for program in programs]
+    alone = [program(0).measurement.value for program in programs]
     for _ in range(3):
         together = at_once(*[partial(program, 0) for program in programs])
-        np.testing.assert_array_equal([found.value for found in together], alone)
+        np.testing.assert_array_equal([found.measurement.value for found in together], alone)
