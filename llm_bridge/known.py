@@ -41,6 +41,9 @@ class Loading:
     at_once: int = 2 * AT_ONCE
     """Prompts that a published model completes at once: as many as the device's memory holds."""
 
+    base: str | None = None
+    """The base that adapters are for: a folder or a repository of the hub, where the one that they name isn't there."""
+
     def __post_init__(self) -> None:
         for name in ("longest", "at_once"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))

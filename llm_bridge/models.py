@@ -96,9 +96,17 @@ def load_model(name: str, pretraining: Pretraining, seed: int, how: Loading | No
         if not path.is_file():
             raise InputError(f"there is no model {name}: say tiny, or name a checkpoint that a stage has written")
         return tiny.read_tuned(path, pretraining)
-    if (path / adapters.DESCRIPTION).is_file():
-        return tuned.read_tuned(path, tuned.published_base(tuned.base_of(path), how))
-    return tuned.published_base(name, how)
+    if (folder := adapters_of(name)) is None:
+        return tuned.published_base(name, how)
+    return tuned.read_tuned(folder, tuned.published_base(how.base or tuned.base_of(folder), how))
+
+
+def adapters_of(name: str) -> Path | None:
+    """Find adapters by the name of a model: a folder of them, or a repository of the hub that has them."""
+    source = hub.locate(name, hub.DESCRIPTIONS)
+    if not (source.folder / adapters.DESCRIPTION).is_file():
+        return None
+    return hub.locate(source.pinned, (*hub.DESCRIPTIONS, adapters.WEIGHTS)).folder
 
 
 def load_reader(name: str, pretraining: Pretraining, how: Loading | None = None) -> Model:
@@ -115,8 +123,8 @@ def load_reader(name: str, pretraining: Pretraining, how: Loading | None = None)
     how = how or Loading()
     if is_tiny(name):
         return tiny.tiny_reader(pretraining)
-    path = Path(name)
-    named = tuned.base_of(path) if (path / adapters.DESCRIPTION).is_file() else name
+    folder = adapters_of(name)
+    named = name if folder is None else how.base or tuned.base_of(folder)
     return loading.read_reader(named, longest=how.longest).model._replace(at_once=how.at_once)
 
 

@@ -1,6 +1,7 @@
 """The shape of a transformer, which tells one family of models from another, and random parameters of that shape."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -10,6 +11,10 @@ from theory.networks import Params
 
 PROJECTIONS: tuple[str, ...] = ("query", "key", "value", "output", "gate", "up", "down")
 """Linear maps of a layer, to each of which an adapter can be added."""
+
+
+LARGEST, MOST_LAYERS = 2**24, 10_000
+"""Of every size, and of the layers: more than any model has, and little enough to count with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +29,11 @@ class RotaryScaling:
     """Waves shorter than the old context over this stay as they are; in between the stretch is interpolated."""
     original_context: int = 8192
     """Tokens of the old context."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} of rotary_scaling must be a finite number above 0, not {value!r:.40}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +69,13 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "width", "num_layers", "num_heads", "num_key_heads", "head_size", "hidden"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            most = MOST_LAYERS if name == "num_layers" else LARGEST
+            if not isinstance(size := getattr(self, name), int) or not 1 <= size <= most:
+                raise ValueError(f"{name} must be a whole number from 1 to {most}, not {size!r:.40}")
         if self.head_size % 2:
             raise ValueError(f"head_size must be even, not {self.head_size}")
+        if not 0 < self.rotary_base < math.inf or not 0 <= self.norm_floor < math.inf:
+            raise ValueError(f"rotary_base and norm_floor must be finite, not {self.rotary_base}, {self.norm_floor}")
         if self.num_heads % self.num_key_heads:
             raise ValueError(f"num_heads must be a multiple of num_key_heads, not {self.num_heads}")
 

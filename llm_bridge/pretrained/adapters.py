@@ -1,6 +1,5 @@
 """Low-rank adapters in PEFT's format, so that a student can be served elsewhere and others' adapters tried here."""
 
-import json
 import re
 from itertools import product
 from math import sqrt
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from llm_bridge.files.checkpoints import with_sorted_metadata
+from llm_bridge.files.objects import read_object
 from llm_bridge.pretrained.hub import HUB_NAME, Source
 from llm_bridge.pretrained.names import MODULES
 from llm_bridge.recipes import Recipe
@@ -30,12 +30,21 @@ PROJECTION = {module: name for name, module in MODULES.items()}
 TENSOR = re.compile(rf"base_model\.model\.model\.layers\.(\d+)\.({'|'.join(MODULES.values())})\.lora_([AB])\.weight")
 """How a tensor is named: after its layer, its linear map and its side."""
 
-UNSUPPORTED = (
-    "alora_invocation_tokens", "alpha_pattern", "arrow_config", "fan_in_fan_out", "kasa_config", "layer_replication",
-    "lora_bias", "modules_to_save", "monteclora_config", "rank_pattern", "target_parameters", "trainable_token_indices",
-    "use_bdlora", "use_dora", "use_qalora", "velora_config",
-)  # fmt: skip
-"""Options of PEFT under which adapters compute something else."""
+IGNORED = frozenset({
+    "auto_mapping", "base_model_name_or_path", "corda_config", "eva_config", "exclude_modules", "inference_mode",
+    "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_dropout", "lora_ga_config",
+    "megatron_core", "peft_version", "qalora_group_size", "r", "revision", "runtime_config", "target_modules",
+    "task_type", "use_rslora",
+})  # fmt: skip
+"""Options of PEFT that are read elsewhere, or change nothing: settings of an initialization that isn't chosen, too."""
+
+ACCEPTED: dict[str, tuple[object, ...]] = {
+    "bias": ("none",),
+    "init_lora_weights": (True, False, "gaussian", "eva", "orthogonal"),
+    "peft_type": ("LORA",),
+}
+"""Options of which some values are plain LoRA; other initializations (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) changed the
+base. Any other option, known or not, has to be off."""
 
 
 class Adapters(NamedTuple):
@@ -102,7 +111,7 @@ def read_adapters(
         InputError: If they are missing, damaged, of a kind that is not supported, or for another base.
     """
     try:
-        description = json.loads((folder / DESCRIPTION).read_bytes())
+        description = read_object(folder / DESCRIPTION, "make or fetch the adapters anew")
         with safe_open(folder / WEIGHTS, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
@@ -118,7 +127,7 @@ def read_adapters(
         )
     except FileNotFoundError as error:
         raise InputError(f"{folder} has no {DESCRIPTION} or no {WEIGHTS}: name a folder of adapters") from error
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"the adapters in {folder} are damaged: make or fetch them anew") from error
     return Adapters(recipe, stack_layers(folder, config, recipe, tensors, dtype))
 
@@ -178,9 +187,12 @@ def refuse_options(folder: Path, description: dict[str, Any]) -> None:
     Raises:
         InputError: If they do.
     """
-    kind, bias = description.get("peft_type"), description.get("bias", "none")
-    used = [name for name in UNSUPPORTED if description.get(name)]
-    used += [f"peft_type={kind}"] * (kind != "LORA") + [f"bias={bias}"] * (bias != "none")
+    given = {"peft_type": None} | {name: value for name, value in description.items() if name not in IGNORED}
+    used = [
+        f"{name}={value!r}"[:60]
+        for name, value in sorted(given.items())
+        if (value not in ACCEPTED[name] if name in ACCEPTED else value)
+    ]
     if used:
         raise InputError(f"the adapters in {folder} use {', '.join(used)}, which is not supported: plain LoRA is")
 

@@ -1,10 +1,10 @@
 """Families of published models: from a checkpoint's `config.json` to a shape, and back."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llm_bridge.files.objects import read_object
 from llm_bridge.shapes import Config, RotaryScaling
 from theory.command_line import InputError
 
@@ -56,16 +56,10 @@ def read_description(folder: Path) -> Description:
     Raises:
         InputError: If it is missing or damaged.
     """
-    path = folder / "config.json"
     try:
-        description = json.loads(path.read_bytes())
+        return read_object(folder / "config.json", "fetch the checkpoint anew")
     except FileNotFoundError as error:
         raise InputError(f"{folder} has no config.json: name the folder of a Hugging Face checkpoint") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} can't be read: fetch the checkpoint anew") from error
-    if not isinstance(description, dict):
-        raise InputError(f"{path} is no description of a model: fetch the checkpoint anew")
-    return description
 
 
 def shape_from(description: Description, longest: int) -> Config:
@@ -111,7 +105,7 @@ def shape_from(description: Description, longest: int) -> Config:
         )
     except KeyError as error:
         raise InputError(f"config.json lacks {error.args[0]}: fetch the checkpoint anew") from error
-    except (TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise InputError(f"config.json describes no {name} ({error}): fetch the checkpoint anew") from error
 
 

@@ -1,7 +1,6 @@
 """Models that were tuned from a published one: each a folder of adapters in PEFT's format, or a whole checkpoint."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +11,11 @@ import jax.numpy as jnp
 from llm_bridge.adapters import even_out, join
 from llm_bridge.files.first import done_by_first
 from llm_bridge.files.lineage import Ancestry, digest
+from llm_bridge.files.objects import read_object
 from llm_bridge.known import Base, Known, Loading
 from llm_bridge.placement import fetch, spread
 from llm_bridge.pretrained.adapters import DESCRIPTION, WEIGHTS, read_adapters, write_adapters
-from llm_bridge.pretrained.hub import Source
+from llm_bridge.pretrained.hub import HUB_NAME, Source
 from llm_bridge.pretrained.loading import read_published
 from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.recipes import Recipe
@@ -157,12 +157,11 @@ def base_of(folder: Path) -> str:
     Raises:
         InputError: If they don't say it.
     """
-    try:
-        said = json.loads((folder / DESCRIPTION).read_bytes())
-        name, revision = said["base_model_name_or_path"], said.get("revision")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the adapters in {folder} don't say which base they are for: make them anew") from error
-    return f"{name}@{revision}" if revision and not Path(name).is_dir() else str(name)
+    said = read_object(folder / DESCRIPTION, "make or fetch the adapters anew")
+    name, revision = said.get("base_model_name_or_path"), said.get("revision")
+    if not isinstance(name, str) or not (Path(name).is_dir() or HUB_NAME.fullmatch(name)):
+        raise InputError(f"the base of the adapters in {folder}, {name!r:.100}, isn't here: name it by --base")
+    return f"{name}@{revision}" if revision and not Path(name).is_dir() else name
 
 
 def read_lineage(folder: Path) -> dict[str, Any] | None:
@@ -179,7 +178,7 @@ def read_lineage(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / LINEAGE
     try:
-        said = json.loads(path.read_bytes())
+        said = read_object(path, f"make {folder} anew")
         weights, ancestors = said["ancestry"]["weights"], tuple(said["ancestry"]["ancestors"])
         return {"ancestry": {"weights": weights, "ancestors": ancestors}, "settings": said["settings"]}
     except FileNotFoundError:

@@ -1,6 +1,5 @@
 """Weights of published checkpoints: read tensor by tensor from safetensors files, straight onto the devices."""
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache, partial
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from llm_bridge.files.checkpoints import TYPES, first_difference, named_leaves
+from llm_bridge.files.objects import read_object
 from llm_bridge.pretrained.names import HEAD, TENSORS, is_stacked, is_transposed, tensors_of
 from llm_bridge.shapes import Config, initialize
 from theory.command_line import InputError
@@ -66,7 +66,7 @@ def read_params(
                 parts = [tensors[part] for part in tensors_of(name, config.num_layers)]
                 read.append(read_leaf(name, leaf, parts, sharding(name)))
         except SafetensorError as error:
-            raise InputError(f"the weights in {folder} are damaged: fetch them anew") from error
+            raise InputError(f"the weights in {folder} are damaged ({error}): fetch them anew") from error
     return jax.tree.unflatten(jax.tree.structure(like), read)
 
 
@@ -83,21 +83,42 @@ def open_tensors(folder: Path, opened: ExitStack) -> Tensors:
     Raises:
         InputError: If there are no such files, or one is missing.
     """
-    try:
-        files = sorted(set(json.loads((folder / INDEX).read_bytes())["weight_map"].values()))
-    except FileNotFoundError:
-        files = [SINGLE]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder / INDEX} is damaged: fetch the checkpoint anew") from error
-    tensors: Tensors = {}
+    files, tensors = weight_files(folder), dict[str, Any]()
     for file in files:
         try:
             handle = opened.enter_context(safe_open(folder / file, framework="numpy"))
-        except FileNotFoundError as error:
+        except (OSError, SafetensorError) as error:
+            if (folder / file).exists():
+                raise InputError(f"{folder / file} can't be read ({error}): fetch it anew") from error
             others = "" if files != [SINGLE] else "; weights in other formats, which may hold programs, are not read"
             raise InputError(f"{folder} has no {file}: name a checkpoint in safetensors files{others}") from error
         tensors |= {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
     return {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
+
+
+def weight_files(folder: Path) -> list[str]:
+    """List the files of a checkpoint's weights, as transformers takes them: of two sets that in one piece.
+
+    Args:
+        folder: The checkpoint.
+
+    Returns:
+        Their names.
+
+    Raises:
+        InputError: If the index is damaged, or names what is no file of the folder.
+    """
+    if (folder / SINGLE).exists():
+        return [SINGLE]
+    try:
+        named = read_object(folder / INDEX, "fetch the checkpoint anew").get("weight_map")
+    except FileNotFoundError:
+        return [SINGLE]
+    files = list(named.values()) if isinstance(named, dict) else []
+    for file in files or [named]:
+        if not isinstance(file, str) or not file.endswith(".safetensors") or Path(file).name != file:
+            raise InputError(f"{folder / INDEX} names {file!r:.60} for weights: fetch the checkpoint anew")
+    return sorted(set(files))
 
 
 def require_tensors(folder: Path, config: Config, leaves: dict[str, Any], tensors: Tensors) -> None:

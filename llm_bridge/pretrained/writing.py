@@ -1,5 +1,6 @@
 """Checkpoints as transformers writes them, so that a student with its adapters merged can be served elsewhere."""
 
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,10 @@ from theory.networks import Params
 
 ACCOMPANYING = ("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "*.jinja", "generation_config.json")
 """Files of a checkpoint that say how the model reads and writes."""
+
+
+SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+"""How the files of a checkpoint in several pieces are named."""
 
 
 class Part(NamedTuple):
@@ -72,6 +77,7 @@ def write_checkpoint(
     files = split(parts_of(config, params), largest)
     names = [f"model-{number:05}-of-{len(files):05}.safetensors" for number in range(1, len(files) + 1)]
     names = names if len(files) > 1 else [SINGLE]
+    done_by_first(partial(remove_weights, folder))
     for name, parts in zip(names, files, strict=True):
         tensors = {key: part.read() for key, part in parts.items()}
         done_by_first(partial(write_tensors, folder / name, tensors))
@@ -80,6 +86,13 @@ def write_checkpoint(
         total = sum(part.num_bytes for parts in files for part in parts.values())
         index = json_text({"metadata": {"total_size": total}, "weight_map": places})
         done_by_first(partial(write_whole, folder / INDEX, index))
+
+
+def remove_weights(folder: Path) -> None:
+    """Remove the weights that a folder holds, lest those of two checkpoints lie beside each other."""
+    for path in [folder / INDEX, *folder.glob("model*.safetensors")]:
+        if path.name in (INDEX, SINGLE) or SHARD.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:

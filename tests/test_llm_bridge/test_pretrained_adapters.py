@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from llm_bridge.chats import Example, pack
 from llm_bridge.lessons import Lesson, summed_loss
-from llm_bridge.pretrained.adapters import Adapters, read_adapters, tensor_name, write_adapters
+from llm_bridge.pretrained.adapters import IGNORED, Adapters, read_adapters, tensor_name, write_adapters
 from llm_bridge.pretrained.families import read_description, shape_from
 from llm_bridge.pretrained.hub import Source
 from llm_bridge.pretrained.weights import read_params
@@ -210,12 +210,39 @@ def rewrite(folder: Path, change: Callable[[dict[str, np.ndarray]], dict[str, np
         {"bias": "all"},
         {"rank_pattern": {"q_proj": 2}},
         {"peft_type": "LOHA"},
+        {"megatron_config": {"a": 1}},
+        {"an_option_of_tomorrow": 0.5},
+        *[
+            {"init_lora_weights": kind}
+            for kind in ("pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga", 1.5)
+        ],
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_what_is_no_plain_lora_is_refused_by_name(base, copied, change):
     describe(copied, **change)
     assert f"use {next(iter(change))}" in refusal(base, copied)
+
+
+@pytest.mark.parametrize("kind", [True, False, "gaussian", "eva", "orthogonal"])
+def test_initializations_that_leave_the_base_as_it_is_are_read(base, published, copied, kind):
+    describe(copied, init_lora_weights=kind, an_option_of_tomorrow=None)
+    read, plain = (read_adapters(folder, base.config, base=base.source) for folder in (copied, published))
+    jax.tree.map(np.testing.assert_array_equal, read.params, plain.params)
+
+
+def test_every_option_of_peft_is_known_and_read_at_its_default_alone(base, copied):
+    """An option that PEFT adds shows here first; at what is no default of it nothing is read."""
+    options = peft.LoraConfig(base_model_name_or_path="base").to_dict()
+    for name, value in options.items():
+        if name in IGNORED:
+            continue
+        describe(copied, **{name: "LORA" if name == "peft_type" else value})
+        read_adapters(copied, base.config, base=base.source)
+        describe(copied, **{name: "something"})
+        assert f"use {name}='something'" in refusal(base, copied)
+        describe(copied, **{name: "LORA" if name == "peft_type" else value})
+    assert set(options) >= IGNORED - {"runtime_config"}
 
 
 def test_missing_and_unknown_tensors_are_named(base, copied):
@@ -249,8 +276,9 @@ def test_damaged_and_missing_files_are_refused(base, published, copied, tmp_path
         shutil.copytree(published, copied, dirs_exist_ok=True)
         describe(copied, **change)
         assert "are damaged" in refusal(base, copied)
-    (copied / "adapter_config.json").write_text("[1]")
-    assert "are damaged" in refusal(base, copied)
+    for content, said in (("[1]", "no JSON object"), ("[" * 100_000, "nested too deep"), ("{", "can't be read")):
+        (copied / "adapter_config.json").write_text(content)
+        assert said in refusal(base, copied)
 
 
 def test_adapters_for_another_shape_are_refused(base, copied):

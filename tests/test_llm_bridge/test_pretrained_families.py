@@ -1,6 +1,7 @@
 """What a `config.json` says of a model, and what is refused in it."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -130,6 +131,25 @@ def test_missing_and_nonsensical_numbers_are_refused(name):
                 shape_from(description | {name: value}, 60)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_hidden_layers": 10**9},
+        {"hidden_size": 10**30},
+        {"hidden_size": 32.0},
+        {"rope_theta": math.inf},
+        {"rope_theta": -1.0},
+        {"rms_norm_eps": math.nan},
+        {"rms_norm_eps": -1e-5},
+        {"rope_scaling": OLD_LLAMA["rope_scaling"] | {"factor": math.inf}},
+        {"rope_scaling": OLD_LLAMA["rope_scaling"] | {"low_freq_factor": "1"}},
+    ],
+    ids=str,
+)
+def test_numbers_that_no_model_has_are_refused(change):
+    assert "describes no LlamaForCausalLM" in refusal(OLD_LLAMA | change)
+
+
 def test_what_a_family_implies_is_not_taken_for_granted_in_another():
     assert shape(OLD_LLAMA | {"num_key_value_heads": None}).num_key_heads == 4
     assert "lacks num_key_value_heads" in refusal(QWEN2 | {"num_key_value_heads": None})
@@ -144,7 +164,12 @@ def test_what_we_describe_is_read_as_the_same_shape():
 
 
 def test_a_folder_without_a_readable_description_is_refused(tmp_path):
-    for content, said in ((None, "has no config.json"), ("{", "can't be read"), ("[]", "no description")):
+    for content, said in (
+        (None, "has no config.json"),
+        ("{", "can't be read"),
+        ("[]", "no JSON object"),
+        ("[" * 100_000, "nested too deep"),
+    ):
         if content is not None:
             (tmp_path / "config.json").write_text(content)
         with pytest.raises(InputError, match=said):

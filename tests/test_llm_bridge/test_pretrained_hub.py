@@ -16,11 +16,16 @@ import jax
 import numpy as np
 import pytest
 
+from llm_bridge.known import Loading
+from llm_bridge.models import adapters_of, load_reader
+from llm_bridge.pretrained.adapters import write_adapters
 from llm_bridge.pretrained.families import read_description, shape_from
 from llm_bridge.pretrained.hub import DESCRIPTIONS, WEIGHTS, Source, locate
 from llm_bridge.pretrained.weights import read_params
 from llm_bridge.pretrained.writing import write_checkpoint
+from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.shapes import Config, initialize
+from llm_bridge.tiny.pretraining import Pretraining
 from theory.command_line import InputError
 
 huggingface_hub: Any = pytest.importorskip("huggingface_hub", reason="the hub needs the extra: uv sync --extra llm")
@@ -233,3 +238,18 @@ def test_hub_and_cache_are_those_of_the_environment(server, tmp_path):
     assert (name, revision) == ("owner/model", COMMIT)
     assert Path(folder).is_relative_to(tmp_path / "home")
     assert server.sent == ["config.json"]
+
+
+def test_adapters_of_the_hub_are_fetched_and_a_base_that_is_not_here_can_be_named(server, checkpoint, tmp_path):
+    source, recipe = Source(str(tmp_path / "gone"), None, tmp_path), Recipe(rank=2, projections=("query",))
+    drawn = start_training(CONFIG, recipe, initialize(CONFIG, jax.random.key(0)), jax.random.key(0))
+    write_adapters(tmp_path / "written", CONFIG, recipe, drawn, base=source)
+    server.files = {path.name: path.read_bytes() for path in (tmp_path / "written").iterdir()}
+    assert adapters_of(str(checkpoint)) is None
+    folder = adapters_of("owner/model")
+    assert folder is not None
+    assert sorted(server.sent) == ["adapter_config.json", "adapter_model.safetensors"]
+    with pytest.raises(InputError, match="gone', isn't here: name it by --base"):
+        load_reader("owner/model", Pretraining())
+    with pytest.raises(InputError, match="no tokenizer"):
+        load_reader("owner/model", Pretraining(), Loading(base=str(checkpoint), longest=60))

@@ -17,6 +17,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from safetensors.numpy import load_file, save_file
 
+from llm_bridge.pretrained.families import read_description, shape_from
 from llm_bridge.pretrained.names import TENSORS
 from llm_bridge.pretrained.weights import filling, read_params, sharding_of_part
 from llm_bridge.pretrained.writing import write_checkpoint
@@ -226,9 +227,53 @@ def test_damaged_and_missing_files_are_refused(folder, tmp_path):
     write_checkpoint(several, CONFIG, random_params(CONFIG), longest=60, largest=1000)
     first = min(several.glob("model-*-of-*.safetensors"))
     first.write_bytes(first.read_bytes()[:-1])
-    assert "are damaged" in refusal(several)
+    assert f"{first} can't be read" in refusal(several)
     first.unlink()
     assert f"has no {first.name}" in refusal(several)
-    for content in ("{", "{}", "[]", '{"weight_map": [1]}'):
+    first.mkdir()
+    assert f"{first} can't be read" in refusal(several)
+    for content, said in (("{", "can't be read"), ("[]", "no JSON object"), ('{"a":' * 100_000, "nested too deep")):
         (several / "model.safetensors.index.json").write_text(content)
-        assert "is damaged" in refusal(several)
+        assert said in refusal(several)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+    assert "model.safetensors can't be read" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "named", [None, 7, {}, {"a": 1}, {"a": None}, {"a": ""}, {"a": "../model.safetensors"}, {"a": "/model.safetensors"}]
+)
+def test_an_index_names_files_of_its_folder(folder, named):
+    (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}))
+    assert "for weights: fetch the checkpoint anew" in refusal(folder)
+
+
+def test_a_writer_leaves_no_weights_of_another_checkpoint_behind(tmp_path):
+    """Nor does it touch what it wouldn't have written."""
+    (tmp_path / "model-of-mine.safetensors").write_bytes(b"mine")
+    params = random_params(CONFIG)
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, params)
+    for whole, largest in ((params, 1000), (doubled, 10**9), (params, 2000), (doubled, 1000)):
+        write_checkpoint(tmp_path, CONFIG, whole, longest=60, largest=largest)
+        assert_same(read_params(tmp_path, CONFIG, dtype=jnp.float32), whole)
+        files = {path.name for path in tmp_path.glob("model*")} - {"model-of-mine.safetensors"}
+        index = tmp_path / "model.safetensors.index.json"
+        expected = {*json.loads(index.read_text())["weight_map"].values(), index.name} if index.exists() else set()
+        assert files == (expected or {"model.safetensors"})
+
+
+def test_of_two_sets_of_weights_that_is_read_which_transformers_reads(tmp_path):
+    pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    described = transformers.LlamaConfig(
+        vocab_size=24, hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2
+    )
+    transformers.LlamaForCausalLM(described).save_pretrained(tmp_path, max_shard_size="2KB")
+    transformers.LlamaForCausalLM(described).save_pretrained(tmp_path / "new")
+    (tmp_path / "new" / "model.safetensors").rename(tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors.index.json").exists()
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).get_input_embeddings().weight
+    config = shape_from(read_description(tmp_path), 60)
+    ours = read_params(tmp_path, config, dtype=jnp.float32)["embedding"]
+    np.testing.assert_array_equal(ours, theirs.detach().numpy())

@@ -1,0 +1,34 @@
+"""JSON objects in files that others have written: what is damaged, nested without end or no object ends in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from theory.command_line import InputError
+
+
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: The file.
+        remedy: What to do if it can't be used.
+
+    Returns:
+        The object.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        InputError: If it can't be read, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except RecursionError as error:
+        raise InputError(f"{path} is nested too deep: {remedy}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read: {remedy}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds no JSON object: {remedy}")
+    return found
