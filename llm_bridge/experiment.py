@@ -15,6 +15,7 @@ from llm_bridge.chats import Example, Language, Rows, pack, pad
 from llm_bridge.finetuning import Training, fine_tune
 from llm_bridge.lessons import Lesson
 from llm_bridge.recipes import Recipe, merge
+from llm_bridge.references import require_uncached
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config
 from llm_bridge.words.filtering import parse_numbers
@@ -168,7 +169,7 @@ def complete(
         The completions of one batch, in the order of the prompts. Those that ran out of tokens have no stop token.
 
     Raises:
-        InputError: If the model gives no finite probabilities.
+        InputError: If the model gives no finite probabilities, or others where a few are computed without a cache.
     """
     language, root, at_once = model.language, jax.random.key(seed), at_once or model.at_once
     encoded = language.prompts(prompts, system)
@@ -193,6 +194,7 @@ def complete(
         totals = gained.sum(axis=-1, dtype=np.float64).ravel()
         if not np.isfinite(totals).all():
             raise InputError("the model gives no finite probabilities: its weights are damaged, or try --dtype float32")
+        require_uncached(model.config, model.params, tokens, lengths, sampled, temperature)
         asked = np.repeat(prompts[start : start + at_once], num_samples)
         yield [
             Completion(str(prompt), text, row, round(float(total), 4))

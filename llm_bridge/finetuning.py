@@ -14,6 +14,7 @@ from llm_bridge.lessons import Lesson, Targets, mean_gradient
 from llm_bridge.optimizers import make_optimizer
 from llm_bridge.placement import constrain, constrain_tree, spread
 from llm_bridge.recipes import Recipe, start_training
+from llm_bridge.references import require_unpacked
 from llm_bridge.shapes import Config
 from theory.networks import Params
 
@@ -140,6 +141,7 @@ def fine_tune(
     """
     order = batch_order(len(lesson.rows.tokens), recipe, seed)
     trained = start_training(config, recipe, params, jax.random.key(seed))
+    require_unpacked(config, recipe, params, trained, lesson)
     training = spread(resume(Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))))
     learn = partial(run_steps, config, recipe, lesson.targets, lesson.chosen, len(order), params, lesson.teacher)
     while (done := int(training.step)) < len(order):
