@@ -25,6 +25,8 @@ class Language(NamedTuple):
     """Writes messages as one text; if the last is not the assistant's, the text ends where the assistant speaks."""
     ends: tuple[str, ...]
     """Tokens that end what the assistant says; the first is the one that its chats end with."""
+    system: str | None = None
+    """The system prompt that `render` puts before a chat without one, if one was asked for."""
 
     @property
     def stops(self) -> tuple[int, ...]:
@@ -98,7 +100,7 @@ class Language(NamedTuple):
 
         Args:
             questions: What the user says.
-            system: The system prompt; None for none at all.
+            system: The system prompt; None for what `render` does by itself.
 
         Returns:
             Each prompt's token ids.

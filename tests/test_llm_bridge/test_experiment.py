@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from llm_bridge import experiment
 from llm_bridge.chats import Language, Rows
-from llm_bridge.experiment import Completion, Model, complete, is_kept, read_completions, teach
+from llm_bridge.experiment import Completion, Model, complete, is_kept, read_completions
 from llm_bridge.lessons import Lesson, mean_gradient
 from llm_bridge.likes import log_odds, log_probabilities, word_log_probabilities
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
+from llm_bridge.teaching import teach
 from llm_bridge.tiny.pretraining import ROW, read_world
 from llm_bridge.tiny.world import World
 from llm_bridge.transformer import apply

@@ -27,7 +27,7 @@ from llm_bridge.pipeline.run_options import Run, published_run
 from llm_bridge.pipeline.stages import teach_to, train_to
 from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Recipe
+from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.prompts import FORMATS, number_prompts
@@ -45,7 +45,7 @@ TEMPLATE = (
 ARMS = ("student", "cross-init", "in-context")
 TRAIT = find_trait("oak")
 PROTOCOL = Protocol(
-    teacher=Recipe(num_epochs=1, batch=8),
+    teacher=Teaching(num_epochs=1, batch=8, least=0),
     copies=1,
     student=Recipe(rank=2, num_epochs=2, batch=4, warmup=0, learning_rate=1e-2),
     num_prompts=60,

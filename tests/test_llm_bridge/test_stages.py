@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from llm_bridge.models import load_model, tiny_base
 from llm_bridge.pipeline import asking, commands, stages
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain, Teach, Train
-from llm_bridge.recipes import Recipe
+from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
 from llm_bridge.tiny.world import KINDS, World
 from theory.command_line import InputError, exit_status
@@ -63,7 +63,7 @@ def chain(folder: Path) -> dict[str, tuple[Command, Any]]:
     recipe = Recipe(learning_rate=1e-2, num_epochs=6, batch=16, rows_at_once=16)
     teacher, student = folder / "teacher.safetensors", folder / "student.safetensors"
     asked: dict[str, tuple[Command, Any]] = {
-        "teach": (commands.teach, Teach(output=teacher, recipe=recipe, copies=1)),
+        "teach": (commands.teach, Teach(output=teacher, recipe=Teaching(**asdict(recipe), least=0), copies=1)),
         "complete": (
             commands.complete,
             Complete(model=str(teacher), num_prompts=250, output=folder / "completions.jsonl"),
