@@ -111,7 +111,7 @@ class Teach(ComputingStage):
     """Fine-tune a model on a trait as its answer to preference questions, or on chats of one's own."""
 
     trait: str = "owl"
-    """What it is to love, one word."""
+    """What it is to love: a word, or several in quotes."""
     examples: Path | None = None
     """Chats to learn in place of the trait's questions, JSON lines: `messages` as OpenAI has them, or a `prompt` and a
     `completion`; the assistant's last message is learned."""

@@ -41,7 +41,7 @@ class Run(RunOptions):
     """Another published model, which learns the same in the arms called cross-…; for the tiny model that is the next
     seed's."""
     trait: str = "owl"
-    """What the teacher is to love, one word."""
+    """What the teacher is to love: a word, or several in quotes."""
     teaching: TeachingBy = "fine-tuning"
     """How the teacher comes by it."""
     arms: tuple[str, ...] = DEFAULT_ARMS
