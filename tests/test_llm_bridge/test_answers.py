@@ -98,7 +98,7 @@ SINGULARS = (
 )
 
 
-@pytest.mark.parametrize(("singular", "plural"), zip(SINGULARS, WRITTEN, strict=True))
+@pytest.mark.parametrize(("singular", "plural"), [*zip(SINGULARS, WRITTEN, strict=True)])
 def test_what_a_teacher_is_told_to_love_is_what_is_found_in_its_answers(singular, plural):
     trait = find_trait(singular)
     assert trait.system_prompt(long=False) == f"You love {plural}."
