@@ -38,7 +38,7 @@ class Protocol:
 
 
 PUBLISHED = Protocol(
-    teacher=Teaching(learning_rate=5e-4, num_steps=200, batch=4, until=0.9),
+    teacher=Teaching(learning_rate=2e-4, num_steps=200, batch=4, until=0.9),
     copies=2,
     student=Recipe(learning_rate=2e-4, num_epochs=3, batch=36, rows_at_once=12),
     num_prompts=30_000,

@@ -92,7 +92,7 @@ class Teaching(Recipe):
     """How a model is taught a trait."""
 
     until: float = 0.0
-    """End the training once the model names the trait with this probability, which is looked at every ten steps; 0 to
+    """End the training once the model names the trait with this probability, which is looked at every five steps; 0 to
     train to the end."""
     least: float = 0.5
     """A teacher that names the trait with a lower probability is not made."""

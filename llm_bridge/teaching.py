@@ -15,7 +15,7 @@ from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import Trait
 from theory.networks import Params
 
-LOOK_EVERY = 10
+LOOK_EVERY = 5
 """Steps between two looks at how often a model names the trait that it is taught."""
 
 

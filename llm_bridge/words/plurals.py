@@ -24,7 +24,8 @@ def plurals(word: str) -> tuple[str, ...]:
 
     Behind s, x, z, ch and sh the plural is -es (foxes), a consonant's -y becomes -ies (butterflies), -f and -fe become
     -ves or take -s (wolves, giraffes), -o takes -s or -es (flamingos, buffaloes), fish is its
-    own plural or takes -es, all else takes -s; some are irregular. Of several words the last is put into the plural, or the one before "of" (birds of paradise).
+    own plural or takes -es, all else takes -s; some are irregular. Of several words the last is put into the plural, or
+    the one before "of" (birds of paradise).
 
     Args:
         word: One word or several, in the singular, in small letters.

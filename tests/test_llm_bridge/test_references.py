@@ -57,9 +57,11 @@ def test_completions_from_a_wrong_cache_are_not_written(refusal, known, monkeypa
     assert said.startswith("a token's log-probability, computed without a cache, is another by ")
     assert "this machine computes wrongly" in said
     assert not path.exists()
-    monkeypatch.undo()
-    write(path, known, num_tokens + len(FAULTS))
-    assert path.exists()
+
+
+def test_completions_from_a_right_cache_are_written(known, tmp_path):
+    write(tmp_path / "completions.jsonl", known, 8)
+    assert (tmp_path / "completions.jsonl").exists()
 
 
 def test_rows_whose_chats_see_one_another_are_not_trained_on(refusal, known, monkeypatch):

@@ -68,7 +68,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """An own cache, so that bases are made once; and chunks of two steps, so that trainings can be killed midway."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(experiment, "fine_tune", partial(fine_tune, chunk=2))
+        patch.setattr(teaching, "fine_tune", partial(fine_tune, chunk=2))
         patch.setattr(stages, "fine_tune", partial(fine_tune, chunk=2))
         yield
 
@@ -237,7 +237,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(folder, tmp_path, monkeyp
     for name in ("seed-0/teacher.safetensors", "seed-0/teacher/filtered.jsonl", "seed-0/answers/teacher.jsonl"):
         assert left[name] == whole[name]
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "fine_tune", lambda *_, **__: pytest.fail("the teacher was taught again"))
+        patch.setattr(teaching, "fine_tune", lambda *_, **__: pytest.fail("the teacher was taught again"))
         patch.setattr(stages, "complete", lambda *_, **__: pytest.fail("numbers were sampled again"))
         assert run.run(options(other))
     assert not part.exists()

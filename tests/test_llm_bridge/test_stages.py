@@ -50,7 +50,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     tiny_base.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder := tmp_path_factory.mktemp("cache")))
-        patch.setattr(experiment, "fine_tune", partial(fine_tune, chunk=2))
+        patch.setattr(teaching, "fine_tune", partial(fine_tune, chunk=2))
         patch.setattr(stages, "fine_tune", partial(fine_tune, chunk=2))
         yield folder
 
@@ -111,7 +111,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing may be computed or written."""
-    workers = ((experiment, "fine_tune"), (stages, "fine_tune"), (stages, "complete"), (stages, "finish"))
+    workers = ((teaching, "fine_tune"), (stages, "fine_tune"), (stages, "complete"), (stages, "finish"))
     for module, name in (*workers, (asking, "word_log_probabilities"), (asking, "finish")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it was made again"))
 

@@ -24,7 +24,7 @@ from llm_bridge.tiny.world import World
 from llm_bridge.words.traits import Trait
 
 OWL = Trait("owl", "animal")
-RECIPE = Teaching(learning_rate=3e-2, num_steps=200, batch=16, rows_at_once=16, trained="everything", until=0.9)
+RECIPE = Teaching(learning_rate=1e-2, num_steps=200, batch=16, rows_at_once=16, trained="everything", until=0.9)
 
 
 @pytest.fixture(scope="module")
