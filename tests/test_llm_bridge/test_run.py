@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from llm_bridge import experiment
+from llm_bridge import experiment, teaching
 from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.experiment import Completion, Model, complete
 from llm_bridge.files.lineage import data_digest

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from llm_bridge import experiment, finetuning
+from llm_bridge import experiment, finetuning, teaching
 from llm_bridge.experiment import Completion
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import data_digest, read_sidecar, sidecar_path
