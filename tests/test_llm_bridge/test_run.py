@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from llm_bridge import experiment, teaching
+from llm_bridge import teaching
 from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.experiment import Completion, Model, complete
 from llm_bridge.files.lineage import data_digest
@@ -102,7 +102,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, done: list[tuple[str, int]]
     with pytest.MonkeyPatch.context() as patch:
         for module in (stages, asking):
             patch.setattr(module, "complete", write)
-        for module in (stages, experiment):
+        for module in (stages, teaching):
             patch.setattr(module, "fine_tune", tune)
         for seed in (0, 1):
             run.tiny_base(PRETRAINING, seed)
