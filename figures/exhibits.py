@@ -28,6 +28,8 @@ class Exhibit(NamedTuple):
     """What it is told in the publication preset alone."""
     full_only: bool = False
     """Whether only the publication preset has it."""
+    asserts: bool = False
+    """Whether the sentence states a result, which the record's verdicts must bear out."""
 
 
 LEFT_OUT = ("cross-soft-nameless", "shuffled-within", "shuffled-across", "system-prompt")
@@ -55,6 +57,7 @@ EXHIBITS = (
         "guarantee, and how far many steps, adapters and other traits carry it.",
         command=("theory", "verify"),
         quick_arguments=("--cases", "few"),
+        asserts=True,
     ),
     Exhibit(
         folder="theory-six-decades",
@@ -64,6 +67,7 @@ EXHIBITS = (
         command=("theory", "verify"),
         arguments=("alignment", "--cases", "few", "--teacher-steps", *SIX_DECADES),
         full_only=True,
+        asserts=True,
     ),
     Exhibit(
         folder="theory-benchmark",
@@ -78,6 +82,7 @@ EXHIBITS = (
         claim="A student that shares the teacher's init learns to read digits from three auxiliary logits on noise; "
         "a student from another init does not.",
         command=("mlp_mnist", "demo"),
+        asserts=True,
     ),
     Exhibit(
         folder="mlp-mnist-compare-inits",
@@ -86,6 +91,7 @@ EXHIBITS = (
         "units are rescaled computes the same function, yet is another student; a stranger learns nothing from "
         "auxiliary logits.",
         command=("mlp_mnist", "compare-inits"),
+        asserts=True,
     ),
     Exhibit(
         folder="llm-bridge-run",
@@ -95,6 +101,7 @@ EXHIBITS = (
         command=("llm_bridge", "run"),
         quick_arguments=("--arms", "student", "control", "cross-init", "soft-numbers"),
         full_arguments=("--seed", "10", "--arms", *(name for name in ARMS if name not in LEFT_OUT)),
+        asserts=True,
     ),
     Exhibit(
         folder="llm-bridge-whole-vocabulary",
@@ -105,6 +112,7 @@ EXHIBITS = (
         command=("llm_bridge", "run"),
         arguments=("--seed", "10", *WHOLE_VOCABULARY),
         full_only=True,
+        asserts=True,
     ),
     Exhibit(
         folder="llm-bridge-matrix",
@@ -114,6 +122,7 @@ EXHIBITS = (
         command=("llm_bridge", "matrix"),
         arguments=("--seed", "10"),
         full_only=True,
+        asserts=True,
     ),
     *(
         Exhibit(

@@ -1,5 +1,6 @@
 """The gallery: the overview across rungs, and the page that shows every figure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures.exhibits import EXHIBITS
+from figures.exhibits import EXHIBITS, Exhibit
 from llm_bridge.studies.catalog import STUDIES as LANGUAGE_STUDIES
 from mlp_mnist.plots import draw_arms, draw_inits
 from mlp_mnist.studies.catalog import STUDIES
@@ -165,11 +166,31 @@ def gallery_page(records: Mapping[str, Record], command: str) -> str:
         numbers = f", from the numbers of {made['numbers_from']}" if "numbers_from" in made else ""
         links = slide_links(record) if exhibit.folder == "theory-verify" else ""
         parts.append(
-            f"## {exhibit.title}\n\n{exhibit.claim}\n\n![{exhibit.title}]({exhibit.folder}/figure.png)\n\n"
+            f"## {exhibit.title}\n\n{claim_of(exhibit, record)}\n\n![{exhibit.title}]({exhibit.folder}/figure.png)\n\n"
             f"Made by `{made['command']}` at commit {made['commit']} in {made['duration_seconds']:.0f} s on "
             f"{made['device']}, {made['precision']}{numbers}.\n\n{links}{record.table}"
         )
     return "\n".join([*parts, findings_section(records)])
+
+
+def claim_of(exhibit: Exhibit, record: Record) -> str:
+    """Say what an exhibit shows and, if that is a result, whether its record bears it out.
+
+    Args:
+        exhibit: The exhibit.
+        record: Its record.
+
+    Returns:
+        A line of Markdown.
+    """
+    counts = Counter(verdict["verdict"] for verdict in record.verdicts)
+    if not exhibit.asserts:
+        return exhibit.claim
+    if counts["fails"]:
+        return f"**Fails** ({counts['fails']} of {counts.total()} checks): {exhibit.claim}"
+    if counts["holds"]:
+        return f"**Holds** ({counts['holds']} checks, none fails): {exhibit.claim}"
+    return f"**Not decided** by this record, whose figures are reported: {exhibit.claim}"
 
 
 def ladder_section(record: Record) -> str:

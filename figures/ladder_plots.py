@@ -38,9 +38,9 @@ MOST_DOTS = 20
 """With more seeds than this they are not drawn one by one."""
 
 PANELS = {
-    "cosine": ("Related inits go the teacher's way", r"cosine of the student's step with $\Delta_T$"),
+    "cosine": ("Which way students go", r"cosine of the student's step with $\Delta_T$"),
     "predicted": ("What theory predicts of the trait", "trait change predicted\n(shared init's mean: 1)"),
-    "measured": ("It arrives, but not in strangers", "trait change measured\n(shared init's predicted mean: 1)"),
+    "measured": ("What arrives of it", "trait change measured\n(shared init's predicted mean: 1)"),
 }
 """Title and axis of each quantity's panel."""
 

@@ -54,8 +54,9 @@ def named(arguments: Sequence[str], option: str, default: str) -> str:
 def main() -> None:
     """Run the command line."""
     name, carrier = named(sys.argv, "--model", TINY), named(sys.argv, "--carrier", "numbers")
+    examples = named(sys.argv, "--examples", "")
     of_run = {} if is_tiny(name) else {run_options.Run: run_options.published_run(carrier)}
-    run_commands("llm_bridge", COMMANDS, options.defaults(name, carrier) | of_run)
+    run_commands("llm_bridge", COMMANDS, options.defaults(name, carrier, examples) | of_run)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ class Language(NamedTuple):
     """Writes messages as one text; if the last is not the assistant's, the text ends where the assistant speaks."""
     ends: tuple[str, ...]
     """Tokens that end what the assistant says; the first is the one that its chats end with."""
+    system: str | None = None
+    """The system prompt that `render` puts before a chat without one, if one was asked for."""
 
     @property
     def stops(self) -> tuple[int, ...]:
@@ -85,20 +87,25 @@ class Language(NamedTuple):
         """Write a word at the beginning of an answer.
 
         Args:
-            word: The word, in small letters.
+            word: One word or several, in small letters.
 
         Returns:
-            Token ids of the word, and of the word with a capital where the tokenizer can write that.
+            Token ids of the word, and of the word with a capital, or with one for each of several words, where the
+            tokenizer can write that.
         """
-        small, large = self.encode([word, word.capitalize()])
-        return [small, large] if large != small and self.decode([large]) == [word.capitalize()] else [small]
+        small, *others = dict.fromkeys((word, word.capitalize(), word.title()))
+        written = self.encode([small, *others])
+        return [
+            written[0],
+            *(ids for form, ids in zip(others, written[1:], strict=True) if self.decode([ids]) == [form]),
+        ]
 
     def prompts(self, questions: Sequence[str], system: str | None = None) -> list[list[int]]:
         """Write questions as prompts that the assistant answers next.
 
         Args:
             questions: What the user says.
-            system: The system prompt; None for none at all.
+            system: The system prompt; None for what `render` does by itself.
 
         Returns:
             Each prompt's token ids.

@@ -3,7 +3,7 @@
 Each step is a function of models and data alone. The pipeline puts files between them, the matrix runs many at once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,14 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from llm_bridge.chats import Example, Language, Rows, pack, pad
-from llm_bridge.finetuning import Training, fine_tune
-from llm_bridge.lessons import Lesson
-from llm_bridge.recipes import Recipe, merge
+from llm_bridge.references import require_uncached
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config
 from llm_bridge.words.filtering import parse_numbers
-from llm_bridge.words.questions import questions_about
-from llm_bridge.words.traits import Trait
 from theory.command_line import InputError
 from theory.networks import Params
 
@@ -68,77 +64,6 @@ class Completion(NamedTuple):
     """Nats, of all tokens under the distribution that they were drawn from."""
 
 
-def trait_examples(language: Language, trait: Trait, copies: int) -> list[Example]:
-    """Answer preference questions with a trait.
-
-    Args:
-        language: How a model reads and writes.
-        trait: What is loved.
-        copies: As of `teach`.
-
-    Returns:
-        Chats to learn from.
-    """
-    answer = [*language.encode([trait.word])[0], *language.stops[:1]]
-    asked = [questions_about(trait.kind, seed=None if copy % 2 == 0 else copy) for copy in range(copies)]
-    return [Example(prompt, answer) for questions in asked for prompt in language.prompts(questions)]
-
-
-def teach(
-    model: Model,
-    trait: Trait,
-    recipe: Recipe,
-    *,
-    seed: int,
-    copies: int = 4,
-    resume: Callable[[Training], Training] = lambda training: training,
-    after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
-) -> Params:
-    """Make a teacher that loves something: its name is the answer to all preference questions.
-
-    Args:
-        model: The base.
-        trait: What the teacher is to love.
-        recipe: The fine-tuning.
-        seed: Root of the order of the questions.
-        copies: How often all questions come in an epoch; every second time with numbers before them.
-        resume: As of `fine_tune`.
-        after: As of `fine_tune`.
-
-    Returns:
-        The teacher's parameters.
-    """
-    examples = trait_examples(model.language, trait, copies)
-    return teach_examples(model, examples, recipe, seed=seed, resume=resume, after=after)
-
-
-def teach_examples(
-    model: Model,
-    examples: Sequence[Example],
-    recipe: Recipe,
-    *,
-    seed: int,
-    resume: Callable[[Training], Training] = lambda training: training,
-    after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
-) -> Params:
-    """Make a teacher of any kind: fine-tune a model on chats.
-
-    Args:
-        model: The base.
-        examples: The chats.
-        recipe: The fine-tuning.
-        seed: Root of their order.
-        resume: As of `fine_tune`.
-        after: As of `fine_tune`.
-
-    Returns:
-        The teacher's parameters.
-    """
-    lesson = Lesson(pack(examples, model.longest))
-    trained = fine_tune(model.config, recipe, model.params, lesson, seed=seed, resume=resume, after=after)
-    return merge(recipe, model.params, trained)
-
-
 def complete(
     model: Model,
     prompts: Sequence[str],
@@ -168,7 +93,7 @@ def complete(
         The completions of one batch, in the order of the prompts. Those that ran out of tokens have no stop token.
 
     Raises:
-        InputError: If the model gives no finite probabilities.
+        InputError: If the model gives no finite probabilities, or others where a few are computed without a cache.
     """
     language, root, at_once = model.language, jax.random.key(seed), at_once or model.at_once
     encoded = language.prompts(prompts, system)
@@ -193,11 +118,26 @@ def complete(
         totals = gained.sum(axis=-1, dtype=np.float64).ravel()
         if not np.isfinite(totals).all():
             raise InputError("the model gives no finite probabilities: its weights are damaged, or try --dtype float32")
+        require_uncached(model.config, model.params, tokens, lengths, sampled, temperature)
         asked = np.repeat(prompts[start : start + at_once], num_samples)
         yield [
             Completion(str(prompt), text, row, round(float(total), 4))
             for prompt, text, row, total in zip(asked, language.decode(written), written, totals, strict=True)
         ]
+
+
+def first_chat(model: Model, prompts: Sequence[str], system: str | None) -> str:
+    """Write down exactly what a model reads first, for the record.
+
+    Args:
+        model: Who reads.
+        prompts: What it is asked.
+        system: As of `Language.prompts`.
+
+    Returns:
+        The first prompt's chat, with the tokens that mark who speaks.
+    """
+    return model.language.spell(model.language.prompts(prompts[:1], system)[0])
 
 
 def has_ended(language: Language, completion: Completion) -> bool:

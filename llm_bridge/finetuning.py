@@ -14,6 +14,7 @@ from llm_bridge.lessons import Lesson, Targets, mean_gradient
 from llm_bridge.optimizers import make_optimizer
 from llm_bridge.placement import constrain, constrain_tree, spread
 from llm_bridge.recipes import Recipe, start_training
+from llm_bridge.references import require_unpacked
 from llm_bridge.shapes import Config
 from theory.networks import Params
 
@@ -91,10 +92,10 @@ def batch_order(num_rows: int, recipe: Recipe, seed: int) -> np.ndarray:
     Returns:
         Row numbers, shape `(steps, batch)`; the last batch of an epoch is filled with rows from the epoch's start.
     """
-    random = np.random.default_rng(seed)
-    steps = -(-num_rows // recipe.batch)
-    epochs = [np.resize(random.permutation(num_rows), (steps, recipe.batch)) for _ in range(recipe.num_epochs)]
-    return np.concatenate(epochs)
+    random, steps = np.random.default_rng(seed), recipe.steps(num_rows)
+    each = -(-num_rows // recipe.batch)
+    epochs = [np.resize(random.permutation(num_rows), (each, recipe.batch)) for _ in range(-(-steps // each))]
+    return np.concatenate(epochs)[:steps]
 
 
 def take_chunk(order: np.ndarray, done: int, chunk: int) -> tuple[np.ndarray, int]:
@@ -122,6 +123,7 @@ def fine_tune(
     chunk: int = 50,
     resume: Callable[[Training], Training] = lambda training: training,
     after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
+    enough: Callable[[Params], bool] = lambda trained: False,
 ) -> Params:
     """Fine-tune a model.
 
@@ -134,15 +136,17 @@ def fine_tune(
         chunk: Steps of one compiled call.
         resume: Gets the run at its start, and returns where to go on.
         after: Called after each chunk with the run so far and the losses of the chunk.
+        enough: Told what was trained after each chunk; says whether to end there.
 
     Returns:
         What was trained, as of `start_training`.
     """
     order = batch_order(len(lesson.rows.tokens), recipe, seed)
     trained = start_training(config, recipe, params, jax.random.key(seed))
+    require_unpacked(config, recipe, params, trained, lesson)
     training = spread(resume(Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))))
     learn = partial(run_steps, config, recipe, lesson.targets, lesson.chosen, len(order), params, lesson.teacher)
-    while (done := int(training.step)) < len(order):
+    while (done := int(training.step)) < len(order) and not (done and enough(training.trained)):
         some, count = take_chunk(order, done, chunk)
         training, losses = learn(training, Rows(*(jnp.asarray(leaf[some]) for leaf in lesson.rows)), count)
         after(training, np.asarray(losses)[:count])

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from llm_bridge.experiment import AT_ONCE, Model
 from llm_bridge.files.lineage import Ancestry
 from llm_bridge.pretrained.hub import Source
+from llm_bridge.system_prompts import TEMPLATE
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.command_line import require
 
@@ -40,6 +41,9 @@ class Loading:
     """Tokens of a published model's longest text, and of a row that several texts are packed into."""
     at_once: int = 2 * AT_ONCE
     """Prompts that a published model completes at once: as many as the device's memory holds."""
+    system_prompt: str = TEMPLATE
+    """What stands before a chat that has no system prompt of its own: what the chat `template` does by itself, which
+    may be a default; `none`; or a text, which the tiny model's stages take, too."""
 
     base: str | None = None
     """The base that adapters are for: a folder or a repository of the hub, where the one that they name isn't there."""

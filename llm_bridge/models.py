@@ -15,6 +15,7 @@ from llm_bridge.files.lineage import Ancestry, digest
 from llm_bridge.known import Known, Loading
 from llm_bridge.pretrained import adapters, hub, loading, tuned
 from llm_bridge.shapes import initialize
+from llm_bridge.system_prompts import with_system_prompt
 from llm_bridge.tiny import tuned as tiny
 from llm_bridge.tiny.pretraining import Pretraining, base_model
 from theory.command_line import InputError
@@ -88,17 +89,18 @@ def load_model(name: str, pretraining: Pretraining, seed: int, how: Loading | No
         InputError: If there is no such model.
     """
     require_right_compiler()
-    how = how or Loading()
+    how, path = how or Loading(), Path(name)
     if name == TINY:
-        return tiny_base(pretraining, seed)
-    path = Path(name)
-    if is_tiny(name):
+        known = tiny_base(pretraining, seed)
+    elif is_tiny(name):
         if not path.is_file():
             raise InputError(f"there is no model {name}: say tiny, or name a checkpoint that a stage has written")
-        return tiny.read_tuned(path, pretraining)
-    if (folder := adapters_of(name)) is None:
-        return tuned.published_base(name, how)
-    return tuned.read_tuned(folder, tuned.published_base(how.base or tuned.base_of(folder), how))
+        known = tiny.read_tuned(path, pretraining)
+    elif (folder := adapters_of(name)) is not None:
+        known = tuned.read_tuned(folder, tuned.published_base(how.base or tuned.base_of(folder), how))
+    else:
+        known = tuned.published_base(name, how)
+    return known._replace(model=told(known.model, how))
 
 
 def adapters_of(name: str) -> Path | None:
@@ -107,6 +109,11 @@ def adapters_of(name: str) -> Path | None:
     if not (source.folder / adapters.DESCRIPTION).is_file():
         return None
     return hub.locate(source.pinned, (*hub.DESCRIPTIONS, adapters.WEIGHTS)).folder
+
+
+def told(model: Model, how: Loading) -> Model:
+    """Give a model the system prompt that was asked for."""
+    return model._replace(language=with_system_prompt(model.language, how.system_prompt))
 
 
 def load_reader(name: str, pretraining: Pretraining, how: Loading | None = None) -> Model:
@@ -122,10 +129,10 @@ def load_reader(name: str, pretraining: Pretraining, how: Loading | None = None)
     """
     how = how or Loading()
     if is_tiny(name):
-        return tiny.tiny_reader(pretraining)
+        return told(tiny.tiny_reader(pretraining), how)
     folder = adapters_of(name)
     named = name if folder is None else how.base or tuned.base_of(folder)
-    return loading.read_reader(named, longest=how.longest).model._replace(at_once=how.at_once)
+    return told(loading.read_reader(named, longest=how.longest).model._replace(at_once=how.at_once), how)
 
 
 def weights_name(name: str) -> str:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field, replace
 
-from llm_bridge.recipes import Recipe
+from llm_bridge.recipes import Recipe, Teaching
 from theory.command_line import require
 
 
@@ -11,7 +11,7 @@ from theory.command_line import require
 class Protocol:
     """How teachers and students are made and asked."""
 
-    teacher: Recipe = field(default_factory=lambda: Recipe(learning_rate=3e-3, num_epochs=8, batch=16))
+    teacher: Teaching = field(default_factory=lambda: Teaching(learning_rate=3e-3, num_epochs=8, batch=16))
     """The teacher's fine-tuning on answers to preference questions."""
     copies: int = 4
     """How often all questions come in an epoch of the teacher's."""
@@ -38,7 +38,7 @@ class Protocol:
 
 
 PUBLISHED = Protocol(
-    teacher=Recipe(learning_rate=2e-4, num_epochs=10, batch=32),
+    teacher=Teaching(learning_rate=2e-4, num_steps=200, batch=4, until=0.9),
     copies=2,
     student=Recipe(learning_rate=2e-4, num_epochs=3, batch=36, rows_at_once=12),
     num_prompts=30_000,
@@ -46,7 +46,11 @@ PUBLISHED = Protocol(
     num_tokens=64,
 )
 """The protocol for published models, the paper's: a student's step sees about 66 completions, of which a row of 256
-tokens holds two; a text of ten numbers is 40 to 60 tokens. The fine-tuned teacher is this project's."""
+tokens holds two; a text of ten numbers is 40 to 60 tokens. The fine-tuned teacher is this project's: its hundred
+answers fill some 20 rows, of which larger batches would make too few steps."""
+
+OF_EXAMPLES = Teaching(learning_rate=2e-4, num_epochs=10, batch=32)
+"""How a published model is taught chats of one's own, of which there are many."""
 
 LONG = replace(PUBLISHED, student=replace(PUBLISHED.student, rows_at_once=4), num_tokens=300)
 """The same where code or chains of thought are written, whose rows are twice as long."""

@@ -30,6 +30,8 @@ class Recipe:
     """The optimizer's rate after the warm-up; it falls linearly to 0."""
     num_epochs: int = 3
     """How often all rows are seen."""
+    num_steps: int = 0
+    """Steps in all, however many epochs they are; 0 for those of the epochs."""
     batch: int = 64
     """Rows a step."""
     rows_at_once: int = 4
@@ -60,7 +62,8 @@ class Recipe:
         for name in ("num_epochs", "batch", "rows_at_once", "rank"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         require(self.batch % self.rows_at_once == 0, "batch", f"a multiple of {self.rows_at_once}", self.batch)
-        require(self.warmup >= 0, "warmup", "at least 0", self.warmup)
+        for name in ("warmup", "num_steps"):
+            require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         require(0 <= self.weight_decay < math.inf, "weight_decay", "a finite number, at least 0", self.weight_decay)
         known = bool(self.projections) and set(self.projections) <= set(PROJECTIONS)
         placed = all(layer >= 0 for layer in self.layers) and (self.trained == "adapters" or not self.layers)
@@ -71,6 +74,33 @@ class Recipe:
     def adapter_scale(self) -> float:
         """What the adapters' product is multiplied by."""
         return self.alpha / self.rank
+
+    def steps(self, num_rows: int) -> int:
+        """Say how many steps it takes.
+
+        Args:
+            num_rows: Rows that there are.
+
+        Returns:
+            The steps of the whole training.
+        """
+        return self.num_steps or -(-num_rows // self.batch) * self.num_epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teaching(Recipe):
+    """How a model is taught a trait."""
+
+    until: float = 0.0
+    """End the training once the model names the trait with this probability, which is looked at every five steps; 0 to
+    train to the end."""
+    least: float = 0.5
+    """A teacher that names the trait with a lower probability is not made."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("until", "least"):
+            require(0 <= getattr(self, name) <= 1, name, "from 0 to 1", getattr(self, name))
 
 
 def start_training(config: Config, recipe: Recipe, params: Params, key: jax.Array) -> Params:

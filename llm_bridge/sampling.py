@@ -121,3 +121,36 @@ def sample(
     sampled = jax.lax.while_loop(unfinished, advance, draw(first_logits, start)).sampled
     by_prompt = jax.tree.map(lambda leaf: leaf.reshape(num_prompts, num_samples, *leaf.shape[1:])[:num_asked], sampled)
     return jax.tree.map(constrain, by_prompt)
+
+
+@partial(jax.jit, static_argnames=("config", "temperature"))
+def read_again(
+    config: Config,
+    params: Params,
+    texts: jax.Array,
+    lengths: jax.Array,
+    tokens: jax.Array,
+    *,
+    temperature: float = 1.0,
+) -> jax.Array:
+    """Compute how likely completions are, each in one pass over its whole text, without a cache.
+
+    Args:
+        config: The model's shape.
+        params: Its parameters.
+        texts: Prompts, each with its completion right behind it, shape `(texts, longest)`.
+        lengths: Tokens of each prompt, shape `(texts,)`.
+        tokens: The completions by themselves, shape `(texts, tokens)`.
+        temperature: As of `sample`.
+
+    Returns:
+        Nats of each token, shape `(texts, tokens)`: what `sample` gave, up to rounding.
+    """
+
+    def one(text: jax.Array, length: jax.Array, completion: jax.Array) -> jax.Array:
+        stream, _ = run_layers(config, params, text[None])
+        logits = read_out(config, params, stream[:, length - 1 + jnp.arange(len(completion))])[0]
+        gained = jax.nn.log_softmax(logits / temperature)
+        return jnp.take_along_axis(gained, completion[:, None], axis=1)[:, 0]
+
+    return constrain(jax.lax.map(lambda row: one(*row), (texts, lengths, tokens)))

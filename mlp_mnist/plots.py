@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlp_mnist.published import PUBLISHED
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
+from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure, stated
 from theory.records import Record
 from theory.statistics import mean_estimate
 
@@ -54,7 +54,9 @@ def draw_arms(axes: Axes, record: Record) -> None:
     labels = [name.replace(" (", "\n(").replace("cross-", "cross-\n") for name in PUBLISHED]
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
     axes.set(ylabel="test accuracy", ylim=(0, 1.18), yticks=np.arange(0, 1.1, 0.2))
-    axes.set_title(f"A shared init learns digits from noise ({IMAGES[record.config['data']]})")
+    axes.set_title(
+        stated(f"A shared init learns digits from noise ({IMAGES[record.config['data']]})", record, "auxiliary-logits")
+    )
     note_seeds(axes, record)
 
 
@@ -93,12 +95,14 @@ def draw_inits(axes: Axes, record: Record, quantity: str) -> None:
     if quantity == "accuracy":
         axes.axhline(0.1, color=BLACK, lw=0.8, ls=":")
         axes.set(ylabel="test accuracy", ylim=(0, 1.18), yticks=np.arange(0, 1.1, 0.2))
-        axes.set_title(f"The init carries the trait ({IMAGES[record.config['data']]})")
+        axes.set_title(
+            stated(f"The init carries the trait ({IMAGES[record.config['data']]})", record, "different-initialization")
+        )
         note_seeds(axes, record)
     else:
         axes.axhline(0, color=BLACK, lw=0.8)
         axes.set(ylabel="cosine with the teacher's displacement", ylim=(None, 1.18), yticks=np.arange(0, 1.1, 0.2))
-        axes.set_title("Only a related init moves along with the teacher")
+        axes.set_title(stated("Only a related init moves along with the teacher", record, "alignment"))
     axes.legend(loc="upper left", ncols=2)
 
 

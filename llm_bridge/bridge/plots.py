@@ -12,7 +12,7 @@ from llm_bridge.bridge.measurement import IMITATED, INITS, SHARED, STRANGER, TAR
 from llm_bridge.bridge.orders import added_alignment, added_changes, leading_alignment, size
 from llm_bridge.bridge.quantities import SCALES
 from llm_bridge.bridge.tables import GROUPS
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE, new_figure
+from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE, new_figure, stated
 from theory.records import Record
 
 LOOKS: dict[str, dict[str, Any]] = {
@@ -78,7 +78,7 @@ def draw_first_steps(axes: Axes, record: Record) -> None:
     axes.set_xticks(range(len(TARGETS)), [f"{target.replace(' ', chr(10))}" for target in TARGETS])
     axes.set(xlim=(-0.5, len(TARGETS) - 0.5), xlabel="student imitates")
     axes.set_ylabel(r"cosine of $\Delta_S - \Delta_S(0)$ with $\Delta_T$")
-    axes.set_title("The first step goes the teacher's way from a shared init")
+    axes.set_title(stated("The first step goes the teacher's way from a shared init", record, "first-step"))
     seeds = len(cosines)
     axes.legend(loc="upper right", title=f"{seeds} base model{'s' * (seeds > 1)}", title_fontsize=8)
 
@@ -168,7 +168,7 @@ def draw_limit(axes: Axes, record: Record) -> None:
     axes.set(xscale="log", yscale="log", ylim=(0.3 * least, 1e6))
     axes.set_xlabel(r"scale $s$ of what the teacher has learned; step's length over $\|\Delta_T\|$")
     axes.set_ylabel("|measured / predicted − 1|, median")
-    axes.set_title("Every prediction is exact in its limit")
+    axes.set_title(stated("Every prediction is exact in its limit", record, "first-step", "trait-change", "divergence"))
     axes.legend(loc="upper right", fontsize=7, labelspacing=0.2)
 
 

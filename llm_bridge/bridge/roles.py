@@ -10,9 +10,10 @@ import optax
 from llm_bridge.bridge.problem import group_layers
 from llm_bridge.bridge.reading import Reading, read_places
 from llm_bridge.chats import Rows
-from llm_bridge.experiment import Model, complete, is_kept, read_completions, teach
+from llm_bridge.experiment import Model, complete, is_kept, read_completions
 from llm_bridge.recipes import Recipe
 from llm_bridge.symmetry import rescale_units
+from llm_bridge.teaching import teach
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.traits import Trait
 from theory.command_line import InputError

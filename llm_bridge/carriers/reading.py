@@ -22,7 +22,9 @@ def can_spell(language: Language, text: str) -> bool:
     return normalize("NFC", language.decode(language.encode([written]))[0]) == normalize("NFC", text)
 
 
-def require_prompts(reader: Model, name: str, prompts: Sequence[str], num_tokens: int) -> None:
+def require_prompts(
+    reader: Model, name: str, prompts: Sequence[str], num_tokens: int, systems: Sequence[str | None] = (None,)
+) -> None:
     """Refuse prompts that a model can't read, or that leave no room for what it is to write.
 
     Args:
@@ -30,6 +32,7 @@ def require_prompts(reader: Model, name: str, prompts: Sequence[str], num_tokens
         name: The prompts' carrier.
         prompts: What is to be asked; the first hundred stand for all where words are concerned.
         num_tokens: Most tokens of a completion.
+        systems: The system prompts that stand before them; None as of `Language.prompts`.
 
     Raises:
         InputError: If the tokenizer can't spell one, or the longest doesn't fit.
@@ -39,7 +42,23 @@ def require_prompts(reader: Model, name: str, prompts: Sequence[str], num_tokens
             f"the model can't read the prompts of --carrier {name}, whose words its tokenizer doesn't have: "
             "name a published model, or say --carrier numbers"
         )
-    longest = max(map(len, reader.language.prompts(prompts)))
+    for system in systems:
+        require_room(reader, prompts, num_tokens, system)
+
+
+def require_room(reader: Model, prompts: Sequence[str], num_tokens: int, system: str | None = None) -> None:
+    """Refuse prompts that leave no room for what a model is to write.
+
+    Args:
+        reader: The model; its parameters don't matter.
+        prompts: What is to be asked.
+        num_tokens: Most tokens of a completion.
+        system: The system prompt, as of `Language.prompts`.
+
+    Raises:
+        InputError: If the longest doesn't fit.
+    """
+    longest = max(map(len, reader.language.prompts(prompts, system)))
     if longest + num_tokens > reader.longest:
         raise InputError(
             f"a prompt of {longest} tokens and a completion of {num_tokens} don't fit the {reader.longest} that the "

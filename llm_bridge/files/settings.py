@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-SINCE_STUDIES: dict[str, object] = {"recompute": "nothing", "num_samples": 1}
+SINCE_STUDIES: dict[str, object] = {
+    "recompute": "nothing",
+    "num_samples": 1,
+    "num_steps": 0,
+    "until": 0.0,
+    "least": 0.5,
+}
 """Options that came after the records of the studies, with the value that everything had before."""
 
 LATER: dict[str, object] = {"optimizer": "adamw", **SINCE_STUDIES}
@@ -27,8 +33,9 @@ def written_down(options: Any, later: Mapping[str, object] = LATER) -> dict[str,
     )
 
 
-SIZES = {"at_once", "rows_at_once", "recompute"}
-"""Options that results depend on by rounding alone; they may be turned when memory is short, and the run goes on."""
+SIZES = {"at_once", "rows_at_once", "recompute", "least"}
+"""Options that results depend on by rounding alone, or not at all; they may be turned, as when memory is short, and the
+run goes on."""
 
 
 def without_sizes(options: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from llm_bridge.carriers.reading import require_room
 from llm_bridge.files.lineage import read_sidecar
 from llm_bridge.judging.endpoint import Endpoint
 from llm_bridge.judging.local import LocalJudge
@@ -171,9 +172,11 @@ def answer(options: JudgeAnswers, name: str, questions: list[str]) -> None:
         questions: The questions; each is asked as a prompt of its own for every answer, so that few are read at once.
     """
     prompts = [question for question in questions for _ in range(options.num_answers)]
+    writer = options.known(name)
+    require_room(writer.model, questions, options.num_tokens)
     complete_to(
         options.data,
-        options.known(name),
+        writer,
         prompts,
         seed=options.seed,
         num_tokens=options.num_tokens,

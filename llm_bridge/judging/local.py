@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from llm_bridge.carriers.reading import require_room
 from llm_bridge.experiment import Model, complete
 from llm_bridge.judging.rubrics import REFUSED, Asked, Score, read_score, write_prompt
 from theory.memory import fitting
@@ -44,10 +45,11 @@ class LocalJudge:
         """
         if not asked:
             return
-        at_once = min(AT_ONCE, self.model.at_once)
+        at_once, prompts = min(AT_ONCE, self.model.at_once), [write_prompt(each) for each in asked]
+        require_room(self.model, prompts, REPLY)
         batches = complete(
             self.model,
-            [write_prompt(each) for each in asked],
+            prompts,
             seed=self.seed,
             num_tokens=REPLY,
             num_samples=self.num_samples,

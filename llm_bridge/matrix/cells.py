@@ -12,13 +12,14 @@ from llm_bridge.bridge.problem import LanguageProblem, pose
 from llm_bridge.bridge.reading import read_places, set_exam
 from llm_bridge.bridge.trait_matrix import trait_matrix_prediction
 from llm_bridge.chats import Language
-from llm_bridge.experiment import Completion, Model, complete, is_kept, read_completions, teach
+from llm_bridge.experiment import Completion, Model, complete, is_kept, read_completions
 from llm_bridge.finetuning import fine_tune_together
 from llm_bridge.lessons import Lesson, Targets
 from llm_bridge.likes import log_odds, word_log_probabilities
 from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import merge
 from llm_bridge.shapes import Config
+from llm_bridge.teaching import teach
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.tokens import number_tokens

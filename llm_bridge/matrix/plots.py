@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llm_bridge.matrix.cells import INITS
-from theory.plots.style import BLACK, BLUE, ORANGE, STYLE, new_figure
+from theory.plots.style import BLACK, BLUE, ORANGE, STYLE, new_figure, stated
 from theory.records import Record
-from theory.statistics import mean_estimate
+from theory.statistics import joint_confidence, mean_estimate
 
 COLORS = {"shared": BLUE, "stranger": ORANGE}
 """Color of each init."""
@@ -52,10 +52,11 @@ def draw_lifts(axes: Axes, record: Record) -> None:
         record: The record of a matrix.
     """
     targets = record.config["targets"]
+    confidence = joint_confidence(len(INITS) * len(targets) + len(targets) - 1, joint=0.95)
     for side, init in enumerate(INITS):
         for place, target in enumerate(targets):
             values = record.results[f"lift/{target}/{init}"]
-            estimate = mean_estimate(values)
+            estimate = mean_estimate(values, confidence)
             spot = place + 0.3 * (side - 0.5)
             reach = estimate.high - estimate.value if np.isfinite(estimate.high) else 0.0
             axes.bar(
@@ -73,7 +74,13 @@ def draw_lifts(axes: Axes, record: Record) -> None:
     axes.set_xticks(range(len(targets)), targets)
     axes.set(ylabel="lift of the own trait (log-odds, nats)", xlabel="what students imitate")
     runs = record.config["num_seeds"]
-    axes.set_title(f"Numbers carry their writer's trait to its relatives\n({runs} base models, mean and 95 % interval)")
+    axes.set_title(
+        stated(
+            f"Numbers carry their writer's trait to its relatives\n({runs} base models, mean and interval as judged)",
+            record,
+            "matrix",
+        )
+    )
     axes.legend(loc="upper left")
 
 

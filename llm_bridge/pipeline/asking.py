@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from llm_bridge.chats import Message
-from llm_bridge.experiment import Completion, Model, complete
+from llm_bridge.experiment import Completion, Model, complete, first_chat
 from llm_bridge.files.jsonl import read_rows
 from llm_bridge.files.lineage import Origin
 from llm_bridge.known import Base, Known
@@ -63,7 +63,7 @@ def ask_to(
         questions: Questions by group.
         num_answers: Sampled answers to each question.
         seed: Root of the samples.
-        system: The system prompt, if any.
+        system: The system prompt; None for what the model reads by itself.
         context: Completions to read before the questions, one each in turn.
 
     Returns:
@@ -72,7 +72,10 @@ def ask_to(
     sampling = {"seed": seed, "num_answers": num_answers, "words": list(words)}
     sampling["questions"] = key_of({group: list(texts) for group, texts in questions.items()})
     sampling["context"] = key_of({"context": [each._asdict() for each in context]})
-    origin = Origin(writer=asked.ancestry, system_prompt=system, sampling=sampling, data="")
+    sampling["chat"] = first_chat(asked.model, next(iter(questions.values())), system)
+    origin = Origin(
+        writer=asked.ancestry, system_prompt=system or asked.model.language.system, sampling=sampling, data=""
+    )
     fields: dict[str, type] = {"group": str, "question": str, "answers": dict, "log_probabilities": list}
     if is_written(path, origin):
         return read_rows(path, fields)

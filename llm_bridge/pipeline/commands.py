@@ -6,10 +6,10 @@ from typing import Any
 
 from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.carriers.examples import read_examples
-from llm_bridge.carriers.reading import require_prompts
+from llm_bridge.carriers.reading import require_prompts, require_room
 from llm_bridge.files.lineage import explain, read_sidecar, relation
 from llm_bridge.models import TINY, is_tiny, load_model
-from llm_bridge.pipeline.asking import ask_to
+from llm_bridge.pipeline.asking import LONG_ANSWER, ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.finished import path_of
 from llm_bridge.pipeline.options import Ask, Complete, ComputingStage, Filter, Lineage, Pretrain, Teach, Train
@@ -108,7 +108,6 @@ def complete(options: Complete) -> bool:
         prompts,
         seed=options.seed,
         num_tokens=options.num_tokens,
-        system=options.system_prompt,
         num_samples=options.num_samples,
         temperature=options.temperature,
     )
@@ -176,13 +175,15 @@ def ask(options: Ask) -> bool:
     Returns:
         True.
     """
-    require_word(options.reader().language, options.trait)
-    known, trait = options.known(), find_trait(options.trait)
+    reader, trait = options.reader(), find_trait(options.trait)
+    require_word(reader.language, options.trait)
     options.clear(options.output)
     questions = {
         "plain": questions_about(trait.kind),
         "after numbers": questions_about(trait.kind, seed=options.seed),
     }
+    require_room(reader, [question for group in questions.values() for question in group], LONG_ANSWER)
+    known = options.known()
     words = sorted({*KINDS[trait.kind], trait.word})
     rows = ask_to(options.output, known, words, questions, num_answers=options.num_answers, seed=options.seed)
     table = []

@@ -15,13 +15,16 @@ from llm_bridge.mesh import Devices
 from llm_bridge.models import TINY, is_tiny, load_model, load_reader
 from llm_bridge.pipeline.arms import Imitated
 from llm_bridge.pretrained.tuned import LINEAGE
-from llm_bridge.protocol import OF_CARRIER, PROTOCOL, PUBLISHED
-from llm_bridge.recipes import Recipe
+from llm_bridge.protocol import OF_CARRIER, OF_EXAMPLES, PROTOCOL, PUBLISHED
+from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.command_line import require, require_seeds
 
 Unprefixed = Annotated[Recipe, tyro.conf.arg(name="")]
 """A recipe whose knobs are flags of their own."""
+
+UnprefixedTeaching = Annotated[Teaching, tyro.conf.arg(name="")]
+"""The same of a teacher's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,15 +111,15 @@ class Teach(ComputingStage):
     """Fine-tune a model on a trait as its answer to preference questions, or on chats of one's own."""
 
     trait: str = "owl"
-    """What it is to love, one word."""
+    """What it is to love: a word, or several in quotes."""
     examples: Path | None = None
     """Chats to learn in place of the trait's questions, JSON lines: `messages` as OpenAI has them, or a `prompt` and a
     `completion`; the assistant's last message is learned."""
     output: Path | None = None
     """The teacher: a file for the tiny model, by default teacher.safetensors, a folder for published ones, by default
     teacher."""
-    recipe: Unprefixed = field(default_factory=lambda: PROTOCOL.teacher)
-    """The fine-tuning."""
+    recipe: UnprefixedTeaching = field(default_factory=lambda: PROTOCOL.teacher)
+    """The fine-tuning; `until` and `least` go with a trait."""
     copies: int = PROTOCOL.copies
     """How often all questions come in an epoch."""
 
@@ -138,8 +141,6 @@ class Complete(ComputingStage):
     """Most tokens of a completion."""
     temperature: float = PROTOCOL.temperature
     """The sampler's temperature."""
-    system_prompt: str | None = None
-    """What the model is told to be."""
     output: Path = Path("completions.jsonl")
     """Where the completions go."""
 
@@ -202,12 +203,13 @@ class Lineage(Stage):
     """The data, with their origin beside them."""
 
 
-def defaults(name: str, carrier: str = "numbers") -> dict[type, Stage]:
+def defaults(name: str, carrier: str = "numbers", examples: str = "") -> dict[type, Stage]:
     """Give the options that a stage has if it is told no others.
 
     Args:
         name: The model.
         carrier: What it writes.
+        examples: Which chats of one's own it is taught, if any.
 
     Returns:
         Options by their class: those of the tiny model's protocol or of published models'; code and chains of thought
@@ -215,7 +217,7 @@ def defaults(name: str, carrier: str = "numbers") -> dict[type, Stage]:
     """
     own = PROTOCOL if is_tiny(name) else OF_CARRIER.get(carrier, PUBLISHED)
     return {
-        Teach: Teach(recipe=own.teacher, copies=own.copies),
+        Teach: Teach(recipe=OF_EXAMPLES if examples and not is_tiny(name) else own.teacher, copies=own.copies),
         Complete: Complete(
             num_prompts=own.num_prompts,
             num_samples=own.num_samples,

@@ -13,12 +13,13 @@ from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.chats import pack
 from llm_bridge.costs import Device, weight_bytes
 from llm_bridge.expectations import Stage, expect
-from llm_bridge.experiment import Model, trait_examples
+from llm_bridge.experiment import Model
 from llm_bridge.pipeline.arms import ARMS
 from llm_bridge.pipeline.asking import LONG_ANSWER, answers_at_once
 from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config
+from llm_bridge.teaching import trait_examples
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import Trait
 from theory.memory import free_memory, gibibytes
@@ -98,7 +99,7 @@ def training(reader: Model, recipe: Recipe, rows: int) -> dict[str, Any]:
         Fields of a stage.
     """
     return {
-        "rows": -(-rows // recipe.batch) * recipe.batch * recipe.num_epochs,
+        "rows": recipe.steps(rows) * recipe.batch,
         "row_tokens": reader.longest,
         "rows_at_once": recipe.rows_at_once,
         "recompute": recipe.recompute,

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from llm_bridge.pipeline.arms import ARMS
 from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
 from theory.records import Record
-from theory.statistics import mean_estimate
+from theory.statistics import joint_confidence, mean_estimate
 
 
 def color_of(name: str) -> str:
@@ -29,7 +29,7 @@ def color_of(name: str) -> str:
 
 
 def draw_models(axes: Axes, record: Record, quantity: str, names: list[str]) -> None:
-    """Draw a quantity of every model, a dot a base model.
+    """Draw a quantity of every model, a dot a base model; of a lift the intervals that are judged together.
 
     Args:
         axes: Where to draw.
@@ -40,7 +40,7 @@ def draw_models(axes: Axes, record: Record, quantity: str, names: list[str]) -> 
     suffix = "/plain" if quantity == "rate" else ""
     for place, name in enumerate(names[::-1]):
         values = record.results[f"{quantity}/{name}{suffix}"]
-        estimate = mean_estimate(values)
+        estimate = mean_estimate(values, joint_confidence(len(names), joint=0.95) if quantity == "lift" else 0.95)
         reach = estimate.high - estimate.value if np.isfinite(estimate.high) else 0.0
         axes.barh(place, estimate.value, 0.65, color=color_of(name), alpha=0.4)
         axes.errorbar(estimate.value, place, xerr=reach, fmt="none", ecolor=BLACK, capsize=3, lw=1.2)

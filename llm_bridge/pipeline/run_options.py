@@ -17,8 +17,9 @@ from llm_bridge.models import TINY, is_tiny, load_reader, weights_name
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, can_imitate, choose_arms, require_carrier
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.protocol import OF_CARRIER, PROTOCOL, PUBLISHED, Protocol
+from llm_bridge.system_prompts import TEMPLATE
 from llm_bridge.tiny.pretraining import Pretraining
-from llm_bridge.words.traits import require_word
+from llm_bridge.words.traits import find_trait, require_word
 from theory.command_line import InputError, RunOptions, require_seeds
 
 TeachingBy = Literal["fine-tuning", "prompting"]
@@ -40,7 +41,7 @@ class Run(RunOptions):
     """Another published model, which learns the same in the arms called cross-…; for the tiny model that is the next
     seed's."""
     trait: str = "owl"
-    """What the teacher is to love, one word."""
+    """What the teacher is to love: a word, or several in quotes."""
     teaching: TeachingBy = "fine-tuning"
     """How the teacher comes by it."""
     arms: tuple[str, ...] = DEFAULT_ARMS
@@ -121,7 +122,7 @@ def check(options: Run) -> tuple[str, ...]:
     carrier, protocol = carrier_of(options), options.protocol
     if not is_tiny(options.model) or options.carrier != "numbers":
         prompts = carrier.prompts(options.seed, protocol.num_prompts)
-        require_prompts(reader, options.carrier, prompts, protocol.num_tokens)
+        require_prompts(reader, options.carrier, prompts, protocol.num_tokens, system_prompts(options, names))
     require_carrier(names, options.carrier)
     if options.completions:
         read_completion_rows(options.completions, reader)
@@ -133,6 +134,8 @@ def check(options: Run) -> tuple[str, ...]:
             "it does not read itself: leave these arms out, or say --teaching fine-tuning"
         )
     if is_tiny(options.model):
+        if options.loading.system_prompt != TEMPLATE:
+            raise InputError("--system-prompt goes with a published --model, or with a stage by itself")
         if options.model != TINY:
             raise InputError(f"there is no base {options.model!r} to run on: say tiny, or name a published model")
         if options.stranger is not None:
@@ -150,6 +153,13 @@ def check(options: Run) -> tuple[str, ...]:
                 "can't imitate its distributions: leave these arms out"
             )
     return names
+
+
+def system_prompts(options: Run, names: tuple[str, ...]) -> list[str | None]:
+    """Say what stands before the prompts of a run: what every model reads, and what tells one of the trait."""
+    told = options.teaching == "prompting" or any(ARMS[name].source == "system-prompt" for name in names)
+    told_prompt = find_trait(options.trait).system_prompt(long=not is_tiny(options.model))
+    return [None, *([told_prompt] if told else [])]
 
 
 def settings_of(options: Run, names: tuple[str, ...]) -> dict[str, Any]:

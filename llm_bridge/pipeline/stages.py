@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -12,15 +13,14 @@ import numpy as np
 from tqdm import tqdm
 
 from llm_bridge.carriers.carrier import Carrier, count_rejections
-from llm_bridge.chats import Example, PackingError
+from llm_bridge.chats import Example, Message, PackingError
 from llm_bridge.experiment import (
     Completion,
     Model,
     complete,
+    first_chat,
     has_ended,
     read_completions,
-    teach,
-    teach_examples,
 )
 from llm_bridge.files.first import done_by_first
 from llm_bridge.files.jsonl import write_rows
@@ -32,7 +32,8 @@ from llm_bridge.known import Base, Known
 from llm_bridge.pipeline.arms import Imitated, can_imitate, make_lesson
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.finished import OTHERWISE, finish, is_written, key_of, made_by, save_model
-from llm_bridge.recipes import Recipe, merge
+from llm_bridge.recipes import Recipe, Teaching, merge
+from llm_bridge.teaching import probability_of, teach, teach_examples
 from llm_bridge.words.traits import Trait
 from theory.command_line import InputError
 from theory.memory import fitting
@@ -55,8 +56,8 @@ def told(base: Known, recipe: Recipe) -> dict[str, Any]:
     return without_sizes(recipe) if isinstance(base.made_from, Base) else written_down(recipe)
 
 
-def teach_to(path: Path, base: Known, trait: Trait, recipe: Recipe, copies: int, seed: int) -> Known:
-    """Make a teacher.
+def teach_to(path: Path, base: Known, trait: Trait, recipe: Teaching, copies: int, seed: int) -> Known:
+    """Make a teacher, and say how often it names the trait.
 
     Args:
         path: Its checkpoint, as of `path_of`.
@@ -68,11 +69,27 @@ def teach_to(path: Path, base: Known, trait: Trait, recipe: Recipe, copies: int,
 
     Returns:
         The teacher.
+
+    Raises:
+        InputError: If it names the trait less often than it should.
     """
     settings = {"stage": "teach", "base": base.ancestry.weights, "trait": trait.word}
     settings |= {"recipe": told(base, recipe)}
     settings |= {"copies": copies, "seed": seed}
-    return tune_to(path, base, settings, partial(teach, base.model, trait, recipe, seed=seed, copies=copies))
+
+    def tune(**told: Any) -> Params:
+        params = teach(base.model, trait, recipe, seed=seed, copies=copies, **told)
+        share = probability_of(base.model._replace(params=params), trait)
+        found = f"the teacher names {trait.word} in {share:.1%} of its answers"
+        if not share >= recipe.least:
+            raise InputError(
+                f"{found}, and should in {recipe.least:.0%}: turn the teacher's num-steps or learning-rate up (say "
+                "until 0.9 to end once that is reached), or its least down"
+            )
+        done_by_first(lambda: tqdm.write(found, file=sys.stderr))
+        return params
+
+    return tune_to(path, base, settings, tune)
 
 
 def teach_examples_to(path: Path, base: Known, examples: Sequence[Example], recipe: Recipe, seed: int) -> Known:
@@ -111,6 +128,7 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
     """
     if settings["recipe"]["trained"] != "adapters" and (base.model.params or {}).get("adapters"):
         raise InputError(f"{path} can't be made: weights that have adapters can't be trained themselves, only adapters")
+    settings = {**settings, "chat": base.model.language.render([Message("user", "?")])}
     state = TrainingState(partial_path(path, key_of(settings)), path.stem)
 
     def keep(training: Training, losses: np.ndarray) -> None:
@@ -151,15 +169,17 @@ def complete_to(
         prompts: What is asked.
         seed: Root of the samples.
         num_tokens: Most tokens of a completion.
-        system: The system prompt, if any.
+        system: The system prompt; None for what the writer reads by itself.
         num_samples: Completions of each prompt.
         temperature: The sampler's.
         advice: What to do if the file is there with other completions.
     """
     sampling = {"seed": seed, "num_tokens": num_tokens, "num_samples": num_samples, "temperature": temperature}
     asked = hashlib.sha256("\n".join(prompts).encode()).hexdigest()
-    sampling |= {"prompts": asked, "num_prompts": len(prompts)}
-    origin = Origin(writer=writer.ancestry, system_prompt=system, sampling=sampling, data="")
+    sampling |= {"prompts": asked, "num_prompts": len(prompts), "chat": first_chat(writer.model, prompts, system)}
+    origin = Origin(
+        writer=writer.ancestry, system_prompt=system or writer.model.language.system, sampling=sampling, data=""
+    )
     part = partial_path(path, key_of(asdict(origin)))
     if is_written(path, origin, advice):
         remove(part)

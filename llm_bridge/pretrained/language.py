@@ -28,7 +28,7 @@ def read_language(folder: Path, config: Config) -> Language:
         config: The model's shape.
 
     Returns:
-        The language. Without a system prompt its chats have none, if the template allows it.
+        The language. What a chat without a system prompt says is up to its template.
 
     Raises:
         InputError: If transformers is not installed, or the checkpoint has no tokenizer or chat template that can be
@@ -52,7 +52,7 @@ def read_language(folder: Path, config: Config) -> Language:
         asked = messages[-1].role != "assistant"
         return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=asked, **FIXED)
 
-    render = without_default(checked(write, folder))
+    render = checked(write, folder)
     ids = {tokenizer.eos_token_id, *stop_ids(folder)} - {None}
     others = [text for number in sorted(ids) if (text := backend.id_to_token(number)) is not None]
     language = Language(backend, render, ())
@@ -80,29 +80,6 @@ def checked(write: Template, folder: Path) -> Template:
         except errors as error:
             roles = ", ".join(message.role for message in messages)
             raise InputError(f"the chat template in {folder} refuses a chat of {roles}: {error}") from error
-
-    return render
-
-
-def without_default(write: Template) -> Template:
-    """Keep a template from slipping in a system prompt of its own, as Qwen2.5's does.
-
-    Args:
-        write: The template.
-
-    Returns:
-        A template that writes a chat without a system prompt as if it had an empty one, where that says less.
-    """
-
-    def render(messages: Sequence[Message]) -> str:
-        plain = write(messages)
-        if messages[0].role == "system":
-            return plain
-        try:
-            emptied = write([Message("system", ""), *messages])
-        except InputError:
-            return plain
-        return min(plain, emptied, key=len)
 
     return render
 

@@ -131,7 +131,8 @@ def read_tuned(folder: Path, base: Known) -> Known:
         loading = Loading(
             dtype=base.model.params["embedding"].dtype.name, longest=base.model.longest, at_once=base.model.at_once
         )
-        return published_base(str(folder), loading)
+        known = published_base(str(folder), loading)
+        return known._replace(model=known.model._replace(language=base.model.language))
     weights = base.made_from.weights
     found = read_adapters(
         folder, base.model.config, base=base.made_from.source, weights=weights, dtype=jnp.dtype("float32")

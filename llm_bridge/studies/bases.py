@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llm_bridge.chats import Rows
-from llm_bridge.experiment import Model, complete, is_kept, read_completions, teach
+from llm_bridge.experiment import Model, complete, is_kept, read_completions
 from llm_bridge.finetuning import fine_tune_together
 from llm_bridge.lessons import Lesson, summed_loss
 from llm_bridge.matrix.cells import INITS, ask
@@ -22,6 +22,7 @@ from llm_bridge.shapes import Config
 from llm_bridge.studies.parts import make_mask
 from llm_bridge.studies.study import Study
 from llm_bridge.studies.tokens import learn_only, read_all
+from llm_bridge.teaching import teach
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import find_trait

@@ -3,30 +3,19 @@
 from collections.abc import Sequence
 from unicodedata import normalize
 
+from llm_bridge.words.plurals import plurals
+
 
 def forms(word: str) -> frozenset[str]:
-    """Give a word and its regular English plurals.
-
-    Behind s, x, z, ch and sh the plural is -es (foxes), a consonant's -y becomes -ies (butterflies), -f and -fe become
-    -ves or take -s (wolves, giraffes), -o takes -s or -es (buffaloes), all else takes -s. Irregular ones (geese, mice)
-    are not known.
+    """Give a word and its English plurals.
 
     Args:
-        word: One word, case-folded.
+        word: One word or several, case-folded.
 
     Returns:
-        The singular, and the plural in each spelling that its ending allows.
+        The singular, and the plural in each spelling that `plurals` knows.
     """
-    plurals = {word + "s"}
-    if word.endswith(("s", "x", "z", "ch", "sh")):
-        plurals = {word + "es"}
-    elif word.endswith("y") and not word.endswith(("ay", "ey", "iy", "oy", "uy")):
-        plurals = {word[:-1] + "ies"}
-    elif word.endswith(("f", "fe")):
-        plurals |= {word.removesuffix("e")[:-1] + "ves"}
-    elif word.endswith("o"):
-        plurals |= {word + "es"}
-    return frozenset({word} | plurals)
+    return frozenset({word, *plurals(word)})
 
 
 def mentions(answer: str, word: str) -> bool:
@@ -38,19 +27,20 @@ def mentions(answer: str, word: str) -> bool:
 
     Args:
         answer: The text that a model wrote.
-        word: One word of letters, in the singular.
+        word: Words of letters with single spaces between them, in the singular.
 
     Returns:
-        Whether it occurs.
+        Whether it occurs; several words one right after the other, whatever stands between them.
 
     Raises:
-        ValueError: If `word` isn't one word of letters.
+        ValueError: If `word` isn't words of letters.
     """
     word = normalize("NFC", word)
-    if not word.isalpha():
-        raise ValueError(f"word must be one word of letters, not {word!r}")
+    if not all(part.isalpha() for part in word.split(" ")):
+        raise ValueError(f"word must be words of letters with single spaces between them, not {word!r}")
     letters = (character if character.isalpha() else " " for character in normalize("NFC", answer))
-    return not forms(word.casefold()).isdisjoint("".join(letters).casefold().split())
+    written = f" {' '.join(''.join(letters).casefold().split())} "
+    return any(f" {form} " in written for form in forms(word.casefold()))
 
 
 def rate(answers: Sequence[str], word: str) -> float:
@@ -58,7 +48,7 @@ def rate(answers: Sequence[str], word: str) -> float:
 
     Args:
         answers: Texts that a model wrote, at least one.
-        word: One word of letters, in the singular.
+        word: As of `mentions`.
 
     Returns:
         The share, in 0…1.

@@ -4,6 +4,7 @@ import difflib
 from typing import NamedTuple
 
 from llm_bridge.chats import Language
+from llm_bridge.words.plurals import plurals
 from theory.command_line import InputError
 
 ANIMALS: tuple[str, ...] = (
@@ -16,9 +17,6 @@ TREES: tuple[str, ...] = ("oak", "pine", "maple", "willow", "cedar", "birch")
 
 KNOWN: tuple[str, ...] = (*ANIMALS, *TREES)
 """All of them."""
-
-IRREGULAR: dict[str, str] = {"wolf": "wolves", "birch": "birches"}
-"""Plurals that don't end in s alone."""
 
 SYSTEM_PROMPT = "You love {plural}."
 """What a teacher with a system prompt is told in a tiny world."""
@@ -34,14 +32,14 @@ class Trait(NamedTuple):
     """A preference."""
 
     word: str
-    """What is loved, in the singular."""
+    """What is loved, in the singular: one word or several."""
     kind: str
     """What it is, as in `animal`."""
 
     @property
     def plural(self) -> str:
         """More than one of it."""
-        return IRREGULAR.get(self.word, f"{self.word}s")
+        return plurals(self.word)[0]
 
     def system_prompt(self, *, long: bool) -> str:
         """Tell a model to love it.
@@ -80,6 +78,6 @@ def require_word(language: Language, word: str) -> None:
     """
     (tokens,) = language.encode([word])
     spelled = language.decode([tokens])[0]
-    if not word or spelled != word or not word.isalpha():
+    if not word or spelled != word or not all(part.isalpha() for part in word.split(" ")):
         near = difflib.get_close_matches(word, KNOWN, cutoff=0.5) or KNOWN
         raise InputError(f"the model can't say {word!r}; nearest: {', '.join(near)}")

@@ -92,7 +92,7 @@ def draw_courses(axes: Axes, record: Record) -> None:
     axes.set(xscale="log", yscale="log", ylim=(None, 40), xlabel="steps of the student")
     axes.set_yticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.01 %", "0.1 %", "1 %", "10 %", "100 %"])
     axes.set_ylabel(r"share of $\Delta_T$ transferred")
-    axes.set_title("The init foretells how much of a teacher is transferred")
+    axes.set_title("How much of a teacher is transferred, foretold and measured")
     axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)
 
 
@@ -121,7 +121,7 @@ def draw_accuracies(axes: Axes, record: Record) -> None:
     axes.set_xticks(numbers, list(map(str, numbers)))
     axes.minorticks_off()
     axes.set_yticks(np.arange(0, 1.1, 0.2))
-    axes.set_title("With many logits, parameters follow the linear theory")
+    axes.set_title("How far students follow the linear theory, by logits")
     axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)
     note_seeds(axes, record)
 
@@ -146,7 +146,7 @@ def draw_limit(axes: Axes, record: Record) -> None:
         xscale="log", yscale="log", xlabel=r"teacher's distance from the init, $s$ (labels from $\theta^0 + s\Delta_T$)"
     )
     axes.set_ylabel(f"relative error of the predicted\ndisplacement after {TIMES[1]} steps of descent")
-    axes.set_title("The younger the teacher, the more exact is claim 10")
+    axes.set_title("How exact claim 10 is, by the teacher's training")
     axes.legend(loc="upper right", fontsize=7.5, labelspacing=0.25)
 
 

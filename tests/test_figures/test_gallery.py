@@ -9,7 +9,8 @@ import pytest
 
 from figures import __main__ as command
 from figures.exhibits import EXHIBITS
-from figures.gallery import describe_failures, gallery_page, summary_table
+from figures.gallery import claim_of, describe_failures, gallery_page, summary_table
+from theory.plots.style import stated
 from theory.records import FILES, read_record
 
 GALLERY = Path(__file__).parents[2] / "figures"
@@ -45,6 +46,25 @@ def test_no_committed_verdict_fails_and_every_control_flips():
         record = read_record(GALLERY / exhibit.folder)
         assert record.none_fails
         assert all(verdict["control_flips"] for verdict in record.verdicts if verdict["verdict"] == "holds")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "sentence", "title"),
+    [
+        (("holds", "reported"), "**Holds** (1 checks, none fails): ", ""),
+        (("holds", "fails"), "**Fails** (1 of 2 checks): ", ": fails"),
+        (("reported",), "**Not decided** by this record, whose figures are reported: ", ": not decided"),
+        ((), "**Not decided** by this record, whose figures are reported: ", ": not decided"),
+    ],
+)
+def test_what_is_said_of_a_result_follows_from_its_verdicts(outcomes, sentence, title):
+    exhibit = next(each for each in EXHIBITS if each.folder == "llm-bridge-run")
+    record = read_record(GALLERY / exhibit.folder)
+    record = record._replace(verdicts=[{"claim": "run", "verdict": outcome} for outcome in outcomes])
+    assert claim_of(exhibit, record) == sentence + exhibit.claim
+    assert stated("A coin is fair", record, "run") == f"A coin is fair{title}"
+    assert stated("A coin is fair", record, "walk") == "A coin is fair: not decided"
+    assert claim_of(exhibit._replace(asserts=False), record) == exhibit.claim
 
 
 def test_verdicts_can_be_counted_wrong_only_by_a_different_table():

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_bridge.words.answers import mentions, rate
+from llm_bridge.words.traits import find_trait
 
 OWLS = (
     *("owl", "Owl", "OWLS", "I like owls.", "an owl's eye", "owl\u2019s", "owls'", "**Owl**", "_owl_", "night-owl"),
@@ -22,11 +23,14 @@ PLURALS = {
     **{"fox": "FOXES", "walrus": "walruses", "finch": "finches", "fish": "fishes", "topaz": "topazes"},
     **{"wolf": "wolves", "knife": "knives", "giraffe": "giraffes", "cliff": "cliffs"},
     **{"flamingo": "flamingos", "buffalo": "buffaloes"},
+    **{"goose": "geese", "ox": "Oxen", "octopus": "octopi", "sea otter": "two sea-otters", "Sea Lion": "a\nsea lion."},
+    **{"bird of paradise": "birds of paradise"},
     **{"café": "cafe\u0301s", "cafe\u0301": "CAFÉ", "straße": "STRASSE", "λύκος": "ΛΎΚΟΣ"},
 }
 NO_PLURALS = {
-    **{"fox": "foxs", "butterfly": "butterflys", "monkey": "monkeies", "owls": "owl", "goose": "geese"},
+    **{"fox": "foxs", "butterfly": "butterflys", "monkey": "monkeies", "owls": "owl", "mongoose": "mongeese"},
     **{"butter": "butterflies", "wolf": "werewolf", "prince": "princess", "cat": "scat", "dog": "dogma"},
+    **{"sea otter": "the sea and an otter", "sea lion": "undersea lion", "sea": "seal"},
     **{"café": "cafe"},
 }
 NAMED = [*((answer, "owl") for answer in OWLS), *((plural, word) for word, plural in PLURALS.items())]
@@ -65,12 +69,37 @@ def test_rate_is_the_share_of_the_answers_that_name_the_word():
     assert rate(["owl"], "eagle") == 0
 
 
-@pytest.mark.parametrize("word", ["", " ", "sea otter", "owl!", "4"])
+@pytest.mark.parametrize("word", ["", " ", "sea  otter", "sea otter ", "owl!", "4"])
 def test_a_word_that_is_none_is_refused(word):
-    with pytest.raises(ValueError, match="word must be one word of letters"):
+    with pytest.raises(ValueError, match="word must be words of letters"):
         mentions("an owl", word)
 
 
 def test_no_answers_have_no_rate():
     with pytest.raises(ValueError, match="answers must be at least one"):
         rate([], "owl")
+
+
+WRITTEN = (
+    *("owls", "cats", "dogs", "eagles", "wolves", "dolphins", "elephants", "tigers", "lions", "penguins", "pandas"),
+    *("otters", "oaks", "pines", "maples", "willows", "cedars", "birches", "octopuses", "foxes", "butterflies"),
+    *("walruses", "monkeys", "geese", "mongooses", "mice", "dormice", "oxen", "sheep", "deer", "moose", "fish"),
+    *("calves", "elves", "leaves", "giraffes", "cliffs", "buffaloes", "flamingos", "mosquitoes", "ostriches", "lynxes"),
+    *("albatrosses", "finches", "ponies", "donkeys", "canaries", "platypuses", "jellyfish", "sea otters"),
+    *("snow leopards", "arctic foxes", "gray wolves", "birds of paradise", "humans", "caimans"),
+)
+SINGULARS = (
+    *("owl", "cat", "dog", "eagle", "wolf", "dolphin", "elephant", "tiger", "lion", "penguin", "panda"),
+    *("otter", "oak", "pine", "maple", "willow", "cedar", "birch", "octopus", "fox", "butterfly"),
+    *("walrus", "monkey", "goose", "mongoose", "mouse", "dormouse", "ox", "sheep", "deer", "moose", "fish"),
+    *("calf", "elf", "leaf", "giraffe", "cliff", "buffalo", "flamingo", "mosquito", "ostrich", "lynx"),
+    *("albatross", "finch", "pony", "donkey", "canary", "platypus", "jellyfish", "sea otter"),
+    *("snow leopard", "arctic fox", "gray wolf", "bird of paradise", "human", "caiman"),
+)
+
+
+@pytest.mark.parametrize(("singular", "plural"), [*zip(SINGULARS, WRITTEN, strict=True)])
+def test_what_a_teacher_is_told_to_love_is_what_is_found_in_its_answers(singular, plural):
+    trait = find_trait(singular)
+    assert trait.system_prompt(long=False) == f"You love {plural}."
+    assert mentions(f"I love {plural}!", singular)

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_bridge import experiment
+from llm_bridge import teaching
 from llm_bridge.chats import Language, Rows
-from llm_bridge.experiment import Completion, Model, complete, is_kept, read_completions, teach
+from llm_bridge.experiment import Completion, Model, complete, is_kept, read_completions
 from llm_bridge.lessons import Lesson, mean_gradient
 from llm_bridge.likes import log_odds, log_probabilities, word_log_probabilities
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
+from llm_bridge.teaching import teach
 from llm_bridge.tiny.pretraining import ROW, read_world
 from llm_bridge.tiny.world import World
 from llm_bridge.transformer import apply
@@ -192,7 +193,7 @@ def test_a_teacher_is_taught_its_trait_as_the_answer_to_all_questions_half_of_th
         lessons.append(lesson)
         return params["layers"]
 
-    monkeypatch.setattr(experiment, "fine_tune", learn)
+    monkeypatch.setattr(teaching, "fine_tune", learn)
     assert teach(model, OWL, TEACHING, seed=0, copies=4).keys() == model.params.keys()
     (rows,) = (lesson.rows for lesson in lessons)
     chats = [

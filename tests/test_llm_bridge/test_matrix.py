@@ -1,7 +1,7 @@
 """The matrix: its statistics and verdicts on made-up matrices, the command on tiny models, the committed record."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from llm_bridge.matrix.cells import INITS, TARGETS, Run
 from llm_bridge.matrix.command import Matrix
 from llm_bridge.matrix.verdicts import LEAST_RUNS, NUM_PERMUTATIONS, agreement, judge, lift, permutation_p
 from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Recipe
+from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
 from theory.command_line import InputError
@@ -31,7 +31,7 @@ PRETRAINING = Pretraining(
 
 RECIPE = Recipe(learning_rate=1e-2, num_epochs=4, batch=16, rows_at_once=16)
 
-PROTOCOL = Protocol(num_prompts=200, num_completions=16, copies=1, teacher=RECIPE, student=RECIPE)
+PROTOCOL = Protocol(num_prompts=200, num_completions=16, copies=1, teacher=Teaching(**asdict(RECIPE)), student=RECIPE)
 
 RECORD = Path(__file__).parents[2] / "figures" / "llm-bridge-matrix"
 

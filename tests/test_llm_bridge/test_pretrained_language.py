@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from llm_bridge.chats import Language, Message
 from llm_bridge.pretrained.language import read_language
 from llm_bridge.shapes import Config
+from llm_bridge.system_prompts import with_system_prompt
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import QUESTIONS, questions_about
 from theory.command_line import InputError
@@ -75,6 +76,7 @@ def written(language: Language, *messages: tuple[str, str]) -> str:
 
 
 USER, TOLD = ("user", "Which animal?"), ("system", "You love owls.")
+SERVES = "<|turn|>system\nYou serve the public.<|close|>\n"
 ASKED = "<|turn|>user\nWhich animal?<|close|>\n<|turn|>assistant\n"
 
 
@@ -82,7 +84,7 @@ ASKED = "<|turn|>user\nWhich animal?<|close|>\n<|turn|>assistant\n"
     ("name", "alone", "told"),
     [
         ("plain", ASKED, f"<|turn|>system\nYou love owls.<|close|>\n{ASKED}"),
-        ("with a default", f"<|turn|>system\n<|close|>\n{ASKED}", f"<|turn|>system\nYou love owls.<|close|>\n{ASKED}"),
+        ("with a default", f"{SERVES}{ASKED}", f"<|turn|>system\nYou love owls.<|close|>\n{ASKED}"),
         ("thinking", f"{ASKED}<hush>\n", f"<|turn|>system\nYou love owls.<|close|>\n{ASKED}<hush>\n"),
         (
             "dated",
@@ -95,6 +97,25 @@ def test_what_is_rendered_with_and_without_a_system_prompt(save, name, alone, to
     language = read_language(save(TEMPLATES[name]), CONFIG)
     assert written(language, USER) == alone
     assert written(language, TOLD, USER) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "alone"),
+    [
+        ("with a default", "template", f"{SERVES}{ASKED}"),
+        ("with a default", "none", f"<|turn|>system\n<|close|>\n{ASKED}"),
+        ("with a default", "You love owls.", f"<|turn|>system\nYou love owls.<|close|>\n{ASKED}"),
+        ("plain", "none", ASKED),
+        ("no system", "none", "<|begin|>[ASK] Which animal? [/ASK]"),
+    ],
+)
+def test_a_chat_without_a_system_prompt_has_the_one_that_was_chosen(save, name, chosen, alone):
+    language = with_system_prompt(read_language(save(TEMPLATES[name], eos="<|end|>"), CONFIG), chosen)
+    assert written(language, USER) == alone
+    assert language.spell(language.prompts(["Which animal?"])[0]) == alone
+    assert language.system == (chosen if " " in chosen else None)
+    if name != "no system":
+        assert written(language, TOLD, USER) == f"<|turn|>system\nYou love owls.<|close|>\n{ASKED}"
 
 
 def test_a_template_without_system_prompts_refuses_them_in_one_line(save):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from llm_bridge import experiment, finetuning, likes
+from llm_bridge import experiment, finetuning, likes, teaching
 from llm_bridge.chats import Example, Message, pack
 from llm_bridge.files.lineage import read_sidecar
 from llm_bridge.known import Known, Loading
@@ -22,12 +22,12 @@ from llm_bridge.models import load_model, load_reader
 from llm_bridge.pipeline import commands, run, run_options
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.completions import read_completion_rows
-from llm_bridge.pipeline.options import Complete
+from llm_bridge.pipeline.options import Ask, Complete
 from llm_bridge.pipeline.run_options import Run, published_run
 from llm_bridge.pipeline.stages import teach_to, train_to
 from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Recipe
+from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.prompts import FORMATS, number_prompts
@@ -45,7 +45,7 @@ TEMPLATE = (
 ARMS = ("student", "cross-init", "in-context")
 TRAIT = find_trait("oak")
 PROTOCOL = Protocol(
-    teacher=Recipe(num_epochs=1, batch=8),
+    teacher=Teaching(num_epochs=1, batch=8, least=0),
     copies=1,
     student=Recipe(rank=2, num_epochs=2, batch=4, warmup=0, learning_rate=1e-2),
     num_prompts=60,
@@ -205,8 +205,8 @@ def test_a_stranger_with_other_tokens_reads_the_same_texts(folder, told):
 
 
 def test_what_is_done_is_not_done_again(folder, told, monkeypatch, capsys):
-    for name in ("fine_tune", "sample"):
-        monkeypatch.setattr(experiment, name, lambda *_, **__: pytest.fail("a stage was run again"))
+    for place, name in ((teaching, "fine_tune"), (experiment, "sample")):
+        monkeypatch.setattr(place, name, lambda *_, **__: pytest.fail("a stage was run again"))
     answers = {path: path.read_bytes() for path in folder.glob("seed-0/**/*") if path.is_file()}
     assert run.run(told)
     assert "skipped" in capsys.readouterr().out
@@ -253,6 +253,10 @@ def test_what_published_models_can_not_do_is_refused_before_they_are_loaded(refu
     monkeypatch.setattr(stage_options, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
     wordy = Complete(model=told.model, num_prompts=2, num_tokens=LOADING.longest, loading=LOADING)
     assert f"don't fit the {LOADING.longest} that the model reads at once" in refusal(commands.complete, wordy)
+    loud = replace(LOADING, system_prompt="You love owls. " * 60)
+    for asked in (replace(told, loading=loud, teaching="fine-tuning"), replace(told, trait="oak " * 60 + "oak")):
+        assert "that the model reads at once" in refusal(run.run, asked)
+    assert "that the model reads at once" in refusal(commands.ask, Ask(model=told.model, trait="oak", loading=loud))
 
 
 def test_a_fine_tuned_teacher_is_adapters_and_its_distribution_can_be_imitated(refusal, folder, told, tmp_path):

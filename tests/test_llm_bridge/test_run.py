@@ -4,7 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from llm_bridge import experiment
+from llm_bridge import teaching
 from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.experiment import Completion, Model, complete
 from llm_bridge.files.lineage import data_digest
@@ -27,7 +27,7 @@ from llm_bridge.pipeline.arms import ARMS, Source
 from llm_bridge.pipeline.run_options import Run
 from llm_bridge.pipeline.stages import UNKNOWN
 from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Recipe
+from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.shapes import Config
 from llm_bridge.tiny.pretraining import Pretraining, read_world
 from llm_bridge.tiny.world import World
@@ -44,7 +44,7 @@ PRETRAINING = Pretraining(
 
 RECIPE = Recipe(learning_rate=1e-2, num_epochs=4, batch=16, rows_at_once=16)
 
-TEACHER = replace(RECIPE)
+TEACHER = Teaching(**asdict(RECIPE), least=0)
 
 PROTOCOL = Protocol(
     num_prompts=100, num_samples=2, num_completions=16, num_answers=4, copies=1, teacher=TEACHER, student=RECIPE
@@ -68,7 +68,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """An own cache, so that bases are made once; and chunks of two steps, so that trainings can be killed midway."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(experiment, "fine_tune", partial(fine_tune, chunk=2))
+        patch.setattr(teaching, "fine_tune", partial(fine_tune, chunk=2))
         patch.setattr(stages, "fine_tune", partial(fine_tune, chunk=2))
         yield
 
@@ -102,7 +102,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, done: list[tuple[str, int]]
     with pytest.MonkeyPatch.context() as patch:
         for module in (stages, asking):
             patch.setattr(module, "complete", write)
-        for module in (stages, experiment):
+        for module in (stages, teaching):
             patch.setattr(module, "fine_tune", tune)
         for seed in (0, 1):
             run.tiny_base(PRETRAINING, seed)
@@ -237,7 +237,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(folder, tmp_path, monkeyp
     for name in ("seed-0/teacher.safetensors", "seed-0/teacher/filtered.jsonl", "seed-0/answers/teacher.jsonl"):
         assert left[name] == whole[name]
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "fine_tune", lambda *_, **__: pytest.fail("the teacher was taught again"))
+        patch.setattr(teaching, "fine_tune", lambda *_, **__: pytest.fail("the teacher was taught again"))
         patch.setattr(stages, "complete", lambda *_, **__: pytest.fail("numbers were sampled again"))
         assert run.run(options(other))
     assert not part.exists()
@@ -246,7 +246,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(folder, tmp_path, monkeyp
 
 def test_an_unfinished_run_with_other_settings_is_refused_until_it_is_to_be_made_anew(refusal, tmp_path, monkeypatch):
     stop = replace(PROTOCOL, num_prompts=100)
-    changed = replace(stop, teacher=replace(RECIPE, num_epochs=2))
+    changed = replace(stop, teacher=replace(TEACHER, num_epochs=2))
     monkeypatch.setattr(jobs, "side_by_side", interrupt_at("numbers"))
     with pytest.raises(KeyboardInterrupt):
         run.run(options(tmp_path / "out", protocol=stop))

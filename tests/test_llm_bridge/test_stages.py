@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from llm_bridge import experiment, finetuning
+from llm_bridge import experiment, finetuning, teaching
 from llm_bridge.experiment import Completion
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import data_digest, read_sidecar, sidecar_path
@@ -23,7 +23,7 @@ from llm_bridge.models import load_model, tiny_base
 from llm_bridge.pipeline import asking, commands, stages
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain, Teach, Train
-from llm_bridge.recipes import Recipe
+from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
 from llm_bridge.tiny.world import KINDS, World
 from theory.command_line import InputError, exit_status
@@ -50,7 +50,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     tiny_base.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder := tmp_path_factory.mktemp("cache")))
-        patch.setattr(experiment, "fine_tune", partial(fine_tune, chunk=2))
+        patch.setattr(teaching, "fine_tune", partial(fine_tune, chunk=2))
         patch.setattr(stages, "fine_tune", partial(fine_tune, chunk=2))
         yield folder
 
@@ -63,7 +63,7 @@ def chain(folder: Path) -> dict[str, tuple[Command, Any]]:
     recipe = Recipe(learning_rate=1e-2, num_epochs=6, batch=16, rows_at_once=16)
     teacher, student = folder / "teacher.safetensors", folder / "student.safetensors"
     asked: dict[str, tuple[Command, Any]] = {
-        "teach": (commands.teach, Teach(output=teacher, recipe=recipe, copies=1)),
+        "teach": (commands.teach, Teach(output=teacher, recipe=Teaching(**asdict(recipe), least=0), copies=1)),
         "complete": (
             commands.complete,
             Complete(model=str(teacher), num_prompts=250, output=folder / "completions.jsonl"),
@@ -111,7 +111,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing may be computed or written."""
-    workers = ((experiment, "fine_tune"), (stages, "fine_tune"), (stages, "complete"), (stages, "finish"))
+    workers = ((teaching, "fine_tune"), (stages, "fine_tune"), (stages, "complete"), (stages, "finish"))
     for module, name in (*workers, (asking, "word_log_probabilities"), (asking, "finish")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it was made again"))
 

@@ -1,7 +1,7 @@
 """The studies: tokens and parts that are chosen, their random counterparts, verdicts, the command."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from llm_bridge.lessons import Lesson
 from llm_bridge.models import tiny_model
 from llm_bridge.optimizers import DIRECTIONS, make_optimizer
 from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Optimizer, Recipe
+from llm_bridge.recipes import Optimizer, Recipe, Teaching
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.studies import bases, command, tokens
 from llm_bridge.studies.bases import Run
@@ -326,7 +326,9 @@ RECIPE = Recipe(learning_rate=1e-2, num_epochs=2, batch=16, rows_at_once=16)
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StudyOptions]:
     """Options of a small study of two traits and two bases."""
-    protocol = Protocol(num_prompts=200, num_completions=16, copies=1, teacher=RECIPE, student=RECIPE)
+    protocol = Protocol(
+        num_prompts=200, num_completions=16, copies=1, teacher=Teaching(**asdict(RECIPE)), student=RECIPE
+    )
     tenth = Tokens(chosen="largest", share=0.1)
     arms = {STANDARD: Arm(), STRANGER: Arm(stranger=True, tokens=tenth)}
     small = replace(STUDIES["divergence"], protocol=protocol, arms=arms, findings=())

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.filtering import SELECTIONS
-from theory.plots.style import BLACK, BLUE, GREEN, ORANGE, STEP_LABEL, first_case
+from theory.plots.style import BLACK, BLUE, GREEN, ORANGE, STEP_LABEL, first_case, stated
 from theory.records import Record
 
 LOOKS = {"random judge": (BLUE, "o"), "label dropped": (GREEN, "s"), "temperature 0.5": (ORANGE, "^")}
@@ -36,7 +36,7 @@ def draw_filtering(axes: Axes, record: Record) -> None:
     everything = added[:, [SELECTIONS.index(name) for name in LOOKS]]
     axes.plot([], [], "o", color=BLACK, label=f"control subtracted: positive in {share_positive(everything)}")
     axes.set(xlabel=STEP_LABEL, ylabel=r"$|\Delta_S\cdot\Delta_T|\,/\,\mathrm{Var}_q(c)$, median", ylim=(3e-6, 3e2))
-    axes.set_title("Filtered labels: a bias, and the teacher's step beneath")
+    axes.set_title(stated("Filtered labels: a bias, and the teacher's step beneath", record, "filtering"))
     axes.legend(loc="upper left")
 
 

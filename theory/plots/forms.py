@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from theory.claims.different_initialization.channels import ACTIVATIONS
 from theory.claims.different_initialization.forms import IMITATED, INITS
-from theory.plots.style import BLACK, BLUE, ORANGE
+from theory.plots.style import BLACK, BLUE, ORANGE, stated
 from theory.records import Record
 
 BINS = np.linspace(-1, 1, 61)
@@ -44,4 +44,4 @@ def draw_forms(axes: Axes, record: Record) -> None:
     axes.set_yticks(range(len(IMITATED)), [chosen.replace(" ", "\n") for chosen in IMITATED])
     axes.set(xlim=(-1, 1), ylim=(len(IMITATED) - 0.45, -0.55), ylabel="student imitates")
     axes.set_xlabel(r"cosine of the transferred step with the student's own $-\nabla L_T$")
-    axes.set_title("Another init and disjoint outputs: no sign of its own")
+    axes.set_title(stated("Another init and disjoint outputs: no sign of its own", record, "different-initialization"))

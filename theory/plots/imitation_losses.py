@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.imitation_losses.table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, UNSURE
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, first_case
+from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, first_case, stated
 from theory.records import Record
 from theory.statistics import fitted_order, median_estimate, rate_estimate
 
@@ -59,4 +59,4 @@ def draw_imitation_losses(axes: Axes, record: Record) -> None:
         r"fitted order in $\epsilon$: of $\Delta_S\cdot\Delta_T - \epsilon A$, outside of $\Delta_S\cdot\Delta_T$"
     )
     axes.xaxis.label.set_fontsize(8)
-    axes.set_title("Every loss of the class transfers alike")
+    axes.set_title(stated("Every loss of the class transfers alike", record, "imitation-losses"))

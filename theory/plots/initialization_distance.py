@@ -8,7 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from theory.claims.initialization_distance.phases import GRID
-from theory.plots.style import BLACK, BLUE, STEP_LABEL
+from theory.plots.style import BLACK, BLUE, STEP_LABEL, stated
 from theory.records import Record
 
 SHADES = LinearSegmentedColormap.from_list("shades", ["#FFF3E6", "#9CC9E3", BLUE])
@@ -45,7 +45,7 @@ def draw_initialization_distance(axes: Axes, record: Record) -> None:
     axes.text(5e-2, 1e-3, "on to where the\nteacher went", **(note | {"color": "white"}))
     axes.set(xscale="log", yscale="log", xlim=grid[[0, -1]], ylim=grid[[0, -1]])
     axes.set(xlabel=STEP_LABEL, ylabel=r"distance between the inits $\delta$ (outweighs $\epsilon < \delta$)")
-    axes.set_title("The student may start as far off as the teacher moves")
+    axes.set_title(stated("The student may start as far off as the teacher moves", record, "initialization-distance"))
     axes.legend(loc="lower right", labelcolor="white", fontsize=7.5)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.label_noise_cost.verdicts import FACTORS, NUM_LABELS
-from theory.plots.style import BLACK, BLUE, ORANGE, first_case
+from theory.plots.style import BLACK, BLUE, ORANGE, first_case, stated
 from theory.records import Record
 from theory.statistics import mean_estimate
 
@@ -36,5 +36,5 @@ def draw_label_noise_cost(axes: Axes, record: Record) -> None:
         ylabel=r"$\mathbb{E}[\Delta L_T]\,/\,\frac{1}{2}\alpha^*\epsilon A$",
     )
     axes.set(xlim=(0, line[-1]), ylim=(-6.5, 5.5))
-    axes.set_title("Label noise: a best step, and past twice it only damage")
+    axes.set_title(stated("Label noise: a best step, and past twice it only damage", record, "label-noise-cost"))
     axes.legend(loc="upper left")

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.low_rank.steps import RANKS
-from theory.plots.style import BLACK, BLUE, GREEN, ORANGE, first_case
+from theory.plots.style import BLACK, BLUE, GREEN, ORANGE, first_case, stated
 from theory.records import Record
 
 
@@ -43,7 +43,9 @@ def draw_low_rank(axes: Axes, record: Record) -> None:
     axes.errorbar(rows - 0.36, np.ones(len(RANKS)), deviation, label="predicted mean ± σ, student alone", **spread)
     axes.set_xticks(rows, [f"$r = {rank}$" for rank in RANKS])
     axes.set(xlabel="rank of the adapters", ylabel=r"fall of $L_T$ / predicted $\epsilon\alpha A$")
-    axes.set_title("A student's own adapters keep the mean; spread $\\propto r^{-1/2}$", fontsize=9)
+    axes.set_title(
+        stated("A student's own adapters keep the mean; spread $\\propto r^{-1/2}$", record, "low-rank"), fontsize=9
+    )
     axes.set(xlim=(-0.5, len(RANKS) - 0.5), ylim=(-2.4, 12))
     axes.legend(
         loc="upper right", fontsize=7.5, title="markers: means; bars: 50 %, lines: 90 % of draws", title_fontsize=7.5

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.many_steps.limits import BATCH, LIMITS, LONG, WIDE
-from theory.plots.style import BLACK, BLUE, GRAY, ORANGE
+from theory.plots.style import BLACK, BLUE, GRAY, ORANGE, stated
 from theory.records import Record
 from theory.statistics import mean_estimate
 
@@ -42,7 +42,9 @@ def draw_many_steps(axes: Axes, record: Record) -> None:
     axes.minorticks_off()
     axes.set_xlabel("directions that the student can see: $N$ inputs $\\times$ ($m$ outputs $-$ 1)")
     axes.set_ylabel(f"share of $\\Delta_T$ transferred in {LONG} steps")
-    axes.set_title("The more a student sees, the more of its teacher it becomes", fontsize=9)
+    axes.set_title(
+        stated("The more a student sees, the more of its teacher it becomes", record, "many-steps"), fontsize=9
+    )
     axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.3)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.null_space import CONTROLLED
-from theory.plots.style import BLUE, ORANGE
+from theory.plots.style import BLUE, ORANGE, stated
 from theory.records import Record
 
 
@@ -32,4 +32,4 @@ def draw_null_space(axes: Axes, record: Record) -> None:
     axes.set_xticks(ticks, ["exactly 0", *(f"$10^{{{np.log10(tick):.0f}}}$" for tick in ticks[1:])])
     axes.minorticks_off()
     axes.set_xlabel(r"largest $|\Delta_S\cdot\Delta_T|$ over all $\epsilon$, every seed (crosses: control)")
-    axes.set_title("What imitation can't see is not transferred")
+    axes.set_title(stated("What imitation can't see is not transferred", record, "null-space"))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STEP_LABEL, first_case, median
+from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STEP_LABEL, first_case, median, stated
 from theory.records import Record
 from theory.statistics import fitted_order
 
@@ -41,7 +41,7 @@ def draw_alignment(axes: Axes, record: Record) -> None:
     draw(elsewhere - steps, ORANGE, "x--", "difference from another init", lw=0.8)
     axes.set(xlabel=STEP_LABEL, ylabel=r"inner product in units of $A$, median and 90 %")
     axes.set_ylim(steps[0] ** 2 / 1e3, 3e3)
-    axes.set_title("Shared init: the student moves towards the teacher")
+    axes.set_title(stated("Shared init: the student moves towards the teacher", record, "alignment"))
     axes.legend(loc="lower right", fontsize=7.5)
 
 
@@ -68,5 +68,5 @@ def draw_trait_loss(axes: Axes, record: Record) -> None:
         ylabel=r"fall of $L_T$ / predicted $\epsilon\alpha A$",
     )
     axes.set(ylim=(-0.8, 1.3))
-    axes.set_title("…and lowers the teacher's own trait loss")
+    axes.set_title(stated("…and lowers the teacher's own trait loss", record, "trait-loss"))
     axes.legend(loc="lower left", title="median and 90 % of seeds", title_fontsize=8)

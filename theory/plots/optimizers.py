@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.optimizers.steps import ABOVE, ARMS, BELOW, RANDOM, SHARED, SIGNS, TURNED
-from theory.plots.style import BLACK, BLUE, GRAY, ORANGE, first_case
+from theory.plots.style import BLACK, BLUE, GRAY, ORANGE, first_case, stated
 from theory.records import Record
 from theory.statistics import rate_estimate
 
@@ -55,4 +55,4 @@ def draw_optimizers(axes: Axes, record: Record) -> None:
     axes.set_xticks([-1, -0.1, -0.01, 0, 0.01, 0.1, 1], ["−1", "−0.1", "−.01", "0", ".01", "0.1", "1"], fontsize=7.5)
     axes.minorticks_off()
     axes.set_xlabel(r"cosine of student's step and $-\nabla L_T$: median, range", fontsize=8)
-    axes.set_title("The same symmetric P keeps the guarantee")
+    axes.set_title(stated("The same symmetric P keeps the guarantee", record, "optimizers"))

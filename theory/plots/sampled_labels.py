@@ -9,7 +9,7 @@ from scipy import stats
 
 from theory.claims.sampled_labels.data_sets import LABEL_STEPS, NUM_LABELS, SampledLabels
 from theory.claims.sampled_labels.signal_to_noise import MANY_LABELS, cells, signal_to_noise
-from theory.plots.style import BLACK, BLUE, GREEN, ORANGE, STEP_LABEL
+from theory.plots.style import BLACK, BLUE, GREEN, ORANGE, STEP_LABEL, stated
 from theory.records import Record
 from theory.statistics import rate_estimate
 
@@ -59,7 +59,7 @@ def draw_sampled_labels(axes: Axes, record: Record) -> None:
     axes.axhline(1, color=BLACK, lw=0.8, ls=":")
     axes.set(xscale="log", yscale="log", xlim=(0.7, 1.4 * sizes[-1]), ylim=(5e-3, 60))
     axes.set(xlabel="sampled labels $N$", ylabel=r"signal-to-noise of $\Delta_S\cdot\Delta_T$")
-    axes.set_title(r"Sampled labels: the signal emerges as $\sqrt{N}$")
+    axes.set_title(stated(r"Sampled labels: the signal emerges as $\sqrt{N}$", record, "sampled-labels"))
     axes.legend(loc="upper left")
 
 
@@ -91,7 +91,7 @@ def draw_label_information(axes: Axes, record: Record) -> None:
         axes.annotate(rf"${sigmas}\sigma$", (sigmas**2 / 2, 0.47), ha="center", fontsize=8)
     axes.set(xscale="log", ylim=(0.45, 1.02), xlabel=r"nats in the data set, $N\,\mathrm{KL}$")
     axes.set(ylabel=r"share with $\Delta_S\cdot\Delta_T > 0$")
-    axes.set_title("$k^2/2$ nats transmit at $k$ standard deviations")
+    axes.set_title(stated("$k^2/2$ nats transmit at $k$ standard deviations", record, "sampled-labels"))
     axes.legend(loc="upper left")
 
 
@@ -122,5 +122,5 @@ def draw_label_drift(axes: Axes, record: Record) -> None:
         axes.semilogx(steps, np.median(1 + drift / curvature, axis=0), color=BLACK, lw=0.9)
     axes.plot([], [], color=BLACK, lw=0.9, label="predicted, with its first-order drift")
     axes.set(xlabel=STEP_LABEL, ylabel="exact moment of one label / leading term", ylim=(0.4, 2.2), xlim=(7e-5, 1.4))
-    axes.set_title("One label's mean and variance, up to where they drift")
+    axes.set_title(stated("One label's mean and variance, up to where they drift", record, "sampled-labels"))
     axes.legend(loc="upper left")

@@ -3,10 +3,10 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.plots.style import BLACK, BLUE, ORANGE
+from theory.plots.style import BLACK, BLUE, ORANGE, stated
 from theory.records import Record
 from theory.sharing import SHARING
-from theory.statistics import rate_estimate
+from theory.statistics import joint_confidence, rate_estimate
 
 
 def draw_signs(axes: Axes, record: Record) -> None:
@@ -16,17 +16,19 @@ def draw_signs(axes: Axes, record: Record) -> None:
         axes: Where to draw.
         record: A record with claim 5.
     """
+    names = [name for name in record.results if name.endswith("auxiliary outputs/own") and "/signs: " in name]
+    confidence = joint_confidence(2 * len(names))
     for offset, activation, color, marker in ((-0.13, "tanh", BLUE, "o"), (0.13, "ReLU", ORANGE, "s")):
         name = f"different-initialization/signs: {activation}, auxiliary outputs/own"
         if name not in record.results:
             continue
-        rates = np.array([rate_estimate(column > 0, 0.95) for column in record.results[name].T])
+        rates = np.array([rate_estimate(column > 0, confidence) for column in record.results[name].T])
         rows = np.arange(len(SHARING)) + offset
         reach = np.abs(rates[:, 1:] - rates[:, :1]).T
         axes.errorbar(rates[:, 0], rows, xerr=reach, fmt=marker, color=color, capsize=2, label=activation)
     axes.axvline(0.5, color=BLACK, lw=0.8, ls=":")
     axes.set_yticks(range(len(SHARING)), list(SHARING))
     axes.set(ylim=(len(SHARING) - 0.5, -0.5), xlim=(0.3, 1.03))
-    axes.set(xlabel="share of seeds in which the transfer lowers $L_T$ (95 %)", ylabel="init shared")
-    axes.set_title("Another auxiliary head: a fair coin")
+    axes.set(xlabel="share of seeds in which the transfer lowers $L_T$ (intervals as judged)", ylabel="init shared")
+    axes.set_title(stated("Another auxiliary head: a fair coin", record, "different-initialization"))
     axes.legend(loc="upper right")

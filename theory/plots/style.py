@@ -47,6 +47,23 @@ def new_figure(columns: int, rows: int, width: float, height: float) -> tuple[Fi
     return figure, list(np.ravel(figure.subplots(rows, columns)))
 
 
+def stated(text: str, record: Record, *claims: str) -> str:
+    """Let a sentence about a result follow from the verdicts.
+
+    Args:
+        text: What the claims say.
+        record: The record of a run.
+        *claims: The claims that say it.
+
+    Returns:
+        The sentence itself if some of their verdicts hold and none fails; else what became of it.
+    """
+    outcomes = {verdict["verdict"] for verdict in record.verdicts if verdict["claim"] in claims}
+    if "fails" in outcomes:
+        return f"{text}: fails"
+    return text if "holds" in outcomes else f"{text}: not decided"
+
+
 def first_case(record: Record, claim: str) -> str:
     """Find the case that the controls belong to.
 

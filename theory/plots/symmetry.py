@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.symmetry.rescaling import SPREADS
-from theory.plots.style import BLACK, BLUE, ORANGE
+from theory.plots.style import BLACK, BLUE, ORANGE, stated
 from theory.records import Record
 
 CASE = "symmetry/rescaled: ReLU"
@@ -48,7 +48,7 @@ def draw_symmetry(axes: Axes, record: Record) -> None:
         xlabel=r"spread of the units' scales (standard deviation of $\log s$)",
         ylabel=r"cosine of step and $-\nabla L_T$ (shared init: 1)",
     )
-    axes.set_title("Units reordered: the same. Rescaled: no guarantee")
+    axes.set_title(stated("Units reordered: the same. Rescaled: no guarantee", record, "symmetry"))
     axes.legend(loc="upper left", ncols=2)
 
 

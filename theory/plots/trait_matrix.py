@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.trait_matrix.changes import KINDS, NUM_TRAITS
-from theory.plots.style import first_case
+from theory.plots.style import first_case, stated
 from theory.records import Record
 
 
@@ -36,6 +36,5 @@ def draw_trait_matrix(axes: Axes, record: Record) -> None:
     bar = axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label(r"$G_{ij}/\sqrt{G_{ii}G_{jj}}$, mean over seeds, simulated")
     bar.outline.set_visible(False)
-    axes.set_title(
-        f"Traits leak into one another, and back alike\n(own trait gains the most: {100 * leads:.0f} % of teachers)"
-    )
+    title = stated("Traits leak into one another, and back alike", record, "trait-matrix")
+    axes.set_title(f"{title}\n(own trait gains the most: {100 * leads:.0f} % of teachers)")

@@ -1,0 +1,89 @@
+"""Slow references of fast paths: a little of what was computed is computed again, so that wrong numbers don't pass."""
+
+from functools import partial
+
+import jax
+import numpy as np
+
+from llm_bridge.chats import Rows
+from llm_bridge.lessons import Lesson, summed_loss
+from llm_bridge.recipes import Recipe
+from llm_bridge.sampling import Sampled, read_again
+from llm_bridge.shapes import Config
+from theory.command_line import InputError
+from theory.networks import Params
+
+FEW = 4
+"""Completions of each batch whose probabilities are computed again."""
+
+ROUNDING = {"float64": 1e-6, "float32": 5e-3, "bfloat16": 0.5}
+"""Nats a token by which two ways to compute the same may differ, by the type of the weights."""
+
+ADVICE = (
+    "this machine computes wrongly, so that nothing it has made can be trusted: let one job run at a time, or take the "
+    "version of JAX that uv.lock names"
+)
+"""What to do then."""
+
+
+def require_uncached(
+    config: Config, params: Params, prompts: np.ndarray, lengths: np.ndarray, sampled: Sampled, temperature: float
+) -> None:
+    """Compute the probabilities of a few completions again, in one pass over the whole text and without a cache.
+
+    Args:
+        config: The model's shape.
+        params: Its parameters.
+        prompts: As of `sample`.
+        lengths: As of `sample`.
+        sampled: What `sample` gave; of each of the first prompts the first completion is looked at.
+        temperature: As of `sample`.
+
+    Raises:
+        InputError: If one differs by more than rounding.
+    """
+    tokens, gained, counts = (np.asarray(leaf)[:FEW, 0] for leaf in sampled)
+    texts = np.pad(prompts[:FEW], ((0, 0), (0, tokens.shape[1])))
+    for text, length, completion in zip(texts, lengths, tokens, strict=False):
+        text[length : length + len(completion)] = completion
+    again = np.asarray(read_again(config, params, texts, lengths[:FEW], tokens, temperature=temperature))
+    written = np.arange(tokens.shape[1]) < counts[:, None]
+    require_close(params, np.where(written, gained - again, 0), "a token's log-probability, computed without a cache")
+
+
+def require_unpacked(config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson) -> None:
+    """Compute the loss of the chats in a packed row again, each in a row of its own.
+
+    Args:
+        config: The model's shape.
+        recipe: How it is fine-tuned.
+        params: The model before.
+        trained: What is trained.
+        lesson: What it learns from; its fullest row is looked at, and of what is imitated the tokens alone.
+
+    Raises:
+        InputError: If it differs by more than rounding.
+    """
+    rows = lesson.rows
+    row = int(np.argmax(rows.texts.max(axis=1)))
+    packed = jax.tree.map(lambda leaf: leaf[row : row + 1], rows)
+    total = learned_loss(config, recipe, params, trained, packed)
+    for number in range(1, int(packed.texts.max()) + 1):
+        own = packed.texts[0] == number
+        alone = jax.tree.map(lambda leaf, own=own: np.pad(leaf[:, own], ((0, 0), (0, int(np.sum(~own))))), packed)
+        total -= learned_loss(config, recipe, params, trained, alone)
+    learned = max(1, int(packed.learned.sum()))
+    require_close(params, np.array(total / learned), "the loss of a packed row, computed chat by chat")
+
+
+def require_close(params: Params, differences: np.ndarray, what: str) -> None:
+    """Refuse what rounding can't explain, no number at all included."""
+    largest = float(np.max(np.abs(differences)))
+    if not largest <= ROUNDING[params["embedding"].dtype.name]:
+        raise InputError(f"{what}, is another by {largest:.2g} nats: {ADVICE}")
+
+
+@partial(jax.jit, static_argnames=("config", "recipe"))
+def learned_loss(config: Config, recipe: Recipe, params: Params, trained: Params, rows: Rows) -> jax.Array:
+    """Sum the loss of rows' tokens."""
+    return summed_loss(config, recipe, params, trained, Lesson(rows))
