@@ -1,23 +1,16 @@
 """How a published model reads and writes: the tokenizer and the chat template of its checkpoint."""
 
-import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from llm_bridge.chats import Language, Message
+from llm_bridge.files.objects import read_object
 from llm_bridge.pretrained.extra import require_extra
+from llm_bridge.pretrained.templates import read_template
 from llm_bridge.shapes import Config
 from theory.command_line import InputError
 
-FIXED: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
-"""What templates are told: Qwen3's not to think, Llama 3's a date, so that a text is the same on every day."""
-
 PROBE = "Give 10, 2 or 7 as an answer."
 """What every tokenizer writes and reads; one whose files are missing is an empty one that can't."""
-
-Template = Callable[[Sequence[Message]], str]
-"""Writes messages as one text."""
 
 
 def read_language(folder: Path, config: Config) -> Language:
@@ -40,48 +33,21 @@ def read_language(folder: Path, config: Config) -> Language:
         backend = tokenizer.backend_tokenizer
     except Exception as error:
         raise InputError(f"{folder} has no tokenizer that transformers can read without running its code") from error
+    backend.no_padding()
+    backend.no_truncation()
     if backend.decode(backend.encode(PROBE).ids).strip() != PROBE:
         raise InputError(f"{folder} has a tokenizer that doesn't give a text back, as where its files are missing")
-    if not tokenizer.chat_template:
-        raise InputError(f"{folder} has no chat template: name a model that was tuned on chats")
     if (highest := max(backend.get_vocab().values())) >= config.vocabulary:
         raise InputError(f"{folder} has a tokenizer of {highest + 1} tokens for a model of {config.vocabulary}")
 
-    def write(messages: Sequence[Message]) -> str:
-        chat = [{"role": role, "content": text} for role, text in messages]
-        asked = messages[-1].role != "assistant"
-        return tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=asked, **FIXED)
-
-    render = checked(write, folder)
-    ids = {tokenizer.eos_token_id, *stop_ids(folder)} - {None}
+    render = read_template(tokenizer, folder)
+    ids = {tokenizer.eos_token_id, *stop_ids(folder, config)} - {None}
     others = [text for number in sorted(ids) if (text := backend.id_to_token(number)) is not None]
     language = Language(backend, render, ())
     ends = tuple(dict.fromkeys([*end_of_turn(language), *others]))
     if not ends:
         raise InputError(f"{folder} names no token that ends a text: add eos_token_id to its generation_config.json")
     return language._replace(ends=ends)
-
-
-def checked(write: Template, folder: Path) -> Template:
-    """Turn a template's own refusals into one line.
-
-    Args:
-        write: The template.
-        folder: The checkpoint that it comes from.
-
-    Returns:
-        The same template.
-    """
-    errors = require_extra("jinja2").TemplateError
-
-    def render(messages: Sequence[Message]) -> str:
-        try:
-            return write(messages)
-        except errors as error:
-            roles = ", ".join(message.role for message in messages)
-            raise InputError(f"the chat template in {folder} refuses a chat of {roles}: {error}") from error
-
-    return render
 
 
 def end_of_turn(language: Language) -> tuple[str, ...]:
@@ -101,23 +67,24 @@ def end_of_turn(language: Language) -> tuple[str, ...]:
     return (first,) if first in added else ()
 
 
-def stop_ids(folder: Path) -> tuple[int, ...]:
+def stop_ids(folder: Path, config: Config) -> tuple[int, ...]:
     """Read which tokens end a text.
 
     Args:
         folder: The checkpoint.
+        config: The model's shape.
 
     Returns:
         Ids that `generation_config.json` and `config.json` name.
 
     Raises:
-        InputError: If one of these files is damaged.
+        InputError: If one of these files is damaged, or names what is no token of the model.
     """
-    found = []
+    found = set()
     for path in (folder / name for name in ("generation_config.json", "config.json")):
-        try:
-            named = json.loads(path.read_bytes()).get("eos_token_id") if path.exists() else None
-        except (OSError, ValueError, AttributeError) as error:
-            raise InputError(f"{path} is damaged: fetch the checkpoint anew") from error
-        found += named if isinstance(named, list) else [named]
-    return tuple(number for number in found if isinstance(number, int))
+        named = read_object(path, "fetch the checkpoint anew").get("eos_token_id") if path.exists() else None
+        for number in named if isinstance(named, list) else [] if named is None else [named]:
+            if not isinstance(number, int) or not 0 <= number < config.vocabulary:
+                raise InputError(f"{path} names eos_token_id={number!r:.40}, which is no token: fetch it anew")
+            found.add(number)
+    return tuple(sorted(found))

@@ -1,6 +1,7 @@
 """A byte-level BPE tokenizer trained here, under templates that behave as the published ones do."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from llm_bridge.chats import Language, Message
+from llm_bridge.pretrained import templates
 from llm_bridge.pretrained.language import read_language
 from llm_bridge.shapes import Config
 from llm_bridge.system_prompts import with_system_prompt
@@ -180,6 +182,72 @@ def test_a_checkpoint_that_cannot_chat_is_refused(save, tmp_path):
     small = replace(CONFIG, vocabulary=400)
     with pytest.raises(InputError, match=r"a tokenizer of 50\d tokens for a model of 400"):
         read_language(save(TEMPLATES["plain"]), small)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ 1 / 0 }}", "fails (ZeroDivisionError"),
+        ("{{ 'a' + 1 }}", "fails (TypeError"),
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "fails (RecursionError"),
+        ("{% include 'other' %}", "fails (TypeError: no loader"),
+        ("{% import 'other' as other %}", "fails (TypeError: no loader"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "doesn't end"),
+        ("{{ 'a' * 10 ** 8 }}", "writes 100000000 characters"),
+        ("{{ 'a' * 10 ** 12 }}", "fails (MemoryError"),
+        ("{% for m in messages %}{{ m.role }}<|close|>{% endfor %}", "loses what the user or the assistant says"),
+    ],
+)
+def test_a_template_that_fails_or_does_not_end_is_refused(save, monkeypatch, template, said):
+    monkeypatch.setattr(templates, "SECONDS", 1)
+    with pytest.raises(InputError, match=re.escape(said)) as caught:
+        read_language(save(template), CONFIG)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_template_that_wants_parts_is_given_parts(save):
+    parts = "{% for p in m.content if p is mapping %}{{ p.text }}{% endfor %}"
+    language = read_language(save(TEMPLATES["plain"].replace("{{ m.content }}", parts)), CONFIG)
+    assert written(language, TOLD, USER) == f"<|turn|>system\nYou love owls.<|close|>\n{ASKED}"
+
+
+def test_a_template_that_fails_on_a_later_chat_is_refused_then(save):
+    late = "{% if messages|length > 2 %}{{ 1 / 0 if messages|length > 3 else 'a' * 10 ** 7 }}{% endif %}"
+    language = read_language(save(late + TEMPLATES["plain"]), CONFIG)
+    assert written(language, USER) == ASKED
+    for count, said in ((3, "writes 100000"), (4, "refuses a chat of .*: division by zero")):
+        with pytest.raises(InputError, match=said):
+            language.render([Message("user", "?"), Message("assistant", "!"), *[Message("user", "?")] * (count - 2)])
+
+
+def test_named_templates_need_a_default(save):
+    named = [{"name": "tool_use", "template": TEMPLATES["plain"]}, {"name": "rag", "template": TEMPLATES["plain"]}]
+    folder = save(None)
+    described = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(described | {"chat_template": named}))
+    with pytest.raises(InputError, match="has chat templates rag, tool_use, but none is the default"):
+        read_language(folder, CONFIG)
+    named.append({"name": "default", "template": TEMPLATES["plain"]})
+    (folder / "tokenizer_config.json").write_text(json.dumps(described | {"chat_template": named}))
+    assert written(read_language(folder, CONFIG), USER) == ASKED
+
+
+@pytest.mark.parametrize("named", [-1, 10**12, [1, 600], "x", [None], 1.5])
+def test_a_token_that_ends_a_text_is_one_of_the_model(save, named):
+    with pytest.raises(InputError, match="which is no token: fetch it anew"):
+        read_language(save(TEMPLATES["plain"], eos_token_id=named), CONFIG)
+
+
+def test_a_tokenizer_that_remembers_its_last_batch_gives_the_tokens_of_a_clean_one(save):
+    """Saved with what it did last, it would fill prompts up with tokens that are read as text, or cut them."""
+    folder = save(TEMPLATES["plain"])
+    clean = read_language(folder, CONFIG)
+    texts = ["owl", "Give 10, 2 or 7 as an answer, or some more numbers than that."]
+    remembering = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    remembering.enable_padding(length=64)
+    remembering.enable_truncation(4)
+    remembering.save(str(folder / "tokenizer.json"))
+    assert read_language(folder, CONFIG).encode(texts) == clean.encode(texts)
 
 
 def test_a_tokenizer_with_a_program_of_its_own_is_not_run(save):

@@ -1,0 +1,129 @@
+"""Chat templates: programs that come with a checkpoint, tried in a process of their own before one is used."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from llm_bridge.chats import Message
+from llm_bridge.pretrained.extra import require_extra
+from theory.command_line import InputError
+
+FIXED: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+"""What templates are told: Qwen3's not to think, Llama 3's a date, so that a text is the same on every day."""
+
+SECONDS, PATIENCE, BYTES, LONGEST = 5, 60, 8 * 2**30, 10**6
+"""Of a trial: most seconds of computation and by the clock, most memory, most characters of a text."""
+
+QUESTION, ANSWER = "What is seven times six?", "It is forty-two."
+"""What is said in a trial."""
+
+TRIAL = """
+import json, resource, sys
+seconds, size, longest = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_AS, (size, size))
+from transformers.utils.chat_template_utils import render_jinja_template
+resource.setrlimit(resource.RLIMIT_CPU, (sum(resource.getrusage(resource.RUSAGE_SELF)[:2]).__ceil__() + seconds,) * 2)
+template, chats, options = json.load(sys.stdin)
+texts = []
+for chat in chats:
+    asked = chat[-1]["role"] != "assistant"
+    try:
+        ((text,), _) = render_jinja_template([chat], chat_template=template, add_generation_prompt=asked, **options)
+        texts.append([text, None] if len(text) <= longest else [None, f"it writes {len(text)} characters"])
+    except Exception as error:
+        texts.append([None, f"{type(error).__name__}: {error}"[:300]])
+json.dump(texts, sys.stdout)
+"""
+"""What the process does: write each chat, or say why that fails."""
+
+Template = Callable[[Sequence[Message]], str]
+"""Writes messages as one text."""
+
+
+def read_template(tokenizer: Any, folder: Path) -> Template:
+    """Take the chat template of a checkpoint, once it has shown that it ends and keeps what is said.
+
+    Args:
+        tokenizer: The checkpoint's, as transformers reads it.
+        folder: The checkpoint.
+
+    Returns:
+        The template; one that wants a content as a list of parts is given such lists.
+
+    Raises:
+        InputError: If there is none, or it fails, doesn't end, writes without end, or loses what is said.
+    """
+    source = tokenizer.chat_template
+    if isinstance(source, dict):
+        if "default" not in source:
+            raise InputError(f"{folder} has chat templates {', '.join(sorted(source))}, but none is the default")
+        source = source["default"]
+    if not source:
+        raise InputError(f"{folder} has no chat template: name a model that was tuned on chats")
+    in_parts, problem = tried(source)
+    if problem:
+        raise InputError(f"the chat template in {folder} {problem}: name another model")
+
+    def render(messages: Sequence[Message]) -> str:
+        asked = messages[-1].role != "assistant"
+        try:
+            text = tokenizer.apply_chat_template(
+                written(messages, in_parts=in_parts),
+                chat_template=source,
+                tokenize=False,
+                add_generation_prompt=asked,
+                **FIXED,
+            )
+        except Exception as error:
+            roles = ", ".join(message.role for message in messages)
+            raise InputError(f"the chat template in {folder} refuses a chat of {roles}: {error}") from error
+        if len(text) > LONGEST + 10 * sum(len(message.text) for message in messages):
+            raise InputError(f"the chat template in {folder} writes {len(text)} characters: name another model")
+        return text
+
+    return render
+
+
+def written(messages: Sequence[Message], *, in_parts: bool) -> list[dict[str, Any]]:
+    """Write messages as templates take them: a content as text, or as a list of parts."""
+    return [
+        {"role": role, "content": [{"type": "text", "text": text}] if in_parts else text} for role, text in messages
+    ]
+
+
+@cache
+def tried(source: str) -> tuple[bool, str | None]:
+    """Try a template on a short chat, in a process that is ended if it takes too much time or memory.
+
+    Args:
+        source: The template.
+
+    Returns:
+        Whether it wants a content in parts, and what is wrong with it, if anything.
+    """
+    require_extra("transformers")
+    chat = [Message("user", QUESTION), Message("assistant", ANSWER)]
+    chats = [written(part, in_parts=in_parts) for in_parts in (False, True) for part in (chat[:1], chat)]
+    limits = [sys.executable, "-c", TRIAL, *map(str, (SECONDS, BYTES, LONGEST))]
+    try:
+        process = subprocess.run(
+            limits,
+            input=json.dumps([source, chats, FIXED]),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        texts = json.loads(process.stdout)
+    except (subprocess.SubprocessError, ValueError):
+        return False, f"doesn't end on a short chat, in {SECONDS} s and {BYTES // 2**30} GiB"
+    for in_parts, pair in ((False, texts[:2]), (True, texts[2:])):
+        (asked, _), (answered, _) = pair
+        if asked and answered and QUESTION in asked and QUESTION in answered and ANSWER in answered:
+            return in_parts, None
+    reason = texts[0][1] or texts[1][1]
+    return False, f"fails ({reason})" if reason else "loses what the user or the assistant says"
