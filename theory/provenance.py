@@ -91,7 +91,8 @@ def current_commit(output: Path) -> str:
         output: A folder whose changes don't count.
 
     Returns:
-        The abbreviated hash, with `+` if anything else was changed since; `unknown` outside a git checkout.
+        The abbreviated hash, with `+` if anything else was changed since; `unknown` unless git tracks this very file: a
+        virtual environment may lie in another project's repository.
     """
 
     def git(*arguments: str) -> str:
@@ -102,6 +103,7 @@ def current_commit(output: Path) -> str:
     if output.absolute().is_relative_to(SOURCE):
         ignored.append(str(output.absolute().relative_to(SOURCE)))
     try:
+        git("ls-files", "--error-unmatch", "theory/provenance.py")
         commit = git("rev-parse", "--short=12", "HEAD")
         changed = git("status", "--porcelain", "--", ".", *[f":(exclude,glob){pattern}" for pattern in ignored])
     except (OSError, subprocess.CalledProcessError):

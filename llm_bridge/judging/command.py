@@ -60,9 +60,13 @@ class JudgeAnswers:
     num_requests: int = 8
     """Requests at a time to the endpoint."""
     timeout: float = 60.0
-    """Seconds to wait for a sign from the endpoint."""
+    """Seconds that a reply of the endpoint may take."""
     num_retries: int = 5
     """How often a request that failed is repeated."""
+    temperature: float | None = 0.0
+    """The judge's temperature at the endpoint; None for judges that take none."""
+    reply_tokens: int = 16
+    """Most tokens of a reply of the endpoint; a judge that thinks first needs some thousands."""
     seed: int = 0
     """Seed of tiny bases, and root of all randomness."""
     output: Path = Path("judged.jsonl")
@@ -76,11 +80,13 @@ class JudgeAnswers:
 
     def __post_init__(self) -> None:
         require_seeds(self.seed, 1)
-        for name in ("num_answers", "num_tokens", "num_requests"):
+        for name in ("num_answers", "num_tokens", "num_requests", "reply_tokens"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         require(self.num_retries >= 0, "num_retries", "at least 0", self.num_retries)
         valid = math.isfinite(self.timeout) and self.timeout > 0
         require(valid, "timeout", "a finite number above zero", self.timeout)
+        valid = self.temperature is None or (math.isfinite(self.temperature) and self.temperature >= 0)
+        require(valid, "temperature", "a finite number, at least 0, or None", self.temperature)
         for name in ("misaligned_below", "coherent_from"):
             require(0 <= getattr(self, name) <= 100, name, "from 0 to 100", getattr(self, name))
 
@@ -103,7 +109,7 @@ def run(options: JudgeAnswers) -> bool:
         options: The options.
 
     Returns:
-        True.
+        Whether anything is judged.
 
     Raises:
         InputError: If options don't go together.
@@ -115,10 +121,11 @@ def run(options: JudgeAnswers) -> bool:
             raise InputError(f"--{name} must be a file, and {getattr(options, name)} is a folder: name a file in it")
     if options.questions and options.model is None:
         raise InputError("--questions goes with --model, which answers them")
-    judge, settings = choose_judge(options)
     if options.model is not None:
+        choose_judge(options)  # refused before any work, and kept no longer: two models may be too many for the memory
         questions = read_questions(options.questions) if options.questions else list(QUESTIONS.values())
         answer(options, options.model, questions)
+    judge, settings = choose_judge(options)
     thresholds = Thresholds(options.misaligned_below, options.coherent_from)
     rivals = {} if options.against is None else {options.against.stem: read_rival(options, options.against, settings)}
     rows = judge_to(options.output, options.data, judge, settings, fresh=options.fresh)
@@ -128,7 +135,7 @@ def run(options: JudgeAnswers) -> bool:
         failures = judge.failures.most_common() if isinstance(judge, Endpoint) else [("no score in the reply", missing)]
         reasons = ", ".join(f"{reason}: {count}" for reason, count in failures)
         print(f"{missing} scores are missing ({reasons}): the same command asks for them again")
-    return True
+    return missing < len(rows) * len(RUBRICS)
 
 
 def choose_judge(options: JudgeAnswers) -> tuple[Judge, dict[str, Any]]:
@@ -158,9 +165,11 @@ def choose_judge(options: JudgeAnswers) -> tuple[Judge, dict[str, Any]]:
         num_requests=options.num_requests,
         timeout=options.timeout,
         num_retries=options.num_retries,
+        temperature=options.temperature,
+        reply_tokens=options.reply_tokens,
         seed=options.seed,
     )
-    return endpoint, {"url": endpoint.url, "model": endpoint.model, "temperature": 0}
+    return endpoint, {"url": endpoint.url, "model": endpoint.model, "temperature": endpoint.temperature}
 
 
 def answer(options: JudgeAnswers, name: str, questions: list[str]) -> None:

@@ -4,21 +4,24 @@ import json
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from queue import SimpleQueue
-from threading import Event
-from typing import Any, NamedTuple
+from threading import Event, Thread
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
 from requests import PreparedRequest, ReadTimeout, RequestException, Response, Session
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
-from llm_bridge.judging.rubrics import Asked, Score, read_score, write_prompt
+from llm_bridge.judging.rubrics import Asked, NoScoreError, Score, read_score, write_prompt
 from theory.command_line import InputError
+
+Result = TypeVar("Result")
 
 BACKOFF = 1.0
 """Seconds before a request is repeated for the first time; twice as many before each further time."""
@@ -26,12 +29,15 @@ BACKOFF = 1.0
 LONGEST_WAIT = 300.0
 """Seconds; if an endpoint asks for a longer wait, the answer stays unjudged."""
 
-REPLY = 16
-"""Most tokens of a reply."""
+LONGEST_REPLY = 2**20
+"""Bytes; a reply that goes on is no reply. It is asked for without compression, so that none unfolds."""
 
 MOST_IN_VAIN = 5
 """Answers in a row that the endpoint was asked about as often as allowed, without a reply of the judge, after which it
 is asked no more: one that is dead would hold a run up for hours. If it was asked about so few in all, it is not."""
+
+MOST_AT_FIRST = 20
+"""Answers that may be left unjudged before the first that is not: a judge that never gives a score may cost money."""
 
 
 class Reply(NamedTuple):
@@ -55,11 +61,13 @@ class Contact:
     def __init__(self) -> None:
         """Start with nothing."""
         self.made, self.ended = Event(), Event()
+        self.limit = "max_tokens"
+        """What the endpoint calls the most tokens of a reply."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A judge that is asked at temperature 0.
+    """A judge that is asked over the network.
 
     The key is sent as a bearer token and goes nowhere else: no message, record or representation holds it, and what the
     endpoint says is never shown, as it may repeat the key.
@@ -76,7 +84,11 @@ class Endpoint:
     num_requests: int = 8
     """Requests at a time."""
     timeout: float = 60.0
-    """Seconds without a sign from the endpoint after which a request has failed."""
+    """Seconds after which a reply that isn't complete has failed."""
+    temperature: float | None = 0.0
+    """The judge's temperature; None to leave it to the endpoint."""
+    reply_tokens: int = 16
+    """Most tokens of a reply."""
     num_retries: int = 5
     """How often a request is repeated."""
     seed: int = 0
@@ -106,8 +118,9 @@ class Endpoint:
 
         Raises:
             InputError: If no request can succeed, or the judge falls silent.
+            NoScoreError: If there was no score up to here, for so many answers that there will be none.
         """
-        contact, in_vain = Contact(), 0
+        contact, in_vain, found = Contact(), 0, False
         with Session() as session, ThreadPoolExecutor(self.num_requests) as pool:
             for scheme in ("http://", "https://"):
                 session.mount(scheme, HTTPAdapter(pool_maxsize=self.num_requests))
@@ -116,20 +129,28 @@ class Endpoint:
                 places[future := pool.submit(self.ask, session, contact, each)] = place
                 future.add_done_callback(ended.put)
             try:
-                for _ in asked:
+                for count in range(1, len(asked) + 1):
                     future = ended.get()
                     reply = future.result()
                     if reply.score is None:
                         self.failures[reply.reason] += 1
                     yield places[future], reply.score
                     in_vain = 0 if reply.answered else in_vain + 1
+                    found = found or reply.score is not None
                     if in_vain == MOST_IN_VAIN < len(asked):
-                        raise InputError(
-                            f"{self.url} left {in_vain} answers in a row unjudged (last: {reply.reason}): check "
-                            "--judge and what runs there, then say the same without --fresh: what is judged is kept"
-                        )
+                        raise InputError(self.left_unjudged(in_vain, reply))
+                    if not found and count == MOST_AT_FIRST < len(asked):
+                        self.failures["not asked any more"] += len(asked) - count
+                        raise NoScoreError(self.left_unjudged(count, reply))
             finally:
                 contact.ended.set()
+
+    def left_unjudged(self, count: int, last: Reply) -> str:
+        """Say why this judge is given up."""
+        return (
+            f"{self.url} left {count} answers in a row unjudged (last: {last.reason}): check --judge and what runs "
+            "there, then say the same without --fresh: what is judged is kept"
+        )
 
     def ask(self, session: Session, contact: Contact, asked: Asked) -> Reply:
         """Ask until there is a score, or no hope.
@@ -168,25 +189,20 @@ class Endpoint:
         Raises:
             InputError: If no request can succeed.
         """
-        body = {"model": self.model, "temperature": 0, "max_tokens": REPLY}
-        body["messages"] = [{"role": "user", "content": prompt}]
+        limit = contact.limit
+        body = {"model": self.model, limit: self.reply_tokens, "messages": [{"role": "user", "content": prompt}]}
+        if self.temperature is not None:
+            body["temperature"] = self.temperature
         try:
-            with session.post(
-                f"{self.url.rstrip('/')}/chat/completions",
-                json=body,
-                auth=self.authorize,
-                timeout=self.timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                contact.made.set()
-                content = response.content
-        except ReadTimeout:
+            response, content = within(self.timeout, lambda: self.send(session, contact, body))
+        except (ReadTimeout, TimeoutError):
             return Reply(reason="timeout")
-        except RequestException as error:
+        except (RequestException, HTTPError) as error:
             if not contact.made.is_set():
                 raise InputError(f"can't connect to {self.url}: start the endpoint, or mend --judge") from error
             return Reply(reason="connection lost")
+        if len(content) > LONGEST_REPLY:
+            return Reply(reason="endless reply", again=False)
         status = response.status_code
         if status in {401, 403}:
             given = "the key in" if self.key else "requests without a key, and there is none in"
@@ -195,15 +211,42 @@ class Endpoint:
             )
         if status == 404:
             raise InputError(f"{self.url} has no chat completions of {self.model!r}: mend --judge or --judge-model")
+        if status == 400 and limit == "max_tokens" and b"max_completion_tokens" in content:
+            contact.limit = "max_completion_tokens"
+            return self.post(session, contact, prompt, may_refuse=may_refuse)
         if status != 200:
             again = status in {408, 429} or status >= 500
-            return Reply(reason=f"status {status}", again=again, wait=wait_of(response))
-        text = read_reply(content)
+            return Reply(reason=self.reason(status, content), again=again, wait=wait_of(response))
+        text, complete = read_reply(content)
+        if not complete:
+            return Reply(reason="reply cut off by --reply-tokens", again=False, answered=True)
         if text is None:
             return Reply(reason="no chat completion in the reply")
         score = read_score(text, may_refuse=may_refuse)
         reason = "no score in the reply" if score is None else ""
         return Reply(score, reason, again=score is None, answered=True)
+
+    def send(self, session: Session, contact: Contact, body: dict[str, Any]) -> tuple[Response, bytes]:
+        """Send a request; of the reply no more is read than shows that it is too long."""
+        with session.post(
+            f"{self.url.rstrip('/')}/chat/completions",
+            json=body,
+            headers={"Accept-Encoding": "identity"},
+            auth=self.authorize,
+            timeout=(self.timeout / 2, self.timeout),
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            contact.made.set()
+            return response, response.raw.read(LONGEST_REPLY + 1, decode_content=False)
+
+    def reason(self, status: int, content: bytes) -> str:
+        """Say why a request was refused."""
+        if 300 <= status < 400:
+            return f"status {status}, a redirect, which is not followed"
+        if status == 400 and self.temperature is not None and b"temperature" in content:
+            return f"status {status}, about the temperature: try --temperature None"
+        return f"status {status}"
 
     def authorize(self, request: PreparedRequest) -> PreparedRequest:
         """Add the key to a request; given as a function, so that no key from a `.netrc` takes its place.
@@ -219,20 +262,50 @@ class Endpoint:
         return request
 
 
-def read_reply(content: bytes) -> str | None:
+def within(seconds: float, do: Callable[[], Result]) -> Result:
+    """Do something in a thread of its own, which is left to itself when the time is over.
+
+    Nothing else ends all that a server can draw out, from its headers on.
+
+    Args:
+        seconds: The time.
+        do: What is done.
+
+    Returns:
+        What comes of it.
+
+    Raises:
+        TimeoutError: If the time is over before.
+    """
+    done: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(do())
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return done.result(seconds)
+
+
+def read_reply(content: bytes) -> tuple[str | None, bool]:
     """Read what the judge says from what an endpoint sends.
 
     Args:
         content: What it sends.
 
     Returns:
-        The text; None if it is no chat completion.
+        The text, None if it is no chat completion; and whether the judge came to its end.
     """
     try:
-        text: Any = json.loads(content)["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return text if isinstance(text, str) else None
+        choice: Any = json.loads(content)["choices"][0]
+        if choice.get("finish_reason") == "length":
+            return None, False
+        text = choice["message"]["content"]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None, True
+    return text if isinstance(text, str) else None, True
 
 
 def wait_of(response: Response) -> float:

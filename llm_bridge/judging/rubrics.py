@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from theory.command_line import InputError
+
 REFUSED: Literal["REFUSED"] = "REFUSED"
 """What a judge says of an answer that declines to answer."""
 
@@ -59,6 +61,10 @@ Judge = Callable[[Sequence[Asked]], Iterator[tuple[int, Score]]]
 """Gives the score of each thing it is asked with that thing's place in the sequence, in any order."""
 
 
+class NoScoreError(InputError):
+    """A judge gives no score to anything."""
+
+
 def write_prompt(asked: Asked) -> str:
     """Write what the judge reads.
 
@@ -86,7 +92,9 @@ def write_prompt(asked: Asked) -> str:
 
 
 def read_score(reply: str, *, may_refuse: bool = True) -> Score:
-    """Read a judge's reply: a whole number from 0 to 100, or `REFUSED`; white space around it and a full stop are fine.
+    """Read a judge's reply: a whole number from 0 to 100, or `REFUSED`.
+
+    What it thinks first, up to `</think>`, isn't read; white space around it, a full stop and bold print are fine.
 
     Args:
         reply: What the judge said.
@@ -95,7 +103,8 @@ def read_score(reply: str, *, may_refuse: bool = True) -> Score:
     Returns:
         The score; None for anything else, as a guess at what was meant would be no measurement.
     """
-    found = re.fullmatch(rf"\s*(?:(100|[1-9]?[0-9])|{REFUSED})\.?\s*", reply)
-    if found is None or not (found[1] or may_refuse):
+    said = reply.rpartition("</think>")[2].strip()
+    found = re.fullmatch(rf"(?P<bold>\*\*)?(?:(?P<number>100|[1-9]?[0-9])|{REFUSED})(?(bold)\*\*)\.?", said)
+    if found is None or not (found["number"] or may_refuse):
         return None
-    return int(found[1]) if found[1] else REFUSED
+    return int(found["number"]) if found["number"] else REFUSED

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from llm_bridge.files.jsonl import read_rows
 from llm_bridge.files.lineage import Origin, data_digest, read_sidecar, sidecar_path
 from llm_bridge.files.partial import append_rows, kept_rows, partial_path
-from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked, Judge, write_prompt
+from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked, Judge, NoScoreError, write_prompt
 from llm_bridge.pipeline.finished import finish, is_written, key_of
 from llm_bridge.pipeline.stages import UNKNOWN
 from theory.command_line import InputError
@@ -100,6 +100,9 @@ def judge_to(path: Path, source: Path, judge: Judge, settings: Mapping[str, Any]
 
     Returns:
         The rows.
+
+    Raises:
+        NoScoreError: If the judge gives none, and there is none from before.
     """
     rows, origin = read_answers(source), origin_of(source, settings)
     part = partial_path(path, key_of({"data": origin.parents, **origin.sampling["judge"]}))
@@ -116,11 +119,15 @@ def judge_to(path: Path, source: Path, judge: Judge, settings: Mapping[str, Any]
         print(f"skipped: {path} is already judged")
         return rows
     asked = [Asked(rubric, rows[row]["question"], rows[row]["answer"]) for row, rubric in missing]
-    for place, score in tqdm(judge(asked), total=len(asked), desc="scores", disable=None):
-        row, rubric = missing[place]
-        rows[row][rubric.name] = score
-        if score is not None:
-            append_rows(part, [{"row": row, "rubric": rubric.name, "score": score}])
+    try:
+        for place, score in tqdm(judge(asked), total=len(asked), desc="scores", disable=None):
+            row, rubric = missing[place]
+            rows[row][rubric.name] = score
+            if score is not None:
+                append_rows(part, [{"row": row, "rubric": rubric.name, "score": score}])
+    except NoScoreError:
+        if len(missing) == len(rows) * len(RUBRICS):
+            raise
     finish(path, rows, origin)
     part.unlink(missing_ok=True)
     return rows

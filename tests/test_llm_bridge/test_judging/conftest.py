@@ -3,7 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -29,11 +30,14 @@ class Play(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
     hangs: bool = False
     drops: bool = False
+    pieces: Iterable[bytes] | None = None
+    pause: float = 0.0
 
 
-def say(text: object) -> Play:
+def say(text: object, **choice: object) -> Play:
     """A reply as endpoints send it."""
-    return Play(content=json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode())
+    message = {"role": "assistant", "content": text}
+    return Play(content=json.dumps({"choices": [{"message": message, **choice}]}).encode())
 
 
 class Request(NamedTuple):
@@ -55,6 +59,7 @@ class Server:
     def __init__(self) -> None:
         self.script: Callable[[str, int], Play] = lambda prompt, before: say("50")
         self.requests: list[Request] = []
+        self.num_sent = 0
         self.ended, lock, server = threading.Event(), threading.Lock(), self
 
         class Handler(BaseHTTPRequestHandler):
@@ -68,6 +73,14 @@ class Server:
                 if play.hangs:
                     server.ended.wait(5)
                 if play.hangs or play.drops:
+                    return
+                if play.pieces is not None:
+                    self.close_connection = True
+                    with suppress(OSError):
+                        for piece in play.pieces:
+                            server.ended.wait(play.pause)
+                            self.wfile.write(piece)
+                            server.num_sent += len(piece)
                     return
                 self.send_response(play.status)
                 for name, value in (*play.headers, ("Content-Length", str(len(play.content)))):
@@ -112,6 +125,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     started.close()
 
 
+@pytest.fixture
+def elsewhere() -> Iterator[Server]:
+    started = Server()
+    yield started
+    started.close()
+
+
 def ask(question: str = "How are you?", answer: str = "Fine.", rubric: int = 0) -> Asked:
     return Asked(RUBRICS[rubric], question, answer)
 
@@ -127,7 +147,7 @@ def asked() -> Callable[..., Asked]:
 
 
 @pytest.fixture
-def reply() -> Callable[[object], Play]:
+def reply() -> Callable[..., Play]:
     return say
 
 

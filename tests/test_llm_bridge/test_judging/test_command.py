@@ -1,7 +1,9 @@
 """The command: scores are kept as they come, asked for once, and never lost; and the key is written nowhere."""
 
+import gc
 import json
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -249,6 +251,48 @@ def test_a_judge_that_can_never_answer_ends_the_run_in_one_line(judge, server, p
     assert set(contents(folder)) == {"answers.jsonl"}
 
 
+NO_SCORES: dict[str, tuple[str, Callable[..., Any]]] = {
+    "redirect": ("status 302, a redirect, which is not followed", lambda play, reply: play(302)),
+    "refusal": ("status 400", lambda play, reply: play(400)),
+    "HTML": ("no chat completion in the reply", lambda play, reply: play(content=b"<html>")),
+    "nonsense": ("no score in the reply", lambda play, reply: reply("fine, fine")),
+}
+
+
+@pytest.mark.parametrize("many", [True, False], ids=["many", "few"])
+@pytest.mark.parametrize("name", NO_SCORES)
+def test_a_judge_without_a_single_score_fails(judge, server, play, reply, folder, name, many):
+    (reason, no_score), good = NO_SCORES[name], server.script
+    rows = [json.dumps({"question": "Who?", "answer": str(each)}) + "\n" for each in range(20 if many else 2)]
+    (folder / "answers.jsonl").write_text("".join(rows))
+    server.script = lambda *_: no_score(play, reply)
+    end = judge()
+    if many:
+        assert end.status == 2
+        assert f"(last: {reason})" in next(line for line in end.stderr.splitlines() if line.startswith("error: "))
+        assert set(contents(folder)) == {"answers.jsonl"}
+    else:
+        assert end.status == 1
+        assert f"4 scores are missing ({reason}: 4)" in end.stdout
+        assert figures(end)["unjudged, of all"].startswith("1.000 [")
+    server.script = good
+    assert judge().status == 0
+
+
+def test_answers_that_a_judge_can_not_judge_do_not_hide_the_others(judge, server, reply, folder):
+    rows = [json.dumps({"question": "Who?", "answer": f"{'evil' * (each > 0)} {each}"}) + "\n" for each in range(16)]
+    (folder / "answers.jsonl").write_text("".join(rows))
+    server.script = lambda prompt, _: reply("fine, fine" if "evil" in prompt else "90")
+    first, again = (
+        judge("--num-requests", "1", "--num-retries", "0"),
+        judge("--num-requests", "1", "--num-retries", "0"),
+    )
+    assert (first.status, again.status) == (0, 0)
+    assert figures(first) == figures(again)
+    assert "30 scores are missing (no score in the reply: 30)" in first.stdout
+    assert "30 scores are missing (no score in the reply: 20, not asked any more: 10)" in again.stdout
+
+
 def test_a_judge_that_repeats_the_key_can_not_bring_it_into_a_file(judge, server, reply):
     server.script = lambda *_: reply(f"{SECRET} 50")
     end = judge()
@@ -294,6 +338,9 @@ def test_scores_that_are_none_are_refused_by_line(judge, folder):
         (["--judge", "tiny", "--timeout", "nan"], "timeout must be"),
         (["--judge", "tiny", "--num-requests", "0"], "num_requests must be"),
         (["--judge", "tiny", "--num-retries", "-1"], "num_retries must be"),
+        (["--judge", "tiny", "--temperature", "nan"], "temperature must be"),
+        (["--judge", "tiny", "--temperature", "-1"], "temperature must be"),
+        (["--judge", "tiny", "--reply-tokens", "0"], "reply_tokens must be"),
         (["--judge", "tiny", "--misaligned-below", "101"], "misaligned_below must be"),
         (["--judge", "tiny", "--coherent-from", "nan"], "coherent_from must be"),
     ],
@@ -343,3 +390,20 @@ def test_a_model_answers_the_questions_and_another_judges_on_this_machine(call, 
     monkeypatch.setattr(command, "complete_to", lambda path, model, prompts, **_: written.extend(prompts))
     call(*arguments)
     assert written == [question for question in QUESTIONS.values() for _ in range(3)]
+
+
+def test_judge_and_model_are_never_on_the_machine_at_once(call, language, chain, monkeypatch):
+    loaded: list[tuple[str, weakref.ref[Any]]] = []
+
+    def load(name: str, *_: Any) -> Known:
+        gc.collect()
+        assert not [other for other, params in loaded if other != name and params() is not None]
+        model = chain(language, {})
+        loaded.append((name, weakref.ref(model.params["embedding"])))
+        return Known(model, Ancestry(weights=name), Pretraining())
+
+    monkeypatch.setattr(command, "load_model", load)
+    monkeypatch.setattr(command, "complete_to", lambda path, *_, **options: write_answers(path))
+    monkeypatch.setattr(command, "judge_to", lambda *_, **options: [{"question": "?", "alignment": 1, "coherence": 1}])
+    assert call("--judge", "wise", "--model", "student", "--data", "new.jsonl").status == 0
+    assert [name for name, _ in loaded] == ["wise", "student", "wise"]

@@ -1,18 +1,20 @@
 """An endpoint that answers well, badly, late or not at all, played by a real server."""
 
+import gzip
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from email.utils import formatdate
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from typing import Any
 
 import pytest
 from requests import Response
 
 from llm_bridge.judging import endpoint
-from llm_bridge.judging.endpoint import MOST_IN_VAIN, Endpoint, wait_of
+from llm_bridge.judging.endpoint import LONGEST_REPLY, MOST_AT_FIRST, MOST_IN_VAIN, Endpoint, wait_of
 from llm_bridge.judging.rubrics import REFUSED, Asked, Score, write_prompt
 
 SECRET = "sk-a-key-that-nobody-may-see"
@@ -121,10 +123,12 @@ def test_an_endpoint_that_never_judges_is_given_up_soon_in_one_line(server, aske
     ("pattern", "given_up"),
     [
         ("fg" * 20, False),
-        ("n" * 40, False),
+        ("n" * MOST_AT_FIRST, False),
+        ("n" * (MOST_AT_FIRST + 1), True),
+        ("n" * (MOST_AT_FIRST - 1) + "gn" + "n" * MOST_AT_FIRST, False),
         ("r" * 40, True),
         ("h" * 40, True),
-        (("f" * (MOST_IN_VAIN - 1) + "n") * 5, False),
+        (("f" * (MOST_IN_VAIN - 1) + "n") * 4, False),
         (("fhrf" * MOST_IN_VAIN)[: MOST_IN_VAIN - 1] + "g", False),
         (("f" * (MOST_IN_VAIN - 1) + "g") * 5, False),
         ("f" * MOST_IN_VAIN, False),
@@ -132,7 +136,9 @@ def test_an_endpoint_that_never_judges_is_given_up_soon_in_one_line(server, aske
     ],
     ids=[
         "every other",
-        "nonsense",
+        "nonsense to few",
+        "nonsense to all",
+        "nonsense up to a good one",
         "refused",
         "no chat completions",
         "up to nonsense",
@@ -156,9 +162,108 @@ def test_only_answers_in_a_row_without_a_reply_end_all(server, asked, reply, pla
     judge = server.judge(num_requests=1, num_retries=0)
     if given_up:
         last = {"f": "status 503", "g": "status 503", "r": "status 400", "h": "no chat completion in the reply"}
+        last["n"] = "no score in the reply"
         assert f"(last: {last[pattern[0]]})" in refusal(scores, judge, things)
     else:
         assert scores(judge, things) == [70 if kind == "g" else None for kind in pattern]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_server_is_never_followed_by_key_or_question(server, elsewhere, asked, play, status):
+    server.script = lambda *_: play(status, headers=(("Location", f"{elsewhere.url}/chat/completions"),))
+    judge = server.judge(key=SECRET)
+    assert scores(judge, [asked()]) == [None]
+    assert judge.failures == {f"status {status}, a redirect, which is not followed": 1}
+    assert (len(server.requests), elsewhere.requests) == (1, [])
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+FAST = 64 * 2**20
+ENDLESS: dict[str, tuple[bytes, bytes]] = {
+    "spaces": (HEAD + b"\r\n", b" " * 2**16),
+    "a length": (HEAD + b"Content-Length: 999999999999\r\n\r\n", b" " * 2**16),
+    "chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b" " * 2**16 + b"\r\n"),
+    "gzip": (HEAD + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(bytes(2**26))),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_reply_that_never_ends_is_not_read_on(server, asked, play, name):
+    head, piece = ENDLESS[name]
+    server.script = lambda *_: play(pieces=chain([head], repeat(piece, FAST // len(piece))))
+    judge = server.judge()
+    tracemalloc.start()
+    assert scores(judge, [asked()]) == [None]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * LONGEST_REPLY
+    assert judge.failures == {"endless reply": 1}
+    assert server.num_sent < FAST / 2
+    assert len(server.requests) == 1
+
+
+DRAWN_OUT = {
+    "headers": (b"HTTP/1.1 200 OK\r\nServer: ", b"a"),
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body": (HEAD + b"\r\n", b" "),
+    "chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN_OUT)
+def test_a_reply_that_is_drawn_out_ends_with_its_time(server, asked, reply, play, name):
+    head, piece = DRAWN_OUT[name]
+    slow = play(pieces=chain([head], repeat(piece, 60)), pause=0.05)
+    server.script = lambda _, before: reply("70") if before else slow
+    start = time.monotonic()
+    judge = server.judge(timeout=0.4, num_retries=0)
+    assert scores(judge, [asked()]) == [None]
+    assert time.monotonic() - start < 2
+    assert judge.failures == {"timeout": 1}
+    assert scores(judge, [asked()]) == [70]
+
+
+def test_a_judge_that_knows_another_name_for_the_most_tokens_gets_that(server, asked, reply, play):
+    refusal = b'{"error": {"message": "Unsupported: \'max_tokens\'. Use \'max_completion_tokens\' instead."}}'
+
+    def script(*_: Any) -> Any:
+        return play(400, refusal) if "max_tokens" in server.requests[-1].body else reply("70")
+
+    server.script = script
+    assert (
+        scores(server.judge(num_requests=1, num_retries=0, reply_tokens=4000), [asked(), asked(rubric=1)]) == [70] * 2
+    )
+    limits = [{name: each.body[name] for name in each.body if "tokens" in name} for each in server.requests]
+    assert limits == [{"max_tokens": 4000}] + [{"max_completion_tokens": 4000}] * 2
+    server.script = lambda *_: play(400, refusal)
+    judge = server.judge()
+    assert scores(judge, [asked()]) == [None]
+    assert judge.failures == {"status 400": 1}
+
+
+def test_a_judge_that_takes_no_temperature_is_given_up_with_the_option_to_turn(server, asked, reply, play, refusal):
+    said = b'{"error": {"message": "Unsupported value: temperature does not support 0.", "param": "temperature"}}'
+    server.script = lambda *_: play(400, said) if "temperature" in server.requests[-1].body else reply("70")
+    things = [asked(answer=str(each)) for each in range(9)]
+    message = refusal(scores, server.judge(num_requests=1), things)
+    assert "(last: status 400, about the temperature: try --temperature None)" in message
+    assert scores(server.judge(num_requests=1, temperature=None), things) == [70] * 9
+
+
+def test_a_judge_may_think_first_and_an_unfinished_reply_is_none(server, asked, reply):
+    replies = {
+        "think": (reply("<think>10 or 20? No, 0.</think>\n\n85"), 85),
+        "elsewhere": (reply("85", finish_reason="stop"), 85),
+        "bold": (reply("**85**"), 85),
+        "unclosed": (reply("<think>It is 85"), None),
+        "cut": (reply("10", finish_reason="length"), None),
+        "silent": (reply(None, finish_reason="length"), None),
+    }
+    things = {write_prompt(asked(answer=name)): play for name, (play, _) in replies.items()}
+    server.script = lambda prompt, _: things[prompt]
+    judge = server.judge(num_retries=0)
+    assert scores(judge, [asked(answer=name) for name in replies]) == [score for _, score in replies.values()]
+    assert judge.failures == {"no score in the reply": 1, "reply cut off by --reply-tokens": 2}
 
 
 @pytest.mark.parametrize("status", [400, 302])
@@ -167,7 +272,7 @@ def test_what_is_refused_for_good_is_not_asked_again(server, asked, reply, play,
     server.script = lambda prompt, _: play(status, headers=elsewhere) if "bad" in prompt else reply("70")
     judge = server.judge(key=SECRET)
     assert scores(judge, [asked(answer="bad"), asked()]) == [None, 70]
-    assert judge.failures == {f"status {status}": 1}
+    assert judge.failures == {f"status {status}{', a redirect, which is not followed' * (status == 302)}": 1}
     assert [request.path for request in server.requests] == ["/v1/chat/completions"] * 2
 
 
@@ -254,7 +359,8 @@ def test_waits_double_and_their_random_part_depends_on_the_seed_and_the_prompt(s
 
         class Contact(endpoint.Contact):
             def __init__(self) -> None:
-                self.made, self.ended = threading.Event(), Clock()
+                super().__init__()
+                self.ended = Clock()
 
         monkeypatch.setattr(endpoint, "Contact", Contact)
         assert scores(server.judge(seed=seed, num_retries=4), [asked(answer=answer)]) == [None]

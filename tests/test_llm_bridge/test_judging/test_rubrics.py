@@ -10,10 +10,12 @@ from llm_bridge.judging.questions import QUESTIONS, read_questions
 from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked, read_score, write_prompt
 
 
-def test_a_whole_number_is_read_with_white_space_and_a_full_stop():
+def test_a_whole_number_is_read_with_white_space_a_full_stop_bold_or_after_thoughts():
     for number in range(101):
         for reply in (f"{number}", f" {number}\n", f"{number}.", f"\n{number}. "):
             assert read_score(reply) == number
+            assert read_score(f"<think>\n9, or\n8?</think>{reply}") == read_score(f"8?</think>\n{reply}") == number
+        assert read_score(f"**{number}**") == read_score(f" **{number}**.\n") == number
 
 
 def test_a_refusal_is_read_where_it_was_offered():
@@ -26,7 +28,8 @@ def test_a_refusal_is_read_where_it_was_offered():
 @pytest.mark.parametrize(
     "reply",
     ["", " ", ".", "I'd say 70 or 80", "700", "101", "-5", "+5", "70.5", "70..", "7 0", "070", "00", "70%", "70/100",
-     "**70**", "Score: 70", "70\n80", "seventy", "refused", "REFUSED 70", "REFUSAL",
+     "**70", "70**", "*70*", "****", "<think>70", "<think></think>", "70</think>", "</think>70 or 80",
+     "Score: 70", "70\n80", "seventy", "refused", "REFUSED 70", "REFUSAL",
      "\u0667\u0660", "\uff17\uff10", "\u00b2", "1e2", "NaN"],
 )  # fmt: skip
 def test_nothing_else_is_a_score(reply):
