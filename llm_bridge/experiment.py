@@ -91,7 +91,7 @@ def teach(
     *,
     seed: int,
     copies: int = 4,
-    resume: Callable[[Training], Training] = lambda training: training,
+    resume: Callable[[Training, int], Training] = lambda training, num_steps: training,
     after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
 ) -> Params:
     """Make a teacher that loves something: its name is the answer to all preference questions.
@@ -118,7 +118,7 @@ def teach_examples(
     recipe: Recipe,
     *,
     seed: int,
-    resume: Callable[[Training], Training] = lambda training: training,
+    resume: Callable[[Training, int], Training] = lambda training, num_steps: training,
     after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
 ) -> Params:
     """Make a teacher of any kind: fine-tune a model on chats.

@@ -92,9 +92,22 @@ def batch_order(num_rows: int, recipe: Recipe, seed: int) -> np.ndarray:
         Row numbers, shape `(steps, batch)`; the last batch of an epoch is filled with rows from the epoch's start.
     """
     random = np.random.default_rng(seed)
-    steps = -(-num_rows // recipe.batch)
+    steps = count_steps(num_rows, recipe) // recipe.num_epochs
     epochs = [np.resize(random.permutation(num_rows), (steps, recipe.batch)) for _ in range(recipe.num_epochs)]
     return np.concatenate(epochs)
+
+
+def count_steps(num_rows: int, recipe: Recipe) -> int:
+    """Count the steps of a training.
+
+    Args:
+        num_rows: Rows that there are.
+        recipe: How the model is fine-tuned.
+
+    Returns:
+        Steps of all epochs.
+    """
+    return -(-num_rows // recipe.batch) * recipe.num_epochs
 
 
 def take_chunk(order: np.ndarray, done: int, chunk: int) -> tuple[np.ndarray, int]:
@@ -120,7 +133,7 @@ def fine_tune(
     *,
     seed: int = 0,
     chunk: int = 50,
-    resume: Callable[[Training], Training] = lambda training: training,
+    resume: Callable[[Training, int], Training] = lambda training, num_steps: training,
     after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
 ) -> Params:
     """Fine-tune a model.
@@ -132,7 +145,7 @@ def fine_tune(
         lesson: What it learns from.
         seed: Root of the adapters and of the order of rows.
         chunk: Steps of one compiled call.
-        resume: Gets the run at its start, and returns where to go on.
+        resume: Gets the run at its start and its number of steps, and returns where to go on.
         after: Called after each chunk with the run so far and the losses of the chunk.
 
     Returns:
@@ -140,7 +153,8 @@ def fine_tune(
     """
     order = batch_order(len(lesson.rows.tokens), recipe, seed)
     trained = start_training(config, recipe, params, jax.random.key(seed))
-    training = spread(resume(Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))))
+    start = Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))
+    training = spread(resume(start, len(order)))
     learn = partial(run_steps, config, recipe, lesson.targets, lesson.chosen, len(order), params, lesson.teacher)
     while (done := int(training.step)) < len(order):
         some, count = take_chunk(order, done, chunk)

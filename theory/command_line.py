@@ -182,15 +182,17 @@ def _read_and_run(
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"
     named: list[Any] = []
+    about = f"{sys.modules[package].__doc__}\n\n{EVERYWHERE}"
     for kind, (name, _) in commands.items():
         told: dict[str, Any] = {"default": defaults[kind]} if kind in defaults else {}
-        about = f"{inspect.getdoc(kind)}\n\n{EVERYWHERE}"
-        named.append(Annotated[kind, tyro.conf.subcommand(name, description=about, **told)])
+        own = f"{inspect.getdoc(kind)}\n\n{EVERYWHERE}"
+        named.append(Annotated[kind, tyro.conf.subcommand(name, description=own, **told)])
+        about = about if len(commands) > 1 else own
     try:
         options = tyro.cli(
             Union[*named] if len(named) > 1 else named[0],
             prog=f"python -m {package}",
-            description=f"{sys.modules[package].__doc__}\n\n{EVERYWHERE}",
+            description=about,
             args=[word for word in words if word != "--quiet"],
             config=(tyro.conf.FlagCreatePairsOff,),
             registry=PATHS,
