@@ -4,7 +4,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Self, TextIO, TypeVar
 
 from tqdm import tqdm
@@ -66,11 +67,7 @@ class Progress:
         )
         if shown and not on_terminal:
             say(f"{title}: {total} {unit}" + (f", {done} of them done" if done else ""))
-            threading.Thread(target=self._tell, daemon=True).start()
-
-    def _tell(self) -> None:
-        while not self.ended.wait(EVERY):
-            say(self.line())
+            threading.Thread(target=_tell, args=(weakref.ref(self), self.ended), daemon=True).start()
 
     def line(self) -> str:
         """Say how far it is.
@@ -109,6 +106,13 @@ class Progress:
     def __exit__(self, *error: Any) -> None:
         """End."""
         self.close()
+
+
+def _tell(progress: Callable[[], Progress | None], ended: threading.Event) -> None:
+    """Say a line every half minute, until the stage has ended or an error left it."""
+    while not ended.wait(EVERY) and (stage := progress()) is not None:
+        say(stage.line())
+        del stage
 
 
 def follow(items: Iterable[Item], title: str, unit: str, total: int | None = None) -> Iterator[Item]:

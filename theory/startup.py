@@ -48,12 +48,15 @@ def end_on_interrupt() -> None:
     """Let Ctrl-C end the process from a thread, unless it is ignored, as in a shell's background.
 
     A KeyboardInterrupt would not do: where it comes up in a callback of JAX or of the garbage collector it is lost or
-    becomes another error, while a program runs it is late, and leaving a pool of threads waits for them.
+    becomes another error, while a program runs it is late, and leaving a pool of threads waits for them. What cleans up
+    behind killed workers, multiprocessing's resource tracker, doesn't say so.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return
     heard, told = socket.socketpair()
     told.setblocking(False)
+    warnings = (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, warnings))
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.set_wakeup_fd(told.detach())
     threading.Thread(target=wait_for_interrupt, args=(heard,), daemon=True).start()

@@ -59,6 +59,7 @@ class TrainingState:
         Returns:
             The training as it was kept; the start if nothing is kept or it is damaged.
         """
+        self.close()
         training = self.kept(start)
         shown = jax.process_index() == 0
         self.bar = Progress(self.title, num_steps, "steps", done=int(training.step), shown=shown)
