@@ -11,6 +11,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from llm_bridge.chats import Language, Message
+from llm_bridge.pretrained.extra import require_extra
 from llm_bridge.pretrained.language import read_language
 from llm_bridge.shapes import Config
 from llm_bridge.words.prompts import number_prompts
@@ -159,6 +160,13 @@ def test_a_checkpoint_that_cannot_chat_is_refused(save, tmp_path):
     small = replace(CONFIG, vocabulary=400)
     with pytest.raises(InputError, match=r"a tokenizer of 50\d tokens for a model of 400"):
         read_language(save(TEMPLATES["plain"]), small)
+
+
+def test_transformers_does_not_say_that_it_misses_torch(monkeypatch):
+    monkeypatch.delenv("TRANSFORMERS_NO_ADVISORY_WARNINGS", raising=False)
+    logger = require_extra("transformers").utils.logging.get_logger("transformers")
+    monkeypatch.setattr(logger, "warning", lambda *said: pytest.fail(str(said)))
+    logger.warning_advice("PyTorch was not found.")
 
 
 def test_a_tokenizer_with_a_program_of_its_own_is_not_run(save):

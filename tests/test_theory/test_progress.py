@@ -6,7 +6,6 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -26,7 +25,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def minutes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def minutes(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that shows what one sets."""
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: 60 * clock[0])

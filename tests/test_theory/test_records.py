@@ -1,6 +1,7 @@
 """Run folders: the same bytes twice, skipped when finished, refused when another's, whole or not at all."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from theory import provenance, records
 from theory.command_line import InputError, RunOptions
+from theory.files import figure_bytes
 from theory.records import FILES, Outcome, Record, read_record, record_run, run_folder, write_whole
 from theory.statistics import Estimate
 from theory.verdicts import Accepted, Verdict, verdict_table
@@ -274,6 +276,12 @@ def test_default_folder_depends_on_the_configuration_alone():
     assert folder.name.startswith("verify-")
     assert len(folder.name) == len("verify-") + 8
     assert run_folder(one, RunOptions(output=Path("elsewhere"))) == Path("elsewhere")
+
+
+def test_what_embeds_fonts_does_not_speak_of_their_age(caplog):
+    figure_bytes(Figure(figsize=(1, 1)), "pdf")
+    logging.getLogger("fontTools.ttLib.tables._h_e_a_d").warning("timestamp seems very low")
+    assert not caplog.records
 
 
 def test_drawing_leaves_the_global_style_alone(tmp_path):
