@@ -125,4 +125,5 @@ def test_a_folder_in_place_of_a_file_is_refused(folder, archives):
     path = folder / archives[0]
     path.unlink()
     path.mkdir()
-    assert "can't be read (Is a directory)" in refusal(folder, idx.FILES[0])
+    assert idx.missing_files(folder, "mnist") == [idx.FILES[0].name]
+    assert "can't be read" in refusal(folder, idx.FILES[0])
