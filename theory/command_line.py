@@ -19,6 +19,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from theory.progress import QUIET, drop, say
+from theory.startup import INTERRUPTED
 
 EVERYWHERE = (
     "Every command also takes --quiet (no progress on stderr) and --version; NO_COLOR in the environment works."
@@ -224,8 +225,8 @@ def exit_status(run: Callable[[], bool]) -> int:
         run: The command; returns whether no verdict fails.
 
     Returns:
-        0 if none fails, 1 if one does; 2 if the input can't be used or the output not be written, with one line on
-        stderr; 141 without one if who reads the output has left before the end, as for other programs.
+        0 if none fails, 1 if one does; 2 if the input can't be used or the output not be written, and 130 after Ctrl-C,
+        with one line on stderr; 141 without one if who reads the output has left before the end, as for other programs.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -252,6 +253,9 @@ def _status(run: Callable[[], bool]) -> int:
     except InputError as error:
         say(f"error: {error}")
         return 2
+    except KeyboardInterrupt:
+        say(INTERRUPTED)
+        return 130
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
 

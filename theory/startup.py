@@ -18,6 +18,9 @@ NEEDED = (
 )
 """What they import of others, the dependencies of `pyproject.toml`."""
 
+INTERRUPTED = "interrupted: what is finished is whole; the same command goes on from there"
+"""What is said after Ctrl-C."""
+
 WRITING = threading.RLock()
 """Held while a file is written, so that Ctrl-C leaves no half of one behind."""
 
@@ -77,8 +80,7 @@ def wait_for_interrupt(heard: socket.socket) -> None:
         with suppress(psutil.Error):
             process.terminate()
     with suppress(OSError):
-        line = "interrupted: what is finished is whole; the same command goes on from there\n"
-        os.write(2, ("\n" * os.isatty(2) + line).encode())
+        os.write(2, ("\n" * os.isatty(2) + f"{INTERRUPTED}\n").encode())
     os._exit(130)
 
 

@@ -136,7 +136,7 @@ def test_a_demo_is_recorded_whole_then_skipped_then_refused_to_another(call, sma
     output = tmp_path / "record"
     arguments = ["demo", "--data", "digits", "--num-seeds", "1", "--output", str(output)]
     first = call(*arguments)
-    assert (first.status, first.stderr) == (0, "training: 1 seeds\n")
+    assert (first.status, first.stderr) == (0, "")
     assert "recorded in" in first.stdout
     assert sorted(path.name for path in output.iterdir()) == sorted(FILES)
     assert (output / "table.md").read_text() in first.stdout

@@ -14,12 +14,12 @@ import pytest
 
 from theory import startup
 from theory.command_line import InputError, exit_status
+from theory.progress import QUIET
+from theory.startup import INTERRUPTED
 
 ROOT = Path(startup.__file__).parents[1]
 
 TABLE = "| measured | ε‖Δ_T‖² × ½ |\n"
-
-INTERRUPTED = "interrupted: what is finished is whole; the same command goes on from there\n"
 
 INTERRUPTING = """
 import gc, os, signal, sys, time
@@ -121,11 +121,12 @@ def test_ctrl_c_in_a_callback_that_loses_errors_ends_the_command(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
     process = start("-m", "theory", "list", env=os.environ | {"PYTHONPATH": str(tmp_path)})
     _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, INTERRUPTED)
+    assert (process.returncode, errors) == (130, f"{INTERRUPTED}\n")
 
 
 def test_ctrl_c_ends_a_command_at_once_with_its_workers_and_in_one_line(tmp_path):
-    process = start("-m", "theory", "verify", "null-space", "many-steps", "--output", str(tmp_path / "run"))
+    heard = os.environ | {QUIET: ""}
+    process = start("-m", "theory", "verify", "null-space", "many-steps", "--output", str(tmp_path / "run"), env=heard)
     assert process.stderr
     assert process.stderr.readline() == "verify: 2 parts\n"
     workers = psutil.Process(process.pid).children(recursive=True)
@@ -134,6 +135,6 @@ def test_ctrl_c_ends_a_command_at_once_with_its_workers_and_in_one_line(tmp_path
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=5)
     assert process.returncode == 130
-    assert errors.endswith(INTERRUPTED)
+    assert errors.endswith(f"{INTERRUPTED}\n")
     assert "Traceback" not in errors
     assert psutil.wait_procs(workers, timeout=5)[1] == []
