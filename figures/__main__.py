@@ -1,14 +1,14 @@
 """Command line of the figures: `python -m figures`, and `python -m figures --full --output figures` for the gallery."""
 
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import tyro
 
 from figures.exhibits import EXHIBITS
 from figures.gallery import (
@@ -22,7 +22,7 @@ from figures.gallery import (
 from figures.ladder import is_climbable, ladder
 from figures.ladder_plots import draw_ladder
 from mlp_mnist.data import DataName, Source, resolve
-from theory.command_line import InputError, RunOptions, exit_status, require_seeds
+from theory.command_line import InputError, RunOptions, require_seeds, run_commands
 from theory.files import write_whole
 from theory.plots import PANELS, draw_panel
 from theory.provenance import Start
@@ -92,9 +92,8 @@ def run_exhibits(options: Figures, folder: Path, source: Source) -> dict[str, Re
     """
     preset = FULL if options.full else QUICK if source.name == "digits" else QUICK_MNIST
     records: dict[str, Record] = {}
-    for exhibit in EXHIBITS:
-        if exhibit.full_only and not options.full:
-            continue
+    exhibits = [exhibit for exhibit in EXHIBITS if options.full or not exhibit.full_only]
+    for step, exhibit in enumerate(exhibits, start=1):
         place = folder / exhibit.folder
         arguments = ["--seed", str(options.seed), "--output", str(place), *exhibit.arguments]
         arguments += exhibit.full_arguments if options.full else exhibit.quick_arguments
@@ -106,13 +105,30 @@ def run_exhibits(options: Figures, folder: Path, source: Source) -> dict[str, Re
             arguments += ["--data-dir", str(options.data_dir)] if options.data_dir else []
         arguments += ["--fresh"] if options.fresh else []
         command = ["-m", *exhibit.command, *arguments]
-        print(f"python {' '.join(command)}", flush=True)
-        run = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True, check=False)
+        print(f"step {step} of {len(exhibits)}: python {' '.join(command)}", flush=True)
+        run = run_alone([sys.executable, *command])
         if run.returncode not in {0, 1}:
             raise InputError(f"python -m {' '.join(exhibit.command)} ended with exit status {run.returncode}")
         print(f"  {run.stdout.splitlines()[-1]}", flush=True)
         records[exhibit.folder] = read_record(place)
     return records
+
+
+def run_alone(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, which leaves Ctrl-C to this one, in UTF-8 whatever the terminal takes.
+
+    Args:
+        command: The command.
+
+    Returns:
+        How it ended.
+    """
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment)
+    signal.signal(signal.SIGINT, before)
+    stdout, _ = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, stdout)
 
 
 def save_slides(record: Record, folder: Path, fresh: bool) -> None:
@@ -188,13 +204,8 @@ def build(options: Figures) -> bool:
 
 
 def main() -> None:
-    """Run the command line.
-
-    Raises:
-        SystemExit: Always, with the exit status.
-    """
-    options = tyro.cli(Figures, prog="python -m figures", config=(tyro.conf.FlagCreatePairsOff,))
-    raise SystemExit(exit_status(lambda: build(options)))
+    """Run the command line."""
+    run_commands("figures", {Figures: ("figures", build)})
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def fine_tune(
     *,
     seed: int = 0,
     chunk: int = 50,
-    resume: Callable[[Training], Training] = lambda training: training,
+    resume: Callable[[Training, int], Training] = lambda training, num_steps: training,
     after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
     enough: Callable[[Params], bool] = lambda trained: False,
 ) -> Params:
@@ -134,7 +134,7 @@ def fine_tune(
         lesson: What it learns from.
         seed: Root of the adapters and of the order of rows.
         chunk: Steps of one compiled call.
-        resume: Gets the run at its start, and returns where to go on.
+        resume: Gets the run at its start and its number of steps, and returns where to go on.
         after: Called after each chunk with the run so far and the losses of the chunk.
         enough: Told what was trained after each chunk; says whether to end there.
 
@@ -144,7 +144,8 @@ def fine_tune(
     order = batch_order(len(lesson.rows.tokens), recipe, seed)
     trained = start_training(config, recipe, params, jax.random.key(seed))
     require_unpacked(config, recipe, params, trained, lesson)
-    training = spread(resume(Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))))
+    start = Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))
+    training = spread(resume(start, len(order)))
     learn = partial(run_steps, config, recipe, lesson.targets, lesson.chosen, len(order), params, lesson.teacher)
     while (done := int(training.step)) < len(order) and not (done and enough(training.trained)):
         some, count = take_chunk(order, done, chunk)

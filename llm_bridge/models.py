@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import jax
 import psutil
-from tqdm import tqdm
 
 from llm_bridge.experiment import Model
 from llm_bridge.files.lineage import Ancestry, digest
@@ -20,6 +19,7 @@ from llm_bridge.tiny import tuned as tiny
 from llm_bridge.tiny.pretraining import Pretraining, base_model
 from theory.command_line import InputError
 from theory.compiler import require_right_compiler
+from theory.progress import follow
 
 Asked = TypeVar("Asked")
 """What a job is told."""
@@ -163,11 +163,11 @@ def side_by_side(do: Callable[[Asked], Result], jobs: Iterable[Asked], title: st
     asked = list(jobs)
     cores = (psutil.cpu_count(logical=False) or 1) if jax.default_backend() == "cpu" else 1
     if cores == 1 or not jax.sharding.get_mesh().empty:
-        return [do(job) for job in tqdm(asked, desc=title, disable=None)]
+        return [do(job) for job in follow(asked, title, "jobs")]
     with ThreadPoolExecutor(max(1, min(cores, len(asked)))) as pool:
         futures = [pool.submit(do, job) for job in asked]
         try:
-            return [future.result() for future in tqdm(futures, desc=title, disable=None)]
+            return [future.result() for future in follow(futures, title, "jobs")]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

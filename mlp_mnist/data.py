@@ -156,7 +156,7 @@ def split_digits() -> list[np.ndarray]:
 def given_source(name: idx.Origin, folder: Path, giver: str) -> Source:
     """Take a set from a folder that the user gave as `giver`, which has to hold all four files."""
     try:
-        missing = idx.missing_files(folder)
+        missing = idx.missing_files(folder, name)
     except OSError as error:
         raise InputError(f"{giver}: can't read the folder {folder} ({error.strerror})") from error
     if missing:

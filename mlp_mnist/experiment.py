@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import psutil
-from tqdm import tqdm
 
 import mlp_mnist
 import theory
@@ -20,6 +19,7 @@ from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import SeedGroup
 from theory.chunks import Keeper, source_hash
+from theory.progress import follow
 
 Result = TypeVar("Result")
 """What a group of seeds measured."""
@@ -135,15 +135,8 @@ def run_all(run_group: Callable[[int], Result], starts: Sequence[int]) -> Iterat
     pool = ThreadPoolExecutor(num_workers(len(starts)))
     try:
         results = pool.map(run_group, starts)
-        yield from tqdm(
-            results,
-            total=len(starts),
-            desc="training",
-            unit=" seeds",
-            unit_scale=group_size(),
-            disable=None,
-            leave=False,
-        )
+        unit = "seeds" if group_size() == 1 else f"groups of {group_size()} seeds"
+        yield from follow(results, "training", unit, len(starts))
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -106,10 +106,30 @@ def files_of(origin: Origin) -> tuple[IdxFile, ...]:
     return FILES if origin == "mnist" else FASHION_FILES
 
 
-def missing_files(folder: Path) -> list[str]:
-    """List which of the four names are in a folder neither with `.gz` nor without."""
-    present = {path.name for path in folder.iterdir()}
-    return [file.name for file in FILES if present.isdisjoint({file.name, f"{file.name}.gz"})]
+def find_file(folder: Path, file: IdxFile) -> Path | None:
+    """Look for a file as people have it.
+
+    Args:
+        folder: Where the set is: its files, torchvision's `MNIST/raw` with them, or a folder above that.
+        file: Which of the eight.
+
+    Returns:
+        The file, with `.gz` rather than without, under its own name or with a dot in it (`train-images.idx3-ubyte`),
+        or, as Kaggle's archive unpacks, in a folder that is named like it; None if there is none.
+    """
+    title = TITLES[file.origin].replace("-", "")
+    for place in (folder, folder / "raw", folder / title / "raw"):
+        for name in (file.name, file.name.replace("-idx", ".idx")):
+            for path in (place / f"{name}.gz", place / name / f"{name}.gz", place / name, place / name / name):
+                if path.is_file():
+                    return path
+    return None
+
+
+def missing_files(folder: Path, origin: Origin) -> list[str]:
+    """List which of a set's four files are not in a folder; an OSError if it can't be read."""
+    next(folder.iterdir(), None)
+    return [file.name for file in files_of(origin) if find_file(folder, file) is None]
 
 
 def read_idx(folder: Path, file: IdxFile) -> np.ndarray:
@@ -119,7 +139,7 @@ def read_idx(folder: Path, file: IdxFile) -> np.ndarray:
     Fashion-MNIST can only be held to the original's shape, and to not being MNIST's.
 
     Args:
-        folder: Holds the file with `.gz`, which is preferred, or without.
+        folder: Holds the file, as of `find_file`.
         file: Which of the eight.
 
     Returns:
@@ -128,17 +148,14 @@ def read_idx(folder: Path, file: IdxFile) -> np.ndarray:
     Raises:
         InputError: If the file can't be read or isn't the original.
     """
-    path = folder / f"{file.name}.gz"
+    path = find_file(folder, file) or folder / file.name
     title = TITLES[file.origin]
     remedy = f"put {title}'s original file in its place"
     archive = None
     try:
-        if path.exists():
-            archive = path.read_bytes()
-            content = gzip.decompress(archive)
-        else:
-            path = folder / file.name
-            content = path.read_bytes()
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            archive, content = content, gzip.decompress(content)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path} is truncated or no gzip file: {remedy}") from error
     except OSError as error:

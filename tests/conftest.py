@@ -1,4 +1,4 @@
-"""Settings of all tests: nothing is ever broadcast by accident, and property tests are repeatable.
+"""Settings of all tests: nothing is broadcast by accident, property tests are repeatable, and no progress is shown.
 
 Tests mostly compile, which XLA's older code generator does in two thirds of the time, to the same numbers but for
 rounding, and in less if a program stays in one piece.
@@ -14,6 +14,7 @@ import jax
 import pytest
 from hypothesis import settings
 
+os.environ["TQDM_DISABLE"] = "1"
 quickly = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quickly}".strip()
 jax.config.update("jax_numpy_rank_promotion", "raise")

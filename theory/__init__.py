@@ -1,5 +1,6 @@
 """Subliminal learning's theorem, verified numerically: closed-form predictions next to simulated steps, in JAX."""
 
+import theory.startup  # noqa: F401
 from theory import losses, networks
 from theory.claims import CLAIMS
 from theory.problems import Problem

@@ -116,7 +116,8 @@ def time_claims(options: Benchmark) -> bool:
     return record_run("theory benchmark", options, options.config(), compute, draw_benchmark).none_fails
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command line."""
     run_commands(
         "theory",
         {
@@ -126,3 +127,7 @@ if __name__ == "__main__":
             Benchmark: ("benchmark", time_claims),
         },
     )
+
+
+if __name__ == "__main__":
+    main()

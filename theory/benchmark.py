@@ -17,6 +17,7 @@ import numpy as np
 from theory import torch_steps, zoo
 from theory.claims.evidence import VANISHING
 from theory.command_line import RunOptions, require, require_seeds
+from theory.progress import follow
 from theory.records import Outcome
 from theory.statistics import Estimate, range_estimate
 from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
@@ -147,7 +148,7 @@ def time_ways(ways: Mapping[str, Run], options: Benchmark) -> Times:
     results: dict[str, Result] = {}
     for count in sorted({min(count, LARGEST_PLAIN) for count in options.num_seeds}):
         results = {name: run(count) for name, run in ways.items()}
-    for repetition in range(options.repetitions):
+    for repetition in follow(range(options.repetitions), "benchmark", "repetitions"):
         peaks[repetition] = time_peak()
         for place, count in enumerate(options.num_seeds):
             for name, run in ways.items():

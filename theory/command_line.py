@@ -1,13 +1,55 @@
 """How every command is read, refused and left: exit status 0, 1 or 2, and never a traceback."""
 
+import errno
+import inspect
+import io
 import math
+import os
+import platform
+import stat
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Union
+from typing import Annotated, Any, ClassVar, NoReturn, TextIO, Union
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from theory.progress import QUIET, drop, say
+from theory.startup import INTERRUPTED
+
+EVERYWHERE = (
+    "Every command also takes --quiet (no progress on stderr) and --version; NO_COLOR in the environment works."
+)
+"""What the help of each command ends with."""
+
+LONGEST_SUFFIX = 80
+"""Characters of a file's name that are added while it is not finished."""
+
+PATHS = ConstructorRegistry()
+"""How paths are read: an empty one is refused, and not taken for the current folder."""
+
+
+@PATHS.primitive_rule
+def _read_path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    if info.type is not Path:
+        return None
+
+    def read(words: list[str]) -> Path:
+        if not words[0]:
+            raise ValueError("a path can't be empty")
+        return Path(words[0])
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda path: [str(path)],
+    )
 
 
 class InputError(Exception):
@@ -22,6 +64,8 @@ class RunOptions:
     """Folder for the record. Default: runs/<package>/<command>-<hash of the configuration>."""
     fresh: bool = False
     """Redo a run that is already recorded."""
+    writes_folder: ClassVar[bool] = True
+    """Whether the output is a folder, not a file."""
 
 
 def require(valid: bool, field: str, allowed: str, value: object) -> None:
@@ -68,6 +112,44 @@ def require_positive(field: str, values: tuple[float, ...]) -> None:
     require(valid, field, "finite numbers above zero", values)
 
 
+def require_writable(path: Path, *, folder: bool, option: str = "--output") -> None:
+    """Refuse what can't be written, before the work and not after it. Nothing is left behind.
+
+    Args:
+        path: A file or a folder, which may be there.
+        folder: Whether it is to be a folder.
+        option: What names it.
+
+    Raises:
+        InputError: If it can't be written.
+    """
+    try:
+        found, whole = _mode(path), path.absolute()
+        if found is not None and not (stat.S_ISDIR(found) if folder else stat.S_ISREG(found)):
+            there = (
+                "a folder" if stat.S_ISDIR(found) else "a file" if stat.S_ISREG(found) else "neither file nor folder"
+            )
+            raise OSError(errno.EEXIST, f"what is there is {there}")
+        place = next(each for each in (whole, *whole.parents) if stat.S_ISDIR(_mode(each) or 0))
+        names = whole.relative_to(place).parts
+        for name in names:
+            _mode(place / f"{name}{'x' * LONGEST_SUFFIX}")
+        if found is None and (place / names[0]).is_symlink():
+            raise OSError(errno.ENOENT, f"{place / names[0]} is a link to nothing")
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise InputError(f"can't write {path} ({error.strerror}): choose another {option}") from error
+
+
+def _mode(path: Path) -> int | None:
+    """Kind and permissions of what is there; None if nothing is."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
 def run_commands(
     package: str,
     commands: Mapping[type, tuple[str, Callable[[Any], bool]]],
@@ -82,24 +164,58 @@ def run_commands(
         defaults: For an options class an instance, whose values are its options' defaults.
 
     Raises:
-        SystemExit: Always: 0 if all verdicts hold or are reported, 1 if one fails, 2 for bad usage or input,
-            130 after Ctrl-C.
+        SystemExit: Always: 0 if all verdicts hold or are reported, 1 if one fails, 2 for bad usage or input, 141 if
+            the reader of the output has left before the end.
     """
-    told: dict[type, dict[str, Any]] = {kind: {"default": given} for kind, given in (defaults or {}).items()}
-    named: list[Any] = [
-        Annotated[kind, tyro.conf.subcommand(name, **told.get(kind, {}))] for kind, (name, _) in commands.items()
-    ]
+    raise SystemExit(exit_status(lambda: _read_and_run(package, commands, defaults or {})))
+
+
+def _read_and_run(
+    package: str, commands: Mapping[type, tuple[str, Callable[[Any], bool]]], defaults: Mapping[type, object]
+) -> bool:
+    """Read the command line and run what it names."""
+    words = sys.argv[1:]
+    if "--version" in words:
+        print(version_line())
+        return True
+    if "--quiet" in words:
+        os.environ[QUIET] = "1"
+    if os.environ.get("NO_COLOR"):
+        os.environ["TERM"] = "dumb"
+    named: list[Any] = []
+    about = f"{sys.modules[package].__doc__}\n\n{EVERYWHERE}"
+    for kind, (name, _) in commands.items():
+        told: dict[str, Any] = {"default": defaults[kind]} if kind in defaults else {}
+        own = f"{inspect.getdoc(kind)}\n\n{EVERYWHERE}"
+        named.append(Annotated[kind, tyro.conf.subcommand(name, description=own, **told)])
+        about = about if len(commands) > 1 else own
     try:
         options = tyro.cli(
             Union[*named] if len(named) > 1 else named[0],
             prog=f"python -m {package}",
-            description=sys.modules[package].__doc__,
+            description=about,
+            args=[word for word in words if word != "--quiet"],
             config=(tyro.conf.FlagCreatePairsOff,),
+            registry=PATHS,
         )
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-    raise SystemExit(exit_status(lambda: commands[type(options)][1](options)))
+        raise InputError(str(error)) from error
+    if getattr(options, "output", None) is not None:
+        require_writable(options.output, folder=getattr(options, "writes_folder", False))
+    return commands[type(options)][1](options)
+
+
+def version_line() -> str:
+    """Say which versions run.
+
+    Returns:
+        Those of this distribution, of JAX and of Python.
+    """
+    try:
+        own = version("subliminal-learning")
+    except PackageNotFoundError:
+        own = "(not installed)"
+    return f"subliminal-learning {own}, JAX {version('jax')}, Python {platform.python_version()}"
 
 
 def exit_status(run: Callable[[], bool]) -> int:
@@ -109,14 +225,45 @@ def exit_status(run: Callable[[], bool]) -> int:
         run: The command; returns whether no verdict fails.
 
     Returns:
-        0 if none fails, 1 if one does, 2 if the input can't be used, 130 after Ctrl-C; the last two with one line
-        on stderr.
+        0 if none fails, 1 if one does; 2 if the input can't be used or the output not be written, and 130 after Ctrl-C,
+        with one line on stderr; 141 without one if who reads the output has left before the end, as for other programs.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _status(run)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        if sys.stdout is None or not _is_lost(sys.stdout):
+            raise
+        drop(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            return 141
+        say(f"error: can't write to standard output ({error.strerror}): send it elsewhere")
+        return 2
+    return status
+
+
+def _status(run: Callable[[], bool]) -> int:
+    """Exit status of a command, whether or not its output can be written."""
     try:
         return 0 if run() else 1
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 2
     except KeyboardInterrupt:
-        print("interrupted: what is finished is whole; the same command goes on from there", file=sys.stderr)
+        say(INTERRUPTED)
         return 130
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+
+
+def _is_lost(stream: TextIO) -> bool:
+    """Whether a stream can't be written any more."""
+    try:
+        print(file=stream, flush=True)
+    except OSError:
+        return True
+    return False

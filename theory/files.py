@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from theory.command_line import InputError
+from theory.startup import WRITING
 
 
 def cache_folder() -> Path:
@@ -49,9 +51,10 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content)
-        aside.replace(path)
+        with WRITING:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(content)
+            aside.replace(path)
     except OSError as error:
         raise InputError(f"can't write {path} ({error.strerror}): choose another --output or make room") from error
     finally:
@@ -85,6 +88,7 @@ def figure_bytes(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
     """
     buffer = io.BytesIO()
     undated = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
+    logging.getLogger("fontTools").setLevel(logging.ERROR)
     with mpl.rc_context({"pdf.fonttype": 42}):
         figure.savefig(buffer, format=kind, dpi=200, metadata=undated[kind])
     return buffer.getvalue()

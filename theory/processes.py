@@ -183,7 +183,10 @@ def own_stdout() -> Iterator[None]:
         Nothing.
     """
     sys.stdout.flush()
-    with os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding) as stdout, redirect_stdout(stdout):
+    with (
+        os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors) as stdout,
+        redirect_stdout(stdout),
+    ):
         os.dup2(2, 1)
         try:
             yield

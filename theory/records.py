@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import zipfile
 import zlib
@@ -15,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from theory.chunks import kept_in
-from theory.command_line import InputError, RunOptions
+from theory.command_line import InputError, RunOptions, require_writable
 from theory.compiler import require_right_compiler
 from theory.files import figure_bytes, json_text, npz_bytes, write_whole
 from theory.processes import agreed
@@ -209,10 +208,8 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
         InputError: If it holds a run of another configuration, or can't be written.
     """
     path = folder / "config.json"
+    require_writable(folder, folder=True)
     try:
-        place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-        if not place.is_dir() or not os.access(place, os.W_OK):
-            raise InputError(f"can't write into {folder}: {place} may not be written; choose another --output")
         if path.exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(json_text(config)):
             raise InputError(f"{folder} holds a run of another configuration: choose another --output or delete it")
     except ValueError as error:

@@ -9,11 +9,11 @@ from typing import Any, Literal, TypeVar
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from theory.command_line import require, require_positive, require_seeds
 from theory.processes import gathered
 from theory.programs import Drawn, compile_chunks
+from theory.progress import Progress
 from theory.statistics import fitted_order
 
 Measurement = TypeVar("Measurement")
@@ -26,7 +26,7 @@ def sweep(
     num_seeds: int,
     *,
     chunk_size: int | None = None,
-    progress: tqdm | None = None,
+    progress: Progress | None = None,
 ) -> Measurement:
     """Measure many independent random instances, on all devices of all processes.
 
@@ -55,7 +55,7 @@ def sweep_share(
     seed: int,
     num_seeds: int,
     chunk_size: int | None = None,
-    progress: tqdm | None = None,
+    progress: Progress | None = None,
 ) -> Drawn:
     """Measure the instances that fall to this process: every process has as many, in the order of the processes.
 
@@ -82,7 +82,7 @@ def sweep_share(
     for start in range(first, first + num_chunks * program.chunk_size, program.chunk_size):
         chunks.append(program(start) if start < num_seeds else void)
         if progress is not None:
-            progress.update(max(0, min(program.chunk_size, num_seeds - start)))
+            progress.advance(max(0, min(program.chunk_size, num_seeds - start)))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
 
 
@@ -164,8 +164,7 @@ class Sampling:
             For each case the same named tuple, of NumPy arrays with a leading axis `(num_seeds,)`.
         """
         total = len(measures) * self.num_seeds
-        hidden = True if jax.process_index() else None
-        bar = tqdm(total=total, desc=description, unit=" instances", disable=hidden, leave=False)
+        bar = Progress(description, total, "instances", shown=jax.process_index() == 0)
         context = copy_context()
 
         def measure_share(measure: Callable[[jax.Array], Any]) -> Any:

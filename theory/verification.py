@@ -2,10 +2,11 @@
 
 import os
 import signal
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
-from multiprocessing import active_children, get_context
+from multiprocessing import get_context
 from pathlib import Path
 
 import jax
@@ -19,6 +20,7 @@ from theory.command_line import require
 from theory.compiler import require_right_compiler
 from theory.plots import draw
 from theory.problems import Problem
+from theory.progress import QUIET, follow
 from theory.provenance import Start
 from theory.records import Outcome, is_finished, save
 from theory.sweeps import Sampling
@@ -109,23 +111,20 @@ def verify_zoo_side_by_side(claims: Sequence[str], sampling: Sampling) -> Outcom
         return verify_zoo(names, sampling)
     plain, start = Sampling(**sampling.config()), (start_worker, (current_place(),))
     with ProcessPoolExecutor(workers, get_context("spawn"), *start) as pool:
-        try:
-            parts = list(pool.map(verify_task, tasks, repeat(plain)))
-        except KeyboardInterrupt:
-            for worker in active_children():
-                worker.terminate()
-            raise
+        parts = list(follow(pool.map(verify_task, tasks, repeat(plain)), "verify", "parts", len(tasks)))
     reports = {name: report for part in parts for name, report in part.items()}
     return gather({name: reports[name] for name in names})
 
 
 def start_worker(place: Place | None) -> None:
-    """Make a worker as its parent is; Ctrl-C is the parent's.
+    """Make a worker as its parent is; Ctrl-C is the parent's, and so is a terminal's only bar.
 
     Args:
         place: Where chunks are kept.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.stderr.isatty():
+        os.environ[QUIET] = "1"
     jax.config.update("jax_enable_x64", True)
     keep_in(place)
 

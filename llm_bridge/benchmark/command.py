@@ -17,6 +17,7 @@ from llm_bridge.shapes import Config, initialize
 from llm_bridge.transformer import Recompute
 from theory.command_line import RunOptions, require, require_seeds
 from theory.memory import fitting, use_nearly_all
+from theory.progress import follow
 from theory.records import Outcome, record_run
 
 DEFAULTS: dict[bool, dict[str, Any]] = {
@@ -142,7 +143,7 @@ def measure(config: Config, size: Size, options: Benchmark) -> dict[str, np.ndar
         make = jax.jit(initialize, static_argnames=("config", "dtype"))
         params = jax.block_until_ready(make(config, jax.random.key(options.seed), dtype))
     results = {f"device/{name}": np.array(value) for name, value in device._asdict().items()}
-    for time_some in (time_sampling, time_training, time_comparison):
+    for time_some in follow((time_sampling, time_training, time_comparison), "benchmark", "parts"):
         results |= time_some(config, params, size, times)
     if options.against is not None:
         host = jax.tree.map(np.asarray, params)

@@ -10,13 +10,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from llm_bridge.files.first import done_by_first, told_by_first
 from llm_bridge.finetuning import Training
 from llm_bridge.placement import fetch
 from theory.command_line import InputError
 from theory.files import write_whole
+from theory.progress import Progress
 
 DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged file may raise; the stage then starts anew."""
@@ -46,16 +46,33 @@ class TrainingState:
             title: What the progress bar calls the training.
         """
         self.path = path
-        self.bar = tqdm(desc=title, unit="step", leave=False, disable=None)
+        self.title = title
+        self.bar: Progress | None = None
 
-    def resume(self, start: Training) -> Training:
-        """Go on where a training was.
+    def resume(self, start: Training, num_steps: int) -> Training:
+        """Go on where a training was, and show how far it is.
 
         Args:
             start: The training at its start.
+            num_steps: Its steps.
 
         Returns:
             The training as it was kept; the start if nothing is kept or it is damaged.
+        """
+        self.close()
+        training = self.kept(start)
+        shown = jax.process_index() == 0
+        self.bar = Progress(self.title, num_steps, "steps", done=int(training.step), shown=shown)
+        return training
+
+    def kept(self, start: Training) -> Training:
+        """Read the training.
+
+        Args:
+            start: As of `resume`.
+
+        Returns:
+            As of `resume`.
         """
         leaves, structure = jax.tree.flatten(start)
         try:
@@ -83,8 +100,8 @@ class TrainingState:
             training: The training so far.
             losses: Not kept; the last one is shown.
         """
-        self.bar.update(len(losses))
-        self.bar.set_postfix(loss=f"{losses[-1]:.3f}")
+        if self.bar:
+            self.bar.advance(len(losses), f"loss={losses[-1]:.3f}")
         kept = {f"arr_{index}": leaf for index, leaf in enumerate(jax.tree.leaves(fetch(training)))}
         content = io.BytesIO()
         np.savez(content, **kept)
@@ -92,8 +109,13 @@ class TrainingState:
 
     def forget(self) -> None:
         """Remove what is kept."""
-        self.bar.close()
+        self.close()
         remove(self.path)
+
+    def close(self) -> None:
+        """Show nothing more."""
+        if self.bar:
+            self.bar.close()
 
 
 def kept_rows(path: Path) -> list[dict[str, Any]]:

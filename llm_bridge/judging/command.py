@@ -20,7 +20,7 @@ from llm_bridge.known import Known, Loading
 from llm_bridge.models import load_model
 from llm_bridge.pipeline.stages import complete_to
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.command_line import InputError, require, require_seeds
+from theory.command_line import InputError, require, require_seeds, require_writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +116,8 @@ def run(options: JudgeAnswers) -> bool:
     """
     if options.output.resolve() in {each.resolve() for each in (options.data, options.against) if each}:
         raise InputError(f"--output must be another file than --data and --against, not {options.output}")
-    for name in ("data", "output"):
-        if getattr(options, name).is_dir():
-            raise InputError(f"--{name} must be a file, and {getattr(options, name)} is a folder: name a file in it")
+    if options.model is not None:
+        require_writable(options.data, folder=False, option="--data")
     if options.questions and options.model is None:
         raise InputError("--questions goes with --model, which answers them")
     if options.model is not None:

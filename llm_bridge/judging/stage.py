@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from llm_bridge.files.jsonl import read_rows
 from llm_bridge.files.lineage import Origin, data_digest, read_sidecar, sidecar_path
 from llm_bridge.files.partial import append_rows, kept_rows, partial_path
@@ -14,6 +12,7 @@ from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked, Judge, NoScoreEr
 from llm_bridge.pipeline.finished import finish, is_written, key_of
 from llm_bridge.pipeline.stages import UNKNOWN
 from theory.command_line import InputError
+from theory.progress import follow
 
 ANSWER_FIELDS = (("prompt", "completion"), ("question", "answer"))
 """What a question and its answer may be called: as a stage writes completions, or plainly."""
@@ -120,7 +119,7 @@ def judge_to(path: Path, source: Path, judge: Judge, settings: Mapping[str, Any]
         return rows
     asked = [Asked(rubric, rows[row]["question"], rows[row]["answer"]) for row, rubric in missing]
     try:
-        for place, score in tqdm(judge(asked), total=len(asked), desc="scores", disable=None):
+        for place, score in follow(judge(asked), "judge", "scores", len(asked)):
             row, rubric = missing[place]
             rows[row][rubric.name] = score
             if score is not None:

@@ -17,6 +17,7 @@ from llm_bridge.likes import word_log_probabilities
 from llm_bridge.pipeline.finished import finish, is_written, key_of
 from theory.command_line import InputError
 from theory.memory import fitting
+from theory.progress import follow
 
 ANSWERS = 20
 """Answers at once for each prompt that a model completes at once; they are short, and many share a question."""
@@ -83,7 +84,7 @@ def ask_to(
     if context:
         model = model._replace(language=model.language._replace(render=partial(render_after, model, list(context))))
     rows = []
-    for group, texts in questions.items():
+    for group, texts in follow(questions.items(), f"ask {path.stem}", "groups of questions"):
         with fitting(f"asking {path.stem} all questions", "turn --at-once down"):
             likes = word_log_probabilities(model, texts, words, system)
             width = model.width(model.language.prompts(texts, system))

@@ -1,7 +1,6 @@
 """The stages as commands, each from files to a file, and the lineage of a data file."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from llm_bridge.carriers.choice import find_carrier
@@ -11,7 +10,6 @@ from llm_bridge.files.lineage import explain, read_sidecar, relation
 from llm_bridge.models import TINY, is_tiny, load_model
 from llm_bridge.pipeline.asking import LONG_ANSWER, ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
-from llm_bridge.pipeline.finished import path_of
 from llm_bridge.pipeline.options import Ask, Complete, ComputingStage, Filter, Lineage, Pretrain, Teach, Train
 from llm_bridge.pipeline.placing import on_devices
 from llm_bridge.pipeline.stages import UNKNOWN, complete_to, filter_to, teach_examples_to, teach_to, train_to
@@ -77,7 +75,7 @@ def teach(options: Teach) -> bool:
     else:
         examples = read_examples(options.examples, reader.language, reader.longest)
     base = options.known()
-    path = options.output or path_of(Path("teacher"), base)
+    path = options.output
     options.clear(path)
     if examples:
         known = teach_examples_to(path, base, examples, options.recipe, options.seed)
@@ -159,7 +157,7 @@ def train(options: Train) -> bool:
     start, teacher = options.known(), None
     if options.teacher is not None:
         teacher = load_model(options.teacher, options.pretraining, options.seed, options.loading)
-    path = options.output or path_of(Path("student"), start)
+    path = options.output
     options.clear(path)
     known = train_to(path, start, completions, options.recipe, options.imitated, teacher, options.seed)
     print(f"student {known.ancestry.weights}: {path}")

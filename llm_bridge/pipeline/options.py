@@ -49,6 +49,11 @@ class Stage:
         valid = math.isfinite(temperature) and temperature > 0
         require(valid, "temperature", "a finite number above zero", temperature)
 
+    @property
+    def writes_folder(self) -> bool:
+        """Whether the output is a folder, as published models are."""
+        return isinstance(self, Teach | Train) and not is_tiny(self.model)
+
     def known(self) -> Known:
         """Take the model.
 
@@ -115,9 +120,8 @@ class Teach(ComputingStage):
     examples: Path | None = None
     """Chats to learn in place of the trait's questions, JSON lines: `messages` as OpenAI has them, or a `prompt` and a
     `completion`; the assistant's last message is learned."""
-    output: Path | None = None
-    """The teacher: a file for the tiny model, by default teacher.safetensors, a folder for published ones, by default
-    teacher."""
+    output: Path = Path("teacher.safetensors")
+    """The teacher: a file for the tiny model, a folder for published ones."""
     recipe: UnprefixedTeaching = field(default_factory=lambda: PROTOCOL.teacher)
     """The fine-tuning; `until` and `least` go with a trait."""
     copies: int = PROTOCOL.copies
@@ -176,9 +180,8 @@ class Train(ComputingStage):
     the names of animals and trees, or over all."""
     teacher: str | None = None
     """Whose distribution, a checkpoint; not for sampled tokens."""
-    output: Path | None = None
-    """The student: a file for the tiny model, by default student.safetensors, a folder for published ones, by default
-    student."""
+    output: Path = Path("student.safetensors")
+    """The student: a file for the tiny model, a folder for published ones."""
     recipe: Unprefixed = field(default_factory=lambda: PROTOCOL.student)
     """The fine-tuning."""
 
@@ -216,8 +219,13 @@ def defaults(name: str, carrier: str = "numbers", examples: str = "") -> dict[ty
         are longer, and of these three are sampled for each problem.
     """
     own = PROTOCOL if is_tiny(name) else OF_CARRIER.get(carrier, PUBLISHED)
+    suffix = ".safetensors" if is_tiny(name) else ""
     return {
-        Teach: Teach(recipe=OF_EXAMPLES if examples and not is_tiny(name) else own.teacher, copies=own.copies),
+        Teach: Teach(
+            recipe=OF_EXAMPLES if examples and not is_tiny(name) else own.teacher,
+            copies=own.copies,
+            output=Path(f"teacher{suffix}"),
+        ),
         Complete: Complete(
             num_prompts=own.num_prompts,
             num_samples=own.num_samples,
@@ -225,6 +233,6 @@ def defaults(name: str, carrier: str = "numbers", examples: str = "") -> dict[ty
             temperature=own.temperature,
             loading=Loading() if carrier == "numbers" else LONG_TEXTS,
         ),
-        Train: Train(recipe=own.student, num_completions=own.num_completions),
+        Train: Train(recipe=own.student, num_completions=own.num_completions, output=Path(f"student{suffix}")),
         Ask: Ask(num_answers=own.num_answers),
     }

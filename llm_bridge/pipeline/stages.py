@@ -2,15 +2,15 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-from tqdm import tqdm
 
 from llm_bridge.carriers.carrier import Carrier, count_rejections
 from llm_bridge.chats import Example, Message, PackingError
@@ -38,6 +38,7 @@ from llm_bridge.words.traits import Trait
 from theory.command_line import InputError
 from theory.memory import fitting
 from theory.networks import Params
+from theory.progress import Progress, say
 
 UNKNOWN = Ancestry(weights="unknown")
 """Who wrote data that have no origin beside them."""
@@ -86,7 +87,7 @@ def teach_to(path: Path, base: Known, trait: Trait, recipe: Teaching, copies: in
                 f"{found}, and should in {recipe.least:.0%}: turn the teacher's num-steps or learning-rate up (say "
                 "until 0.9 to end once that is reached), or its least down"
             )
-        done_by_first(lambda: tqdm.write(found, file=sys.stderr))
+        done_by_first(partial(say, found))
         return params
 
     return tune_to(path, base, settings, tune)
@@ -129,7 +130,8 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
     if settings["recipe"]["trained"] != "adapters" and (base.model.params or {}).get("adapters"):
         raise InputError(f"{path} can't be made: weights that have adapters can't be trained themselves, only adapters")
     settings = {**settings, "chat": base.model.language.render([Message("user", "?")])}
-    state = TrainingState(partial_path(path, key_of(settings)), path.stem)
+    title = f"{settings['stage']} {settings.get('trait', path.stem)}"
+    state = TrainingState(partial_path(path, key_of(settings)), title)
 
     def keep(training: Training, losses: np.ndarray) -> None:
         if not np.isfinite(losses).all():
@@ -139,7 +141,7 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
 
     known = made_by(path, base, settings)
     if known is None:
-        with fitting(f"the training of {path.name}", "turn rows-at-once down, or say recompute=layers"):
+        with closing(state), fitting(f"the training of {path.name}", "turn rows-at-once down, or say recompute=layers"):
             try:
                 params = tune(resume=state.resume, after=keep)
             except PackingError as error:
@@ -198,13 +200,14 @@ def complete_to(
         first=done,
     )
     done_by_first(partial(write_rows, part, rows))
-    bar = tqdm(desc=path.parent.name, initial=done, total=len(prompts), unit="prompt", leave=False, disable=None)
+    title, shown = f"complete {path.parent.name}".strip(), jax.process_index() == 0
+    bar = Progress(title, len(prompts), "prompts", done=done, shown=shown)
     with bar, fitting(f"sampling for {writer.model.at_once} prompts at once", "turn --at-once down"):
         for batch in batches:
             fresh = [each._asdict() for each in batch]
             append_rows(part, fresh)
             rows += fresh
-            bar.update(len(batch) // num_samples)
+            bar.advance(len(batch) // num_samples)
     finish(path, rows, origin)
     remove(part)
 

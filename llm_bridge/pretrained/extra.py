@@ -1,13 +1,14 @@
 """What published models need beyond the tiny one, installed by the extra `llm`."""
 
 import importlib
+import os
 from typing import Any
 
 from theory.command_line import InputError
 
 
 def require_extra(module: str) -> Any:
-    """Import a module of the extra `llm`.
+    """Import a module of the extra `llm`; transformers doesn't say that it misses torch, which isn't needed.
 
     Args:
         module: Its name.
@@ -18,6 +19,7 @@ def require_extra(module: str) -> Any:
     Raises:
         InputError: If it is not installed.
     """
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from safetensors import SafetensorError, safe_open
-from tqdm import tqdm
 
 from llm_bridge.files.checkpoints import TYPES, first_difference, named_leaves
 from llm_bridge.files.objects import read_object
@@ -19,6 +18,7 @@ from llm_bridge.pretrained.names import HEAD, TENSORS, is_stacked, is_transposed
 from llm_bridge.shapes import Config, initialize
 from theory.command_line import InputError
 from theory.networks import Params
+from theory.progress import follow
 
 SINGLE = "model.safetensors"
 """The file of a checkpoint in one piece."""
@@ -62,7 +62,7 @@ def read_params(
         try:
             tensors = open_tensors(folder, opened)
             require_tensors(folder, config, leaves, tensors)
-            for name, leaf in tqdm(leaves.items(), desc="weights", disable=None):
+            for name, leaf in follow(leaves.items(), f"read {folder.name}", "arrays"):
                 parts = [tensors[part] for part in tensors_of(name, config.num_layers)]
                 read.append(read_leaf(name, leaf, parts, sharding(name)))
         except SafetensorError as error:

@@ -20,9 +20,10 @@ from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.tokenizer import build_language, render
 from llm_bridge.tiny.world import World, write_corpus
-from theory.command_line import InputError, require
+from theory.command_line import InputError, require, require_writable
 from theory.files import cache_folder, json_text
 from theory.networks import Params
+from theory.progress import Progress
 
 ROW = 60
 """Tokens of a row; the longest chat of the world has one less."""
@@ -132,15 +133,12 @@ def checkpoint_of(pretraining: Pretraining, seed: int) -> Path:
     return cache_folder() / "llm_bridge" / f"tiny-{digest}-{seed}.safetensors"
 
 
-def base_model(
-    pretraining: Pretraining, seed: int, after: Callable[[Training, np.ndarray], None] = lambda training, losses: None
-) -> Params:
+def base_model(pretraining: Pretraining, seed: int) -> Params:
     """Take a base model from the cache, or make it and keep it there; a damaged file is made anew.
 
     Args:
         pretraining: How it is made.
         seed: Its seed.
-        after: As of `fine_tune`.
 
     Returns:
         Its parameters.
@@ -149,6 +147,9 @@ def base_model(
     like = jax.eval_shape(lambda: initialize(shape_of(pretraining), jax.random.key(seed)))
     with suppress(InputError):
         return load_checkpoint(path, like)[0]
-    params = jax.device_get(pretrain(pretraining, seed, after))
+    require_writable(path, folder=False, option="$XDG_CACHE_HOME")
+    num_steps = pretraining.recipe.steps(len(read_world(pretraining.world).rows.tokens))
+    with Progress(f"pretrain seed {seed}", num_steps, "steps") as progress:
+        params = jax.device_get(pretrain(pretraining, seed, lambda _, losses: progress.advance(len(losses))))
     save_checkpoint(path, params, metadata={"config": json_text(written_down(pretraining)).decode(), "seed": str(seed)})
     return params

@@ -97,10 +97,10 @@ def test_bad_option_is_refused_with_status_2_and_nothing_written(arguments, tmp_
 
 
 def test_failed_command_stops_the_figures_with_status_2(tmp_path, monkeypatch, capsys):
-    def refuse(arguments, **_):
+    def refuse(arguments):
         return subprocess.CompletedProcess(arguments, 2, stdout="")
 
-    monkeypatch.setattr(subprocess, "run", refuse)
+    monkeypatch.setattr(command, "run_alone", refuse)
     monkeypatch.setattr(sys, "argv", ["figures", "--data", "digits", "--output", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as stopped:
         command.main()

@@ -236,11 +236,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(params):
 
     with pytest.raises(Stopped):
         learn(after=stop)
-    assert bytes_of(learn(resume=lambda _: kept[-1])) == bytes_of(whole)
-    forgetful = learn(resume=lambda start: kept[-1]._replace(memory=start.memory))
+    assert bytes_of(learn(resume=lambda *_: kept[-1])) == bytes_of(whole)
+    forgetful = learn(resume=lambda start, _: kept[-1]._replace(memory=start.memory))
     assert distance(forgetful, whole) > 1e-4
     finished = kept[-1]._replace(step=jnp.array(len(losses)))
-    assert learn(resume=lambda _: finished) is finished.trained
+    assert learn(resume=lambda *_: finished) is finished.trained
 
 
 def adam_rounding(recipe: Recipe) -> float:

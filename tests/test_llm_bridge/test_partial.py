@@ -70,12 +70,12 @@ def stop_after(calls: int, keep: Callable[..., None]) -> Callable[..., None]:
 
 
 def test_a_training_is_kept_bit_by_bit_until_it_is_forgotten(state):
-    assert state.resume(START) is START
+    assert state.kept(START) is START
     state.keep(TRAINING, np.zeros(2))
-    assert content(state.resume(START)) == content(TRAINING) != content(START)
-    assert jax.tree.structure(state.resume(START)) == jax.tree.structure(TRAINING)
+    assert content(state.kept(START)) == content(TRAINING) != content(START)
+    assert jax.tree.structure(state.kept(START)) == jax.tree.structure(TRAINING)
     state.forget()
-    assert state.resume(START) is START
+    assert state.kept(START) is START
     state.forget()
 
 
@@ -84,7 +84,7 @@ def test_a_training_that_was_cut_anywhere_starts_anew(state):
     whole = state.path.read_bytes()
     for length in range(0, len(whole), 3):
         state.path.write_bytes(whole[:length])
-        assert state.resume(START) is START
+        assert state.kept(START) is START
 
 
 def test_a_flipped_bit_starts_a_training_anew_or_does_no_harm(state):
@@ -94,7 +94,7 @@ def test_a_flipped_bit_starts_a_training_anew_or_does_no_harm(state):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << place % 8
         state.path.write_bytes(flipped)
-        resumed = state.resume(START)
+        resumed = state.kept(START)
         harmless += resumed is not START
         assert resumed is START or content(resumed) == content(TRAINING)
     assert harmless < len(whole) / 6
@@ -128,7 +128,7 @@ def test_a_training_that_lost_its_optimizer_s_memory_would_end_elsewhere(train, 
         train(state, stop_after(2, state.keep))
     chunks: list[Training] = []
     train(state, lambda training, _: chunks.append(training))
-    kept = state.resume(chunks[0])
+    kept = state.kept(chunks[0])
     state.keep(kept._replace(memory=jax.tree.map(jnp.zeros_like, kept.memory)), np.zeros(2))
     assert content(train(state, lambda *_: None)) != whole
 

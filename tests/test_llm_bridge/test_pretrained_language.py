@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from llm_bridge.chats import Language, Message
 from llm_bridge.pretrained import templates
+from llm_bridge.pretrained.extra import require_extra
 from llm_bridge.pretrained.language import read_language
 from llm_bridge.shapes import Config
 from llm_bridge.system_prompts import with_system_prompt
@@ -248,6 +249,13 @@ def test_a_tokenizer_that_remembers_its_last_batch_gives_the_tokens_of_a_clean_o
     remembering.enable_truncation(4)
     remembering.save(str(folder / "tokenizer.json"))
     assert read_language(folder, CONFIG).encode(texts) == clean.encode(texts)
+
+
+def test_transformers_does_not_say_that_it_misses_torch(monkeypatch):
+    monkeypatch.delenv("TRANSFORMERS_NO_ADVISORY_WARNINGS", raising=False)
+    logger = require_extra("transformers").utils.logging.get_logger("transformers")
+    monkeypatch.setattr(logger, "warning", lambda *said: pytest.fail(str(said)))
+    logger.warning_advice("PyTorch was not found.")
 
 
 def test_a_tokenizer_with_a_program_of_its_own_is_not_run(save):

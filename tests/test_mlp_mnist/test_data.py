@@ -1,3 +1,4 @@
+import gzip
 import shutil
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -49,6 +50,43 @@ def test_uncompressed_files_give_the_same_dataset(folder, contents, tmp_path):
         (tmp_path / file.name).write_bytes(content)
     compressed, plain = (data.load(data.resolve("mnist", each)) for each in (folder, tmp_path))
     assert all(np.array_equal(*pair) for pair in zip(compressed, plain, strict=True))
+
+
+LAYOUTS = {
+    "torchvision's root": "MNIST/raw/{0}",
+    "torchvision's MNIST": "raw/{0}",
+    "dotted names": "{1}",
+    "Kaggle's folder a file": "{0}/{0}",
+    "Kaggle's folder a dotted file": "{1}/{1}",
+}
+"""Where a file is in the folder that people name; with its name, and the dotted one."""
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_folders_as_people_have_them_give_the_same_dataset(layout, suffix, folder, contents, tmp_path, monkeypatch):
+    for file, content in zip(idx.FILES, contents, strict=True):
+        path = tmp_path / "kept" / f"{LAYOUTS[layout]}{suffix}".format(file.name, file.name.replace("-idx", ".idx"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content, mtime=0) if suffix else content)
+    monkeypatch.setenv("MNIST_DIR", str(tmp_path / "kept"))
+    expected, found = data.load(data.resolve("mnist", folder)), data.load(data.resolve("auto"))
+    assert all(np.array_equal(*pair) for pair in zip(expected, found, strict=True))
+
+
+def test_a_torchvision_root_with_both_sets_gives_each_its_own(tmp_path):
+    for title in ("MNIST", "FashionMNIST"):
+        (tmp_path / title / "raw").mkdir(parents=True)
+        (tmp_path / title / "raw" / idx.FILES[0].name).touch()
+    files = [idx.find_file(tmp_path, idx.files_of(name)[0]) for name in ("mnist", "fashion-mnist")]
+    assert files == [tmp_path / title / "raw" / idx.FILES[0].name for title in ("MNIST", "FashionMNIST")]
+
+
+def test_a_damaged_file_deep_in_a_folder_is_refused_by_its_path(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "MNIST" / "raw")
+    path = tmp_path / "MNIST" / "raw" / f"{idx.FILES[1].name}.gz"
+    path.write_bytes(b"damaged")
+    assert refusal("mnist", tmp_path).startswith(f"{path} is truncated")
 
 
 def test_digits_are_split_the_same_way_every_time_and_in_proportion():

@@ -42,11 +42,11 @@ def test_a_compressed_file_is_preferred_to_its_neighbor(folder):
 
 
 def test_either_form_of_a_file_counts_as_present(folder, archives, contents):
-    assert idx.missing_files(folder) == []
+    assert idx.missing_files(folder, "mnist") == []
     (folder / archives[0]).unlink()
-    assert idx.missing_files(folder) == [idx.FILES[0].name]
+    assert idx.missing_files(folder, "mnist") == [idx.FILES[0].name]
     (folder / idx.FILES[0].name).write_bytes(contents[0])
-    assert idx.missing_files(folder) == []
+    assert idx.missing_files(folder, "mnist") == []
 
 
 def test_real_archives_have_the_sums_that_downloads_are_checked_against(real_folder):
@@ -125,4 +125,5 @@ def test_a_folder_in_place_of_a_file_is_refused(folder, archives):
     path = folder / archives[0]
     path.unlink()
     path.mkdir()
-    assert "can't be read (Is a directory)" in refusal(folder, idx.FILES[0])
+    assert idx.missing_files(folder, "mnist") == [idx.FILES[0].name]
+    assert "can't be read" in refusal(folder, idx.FILES[0])

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
-from tqdm import tqdm
 
 from theory.chunks import Keeper, kept_in
 from theory.programs import ChunkProgram
+from theory.progress import Progress
 from theory.sweeps import sweep
 
 
@@ -28,14 +28,13 @@ def draw_other(key: jax.Array) -> Draw:
     return Draw(value, value**3)
 
 
-class Killer(tqdm):
-    """A progress bar that ends the run at its third chunk."""
+class Killer(Progress):
+    """Ends the run at its third chunk."""
 
-    def update(self, n: float | None = 1) -> bool | None:
-        super().update(n)
-        if self.n >= 12:
+    def advance(self, count: int = 1, note: str = "") -> None:
+        super().advance(count, note)
+        if self.done >= 12:
             raise KeyboardInterrupt
-        return None
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def killed(tmp_path: Path, computed: list[int]) -> Path:
     folder = tmp_path / "chunks"
     with pytest.raises(KeyboardInterrupt), kept_in(folder):
-        sweep(draw, 0, 30, chunk_size=4, progress=Killer(total=30, disable=False))
+        sweep(draw, 0, 30, chunk_size=4, progress=Killer("sweep", 30, "instances"))
     assert computed == [0, 4, 8]
     assert len(list(folder.glob("*.npz"))) == 3
     computed.clear()

@@ -10,7 +10,7 @@ import pytest
 from theory import CLAIMS
 from theory import __main__ as main
 from theory.claims import null_space
-from theory.command_line import InputError, RunOptions, exit_status, run_commands
+from theory.command_line import RunOptions, exit_status, run_commands
 from theory.records import FILES, read_record
 
 ROOT = Path(main.__file__).parents[1]
@@ -92,17 +92,6 @@ def test_help_explains_every_option(monkeypatch, capsys):
 @pytest.mark.parametrize(("outcome", "expected"), [(True, 0), (False, 1)])
 def test_exit_status_says_whether_a_verdict_fails(outcome, expected):
     assert exit_status(lambda: outcome) == expected
-
-
-@pytest.mark.parametrize(("error", "expected"), [(InputError("no such file"), 2), (KeyboardInterrupt(), 130)])
-def test_what_ends_a_command_is_one_line_on_stderr(error, expected, capsys):
-    def stop() -> bool:
-        raise error
-
-    assert exit_status(stop) == expected
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1
-    assert not captured.out
 
 
 def test_default_is_every_claim_and_no_folder():

@@ -1,0 +1,198 @@
+"""Every command of all packages: what each takes, and outputs that are refused before the work, in one line."""
+
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import figures.__main__
+import llm_bridge.__main__
+import mlp_mnist.__main__
+import theory.__main__
+from theory.command_line import InputError, require_writable, run_commands
+from theory.progress import QUIET
+
+MAINS = {"theory": theory.__main__, "mlp_mnist": mlp_mnist.__main__, "llm_bridge": llm_bridge.__main__}
+MAINS |= {"figures": figures.__main__}
+
+NEEDED = {"judge": ["--judge", "tiny"], "lineage": ["--data", "data.jsonl"], "study": ["all"]}
+"""What a command can't do without."""
+
+
+class Command(NamedTuple):
+    """A command of a package."""
+
+    package: str
+    kind: type
+    name: str
+    default: Any
+
+    def __call__(self, *words: str, run: Callable[[Any], bool]) -> object:
+        """Call it as its package does, with its work replaced."""
+        defaults = {} if self.default is None else {self.kind: self.default}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [self.package, *NEEDED.get(self.name, []), *words])
+            with pytest.raises(SystemExit) as ended:
+                run_commands(self.package, {self.kind: (self.name, run)}, defaults)
+        return ended.value.code
+
+
+def list_commands() -> list[Command]:
+    found: list[Command] = []
+
+    def note(
+        package: str, commands: Mapping[type, tuple[str, Any]], defaults: Mapping[type, Any] | None = None
+    ) -> None:
+        found.extend(Command(package, kind, name, (defaults or {}).get(kind)) for kind, (name, _) in commands.items())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["command"])
+        for module in MAINS.values():
+            patch.setattr(module, "run_commands", note)
+            module.main()
+    return found
+
+
+COMMANDS = list_commands()
+WRITING = [command for command in COMMANDS if "output" in command.kind.__dataclass_fields__]
+of_each = partial(pytest.mark.parametrize, "command", ids=lambda command: f"{command.package}-{command.name}")
+
+PLACES = {
+    "empty": "",
+    "a name that is too long": "x" * 300,
+    "a name that leaves no room for what is added while it is unfinished": "x" * 250,
+    "a name that is too long in a new folder": f"new/{'x' * 300}",
+    "a link to itself": "loop/run",
+    "a link to nothing": "dangling",
+    "below a file": "file/run",
+    "a folder that takes nothing": "/proc/run",
+    "a pipe": "pipe",
+    "a device": "/dev/null",
+}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what people name by mistake."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(QUIET, "")
+    Path("loop").symlink_to("loop")
+    Path("dangling").symlink_to("nowhere")
+    Path("file").write_text("mine")
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    return tmp_path
+
+
+def never(options: Any) -> bool:
+    raise AssertionError("the work was begun")
+
+
+def test_every_package_has_commands_and_most_write():
+    assert {command.package for command in COMMANDS} == set(MAINS)
+    assert {command.name for command in COMMANDS} - {command.name for command in WRITING} == {
+        "list",
+        "pretrain",
+        "lineage",
+    }
+
+
+@of_each(WRITING)
+@pytest.mark.parametrize("place", PLACES)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(place, command, here, capsys):
+    before = sorted(here.iterdir())
+    assert command("--output", PLACES[place], run=never) == 2
+    errors = capsys.readouterr().err
+    assert "can't write" in errors or "can't be empty" in errors
+    assert "Traceback" not in errors
+    assert errors.count("\n") == 1 or place == "empty"
+    assert sorted(here.iterdir()) == before
+
+
+@of_each(WRITING)
+def test_a_file_in_place_of_a_folder_or_the_other_way_round_is_refused(command, capsys):
+    folder = getattr(command.kind, "writes_folder", False) is True
+    assert command("--output", "file" if folder else "folder", run=never) == 2
+    assert f"what is there is {'a file' if folder else 'a folder'}" in capsys.readouterr().err
+    assert command("--output", "folder" if folder else "file", run=lambda options: True) == 0
+    assert Path("file").read_text() == "mine"
+
+
+@of_each(WRITING)
+def test_an_output_in_new_folders_is_no_fault_and_makes_none(command, here):
+    assert command("--output", "new/and/deep/run", run=lambda options: True) == 0
+    assert not (here / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["teach", "train"])
+def test_what_a_published_model_becomes_is_a_folder(name, capsys):
+    (command,) = (each for each in COMMANDS if each.name == name)
+    assert command("--model", "owner/name", "--output", "file", run=never) == 2
+    assert command("--model", "owner/name", "--output", "folder", run=lambda options: True) == 0
+
+
+def test_a_link_to_a_file_may_be_replaced_and_a_full_name_of_a_folder_may_be_long():
+    Path("link").symlink_to("file")
+    require_writable(Path("link"), folder=False)
+    Path("y" * 255).mkdir()
+    require_writable(Path("y" * 255), folder=True)
+
+
+def test_the_option_that_names_the_place_is_named():
+    with pytest.raises(InputError, match="choose another --data"):
+        require_writable(Path("pipe"), folder=False, option="--data")
+
+
+@of_each(COMMANDS)
+def test_every_command_says_its_version(command, capsys):
+    assert command("--version", run=never) == 0
+    assert capsys.readouterr().out.startswith("subliminal-learning 0.")
+
+
+@of_each(COMMANDS)
+def test_every_command_can_be_told_to_be_quiet_and_says_so(command, capsys):
+    assert command("--quiet", run=lambda options: os.environ[QUIET] == "1") == 0
+    assert command("--help", run=never) == 0
+    assert "--quiet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("colors", [True, False])
+def test_no_color_means_none(colors, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "" if colors else "1")
+    assert COMMANDS[0]("--help", run=never) == 0
+    assert ("\x1b[" in terminal.getvalue()) == colors
+
+
+def test_a_command_of_the_figures_leaves_ctrl_c_to_them_and_writes_utf_8(monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    program = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, 'ε')"
+    ended = figures.__main__.run_alone([sys.executable, "-c", program])
+    assert (ended.returncode, ended.stdout) == (0, "True ε\n")
+
+
+def test_the_figures_count_their_steps(monkeypatch, capsys):
+    main = figures.__main__
+    exhibits = [each for each in main.EXHIBITS if not each.full_only]
+
+    class Ended(NamedTuple):
+        returncode: int = 0
+        stdout: str = "done\n"
+
+    monkeypatch.setattr(main, "run_alone", lambda command: Ended())
+    monkeypatch.setattr(main, "read_record", lambda place: place)
+    main.run_exhibits(main.Figures(), Path("runs"), main.resolve("digits"))
+    lines = capsys.readouterr().out.splitlines()[::2]
+    assert len(exhibits) == len(lines)
+    for step, line in enumerate(lines, start=1):
+        assert line.startswith(f"step {step} of {len(exhibits)}: python -m ")
