@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from itertools import repeat
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy as np
 from theory.chunks import Place, current_place, keep_in
 from theory.claims import CLAIMS
 from theory.claims.evidence import Report
+from theory.conditions import NAME as CONDITIONS
+from theory.conditions import check as check_conditions
 from theory.plots import draw
 from theory.problems import Problem
 from theory.provenance import Start
@@ -67,10 +70,16 @@ def verify(
         raise ValueError(f"claims {sorted(inside)} need to know the inside of the network: choose others")
 
     def compute() -> Outcome:
+        conditions, outside = check_conditions(problems, chosen)
         reports = {
             name: claim.verify(problems, chosen) for name, claim in CLAIMS.items() if name in claims and claim.verify
         }
-        return gather(reports)
+        why = "; ".join(f"{name}: imitation loss breaks {words}" for name, words in outside.items())
+        refused = {
+            name: Report([replace(verdict, unjudged=verdict.unjudged or why) for verdict in verdicts], measurements)
+            for name, (verdicts, measurements) in reports.items()
+        }
+        return gather({CONDITIONS: conditions, **refused})
 
     if output is None:
         return compute()
