@@ -1,4 +1,4 @@
-r"""Whether an imitation loss lies in the theorem's class, checked where it matters: at $z = y$, on the problem's inputs.
+r"""Whether an imitation loss lies in the theorem's class, checked at $z = y$ on the problem's own inputs.
 
 The class asks of $L_S(z, y)$, with $M = -\partial^2 L_S/\partial y\,\partial z$ at $z = y = f_{\theta_T^0}(x)$:
 

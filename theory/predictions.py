@@ -225,7 +225,7 @@ def natural_units(problem: Problem, instance: Instance, teacher_direction: Param
         teacher_direction: $\Delta_T$, a tree like the teacher's parameters.
 
     Returns:
-        Each of shape `()`; the units are 1 where the outputs don't move, or where $A$ is not positive: no student walks uphill.
+        Each of shape `()`; the units are 1 where the outputs don't move, or where $A$ is not positive.
     """
     change = output_change(problem, instance.teacher, instance.inputs, teacher_direction).change
     shared = instance._replace(student=instance.teacher)
