@@ -156,7 +156,7 @@ def check(problems: Sequence[Problem], sampling: Sampling) -> tuple[Report, dict
             measured=range_estimate(np.concatenate([case.curvature for case in cases])),
             accepted=Accepted(low=-1e3 * float(np.finfo(float).eps), high=np.inf),
             control="reversed loss",
-            control_measured=range_estimate(reversed_loss.curvature),
+            control_measured=range_estimate(np.asarray(reversed_loss.curvature)),
             **common,
         ),
     ]
