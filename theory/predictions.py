@@ -213,7 +213,7 @@ class Units(NamedTuple):
     learning_rate: jax.Array
     """The rate at which a student moves as far along the displacement as the teacher did, to first order."""
     visible: jax.Array
-    """Whether imitation sees the trait at all: $A$ is not zero up to rounding (and NaN is seen), boolean."""
+    """Whether imitation sees the trait: $A > 0$ by more than rounding (and NaN is seen), boolean."""
 
 
 def natural_units(problem: Problem, instance: Instance, teacher_direction: Params) -> Units:
@@ -225,13 +225,13 @@ def natural_units(problem: Problem, instance: Instance, teacher_direction: Param
         teacher_direction: $\Delta_T$, a tree like the teacher's parameters.
 
     Returns:
-        Each of shape `()`; the units are 1 where the outputs don't move, or imitation doesn't see it.
+        Each of shape `()`; the units are 1 where the outputs don't move, or where $A$ is not positive.
     """
     change = output_change(problem, instance.teacher, instance.inputs, teacher_direction).change
     shared = instance._replace(student=instance.teacher)
     curvature = transfer_form(problem, shared, teacher_direction, teacher_direction)
     size = jnp.mean(change**2)
-    visible = ~(jnp.abs(curvature) <= 1e3 * jnp.finfo(change.dtype).eps * size)
+    visible = ~(curvature <= 1e3 * jnp.finfo(change.dtype).eps * size)
     norm = inner_product(teacher_direction, teacher_direction)
     teacher_step = jnp.where(size > 0, 1 / jnp.sqrt(size), 1.0)
     return Units(teacher_step, jnp.where(visible, norm / curvature, 1.0), visible)

@@ -69,6 +69,22 @@ class Verdict:
     """Random instances behind the measurement; with none there is nothing to judge."""
     least_instances: int = 0
     """With fewer instances nothing is decided."""
+    unjudged: str = ""
+    """Why theory doesn't speak of what was measured, where it doesn't; then nothing is judged."""
+
+    @property
+    def reason(self) -> str:
+        """Why there is nothing to judge or no figure, in words; empty if there is neither to explain."""
+        if self.unjudged:
+            return self.unjudged
+        if self.instances == 0:
+            return "no instance with A > 0" if self.least_instances == 0 else "no such instance"
+        if any(map(math.isnan, self.measured)):
+            return "not finite"
+        endless = math.isinf(self.measured.low) and math.isinf(self.measured.high)
+        if self.accepted is not None and (endless or self.instances < self.least_instances):
+            return "too few instances"
+        return ""
 
     @property
     def margin(self) -> float:
@@ -79,6 +95,8 @@ class Verdict:
     def control_flips(self) -> bool | None:
         """Whether the same judge refuses the control; None without a judge, a control or enough instances."""
         if self.accepted is None or self.control_measured is None or self.instances < max(1, self.least_instances):
+            return None
+        if self.unjudged:
             return None
         if math.isinf(self.control_measured.low) and math.isinf(self.control_measured.high):
             return None
@@ -93,7 +111,7 @@ class Verdict:
         That is so where theory guarantees nothing, where no instance was there to judge, and where too few seeds leave
         an interval without ends. A control that measured nothing does not flip.
         """
-        if self.instances == 0:
+        if self.instances == 0 or self.unjudged:
             return "reported"
         if any(map(math.isnan, self.measured)):
             return "fails"
@@ -122,6 +140,7 @@ class Verdict:
             "control_measured": control,
             "control_flips": self.control_flips,
             "instances": self.instances,
+            "reason": self.reason,
             "verdict": self.outcome,
         }
         return json.loads(json.dumps(record), parse_constant=str)
@@ -161,6 +180,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
             control += f": {verdict.control_measured}"
         if verdict.control_flips is not None:
             control += " (flips)" if verdict.control_flips else " (DOES NOT FLIP)"
-        row = (verdict.claim, verdict.check, verdict.predicted, verdict.measured, control, verdict.outcome)
+        measured = f"{verdict.measured}: {verdict.reason}" if verdict.reason else str(verdict.measured)
+        row = (verdict.claim, verdict.check, verdict.predicted, measured, control, verdict.outcome)
         rows.append(row)
     return markdown_table(header, rows)

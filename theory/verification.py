@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,6 +19,8 @@ from theory.claims import CLAIMS
 from theory.claims.evidence import Report
 from theory.command_line import require
 from theory.compiler import require_right_compiler
+from theory.conditions import NAME as CONDITIONS
+from theory.conditions import check as check_conditions
 from theory.plots import draw
 from theory.problems import Problem
 from theory.progress import QUIET, follow
@@ -68,8 +71,14 @@ def verify(
 
     def compute() -> Outcome:
         require_right_compiler()
+        conditions, outside = check_conditions(problems, chosen)
         reports = {name: verify_claim(problems, chosen) for name in named if (verify_claim := CLAIMS[name].verify)}
-        return gather(reports)
+        why = "; ".join(f"{name}: imitation loss breaks {words}" for name, words in outside.items())
+        refused = {
+            name: Report([replace(verdict, unjudged=verdict.unjudged or why) for verdict in verdicts], measurements)
+            for name, (verdicts, measurements) in reports.items()
+        }
+        return gather({CONDITIONS: conditions, **refused})
 
     if output is None:
         return compute()

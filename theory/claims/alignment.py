@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from theory import zoo
 from theory.claims.evidence import (
     NEAR_ONE,
     SECOND_ORDER,
@@ -24,6 +25,7 @@ from theory.claims.evidence import (
     smallest_step_ratios,
     worst_order,
 )
+from theory.conditions import check
 from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps, zoo_problems
 from theory.problems import Problem
 from theory.statistics import Estimate, range_estimate
@@ -154,7 +156,9 @@ def verify_zoo(sampling: Sampling) -> Report:
     Returns:
         The report.
     """
-    return verify(zoo_problems(sampling), sampling)
+    report = verify(zoo_problems(sampling), sampling)
+    conditions, _ = check(zoo.spread(sampling), sampling)
+    return Report([*conditions.verdicts, *report.verdicts], report.measurements)
 
 
 NAME = "alignment"

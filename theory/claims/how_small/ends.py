@@ -24,7 +24,7 @@ FITTED = STIFFNESSES[2:]
 QUARTICS = STIFFNESSES[3:]
 r"""Quartics added instead, which have no curvature at $\theta^0$: a control."""
 
-LARGE_RATES = np.geomspace(1e2, 1e4, 3)
+LARGE_RATES = np.geomspace(1e3, 1e4, 3)
 """The student's step sizes at which only a tiny step of the teacher is small enough, in natural units."""
 
 SLACK = 1e-6

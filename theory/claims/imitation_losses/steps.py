@@ -83,7 +83,7 @@ def measure(
     leading = jnp.stack([jax.vmap(partial(predict, response))(jnp.append(steps, unit)) for _, response in table])
     smallest, leading, full = leading[:, 0], leading[:, 1:-1], leading[:, -1]
     undefined = jnp.isnan(full) & ~jnp.any(jnp.isnan(outputs))
-    visible = ~(jnp.abs(full) * unit <= 1e3 * jnp.finfo(full.dtype).eps) & ~undefined
+    visible = ~(full * unit <= 1e3 * jnp.finfo(full.dtype).eps) & ~undefined
     norm = inner_product(direction, direction)
     rates = jnp.array(learning_rates)[None] * jnp.where(visible, unit * norm / full, 1.0)[:, None]
     descend = [jax.vmap(jax.vmap(jax.grad(loss)), in_axes=(None, 0)) for loss, _ in table]

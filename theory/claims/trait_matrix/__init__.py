@@ -24,6 +24,7 @@ import numpy as np
 from theory import zoo
 from theory.claims.evidence import (
     SECOND_ORDER,
+    VANISHING,
     Claim,
     Comparison,
     Report,
@@ -135,6 +136,19 @@ def smallest_eigenvalues(results: Sequence[TraitMatrix]) -> Estimate:
     return range_estimate(np.concatenate(shares))
 
 
+def alike(result: TraitMatrix) -> bool:
+    """Whether all six traits are one, as those of a trait loss that ignores its key.
+
+    Args:
+        result: A case's measurements.
+
+    Returns:
+        True if every instance's predicted matrix has equal entries, to rounding.
+    """
+    first = result.predicted[:, :1, :1]
+    return bool(np.all(np.abs(result.predicted - first) <= VANISHING * np.abs(first)))
+
+
 def largest_diagonals(result: TraitMatrix) -> np.ndarray:
     """Share of teachers whose own trait gains the most in their student, in the losses' own units.
 
@@ -184,6 +198,8 @@ def verify_kinds(
         "antisymmetric part of the measured matrix": asymmetry,
         "mixed teacher's student − mixture of the others'": superposition,
     }
+    ones = [problem.name for problem in problems if alike(results[problem.name])]
+    why = {name: f"{name}: the trait ignores its key, so that six traits are one" for name in ones}
     instances = num_visible([remainders(case, sampling) for case in cases])
     verdicts = []
     for check, judge in checks.items():
@@ -210,6 +226,7 @@ def verify_kinds(
         control="student from another init",
         control_measured=smallest_eigenvalues([stranger]),
         instances=instances,
+        unjudged="; ".join(why.values()),
     )
     leading = [
         Verdict(
@@ -218,6 +235,7 @@ def verify_kinds(
             predicted="no guarantee",
             measured=mean_estimate(largest_diagonals(results[problem.name]), CONFIDENCE),
             instances=sampling.num_seeds,
+            unjudged=why.get(problem.name, ""),
         )
         for problem in problems
     ]

@@ -1,0 +1,163 @@
+r"""Whether an imitation loss lies in the theorem's class, checked at $z = y$ on the problem's own inputs.
+
+The class asks of $L_S(z, y)$, with $M = -\partial^2 L_S/\partial y\,\partial z$ at $z = y = f_{\theta_T^0}(x)$:
+
+1. a minimum at $z = y$, so that $\nabla_z L_S = 0$ there;
+2. $M$ symmetric and positive semi-definite;
+3. $\nabla_z L_S(f_{\theta_T^0}(x), y)$ orthogonal to the null space of $M$, whatever the labels $y$.
+
+References: Cloud et al. (2025), arXiv:2507.14805, appendix C.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from theory.claims.evidence import Report, count
+from theory.predictions import output_change, transfer_form
+from theory.problems import Problem, draw_instance, trait_descent
+from theory.statistics import range_estimate
+from theory.sweeps import Sampling
+from theory.verdicts import Accepted, Verdict
+
+NAME = "conditions"
+"""How tables call these checks."""
+
+TOLERANCE = 1e-6
+"""Share of the loss's own scale that passes as zero: a hundredth of what a teacher's smallest step does to it."""
+
+PERTURBATION = 0.1
+"""How far the labels are moved from the outputs, relative to these: softmaxes stay away from their ends."""
+
+BROKEN = (
+    "condition 1: its gradient at z = y is not zero",
+    "condition 2: M is not symmetric",
+    "condition 2: M is not positive semi-definite",
+    "condition 3: its gradient is not orthogonal to the null space of M",
+)
+"""What is wrong with a loss, in the order of `Conditions`."""
+
+
+class Conditions(NamedTuple):
+    """By how much one instance breaks each condition, worst over its inputs, and the sign of $A$."""
+
+    gradient: jax.Array
+    r"""$\|\nabla_z L_S\|$ at $z = y$, relative to that with perturbed labels, shape `()`."""
+    asymmetry: jax.Array
+    r"""$\|M - M^\top\|$ relative to $\|M\|$, shape `()`."""
+    negative: jax.Array
+    r"""Size of the lowest negative eigenvalue of $M$, relative to the largest in size, shape `()`."""
+    null: jax.Array
+    """Part of the gradient with perturbed labels in the null space of $M$, relative to that gradient, shape `()`."""
+    curvature: jax.Array
+    r"""$A$ where the teacher's outputs move by 1, root mean square over inputs and outputs, shape `()`."""
+
+
+def measure(problem: Problem, key: jax.Array) -> Conditions:
+    """Look at the loss where student and teacher agree.
+
+    Args:
+        problem: The problem.
+        key: Random key of the instance.
+
+    Returns:
+        By how much each condition is broken; NaN where the loss has no second derivative.
+    """
+    instance = draw_instance(problem, key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    outputs, change = output_change(problem, instance.teacher, instance.inputs, direction)
+    scale = jnp.sqrt(jnp.mean(outputs**2))
+    noise = jax.random.normal(jax.random.fold_in(key, 1), outputs.shape, outputs.dtype)
+    labels = outputs + PERTURBATION * jnp.where(scale > 0, scale, 1.0) * noise
+    slope = jax.grad(problem.imitation_loss)
+
+    def look(pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+        output, label = pair
+        matrix = -jax.jacfwd(slope, argnums=1)(output, output)
+        values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
+        at_minimum, perturbed = slope(output, output), slope(output, label)
+        largest = jnp.max(jnp.abs(values))
+        flat = jnp.abs(values) <= 1e3 * jnp.finfo(output.dtype).eps * largest
+        hidden = jnp.where(flat, vectors.T @ perturbed, 0.0)
+        sizes = (at_minimum, perturbed, matrix - matrix.T, hidden)
+        return (*map(jnp.linalg.norm, sizes), largest, -jnp.minimum(values[0], 0.0))
+
+    looked = jax.lax.map(look, (outputs, labels))
+    at_minimum, perturbed, asymmetry, hidden, largest, negative = map(jnp.max, looked)
+
+    def relative(size: jax.Array, whole: jax.Array) -> jax.Array:
+        return jnp.where(size == 0, 0.0, size / whole)
+
+    curvature = transfer_form(problem, instance, direction, direction)
+    return Conditions(
+        relative(at_minimum, perturbed),
+        relative(asymmetry, largest),
+        relative(negative, largest),
+        relative(hidden, perturbed),
+        relative(curvature, jnp.mean(change**2)),
+    )
+
+
+def broken(conditions: Conditions) -> str:
+    """Name the first condition that a loss breaks.
+
+    Args:
+        conditions: Measurements with a leading axis of instances.
+
+    Returns:
+        The condition in words; empty if the loss lies in the class.
+    """
+    for part, words in zip(conditions[:4], BROKEN, strict=True):
+        if np.isnan(part).any():
+            return "condition 2: it has no second derivative at z = y"
+        if np.max(part) > TOLERANCE:
+            return words
+    return ""
+
+
+def check(problems: Sequence[Problem], sampling: Sampling) -> tuple[Report, dict[str, str]]:
+    r"""Check the conditions and $A \ge 0$ in every instance.
+
+    Args:
+        problems: The cases; the first, with its loss reversed, also serves for the control.
+        sampling: The instances.
+
+    Returns:
+        The report, and for each problem whose loss lies outside the class what it breaks: such a loss is `reported`,
+        since the theorem doesn't speak of it.
+    """
+    loss, control = problems[0].imitation_loss, "control: reversed loss"
+    reverse = replace(problems[0], imitation_loss=lambda student, teacher: -loss(student, teacher))
+    measures = {problem.name: partial(measure, problem) for problem in problems}
+    results: dict[str, Conditions] = sampling.sweep_all(measures | {control: partial(measure, reverse)}, NAME)
+    reversed_loss, cases = results[control], [results[problem.name] for problem in problems]
+    outside = {problem.name: words for problem in problems if (words := broken(results[problem.name]))}
+    why = "; ".join(f"{name}: imitation loss breaks {words}" for name, words in outside.items())
+    common = {"claim": NAME, "instances": sampling.num_seeds * len(cases), "unjudged": why}
+    shares = [np.stack(case[:4]) for case in cases]
+    verdicts = [
+        Verdict(
+            check=f"what a loss breaks at z = y, relative to its own scale, every instance of {count(cases)}",
+            predicted="0: ∇L_S = 0, M symmetric, M ⪰ 0, null space",
+            measured=range_estimate(np.concatenate([np.max(share, axis=0) for share in shares])),
+            accepted=Accepted(low=0.0, high=TOLERANCE),
+            control="reversed loss",
+            control_measured=range_estimate(np.max(np.stack(reversed_loss[:4]), axis=0)),
+            **common,
+        ),
+        Verdict(
+            check=f"A where outputs move by 1, every instance of {count(cases)}",
+            predicted="≥ 0 (rounding)",
+            measured=range_estimate(np.concatenate([case.curvature for case in cases])),
+            accepted=Accepted(low=-1e3 * float(np.finfo(float).eps), high=np.inf),
+            control="reversed loss",
+            control_measured=range_estimate(np.asarray(reversed_loss.curvature)),
+            **common,
+        ),
+    ]
+    return Report(verdicts, results), outside
