@@ -16,7 +16,7 @@ from llm_bridge.judging.questions import QUESTIONS, read_questions
 from llm_bridge.judging.report import Thresholds, measure, report
 from llm_bridge.judging.rubrics import RUBRICS, Judge
 from llm_bridge.judging.stage import Row, judge_to, origin_of, read_answers, read_judged
-from llm_bridge.known import Known, Loading
+from llm_bridge.known import Base, Known, Loading
 from llm_bridge.models import load_model
 from llm_bridge.pipeline.stages import complete_to
 from llm_bridge.tiny.pretraining import Pretraining
@@ -154,7 +154,7 @@ def choose_judge(options: JudgeAnswers) -> tuple[Judge, dict[str, Any]]:
         raise InputError("--judge-model goes with a --judge that is an address, and only with one")
     if options.judge_model is None:
         known = options.known(options.judge)
-        local = LocalJudge(model=known.model, seed=options.seed)
+        local = LocalJudge(model=known.model, seed=options.seed, limited=isinstance(known.made_from, Base))
         return local, {"model": known.ancestry.weights, "num_samples": local.num_samples, "seed": options.seed}
     endpoint = Endpoint(
         url=options.judge,
@@ -181,7 +181,8 @@ def answer(options: JudgeAnswers, name: str, questions: list[str]) -> None:
     """
     prompts = [question for question in questions for _ in range(options.num_answers)]
     writer = options.known(name)
-    require_room(writer.model, questions, options.num_tokens)
+    if isinstance(writer.made_from, Base):
+        require_room(writer.model, questions, options.num_tokens)
     complete_to(
         options.data,
         writer,

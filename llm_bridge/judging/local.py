@@ -33,6 +33,8 @@ class LocalJudge:
     """Root of the samples; they depend on what else is asked in the same call."""
     num_samples: int = 8
     """Replies to each prompt."""
+    limited: bool = False
+    """Whether its prompts and replies must fit what it reads at once."""
 
     def __call__(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Score]]:
         """Judge.
@@ -46,7 +48,8 @@ class LocalJudge:
         if not asked:
             return
         at_once, prompts = min(AT_ONCE, self.model.at_once), [write_prompt(each) for each in asked]
-        require_room(self.model, prompts, REPLY)
+        if self.limited:
+            require_room(self.model, prompts, REPLY)
         batches = complete(
             self.model,
             prompts,

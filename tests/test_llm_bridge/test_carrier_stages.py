@@ -27,7 +27,7 @@ from llm_bridge.pipeline.plots import draw_run
 from llm_bridge.pipeline.report import SeedReport, gather, write_report
 from llm_bridge.pipeline.run_options import Run
 from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Recipe
+from llm_bridge.recipes import Teaching
 from llm_bridge.separability import Separability
 from llm_bridge.shapes import initialize
 from llm_bridge.tiny.pretraining import Pretraining
@@ -261,7 +261,7 @@ def test_the_report_says_what_the_teacher_wrote():
         assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == [*names[::-1], "teacher", "base"]
 
 
-RECIPE = Recipe(learning_rate=1e-2, num_epochs=2, batch=16, rows_at_once=16)
+RECIPE = Teaching(learning_rate=1e-2, num_epochs=2, batch=16, rows_at_once=16, least=0)
 
 
 @pytest.fixture

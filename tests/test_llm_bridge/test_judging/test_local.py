@@ -11,6 +11,7 @@ from llm_bridge.experiment import Model
 from llm_bridge.judging.local import AT_ONCE, LocalJudge, mean_score
 from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked
 from llm_bridge.sampling import sample
+from theory.command_line import InputError
 
 ASKED = [Asked(rubric, "How are you?", answer) for answer in ("Fine.", "Who asks? " * 9) for rubric in RUBRICS] * 3
 
@@ -92,3 +93,10 @@ def test_who_is_asked_nothing_says_nothing(language, chain):
 )
 def test_replies_are_summed_up(replies, score):
     assert mean_score(replies) == score
+
+
+def test_a_prompt_that_does_not_fit_a_published_judge_is_refused(language, chain):
+    model = chain(language, {"<assistant>": {"2": 1}})
+    (asked,) = [Asked(RUBRICS[0], "Who?", "owl " * model.longest)]
+    with pytest.raises(InputError, match=f"don't fit the {model.longest} that the model reads at once"):
+        next(iter(LocalJudge(model=model, seed=0, limited=True)([asked])))
