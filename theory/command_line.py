@@ -48,10 +48,23 @@ def require_seeds(seed: int, num_seeds: int) -> None:
         num_seeds: How many seeds.
 
     Raises:
-        ValueError: If the root doesn't fit 32 bits, or there is no seed.
+        ValueError: If the root doesn't fit 32 bits, or there is no seed, or are too many.
     """
     require(0 <= seed < 2**32, "seed", "a whole number from 0 to 4294967295", seed)
-    require(num_seeds >= 1, "num_seeds", "at least 1", num_seeds)
+    require_count("num_seeds", num_seeds)
+
+
+def require_count(field: str, value: int) -> None:
+    """Refuse a number of things that is below one, or that no machine counts to.
+
+    Args:
+        field: The field's name.
+        value: What was given.
+
+    Raises:
+        ValueError: If it is no number from 1 to 2147483647.
+    """
+    require(1 <= value < 2**31, field, "at least 1, at most 2147483647", value)
 
 
 def require_positive(field: str, values: tuple[float, ...]) -> None:
@@ -96,7 +109,7 @@ def run_commands(
             description=sys.modules[package].__doc__,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
-    except ValueError as error:
+    except (ValueError, InputError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     raise SystemExit(exit_status(lambda: commands[type(options)][1](options)))
