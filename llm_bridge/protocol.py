@@ -3,8 +3,26 @@
 import math
 from dataclasses import dataclass, field, replace
 
+import psutil
+
 from llm_bridge.recipes import Recipe, Teaching
-from theory.command_line import require
+from theory.command_line import require, require_count
+from theory.memory import require_memory
+
+TEXT, TOKEN = 100, 8
+"""Bytes that a text and a token of it take at least where many are held."""
+
+
+def require_texts(what: str, num_texts: int, num_tokens: int) -> None:
+    """Refuse more texts than surely fit in memory, in a line that says how much they need.
+
+    Args:
+        what: What they are.
+        num_texts: How many.
+        num_tokens: Tokens of each.
+    """
+    needed, available = num_texts * (TEXT + TOKEN * num_tokens), psutil.virtual_memory().available
+    require_memory(f"{num_texts} {what} don't fit in memory, take fewer or shorter ones", needed, available)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +50,9 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for name in ("copies", "num_prompts", "num_samples", "num_completions", "num_tokens", "num_answers"):
-            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+            require_count(name, getattr(self, name))
+        require_texts("completions", self.num_prompts * self.num_samples, self.num_tokens)
+        require_texts("answers", self.num_answers, 1)
         valid = math.isfinite(self.temperature) and self.temperature > 0
         require(valid, "temperature", "a finite number above zero", self.temperature)
 

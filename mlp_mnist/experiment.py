@@ -19,6 +19,7 @@ from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import SeedGroup
 from theory.chunks import Keeper, source_hash
+from theory.memory import free_memory, require_memory
 from theory.progress import follow
 
 Result = TypeVar("Result")
@@ -88,6 +89,9 @@ def run_seeds(
     Returns:
         Measurements with leading axes `(points, seeds)`.
     """
+    num_pixels = int(np.prod(data.train_images.shape[1:]))
+    needed = max(point.least_memory(num_pixels) for point in points) * group_size()
+    require_memory("training doesn't fit in memory, take a smaller network or fewer images", needed, free_memory())
     keeper = make_keeper([list(map(asdict, points)), list(map(str, arms)), seed], data, other_images)
     size = group_size()
     starts = range(0, num_seeds, size)

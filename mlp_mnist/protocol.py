@@ -1,12 +1,16 @@
 """The protocol: network, training and images of the auxiliary-logit experiment; every field is a knob to turn."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, get_args, get_origin, get_type_hints
 
-from theory.command_line import require, require_positive
+from theory.command_line import require, require_count, require_positive
 
 NUM_CLASSES = 10
 """Digits, or kinds of clothes."""
+
+MOST_LAYERS = 1000
+"""Each is compiled."""
 
 Images = Literal["uniform", "gaussian", "correlated", "low-dimensional", "real", "other"]
 """What a student sees: noise of several kinds, the teacher's own training images, or real images of another set."""
@@ -77,16 +81,18 @@ class Protocol:
         for name, kind in get_type_hints(Protocol).items():
             if get_origin(kind) is Literal:
                 require(getattr(self, name) in get_args(kind), name, f"one of {get_args(kind)}", getattr(self, name))
-        require(bool(self.hidden), "hidden", "at least one layer", self.hidden)
-        counts = (*self.hidden, self.teacher_epochs, self.student_epochs, self.num_images, self.batch_size)
-        require(min(counts) >= 1, "hidden, epochs, num_images and batch_size", "at least 1", counts)
-        require(self.num_auxiliary >= 1, "num_auxiliary", "at least 1", self.num_auxiliary)
+        require(0 < len(self.hidden) <= MOST_LAYERS, "hidden", f"of 1 to {MOST_LAYERS} layers", self.hidden)
+        depth = 1 if self.student_depth is None else self.student_depth
+        require(0 < depth <= MOST_LAYERS, "student_depth", f"from 1 to {MOST_LAYERS}", depth)
+        for units in self.hidden:
+            require_count("hidden", units)
+        for name in ("num_auxiliary", "teacher_epochs", "student_epochs", "num_images", "batch_size"):
+            require_count(name, getattr(self, name))
         rates = (self.learning_rate, self.temperature, self.init_scale, self.rate)
         require_positive("learning rates, temperature and init_scale", rates)
         require(0 <= self.correlation <= 1, "correlation", "from 0 to 1", self.correlation)
         require(0 <= self.init_noise < float("inf"), "init_noise", "a finite number, 0 or more", self.init_noise)
-        require(self.matched_epochs >= 0, "matched_epochs", "0 or more", self.matched_epochs)
-        require(len(self.body) > 1, "student_depth", "at least 1", self.student_depth)
+        require(0 <= self.matched_epochs < 2**31, "matched_epochs", "from 0 to 2147483647", self.matched_epochs)
         same = self.body == ("dense", *self.hidden)
         require(same or self.removed == "nothing", "removed", "'nothing' for a student with other layers", self.removed)
         require(
@@ -106,6 +112,20 @@ class Protocol:
         """What the student's hidden layers are: their kind, then their units."""
         units = self.hidden if self.student_depth is None else (self.hidden[-1],) * self.student_depth
         return ("convolutional" if self.convolutional else "dense", *units)
+
+    def least_memory(self, num_pixels: int) -> float:
+        """Say what one student surely takes: float32 weights, their gradient and two moments, and the images.
+
+        Args:
+            num_pixels: Pixels of an image.
+
+        Returns:
+            Bytes.
+        """
+        num_logits = NUM_CLASSES + self.num_auxiliary
+        sizes = (num_pixels, *max(self.hidden, self.body[1:], key=sum), num_logits)
+        weights = sum(before * after for before, after in pairwise(sizes))
+        return 4.0 * (4 * weights + self.num_images * (num_pixels + num_logits))
 
     def teacher(self) -> "Protocol":
         """Keep what a teacher depends on, and forget how long it is trained.

@@ -92,10 +92,23 @@ def require_seeds(seed: int, num_seeds: int) -> None:
         num_seeds: How many seeds.
 
     Raises:
-        ValueError: If the root doesn't fit 32 bits, or there is no seed.
+        ValueError: If the root doesn't fit 32 bits, or there is no seed, or are too many.
     """
     require(0 <= seed < 2**32, "seed", "a whole number from 0 to 4294967295", seed)
-    require(num_seeds >= 1, "num_seeds", "at least 1", num_seeds)
+    require_count("num_seeds", num_seeds)
+
+
+def require_count(field: str, value: int) -> None:
+    """Refuse a number of things that is below one, or that no machine counts to.
+
+    Args:
+        field: The field's name.
+        value: What was given.
+
+    Raises:
+        ValueError: If it is no number from 1 to 2147483647.
+    """
+    require(1 <= value < 2**31, field, "at least 1, at most 2147483647", value)
 
 
 def require_positive(field: str, values: tuple[float, ...]) -> None:

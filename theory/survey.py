@@ -13,7 +13,8 @@ import tyro
 from matplotlib.figure import Figure
 
 from theory import zoo
-from theory.command_line import RunOptions, require
+from theory.command_line import RunOptions, require, require_count
+from theory.memory import free_memory, require_memory
 from theory.one_step import measure
 from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STEP_LABEL, STYLE, new_figure
 from theory.problems import Problem
@@ -22,6 +23,9 @@ from theory.records import Outcome, Record
 from theory.statistics import Estimate, joint_confidence, median_estimate, rate_estimate
 from theory.sweeps import Sampling
 from theory.verdicts import Verdict, markdown_table
+
+MOST_LAYERS = 1000
+"""Each is compiled."""
 
 MOST_COMBINATIONS = 100
 """Each is a program of its own, which takes a second or two to compile."""
@@ -63,8 +67,11 @@ class Survey(RunOptions, Processes, Sampling):
         for name in AXES:
             values = getattr(self, name)
             require(0 < len(values) == len(set(values)), name, "one or more different values", values)
-        require(min(self.depth) >= 0, "depth", "at least 0", self.depth)
-        require(min(self.width) >= 1, "width", "at least 1", self.width)
+        require(all(0 <= depth <= MOST_LAYERS for depth in self.depth), "depth", f"from 0 to {MOST_LAYERS}", self.depth)
+        for width in self.width:
+            require_count("width", width)
+        weights = max(self.width) ** 2 * (max(self.depth) - 1)
+        require_memory("the network doesn't fit in memory, take a smaller --width", 8 * weights, free_memory())
         allowed = f"such that at most {MOST_COMBINATIONS} combinations are asked for"
         require(len(self.combinations()) <= MOST_COMBINATIONS, "ingredients", allowed, len(self.combinations()))
 

@@ -19,8 +19,12 @@ from llm_bridge.judging.stage import Row, judge_to, origin_of, read_answers, rea
 from llm_bridge.known import Base, Known, Loading
 from llm_bridge.models import load_model
 from llm_bridge.pipeline.stages import complete_to
+from llm_bridge.protocol import require_texts
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.command_line import InputError, require, require_seeds, require_writable
+from theory.command_line import InputError, require, require_count, require_seeds, require_writable
+
+DAY = 86400
+"""Seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +84,12 @@ class JudgeAnswers:
 
     def __post_init__(self) -> None:
         require_seeds(self.seed, 1)
-        for name in ("num_answers", "num_tokens", "num_requests", "reply_tokens"):
-            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("num_answers", "num_tokens", "reply_tokens"):
+            require_count(name, getattr(self, name))
+        require_texts("answers", self.num_answers, self.num_tokens)
+        require(1 <= self.num_requests <= 1024, "num_requests", "from 1 to 1024", self.num_requests)
         require(self.num_retries >= 0, "num_retries", "at least 0", self.num_retries)
-        valid = math.isfinite(self.timeout) and self.timeout > 0
-        require(valid, "timeout", "a finite number above zero", self.timeout)
+        require(0 < self.timeout <= DAY, "timeout", f"above zero, and at most a day's {DAY}", self.timeout)
         valid = self.temperature is None or (math.isfinite(self.temperature) and self.temperature >= 0)
         require(valid, "temperature", "a finite number, at least 0, or None", self.temperature)
         for name in ("misaligned_below", "coherent_from"):

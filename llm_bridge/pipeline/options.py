@@ -15,10 +15,10 @@ from llm_bridge.mesh import Devices
 from llm_bridge.models import TINY, is_tiny, load_model, load_reader
 from llm_bridge.pipeline.arms import Imitated
 from llm_bridge.pretrained.tuned import LINEAGE
-from llm_bridge.protocol import OF_CARRIER, OF_EXAMPLES, PROTOCOL, PUBLISHED
+from llm_bridge.protocol import OF_CARRIER, OF_EXAMPLES, PROTOCOL, PUBLISHED, require_texts
 from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.command_line import require, require_seeds
+from theory.command_line import require, require_count, require_seeds
 
 Unprefixed = Annotated[Recipe, tyro.conf.arg(name="")]
 """A recipe whose knobs are flags of their own."""
@@ -44,7 +44,9 @@ class Stage:
     def __post_init__(self) -> None:
         require_seeds(self.seed, 1)
         for name in ("copies", "num_prompts", "num_samples", "num_tokens", "num_completions", "num_answers"):
-            require(getattr(self, name, 1) >= 1, name, "at least 1", getattr(self, name, 1))
+            require_count(name, getattr(self, name, 1))
+        num_texts = getattr(self, "num_prompts", 1) * getattr(self, "num_samples", 1) * getattr(self, "num_answers", 1)
+        require_texts("completions", num_texts, getattr(self, "num_tokens", 1))
         temperature = getattr(self, "temperature", 1.0)
         valid = math.isfinite(temperature) and temperature > 0
         require(valid, "temperature", "a finite number above zero", temperature)

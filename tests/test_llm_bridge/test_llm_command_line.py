@@ -95,6 +95,12 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(call, tmp_path, arg
     ("arguments", "named"),
     [
         (["complete", "--num-prompts", "0"], "num_prompts must be at least 1"),
+        (["complete", "--num-prompts", str(10**399)], "num_prompts must be at least 1, at most 2147483647"),
+        (["complete", "--num-prompts", "2000000000"], "2000000000 completions don't fit in memory"),
+        (["complete", "--num-tokens", "2147483647", "--num-samples", "9"], "completions don't fit in memory"),
+        (["ask", "--num-answers", "2000000000"], "take fewer or shorter ones: 201 GiB needed"),
+        (["run", "--num-prompts", "2000000000"], "don't fit in memory"),
+        (["run", "--num-seeds", "1" * 400], "num_seeds must be at least 1, at most"),
         (["complete", "--temperature", "nan"], "temperature must be"),
         (["ask", "--num-answers", "-1"], "num_answers must be"),
         (["teach", "--learning-rate", "inf"], "learning_rate must be"),

@@ -30,6 +30,9 @@ CHANGES: dict[str, Any] = {
 }
 """Another value of every field."""
 
+COUNTED = ("num_auxiliary", "teacher_epochs", "student_epochs", "matched_epochs", "num_images", "batch_size")
+"""Fields that hold a number of things."""
+
 TEACHERS = {"hidden", "init_scale", "batch_size", "learning_rate", "precision"}
 """What a teacher depends on, but for its epochs."""
 
@@ -44,12 +47,15 @@ def changed(name: str) -> Protocol:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hidden": ()}, "hidden must be at least one layer"),
-        ({"hidden": (16, 0)}, "hidden, epochs, num_images and batch_size must be at least 1"),
-        ({"teacher_epochs": 0}, "epochs.* must be at least 1"),
-        ({"student_epochs": 0}, "epochs.* must be at least 1"),
-        ({"num_images": 0}, "num_images.* must be at least 1"),
+        ({"hidden": ()}, "hidden must be of 1 to 1000 layers"),
+        ({"hidden": (16, 0)}, "hidden must be at least 1"),
+        ({"teacher_epochs": 0}, "epochs must be at least 1"),
+        ({"student_epochs": 0}, "epochs must be at least 1"),
+        ({"num_images": 0}, "num_images must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        *[({name: 10**399}, f"{name} must be") for name in COUNTED],
+        ({"hidden": (2**31,)}, "hidden must be"),
+        ({"hidden": (8,) * 1001}, "hidden must be of 1 to 1000 layers"),
         ({"num_auxiliary": 0}, "num_auxiliary must be at least 1"),
         ({"learning_rate": 0.0}, "learning rates.* must be finite numbers above zero"),
         ({"student_learning_rate": 0.0}, "learning rates.* must be finite numbers above zero"),
@@ -62,11 +68,11 @@ def changed(name: str) -> Protocol:
         ({"init_noise": -0.1}, "init_noise must be a finite number, 0 or more"),
         ({"init_noise": float("inf")}, "init_noise must be a finite number, 0 or more"),
         ({"init_noise": float("nan")}, "init_noise must be a finite number, 0 or more"),
-        ({"matched_epochs": -1}, "matched_epochs must be 0 or more"),
+        ({"matched_epochs": -1}, "matched_epochs must be from 0 to"),
         ({"student_depth": 3}, "shared must be other than 'everything' for a student with other hidden layers"),
         ({"convolutional": True}, "shared must be other than 'everything' for a student with other hidden layers"),
-        ({"student_depth": 0, "shared": "heads"}, "student_depth must be at least 1"),
-        ({"student_depth": -1, "shared": "heads"}, "student_depth must be at least 1"),
+        ({"student_depth": 0, "shared": "heads"}, "student_depth must be from 1 to 1000"),
+        ({"student_depth": -1, "shared": "heads"}, "student_depth must be from 1 to 1000"),
         ({"images": "fractal"}, r"images must be one of \('uniform', .*\)"),
         ({"loss": "l1"}, "loss must be one of .*"),
         ({"optimizer": "lion"}, "optimizer must be one of .*"),
@@ -76,7 +82,7 @@ def changed(name: str) -> Protocol:
     ],
 )
 def test_a_protocol_out_of_range_is_refused_by_the_name_of_its_field(changes, message):
-    with pytest.raises(ValueError, match=f"^.*{message}, not "):
+    with pytest.raises(ValueError, match=f"^.*{message}.*, not "):
         Protocol(**changes)
 
 
@@ -133,3 +139,10 @@ def test_the_protocol_of_mnist_is_the_papers():
     assert (paper.teacher_epochs, paper.student_epochs, paper.batch_size) == (5, 5, 1024)
     assert (paper.learning_rate, paper.rate, paper.optimizer) == (3e-4, 3e-4, "adam")
     assert (paper.images, paper.loss, paper.temperature, paper.shared) == ("uniform", "kl", 1.0, "everything")
+
+
+def test_the_least_memory_is_that_of_four_copies_of_the_weights_and_of_the_images():
+    protocol = Protocol(hidden=(5, 7), num_auxiliary=2, num_images=100)
+    assert protocol.least_memory(3) == 4 * (4 * (3 * 5 + 5 * 7 + 7 * 12) + 100 * (3 + 12))
+    deep = Protocol(hidden=(5, 7), num_auxiliary=2, num_images=100, student_depth=3, shared="heads")
+    assert deep.least_memory(3) == 4 * (4 * (3 * 7 + 7 * 7 + 7 * 7 + 7 * 12) + 100 * (3 + 12))

@@ -105,6 +105,10 @@ def test_values_of_another_type_are_refused_by_the_name_of_the_field(field, text
         ((("loss", "kl", "hinge"),), "loss must be one of"),
         ((("loss", "kl", "kl"), ("loss", "kl", "kl")), "vary different fields"),
         ((("num_auxiliary", *map(str, range(2, 200))),), "at most 100 points"),
+        ((("hidden", "99999999999", "64"),), "hidden must be at least 1, at most 2147483647"),
+        ((("hidden", "2000000,2000000", "64"),), r"take a smaller network or fewer images: 5.96e\+04 GiB needed"),
+        ((("student_epochs", "9" * 400, "1"),), "student_epochs must be at least 1, at most 2147483647"),
+        ((("num_images", "2000000000", "64"),), "fewer images: 574 GiB needed"),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_refused(small_digits, vary, message):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from theory.command_line import InputError
 from theory.records import Outcome, Record
 from theory.survey import Survey, draw_survey, survey
 
@@ -56,12 +57,20 @@ def test_a_survey_of_nothing_varied_has_one_combination():
     assert Survey().label(Survey().combinations()[0]) == "one combination"
 
 
+def test_a_network_that_no_memory_holds_is_refused_with_its_size():
+    with pytest.raises(InputError, match=r"smaller --width: 2\.98e\+04 GiB needed"):
+        Survey(width=(2_000_000,))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"depth": (1, 1)}, "depth must be one or more different values"),
         ({"width": ()}, "width must be one or more different values"),
-        ({"depth": (-1,)}, "depth must be at least 0"),
+        ({"depth": (-1,)}, "depth must be from 0 to 1000"),
+        ({"depth": (10**6,)}, "depth must be from 0 to 1000"),
+        ({"width": (10**399,)}, "width must be at least 1, at most"),
+        ({"num_seeds": 10**399}, "num_seeds must be at least 1, at most"),
         ({"width": (0,)}, "width must be at least 1"),
         ({"width": tuple(range(1, 102))}, "at most 100 combinations"),
         ({"num_seeds": 0}, "num_seeds must be at least 1"),
