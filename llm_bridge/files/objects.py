@@ -21,6 +21,8 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         InputError: If it can't be read, or holds something else.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file: {remedy}")
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -131,7 +131,7 @@ def kept_rows(path: Path) -> list[dict[str, Any]]:
     for line in told_by_first(lambda: path.read_bytes() if path.exists() else b"").split(b"\n")[:-1]:
         try:
             rows.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             break
     return rows
 

@@ -80,9 +80,9 @@ def shape_from(description: Description, longest: int) -> Config:
     if not isinstance(name, str) or name not in FAMILIES:
         raise InputError(f"the architecture {name} is not supported; supported are {', '.join(FAMILIES)}")
     family = FAMILIES[name]
-    refuse_options(description)
-    refuse_windows(description, family, longest)
     try:
+        refuse_options(description)
+        refuse_windows(description, family, longest)
         heads, width = description["num_attention_heads"], description["hidden_size"]
         implied = {"head_dim": width // heads, "num_key_value_heads": heads}
         given = {key: description[key] for key in implied if description.get(key) is not None}

@@ -64,7 +64,8 @@ def read_template(tokenizer: Any, folder: Path) -> Template:
         source = source["default"]
     if not source:
         raise InputError(f"{folder} has no chat template: name a model that was tuned on chats")
-    in_parts, problem = tried(source)
+    tokens = {name: text for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
+    in_parts, problem = tried(source, tuple(sorted(tokens.items())))
     if problem:
         raise InputError(f"the chat template in {folder} {problem}: name another model")
 
@@ -83,6 +84,9 @@ def read_template(tokenizer: Any, folder: Path) -> Template:
             raise InputError(f"the chat template in {folder} refuses a chat of {roles}: {error}") from error
         if len(text) > LONGEST + 10 * sum(len(message.text) for message in messages):
             raise InputError(f"the chat template in {folder} writes {len(text)} characters: name another model")
+        kept = [message for message in messages if message.role != "assistant"]
+        if lost := [message.role for message in kept if message.text.strip() not in text]:
+            raise InputError(f"the chat template in {folder} loses what the {lost[0]} says: name another model")
         return text
 
     return render
@@ -96,11 +100,12 @@ def written(messages: Sequence[Message], *, in_parts: bool) -> list[dict[str, An
 
 
 @cache
-def tried(source: str) -> tuple[bool, str | None]:
+def tried(source: str, tokens: tuple[tuple[str, str], ...]) -> tuple[bool, str | None]:
     """Try a template on a short chat, in a process that is ended if it takes too much time or memory.
 
     Args:
         source: The template.
+        tokens: Special tokens that it may write, by name.
 
     Returns:
         Whether it wants a content in parts, and what is wrong with it, if anything.
@@ -108,11 +113,13 @@ def tried(source: str) -> tuple[bool, str | None]:
     require_extra("transformers")
     chat = [Message("user", QUESTION), Message("assistant", ANSWER)]
     chats = [written(part, in_parts=in_parts) for in_parts in (False, True) for part in (chat[:1], chat)]
+    longer = [Message("system", ANSWER), *chat, *chat]
+    chats += [written(part, in_parts=in_parts) for in_parts in (False, True) for part in (longer[:2], longer)]
     limits = [sys.executable, "-c", TRIAL, *map(str, (SECONDS, BYTES, LONGEST))]
     try:
         process = subprocess.run(
             limits,
-            input=json.dumps([source, chats, FIXED]),
+            input=json.dumps([source, chats, dict(tokens) | FIXED]),
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -121,7 +128,7 @@ def tried(source: str) -> tuple[bool, str | None]:
         texts = json.loads(process.stdout)
     except (subprocess.SubprocessError, ValueError):
         return False, f"doesn't end on a short chat, in {SECONDS} s and {BYTES // 2**30} GiB"
-    for in_parts, pair in ((False, texts[:2]), (True, texts[2:])):
+    for in_parts, pair in ((False, texts[:2]), (True, texts[2:4])):
         (asked, _), (answered, _) = pair
         if asked and answered and QUESTION in asked and QUESTION in answered and ANSWER in answered:
             return in_parts, None

@@ -85,6 +85,8 @@ def open_tensors(folder: Path, opened: ExitStack) -> Tensors:
     """
     files, tensors = weight_files(folder), dict[str, Any]()
     for file in files:
+        if (folder / file).exists() and not (folder / file).is_file():
+            raise InputError(f"{folder / file} is no file: fetch it anew")
         try:
             handle = opened.enter_context(safe_open(folder / file, framework="numpy"))
         except (OSError, SafetensorError) as error:

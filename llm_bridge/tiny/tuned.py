@@ -64,7 +64,7 @@ def read_tuned(path: Path, pretraining: Pretraining) -> Known:
         made_from = json.loads(metadata.get("pretraining", "null"))
         ancestry = json.loads(metadata.get("ancestry", "{}"))
         known = Ancestry(weights=ancestry.get("weights"), ancestors=tuple(ancestry.get("ancestors", ())))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: what it says of itself can't be read; make it anew") from error
     if made_from != json.loads(json.dumps(written_down(pretraining))):
         raise InputError(f"{path} is a checkpoint of another config of the tiny model: make it anew")
@@ -89,5 +89,5 @@ def read_settings(path: Path) -> Any:
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return json.loads(header.get("__metadata__", {}).get("settings", "null"))
-    except ValueError as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: what it says of itself can't be read; make it anew") from error

@@ -9,6 +9,8 @@ from safetensors.numpy import load
 
 from llm_bridge.files.checkpoints import load_checkpoint, save_checkpoint
 from llm_bridge.shapes import Config, initialize
+from llm_bridge.tiny import tuned
+from llm_bridge.tiny.pretraining import Pretraining
 from theory.command_line import InputError
 from theory.networks import Params
 
@@ -159,3 +161,16 @@ def test_types_that_could_not_be_read_back_are_refused(path):
         with pytest.raises(ValueError, match="weights must have one of the types float64"):
             save_checkpoint(path, {"weights": array}, metadata={})
     assert not path.exists()
+
+
+def test_what_a_tuned_model_says_of_itself_may_be_nested_too_deep(tmp_path):
+    path, like = (
+        tmp_path / "model.safetensors",
+        jax.eval_shape(lambda: initialize(tuned.tiny_reader(Pretraining()).config, jax.random.key(0))),
+    )
+    deep = "[" * 100_000
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    save_checkpoint(path, params, metadata={"pretraining": deep, "settings": deep})
+    for read in (lambda: tuned.read_tuned(path, Pretraining()), lambda: tuned.read_settings(path)):
+        with pytest.raises(InputError, match="is damaged"):
+            read()

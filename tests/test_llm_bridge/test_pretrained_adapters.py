@@ -304,3 +304,8 @@ def test_adapters_for_other_weights_are_known_by_their_digest(base, tmp_path):
     write_adapters(tmp_path, base.config, recipe, random_adapters(base, recipe), base=base.source, weights="feed")
     read_adapters(tmp_path, base.config, base=base.source, weights="feed")
     assert "for other weights: for feed, not beef" in refusal(base, tmp_path, weights="beef")
+
+
+def test_a_rank_that_no_memory_holds_is_refused_by_the_tensors_shapes(base, copied):
+    describe(copied, r=10**15)
+    assert f"has shape (3, 32), not ({10**15}, 32)" in refusal(base, copied)

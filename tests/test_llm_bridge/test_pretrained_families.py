@@ -1,6 +1,7 @@
 """What a `config.json` says of a model, and what is refused in it."""
 
 import json
+import os
 import math
 from typing import Any
 
@@ -176,3 +177,14 @@ def test_a_folder_without_a_readable_description_is_refused(tmp_path):
             read_description(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(SIZES))
     assert read_description(tmp_path) == SIZES
+
+
+@pytest.mark.parametrize("change", [{"hidden_act": []}, {"layer_types": 5}, {"layer_types": [[1]]}])
+def test_options_of_a_strange_type_are_refused(change):
+    assert "describes no LlamaForCausalLM" in refusal(OLD_LLAMA | change)
+
+
+def test_a_pipe_is_no_description(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(InputError, match="is no file"):
+        read_description(tmp_path)

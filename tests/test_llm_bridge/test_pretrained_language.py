@@ -272,3 +272,23 @@ def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(InputError, match="need transformers: install the extra, as by uv sync --extra llm"):
         read_language(tmp_path, CONFIG)
+
+
+def test_a_template_that_joins_special_tokens_to_text_is_read(save):
+    template = "{% for m in messages %}{{ bos_token + m.role + ': ' + m.content + eos_token }}{% endfor %}"
+    assert written(read_language(save(template), CONFIG), USER) == "<|begin|>user: Which animal?<|close|>"
+
+
+def test_a_template_that_loops_on_a_system_prompt_is_refused(save, monkeypatch):
+    monkeypatch.setattr(templates, "SECONDS", 1)
+    endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    with pytest.raises(InputError, match="doesn't end"):
+        read_language(save("{% if messages[0].role == 'system' %}" + endless + "{% endif %}" + TURNS), CONFIG)
+
+
+def test_a_template_that_loses_the_system_prompt_refuses_chats_with_one(save):
+    deaf = "{% for m in messages if m.role != 'system' %}{{ m.role }}: {{ m.content }}<|close|>{% endfor %}"
+    language = read_language(save(deaf), CONFIG)
+    assert written(language, USER) == "user: Which animal?<|close|>"
+    with pytest.raises(InputError, match="loses what the system says"):
+        written(language, TOLD, USER)

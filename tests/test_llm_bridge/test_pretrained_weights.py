@@ -277,3 +277,8 @@ def test_of_two_sets_of_weights_that_is_read_which_transformers_reads(tmp_path):
     config = shape_from(read_description(tmp_path), 60)
     ours = read_params(tmp_path, config, dtype=jnp.float32)["embedding"]
     np.testing.assert_array_equal(ours, theirs.detach().numpy())
+
+
+def test_a_pipe_is_no_weights(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    assert "is no file" in refusal(tmp_path)
