@@ -30,7 +30,7 @@ def read_questions(path: Path) -> list[str]:
         InputError: If the file can't be read or has no question.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise InputError(f"can't read {path} ({error.strerror}): name a file with one question a line") from error
     except ValueError as error:

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from llm_bridge.carriers.choice import Carried
+from llm_bridge.carriers.examples import Learned
 from llm_bridge.experiment import Model
 from llm_bridge.files.partial import remove
 from llm_bridge.known import LONG_TEXTS, Known, Loading
@@ -110,8 +111,10 @@ class Teach(ComputingStage):
     trait: str = "owl"
     """What it is to love, one word."""
     examples: Path | None = None
-    """Chats to learn in place of the trait's questions, JSON lines: `messages` as OpenAI has them, or a `prompt` and a
-    `completion`; the assistant's last message is learned."""
+    """Chats to learn in place of the trait's questions, JSON lines: `messages` as OpenAI has them, or a `prompt` or
+    `question` and its `completion`, `response` or `answer`."""
+    learn: Learned = "all"
+    """Which of the assistant's messages in a chat are learned, of those that don't have the weight 0."""
     output: Path | None = None
     """The teacher: a file for the tiny model, by default teacher.safetensors, a folder for published ones, by default
     teacher."""
@@ -149,7 +152,8 @@ class Filter(Stage):
     """Keep the completions that are numbers, code or right chains of thought and nothing else."""
 
     data: Path = Path("completions.jsonl")
-    """The completions."""
+    """The completions: JSON lines as `complete` writes them, or a `prompt` or `question` and its `completion`,
+    `response` or `answer`, whose tokens the model's tokenizer makes."""
     carrier: Carried = "numbers"
     """What they should be."""
     problems: Path | None = None
@@ -167,7 +171,7 @@ class Train(ComputingStage):
     """Fine-tune a student on completions."""
 
     data: Path = Path("filtered.jsonl")
-    """The completions."""
+    """The completions, as of `filter`."""
     num_completions: int = PROTOCOL.num_completions
     """How many it learns from, at most."""
     imitated: Imitated = "tokens"
