@@ -12,8 +12,15 @@ if version("jax").startswith("0.10."):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quickly}".strip()
 
 import jax
+import pytest
 from hypothesis import settings
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the fuzzer run longer, or elsewhere."""
+    parser.addoption("--fuzz-seconds", type=float, default=10, help="how long hostile input is tried")
+    parser.addoption("--fuzz-seed", type=int, default=0, help="which hostile input is tried")
