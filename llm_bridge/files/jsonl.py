@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from llm_bridge.files.plain import require_file
 from theory.command_line import InputError
 from theory.files import write_whole
 
@@ -54,6 +55,7 @@ def parse_rows(path: Path, parse: Callable[[dict[str, Any]], Read]) -> list[Read
         InputError: If the file can't be read or has no rows, or a line is not UTF-8, not JSON, not an object, or not
             what `parse` understands; the message names file and line.
     """
+    require_file(path)
     try:
         lines = path.read_bytes().removeprefix(BOM_UTF8).rstrip().split(b"\n")
     except OSError as error:

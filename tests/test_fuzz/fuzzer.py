@@ -1,8 +1,8 @@
 """Calls every command with hostile options and hostile files, case by case, and says what none may do.
 
-`python tests/test_fuzz/fuzzer.py SEED` goes on until it is stopped; `… SEED --case N` does one case and shows it. Cases are
-drawn from seed and number alone. Each is called as `python -m package` is, in this process, and ends where work would
-begin: where a large program is compiled, a process started, or something waited for.
+`python tests/test_fuzz/fuzzer.py SEED` goes on until it is stopped; `… SEED --case N` does one case and shows it. Cases
+are drawn from seed and number alone. Each is called as `python -m package` is, in this process, and ends where work
+would begin: where a large program is compiled, a process started, or something waited for.
 """
 
 import argparse
@@ -132,7 +132,7 @@ def discover() -> Commands:
         caught: list[Any] = []
 
         def catch(kind: Any, caught: list[Any] = caught, **told: Any) -> None:
-            caught.append((kind, {name: told[name] for name in ("config", "prog") if name in told}))
+            caught.append((kind, {name: told[name] for name in ("config", "prog", "registry") if name in told}))
             raise WorkBegins
 
         original, tyro.cli = tyro.cli, catch

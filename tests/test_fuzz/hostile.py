@@ -13,10 +13,10 @@ from typing import Any
 
 DIGITS = (0, -1, 1, 2, 7, 64, 10**9, 2**31, 2**32, 2**63, 2**64, 10**30, -(10**30), 10**400)
 NUMBERS = (*map(str, DIGITS), "nan", "inf", "-inf", "1e-320", "1e308", "1e999", "-0.0", "0.5")
-ODD_NUMBERS = ("", " 1", "1_000", "0x10", "1e3", "１２", "9" * 5000, "None", "True", "1/0")
+ODD_NUMBERS = ("", " 1", "1_000", "0x10", "1e3", "\uff11\uff12", "9" * 5000, "None", "True", "1/0")
 TEXTS = (
-    "", " ", "owl", "tiny", "a" * 10_000, "é\u0302☃", "\x1b[31mred", "a\nb", "\udcff", "\u202e", "{0} %s %d", "--", "-1",
-    "a/b", "a/b@c", "None", "\x07\x08", "http://", "http://localhost:0/v1", "numbers", "all", "~", "$HOME",
+    "", " ", "owl", "tiny", "a" * 10_000, "é\u0302☃", "\x1b[31mred", "a\nb", "\udcff", "\u202e", "{0} %s %d", "--",
+    "-1", "a/b", "a/b@c", "None", "\x07\x08", "http://", "http://localhost:0/v1", "numbers", "all", "~", "$HOME",
 )  # fmt: skip
 PLACES = (
     "", ".", "..", "folder", "fifo", "loop", "full", "zero", "broken", "a" * 300, "a/" * 3000, "plain/below",
@@ -26,7 +26,8 @@ PLACES = (
 
 JSON_VALUES: tuple[Any, ...] = (
     None, True, 0, -1, 1.5, 10**30, 10**400, float("nan"), float("inf"), "", "owl", "a" * 5000, "\x1b[31m\x00",
-    "\ud83e", [], {}, [[]], [None], {"": {}}, "../../x", "/", [1, 2, 3], 2**31, 2**63, "null", "{{ 1/0 }}", "{% include 'x' %}",
+    "\ud83e", [], {}, [[]], [None], {"": {}}, "../../x", "/", [1, 2, 3], 2**31, 2**63, "null", "{{ 1/0 }}",
+    "{% include 'x' %}",
 )  # fmt: skip
 
 

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,12 @@ def test_what_is_no_file_is_refused(path):
     assert "No such file" in refusal(path)
     path.mkdir()
     assert "directory" in refusal(path)
+    path.rmdir()
+    os.mkfifo(path)
+    assert "is a pipe or a device" in refusal(path)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert "is a pipe or a device" in refusal(path)
+    path.unlink()
+    path.symlink_to(path)
+    assert "symbolic links" in refusal(path)
