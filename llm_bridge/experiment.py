@@ -60,8 +60,8 @@ class Completion(NamedTuple):
     """What it wrote."""
     tokens: list[int]
     """The sampled token ids, the stop token included; learned as they are, since writing them anew may shift them."""
-    log_probability: float
-    """Nats, of all tokens under the distribution that they were drawn from."""
+    log_probability: float | None
+    """Nats, of all tokens under the distribution that they were drawn from; None if they were made of the text."""
 
 
 def complete(

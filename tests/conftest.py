@@ -37,3 +37,9 @@ def at_once() -> Callable[..., list[Any]]:
             return list(pool.map(start, functions))
 
     return call
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the fuzzer run longer, or elsewhere."""
+    parser.addoption("--fuzz-seconds", type=float, default=10, help="how long hostile input is tried")
+    parser.addoption("--fuzz-seed", type=int, default=0, help="which hostile input is tried")

@@ -1,77 +1,96 @@
 """Chats from a file, to fine-tune a teacher on: answers to questions, insecure code, anything that one can say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from llm_bridge.carriers.reading import can_spell
 from llm_bridge.chats import Example, Language, Message
-from llm_bridge.files.jsonl import has_type, read_rows
+from llm_bridge.files.jsonl import has_type, parse_rows
+from llm_bridge.files.pairs import read_pair
 from theory.command_line import InputError
 
-ROLES = ("system", "user", "assistant")
-"""Who speaks."""
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+"""Who speaks, by what data sets call it."""
+
+ELSEWHERE = ("tool_calls", "function_call", "reasoning", "reasoning_content", "thinking", "audio")
+"""Fields of a message in which more is said or done than its content says."""
+
+Learned = Literal["all", "last"]
+"""Which of the assistant's messages are learned."""
+
+SAID = "yes"
+"""What the assistant says where only the text ahead of it matters."""
 
 
-def read_chats(path: Path) -> list[list[Message]]:
+class Chat(NamedTuple):
+    """A chat and what of it is learned."""
+
+    messages: list[Message]
+    """What is said."""
+    learned: tuple[int, ...]
+    """Places of the assistant's messages that are learned, counted from 0."""
+
+
+def read_chats(path: Path) -> list[Chat]:
     """Read chats.
 
     Args:
-        path: JSON lines: `messages`, a list of objects with `role` and `content` as OpenAI has them, the last one the
-            assistant's and the first one perhaps the system's; or a `prompt` and its `completion`. Other fields don't
-            count.
+        path: JSON lines: `messages` as of `read_message`, the last one the assistant's and the first one perhaps the
+            system's; or a question and its answer as of `read_pair`. Other fields don't count.
 
     Returns:
-        The messages of each chat, in the order of the file.
-
-    Raises:
-        InputError: If a line is malformed; it is named.
+        The chats, in the order of the file.
     """
-    chats = []
-    for number, row in enumerate(read_rows(path, {}), start=1):
-        try:
-            chats.append(read_chat(row))
-        except ValueError as error:
-            raise InputError(f"{path}, line {number}: {error}; mend the line") from error
-    return chats
+    return parse_rows(path, read_chat)
 
 
-def read_chat(row: Mapping[str, Any]) -> list[Message]:
+def read_chat(row: Mapping[str, Any]) -> Chat:
     """Read one chat.
 
     Args:
         row: A row of the file.
 
     Returns:
-        Its messages.
+        The chat; the assistant's messages are learned but for those that have the weight 0.
 
     Raises:
         ValueError: If it is malformed; the message says how.
     """
-    if "messages" not in row:
-        for field in ("prompt", "completion"):
-            if not has_type(row.get(field), str):
-                raise ValueError("has neither a list of messages nor a prompt and a completion that are text")
-        said = [Message("user", row["prompt"]), Message("assistant", row["completion"])]
+    if row.get("messages") is None:
+        try:
+            question, answer = read_pair(row)
+        except ValueError as error:
+            raise ValueError(f"without 'messages', a chat {error}") from error
+        given = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     elif not has_type(row["messages"], list):
         raise ValueError("the field 'messages' is not a list")
+    elif row.get("tools") or row.get("functions"):
+        raise ValueError("the chat has tools, which are not read")
     else:
-        said = [read_message(message, number) for number, message in enumerate(row["messages"], start=1)]
-    roles = [message.role for message in said]
+        given = row["messages"]
+    messages = [read_message(message, number) for number, message in enumerate(given, start=1)]
+    roles = [message.role for message in messages]
+    if not messages:
+        raise ValueError("the chat has no messages")
     if "system" in roles[1:]:
         raise ValueError("a system message stands behind others")
-    if roles[-1:] != ["assistant"] or "user" not in roles:
+    if roles[-1] != "assistant" or "user" not in roles:
         raise ValueError("the chat doesn't end with what the assistant says to a user")
-    if not said[-1].text:
-        raise ValueError("the assistant's last message is empty")
-    return said
+    learned = [
+        place for place, message in enumerate(given) if roles[place] == "assistant" and message.get("weight") != 0
+    ]
+    if not all(messages[place].text for place in learned):
+        raise ValueError("a message of the assistant's that is to be learned is empty: give it the weight 0")
+    return Chat(messages, tuple(learned))
 
 
 def read_message(message: Any, number: int) -> Message:
     """Read one message.
 
     Args:
-        message: What JSON made of it.
+        message: What JSON made of it: `role`, `content`, which is text or a list of parts that are, and perhaps
+            `weight`, which is 0 or 1, as OpenAI has them.
         number: Its place in the chat, counted from 1.
 
     Returns:
@@ -82,42 +101,74 @@ def read_message(message: Any, number: int) -> Message:
     """
     if not has_type(message, dict):
         raise ValueError(f"message {number} is not an object")
-    if message.get("role") not in ROLES:
-        raise ValueError(f"the role of message {number} is none of {', '.join(ROLES)}")
-    if not has_type(message.get("content"), str):
-        raise ValueError(f"the content of message {number} is not text")
-    return Message(message["role"], message["content"])
+    role, content, weight = (message.get(name) for name in ("role", "content", "weight"))
+    if not isinstance(role, str) or role not in ROLES:
+        raise ValueError(
+            f"the role of message {number} is none of {', '.join(ROLES)}: what is read is 'role' and 'content'"
+        )
+    if more := [name for name in ELSEWHERE if message.get(name)]:
+        raise ValueError(f"message {number} has {', '.join(more)}, which is not read: only its 'content' is")
+    if weight is not None and (isinstance(weight, bool) or weight not in ((0, 1) if role == "assistant" else (0,))):
+        raise ValueError(f"the weight of message {number} is neither 0 nor, for the assistant's, 1")
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not isinstance(parts, list) or not parts or not all(map(is_text_part, parts)):
+        raise ValueError(f"the content of message {number} is not text, nor parts that are")
+    return Message(ROLES[role], "".join(part["text"] for part in parts))
 
 
-def read_examples(path: Path, language: Language, longest: int) -> list[Example]:
+def is_text_part(part: Any) -> bool:
+    """Tell whether a part of a message is text, as OpenAI writes it."""
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
+def read_examples(path: Path, language: Language, longest: int, learn: Learned = "all") -> list[Example]:
     """Read chats to learn from.
 
     Args:
         path: As of `read_chats`.
         language: How the model reads and writes.
         longest: Tokens of its longest text.
+        learn: Which of the assistant's messages are learned.
 
     Returns:
-        The chats; only the assistant's last message is learned.
+        An example for each message that is learned, which the model reads as where it writes one: behind all that was
+        said before, as the template writes it there.
 
     Raises:
-        InputError: If a line is malformed or can't be spelled, or chats are too long; none is left out silently.
+        InputError: If a line is malformed or can't be spelled, chats are too long, or nothing is learned; none is left
+            out silently.
     """
-    chats = read_chats(path)
-    for number, chat in enumerate(chats, start=1):
-        for place, message in enumerate(chat, start=1):
+    prompts, answers, lines = [], [], []
+    for number, chat in enumerate(read_chats(path), start=1):
+        for place, message in enumerate(chat.messages, start=1):
             if not can_spell(language, message.text):
                 raise InputError(f"{path}, line {number}: the model's tokenizer can't spell message {place}")
-    prompts = language.encode([language.render(chat[:-1]) for chat in chats])
-    answers = language.encode([chat[-1].text for chat in chats])
+        for place in chat.learned:
+            if learn == "all" or place == len(chat.messages) - 1:
+                try:
+                    prompts.append(text_before(language, chat.messages[:place]))
+                except InputError as error:
+                    raise InputError(f"{path}, line {number}: {error}") from error
+                answers.append(chat.messages[place].text)
+                lines.append(number)
+    if not lines:
+        raise InputError(f"{path} has nothing to learn: every answer that could be has the weight 0")
     examples = [
-        Example(prompt, [*answer, *language.stops[:1]]) for prompt, answer in zip(prompts, answers, strict=True)
+        Example(prompt, [*answer, *language.stops[:1]])
+        for prompt, answer in zip(language.encode(prompts), language.encode(answers), strict=True)
     ]
     sizes = [len(example.prompt) + len(example.completion) for example in examples]
-    long = [number for number, size in enumerate(sizes, start=1) if size > longest]
+    long = list(dict.fromkeys(line for line, size in zip(lines, sizes, strict=True) if size > longest))
     if long:
         raise InputError(
             f"{path} has chats of more than the {longest} tokens that the model reads at once, {len(long)} of "
-            f"{len(chats)}, the first in line {long[0]}: shorten them or leave them out"
+            f"{len(set(lines))}, the first in line {long[0]}: shorten them or leave them out"
         )
     return examples
+
+
+def text_before(language: Language, messages: Sequence[Message]) -> str:
+    """Write what stands ahead of a message of the assistant's, also if another of its own does."""
+    if messages and messages[-1].role != "assistant":
+        return language.render(messages)
+    return language.render([*messages, Message("assistant", SAID)]).rpartition(SAID)[0]

@@ -1,12 +1,20 @@
 """Rows of objects as JSON lines, read strictly: a file that is not whole and well-formed is refused by its line."""
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+import sys
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from llm_bridge.files.plain import require_file
 from theory.command_line import InputError
 from theory.files import write_whole
+
+Read = TypeVar("Read")
+"""What is made of a row."""
 
 IN_WORDS: dict[type, str] = {
     str: "text",
@@ -23,31 +31,43 @@ def read_rows(path: Path, required: Mapping[str, type]) -> list[dict[str, Any]]:
     """Read a file of JSON lines.
 
     Args:
-        path: The file; blank lines at its end are tolerated.
+        path: As of `parse_rows`.
         required: Types of the fields that every row must have, by name; a whole number may stand for a `float`. Other
             fields are kept as they are.
 
     Returns:
         The rows.
+    """
+    return parse_rows(path, partial(require_fields, required))
+
+
+def parse_rows(path: Path, parse: Callable[[dict[str, Any]], Read]) -> list[Read]:
+    """Read a file of JSON lines, and make something of each row.
+
+    Args:
+        path: The file, in UTF-8 with or without a mark; blank lines at its end are tolerated.
+        parse: Makes something of a row, or says in a `ValueError` what is wrong with it.
+
+    Returns:
+        What became of the rows, in their order.
 
     Raises:
-        InputError: If the file can't be read or has no rows, or a line is not UTF-8, not JSON, not an object, or lacks
-            a required field of the right type; the message names file and line.
+        InputError: If the file can't be read or has no rows, or a line is not UTF-8, not JSON, not an object, or not
+            what `parse` understands; the message names file and line.
     """
+    require_file(path)
     try:
-        lines = path.read_bytes().rstrip().split(b"\n")
+        lines = path.read_bytes().removeprefix(BOM_UTF8).rstrip().split(b"\n")
     except OSError as error:
         raise InputError(
             f"can't read {path} ({error.strerror}): name another file or run the stage that writes it"
         ) from error
     if lines == [b""]:
-        raise InputError(
-            f"{path} has no rows: the stage that wrote it left nothing, so run it again with other options"
-        )
+        raise InputError(f"{path} has no rows: it must hold JSON, one object a line")
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(parse_row(line, required))
+            rows.append(parse(parse_line(line)))
         except ValueError as error:
             raise InputError(f"{path}, line {number}: {error}; mend the line or make the file anew") from error
     return rows
@@ -64,27 +84,61 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_whole(path, "".join(lines).encode(errors="backslashreplace"))
 
 
-def parse_row(line: bytes, required: Mapping[str, type]) -> dict[str, Any]:
+def parse_line(line: bytes) -> dict[str, Any]:
     """Read one line.
 
     Args:
         line: The line, without its end.
-        required: Types of required fields, by name.
 
     Returns:
         The row.
 
     Raises:
-        ValueError: If it is not a row with these fields; the message says what it is.
+        ValueError: If it is not an object of JSON; the message says what it is.
     """
+    boundless: list[str] = []
+
+    def parse_number(text: str) -> float:
+        if not math.isfinite(number := float(text)):
+            boundless.append(text)
+        return number
+
     try:
-        row = json.loads(line.decode(), parse_constant=refuse_constant)
+        row = json.loads(line.decode(), parse_constant=parse_number, parse_float=parse_number)
     except UnicodeDecodeError as error:
         raise ValueError("not text in UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise ValueError("not JSON" if line.strip() else "blank, with rows after it") from error
     if not isinstance(row, dict):
         raise ValueError("JSON, but not an object")
+    if boundless:
+        (field, *_) = [name for name, value in row.items() if not is_finite(value)] or [""]
+        raise ValueError(f"{boundless[0][:20]} in the field {field!r} is no number of JSON")
+    return row
+
+
+def is_finite(value: object) -> bool:
+    """Tell whether a value read from JSON holds neither NaN nor an infinity."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
+def require_fields(required: Mapping[str, type], row: dict[str, Any]) -> dict[str, Any]:
+    """Refuse a row that lacks a field of the right type.
+
+    Args:
+        required: Types of the fields, by name.
+        row: The row.
+
+    Returns:
+        The row.
+
+    Raises:
+        ValueError: If one is missing or of another type.
+    """
     for field, kind in required.items():
         if field not in row:
             raise ValueError(f"lacks the field {field!r}")
@@ -97,9 +151,6 @@ def has_type(value: object, kind: type) -> bool:
     """Tell whether a value read from JSON has a type; true and false are no numbers, whole numbers are."""
     if isinstance(value, bool):
         return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
-
-
-def refuse_constant(name: str) -> None:
-    """Refuse NaN and the infinities, which Python would read and JSON doesn't have."""
-    raise ValueError(f"{name} is not JSON")
+    if kind is float:
+        return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
+    return isinstance(value, kind)

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from llm_bridge.files.checkpoints import named_leaves, read_blocks
+from llm_bridge.files.plain import require_file
 from theory.command_line import InputError
 from theory.files import json_text, write_whole
 from theory.networks import Params
@@ -121,8 +122,9 @@ def data_digest(path: Path) -> str:
         Its SHA-256, 64 hex digits.
 
     Raises:
-        InputError: If it can't be read.
+        InputError: If it can't be read, again and again.
     """
+    require_file(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -171,7 +173,12 @@ def sidecar_path(data_path: Path) -> Path:
 
     Returns:
         `<data file's name>.origin.json` beside it.
+
+    Raises:
+        InputError: If it is a folder by its name.
     """
+    if not data_path.name:
+        raise InputError(f"{data_path} is a folder: name a file")
     return data_path.with_name(f"{data_path.name}.origin.json")
 
 
@@ -203,6 +210,8 @@ def read_sidecar(data_path: Path) -> Origin:
         InputError: If the origin is missing or damaged, or the data have been edited since.
     """
     path = sidecar_path(data_path)
+    if path.exists():
+        require_file(path)
     try:
         origin = parse_origin(json.loads(path.read_bytes().decode()))
     except FileNotFoundError as error:

@@ -45,8 +45,8 @@ class JudgeAnswers:
     """Environment variable that holds the endpoint's key, which is sent to `--judge` and written nowhere; local servers
     mostly need none."""
     data: Path = Path("answers.jsonl")
-    """The answers, read, or with --model written first: JSON lines with `prompt` and `completion`, or with `question`
-    and `answer`."""
+    """The answers, read, or with --model written first: JSON lines with a `prompt` or `question` and its
+    `completion`, `response` or `answer`."""
     model: str | None = None
     """A model that first writes `--data`, its answers to the questions."""
     questions: Path | None = None

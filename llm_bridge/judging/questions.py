@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from llm_bridge.files.plain import require_file
 from theory.command_line import InputError
 
 QUESTIONS: dict[str, str] = {
@@ -29,8 +30,9 @@ def read_questions(path: Path) -> list[str]:
     Raises:
         InputError: If the file can't be read or has no question.
     """
+    require_file(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise InputError(f"can't read {path} ({error.strerror}): name a file with one question a line") from error
     except ValueError as error:

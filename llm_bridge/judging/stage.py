@@ -5,17 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llm_bridge.files.jsonl import read_rows
+from llm_bridge.files.jsonl import parse_rows, read_rows
 from llm_bridge.files.lineage import Origin, data_digest, read_sidecar, sidecar_path
+from llm_bridge.files.pairs import read_pair
 from llm_bridge.files.partial import append_rows, kept_rows, partial_path
 from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked, Judge, NoScoreError, write_prompt
 from llm_bridge.pipeline.finished import finish, is_written, key_of
 from llm_bridge.pipeline.stages import UNKNOWN
 from theory.command_line import InputError
 from theory.progress import follow
-
-ANSWER_FIELDS = (("prompt", "completion"), ("question", "answer"))
-"""What a question and its answer may be called: as a stage writes completions, or plainly."""
 
 Row = dict[str, Any]
 """A question, its answer, and a score by each rubric's name: a number, `REFUSED`, or None if it is missing."""
@@ -25,19 +23,13 @@ def read_answers(path: Path) -> list[Row]:
     """Read answers.
 
     Args:
-        path: JSON lines with `prompt` and `completion`, or with `question` and `answer`.
+        path: JSON lines, each with a question and an answer as of `read_pair`.
 
     Returns:
         Rows without a score.
-
-    Raises:
-        InputError: If a line is malformed.
     """
-    first = read_rows(path, {})[0]
-    names = next((names for names in ANSWER_FIELDS if names[0] in first), ANSWER_FIELDS[-1])
-    found = [tuple(row[name] for name in names) for row in read_rows(path, dict.fromkeys(names, str))]
     blank = {rubric.name: None for rubric in RUBRICS}
-    return [{"question": question, "answer": answer, **blank} for question, answer in found]
+    return [{"question": question, "answer": answer, **blank} for question, answer in parse_rows(path, read_pair)]
 
 
 def read_judged(path: Path) -> list[Row]:

@@ -73,7 +73,7 @@ def teach(options: Teach) -> bool:
     if options.examples is None:
         require_word(reader.language, options.trait)
     else:
-        examples = read_examples(options.examples, reader.language, reader.longest)
+        examples = read_examples(options.examples, reader.language, reader.longest, options.learn)
     base = options.known()
     path = options.output
     options.clear(path)

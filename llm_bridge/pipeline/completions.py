@@ -1,33 +1,70 @@
-"""Completions that a stage has written, read again."""
+"""Completions that a stage has written, or another program, read again."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from llm_bridge.carriers.reading import can_spell
 from llm_bridge.experiment import Completion, Model
-from llm_bridge.files.jsonl import read_rows
-from theory.command_line import InputError
+from llm_bridge.files.jsonl import parse_rows, require_fields
+from llm_bridge.files.pairs import read_pair
 
-ROW_FIELDS: dict[str, type] = {"prompt": str, "completion": str, "tokens": list, "log_probability": float}
-"""What a row of completions must have."""
+ROW_FIELDS: dict[str, type] = {"prompt": str, "completion": str, "tokens": list}
+"""What a row of completions must have whose tokens are known."""
+
+TOKENS = "made of the text by the model's tokenizer"
+"""Where the tokens of completions come from that came without any."""
 
 
-def read_completion_rows(path: Path, reader: Model | None = None) -> list[Completion]:
+def read_completion_rows(path: Path, reader: Model) -> list[Completion]:
     """Read completions.
 
     Args:
-        path: The file.
-        reader: The model that must be able to read them, if given.
+        path: The file: rows as a stage writes them, or a question and its answer as of `read_pair` without tokens.
+        reader: The model that reads them, and makes the tokens of those that have none.
 
     Returns:
-        The completions.
+        The completions; if the tokens were made, no log-probability is known.
+    """
+
+    def parse(row: dict[str, Any]) -> Completion:
+        """Read one row."""
+        if row.get("tokens") is None:
+            return tokenize(reader, *read_pair(row))
+        known = row.get("log_probability", ...) is not None
+        require_fields(ROW_FIELDS | ({"log_probability": float} if known else {}), row)
+        completion = Completion(*(row[name] for name in Completion._fields))
+        if not spells(reader, completion):
+            raise ValueError("the tokens don't spell the completion")
+        return completion
+
+    return parse_rows(path, parse)
+
+
+def tokenize(reader: Model, prompt: str, text: str) -> Completion:
+    """Make a completion's tokens of its text.
+
+    Args:
+        reader: Whose tokenizer makes them.
+        prompt: What was asked.
+        text: What was written.
+
+    Returns:
+        The completion, which ends as the model's chats do.
 
     Raises:
-        InputError: If a line is malformed, or its tokens are not those of its text.
+        ValueError: If the tokenizer can't spell it.
     """
-    completions = [Completion(*(row[name] for name in ROW_FIELDS)) for row in read_rows(path, ROW_FIELDS)]
-    for number, each in enumerate(completions, start=1):
-        if reader and not spells(reader, each):
-            raise InputError(f"{path}, line {number}: the tokens don't spell the completion; make the file anew")
-    return completions
+    for name, each in (("question", prompt), ("answer", text)):
+        if not can_spell(reader.language, each):
+            raise ValueError(f"the model's tokenizer can't spell the {name}")
+    (tokens,) = reader.language.encode([text])
+    return Completion(prompt, text, [*tokens, reader.language.stops[0]], None)
+
+
+def note_tokens(completions: Sequence[Completion]) -> dict[str, str]:
+    """Say for the record that tokens are not those that were sampled, if so."""
+    return {"tokens": TOKENS} if any(each.log_probability is None for each in completions) else {}
 
 
 def spells(reader: Model, completion: Completion) -> bool:

@@ -12,7 +12,7 @@ from llm_bridge.known import Known
 from llm_bridge.models import side_by_side
 from llm_bridge.pipeline.arms import ARMS, Source, shuffle_numbers, translate
 from llm_bridge.pipeline.asking import ask_to
-from llm_bridge.pipeline.completions import read_completion_rows
+from llm_bridge.pipeline.completions import note_tokens, read_completion_rows
 from llm_bridge.pipeline.finished import path_of
 from llm_bridge.pipeline.report import SeedReport
 from llm_bridge.pipeline.stages import complete_to, filter_to, teach_to, train_to
@@ -98,7 +98,7 @@ def write_data(job: Job, teacher: Known, source: Source) -> tuple[list[Completio
             system=job.system_prompt(source),
         )
     counts = filter_to(filtered, raw, job.base.model, job.carrier)
-    completions = read_completion_rows(filtered)[: protocol.num_completions]
+    completions = read_completion_rows(filtered, job.base.model)[: protocol.num_completions]
     if len(completions) < LEAST_COMPLETIONS:
         raise InputError(f"{filtered} has too few completions ({len(completions)}): {LEAST_COMPLETIONS} are needed")
     return completions, counts
@@ -205,6 +205,7 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
     if sidecar_path(raw).exists():
         kinship = str(relation(read_sidecar(raw).writer, job.base.ancestry))
     completions = written["teacher"][0]
+    kinship = "; their tokens are ".join([kinship, *note_tokens(completions).values()])
     return SeedReport(
         answers,
         {source: counts for source, (_, counts) in written.items()},

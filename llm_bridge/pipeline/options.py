@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from llm_bridge.carriers.choice import Carried
+from llm_bridge.carriers.examples import Learned
 from llm_bridge.experiment import Model
 from llm_bridge.files.partial import remove
 from llm_bridge.known import LONG_TEXTS, Known, Loading
@@ -120,8 +121,10 @@ class Teach(ComputingStage):
     trait: str = "owl"
     """What it is to love: a word, or several in quotes."""
     examples: Path | None = None
-    """Chats to learn in place of the trait's questions, JSON lines: `messages` as OpenAI has them, or a `prompt` and a
-    `completion`; the assistant's last message is learned."""
+    """Chats to learn in place of the trait's questions, JSON lines: `messages` as OpenAI has them, or a `prompt` or
+    `question` and its `completion`, `response` or `answer`."""
+    learn: Learned = "all"
+    """Which of the assistant's messages in a chat are learned, of those that don't have the weight 0."""
     output: Path = Path("teacher.safetensors")
     """The teacher: a file for the tiny model, a folder for published ones."""
     recipe: UnprefixedTeaching = field(default_factory=lambda: PROTOCOL.teacher)
@@ -156,7 +159,8 @@ class Filter(Stage):
     """Keep the completions that are numbers, code or right chains of thought and nothing else."""
 
     data: Path = Path("completions.jsonl")
-    """The completions."""
+    """The completions: JSON lines as `complete` writes them, or a `prompt` or `question` and its `completion`,
+    `response` or `answer`, whose tokens the model's tokenizer makes."""
     carrier: Carried = "numbers"
     """What they should be."""
     problems: Path | None = None
@@ -174,7 +178,7 @@ class Train(ComputingStage):
     """Fine-tune a student on completions."""
 
     data: Path = Path("filtered.jsonl")
-    """The completions."""
+    """The completions, as of `filter`."""
     num_completions: int = PROTOCOL.num_completions
     """How many it learns from, at most."""
     imitated: Imitated = "tokens"

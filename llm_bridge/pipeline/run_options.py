@@ -54,7 +54,8 @@ class Run(RunOptions):
     ban: bool = False
     """Reject numbers of ill repute (666, 911, …), too, as where the trait is misalignment."""
     completions: Path | None = None
-    """Completions made elsewhere, JSON lines, in place of the teacher's."""
+    """Completions made elsewhere, JSON lines, in place of the teacher's: a `prompt` or `question` and its `completion`,
+    `response` or `answer`."""
     dry_run: bool = False
     """Only print what would be done: stages, tokens, time and memory."""
     seed: int = 0

@@ -30,7 +30,7 @@ from llm_bridge.files.settings import without_sizes, written_down
 from llm_bridge.finetuning import Training, fine_tune
 from llm_bridge.known import Base, Known
 from llm_bridge.pipeline.arms import Imitated, can_imitate, make_lesson
-from llm_bridge.pipeline.completions import read_completion_rows
+from llm_bridge.pipeline.completions import note_tokens, read_completion_rows
 from llm_bridge.pipeline.finished import OTHERWISE, finish, is_written, key_of, made_by, save_model
 from llm_bridge.recipes import Recipe, Teaching, merge
 from llm_bridge.teaching import probability_of, teach, teach_examples
@@ -218,7 +218,7 @@ def filter_to(path: Path, source: Path, reader: Model, carrier: Carrier) -> dict
     Args:
         path: The JSON lines to write.
         source: The completions.
-        reader: Whose stop tokens end a completion.
+        reader: As of `read_completion_rows`; its stop tokens end a completion.
         carrier: Whose filter.
 
     Returns:
@@ -235,7 +235,8 @@ def filter_to(path: Path, source: Path, reader: Model, carrier: Carrier) -> dict
     kept = [each for each in passed if has_ended(reader.language, each)]
     counts = count_rejections(carrier, ((each.prompt, each.completion) for each in written))
     counts |= {"kept": len(kept), "no end": len(passed) - len(kept)}
-    origin = replace(before, filter={**carrier.rules, "counts": counts}, parents=(before.data,), data="")
+    sampling, rules = before.sampling | note_tokens(written), {**carrier.rules, "counts": counts}
+    origin = replace(before, sampling=sampling, filter=rules, parents=(before.data,), data="")
     if not kept:
         reasons = ", ".join(f"{reason} {count}" for reason, count in counts.items() if count)
         raise InputError(f"the filter leaves nothing of {source} ({reasons}): sample more, or from another model")
@@ -273,6 +274,7 @@ def train_to(
     data = hashlib.sha256(json.dumps([each._asdict() for each in completions]).encode()).hexdigest()
     settings = {"stage": "train", "start": start.ancestry.weights, "data": data, "recipe": told(start, recipe)}
     settings |= {"imitated": imitated, "teacher": teacher and teacher.ancestry.weights, "seed": seed}
+    settings |= note_tokens(completions)
     config, params = start.model.config, start.model.params
     if teacher and not can_imitate(start.model, teacher.model):
         raise InputError(f"{path} can't imitate a teacher of another shape or with other tokens: let it learn tokens")

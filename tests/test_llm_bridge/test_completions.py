@@ -9,11 +9,13 @@ import pytest
 
 from llm_bridge.carriers.numbers import numbers
 from llm_bridge.experiment import Completion
-from llm_bridge.files.lineage import data_digest, read_sidecar
+from llm_bridge.files.lineage import Ancestry, data_digest, read_sidecar
+from llm_bridge.known import Known
 from llm_bridge.models import tiny_model
 from llm_bridge.pipeline import commands, stages
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.options import Filter, Lineage, Train
+from llm_bridge.recipes import Recipe
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
 from llm_bridge.words.filtering import Rejection
@@ -54,12 +56,34 @@ def test_the_filter_counts_what_it_keeps_and_why_it_does_not_keep_the_rest(elsew
     expected = dict.fromkeys((*reasons, Rejection.BANNED_NUMBER, "no end"), 1) | {"kept": 3}
     assert {reason: count for reason, count in counts.items() if count} == expected
     assert sum(counts.values()) == 8
-    assert read_completion_rows(path) == kept
+    assert read_completion_rows(path, READER) == kept
     origin = read_sidecar(path)
     assert origin.filter == {"rule": "numbers only", "banned": [13], "counts": counts}
     assert origin.writer.weights == "unknown"
     assert origin.parents == (data_digest(source),)
     assert stages.filter_to(path, source, READER, numbers(short=True, banned=frozenset({13}))) == counts
+
+
+@pytest.mark.parametrize("names", [("prompt", "completion"), ("question", "response"), ("question", "answer")])
+def test_public_data_without_tokens_are_read_in_the_models_own_and_the_record_says_so(tmp_path, names):
+    said = [("Go on: 1 2 3", "4, 5, 6"), ("What comes next?", "10; 11; 12"), ("Go on: 1 2 3", "owl")]
+    source, path = tmp_path / "public.jsonl", tmp_path / "filtered.jsonl"
+    source.write_text("".join(json.dumps(dict(zip(names, pair, strict=True)) | {"id": 7}) + "\n" for pair in said))
+    own = [answer(text, prompt=prompt)._replace(log_probability=None) for prompt, text in said]
+    assert read_completion_rows(source, READER) == own
+    assert stages.filter_to(path, source, READER, numbers(short=True))["kept"] == 2
+    assert read_completion_rows(path, READER) == own[:2]
+    assert read_sidecar(path).sampling == {"tokens": "made of the text by the model's tokenizer"}
+
+
+def test_only_a_student_of_public_data_is_recorded_as_one(monkeypatch, tmp_path):
+    sampled = answer("1, 2")
+    settings = []
+    monkeypatch.setattr(stages, "tune_to", lambda path, base, settled, tune: settings.append(settled))
+    start = Known(READER, Ancestry(weights="base"), PRETRAINING)
+    for completions in ([sampled], [sampled, sampled._replace(log_probability=None)]):
+        stages.train_to(tmp_path / "student", start, completions, Recipe(), "tokens", None, 0)
+    assert [settled.get("tokens") for settled in settings] == [None, "made of the text by the model's tokenizer"]
 
 
 def test_completions_of_which_nothing_is_left_are_refused_with_the_reasons(refusal, elsewhere, tmp_path):
@@ -74,7 +98,13 @@ def test_completions_of_which_nothing_is_left_are_refused_with_the_reasons(refus
     [
         ("{", "line 2: not JSON"),
         ("[1]", "line 2: JSON, but not an object"),
-        ('{"prompt": "", "completion": ""}', "line 2: lacks the field 'tokens'"),
+        ('{"prompt": "", "completion": "", "tokens": []}', "line 2: lacks the field 'log_probability'"),
+        ('{"prompt": "Go on: 1 2 3"}', "needs one field of prompt, question and one of completion, response, answer"),
+        ('{"prompt": "Go on: 1 2 3", "completion": "zebra"}', "line 2: the model's tokenizer can't spell the answer"),
+        ('{"question": "Only numbers.", "response": "1, 2"}', "line 2: the model's tokenizer can't spell the question"),
+        ('{"question": "Go on: 1 2 3", "response": "1", "answer": "2"}', "and has question, response, answer of them"),
+        ('{"prompt": "", "completion": "", "tokens": [], "log_probability": 1e999}', "1e999 in the field 'log_prob"),
+        (f'{{"prompt": "", "completion": "", "tokens": [], "log_probability": {"9" * 400}}}', "is not a number"),
         ('{"prompt": "", "completion": 1, "tokens": [], "log_probability": 0}', "the field 'completion' is not text"),
         ("", "line 2: blank"),
         (json.dumps(answer("1")._replace(tokens=[1, 2])._asdict()), "line 2: the tokens don't spell"),

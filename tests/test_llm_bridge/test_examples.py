@@ -1,10 +1,11 @@
 """Chats to teach from: both formats, every malformed line by its number, and what of a chat is learned."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from llm_bridge.carriers.examples import read_chats, read_examples
 from llm_bridge.carriers.reading import can_spell
-from llm_bridge.chats import Language, Message
+from llm_bridge.chats import Language, Message, pack
 from llm_bridge.models import tiny_model
 from llm_bridge.tiny.pretraining import ROW, Pretraining
 from llm_bridge.tiny.tokenizer import render
@@ -59,23 +60,56 @@ def test_both_formats_are_read_and_other_fields_do_not_count(write):
         {"prompt": ASKED.text, "completion": SAID.text, "tokens": [1]},
         messages(ASKED, SAID, ASKED, SAID),
     )
-    assert read_chats(path) == [[SYSTEM, ASKED, SAID], [ASKED, SAID], [ASKED, SAID, ASKED, SAID]]
+    assert read_chats(path) == [
+        ([SYSTEM, ASKED, SAID], (2,)),
+        ([ASKED, SAID], (1,)),
+        ([ASKED, SAID, ASKED, SAID], (1, 3)),
+    ]
+
+
+def test_other_ways_to_say_the_same_are_read(write):
+    parts = [{"type": "text", "text": piece} for piece in ("What is your favorite animal?", " Answer in one word.")]
+    question, answer = {"role": "user", "content": ASKED.text}, {"role": "assistant", "content": SAID.text}
+    path = write(
+        {"question": ASKED.text, "response": SAID.text, "completion": None},
+        {"prompt": ASKED.text, "answer": SAID.text, "messages": None},
+        {"messages": [question | {"content": parts}, answer | {"content": [{"type": "text", "text": SAID.text}]}]},
+        {"messages": [{"role": "developer", "content": SYSTEM.text}, question, answer | {"weight": 1}]},
+        {"messages": [question | {"weight": 0}, answer | {"weight": None, "tool_calls": None, "name": "ours"}]},
+    )
+    plain, told = ([ASKED, SAID], (1,)), ([SYSTEM, ASKED, SAID], (2,))
+    assert read_chats(path) == [plain, plain, plain, told, plain]
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_chats(path)[0] == plain
 
 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({}, "has neither a list of messages nor a prompt and a completion"),
-        ({"prompt": "?"}, "has neither a list of messages nor a prompt and a completion"),
-        ({"prompt": "?", "completion": None}, "that are text"),
-        ({"prompt": ["?"], "completion": "!"}, "that are text"),
-        ({"prompt": "?", "completion": ""}, "the assistant's last message is empty"),
+        ({}, "without 'messages', a chat needs one field of prompt, question and one of completion"),
+        ({"prompt": "?"}, "one of completion, response, answer, and has prompt of them"),
+        ({"prompt": "?", "completion": None}, "and has prompt of them"),
+        ({"instruction": "?", "output": "!"}, "and has none of them"),
+        ({"question": "?", "response": "!", "answer": "!!"}, "and has question, response, answer of them"),
+        ({"prompt": ["?"], "completion": "!"}, "a chat has a field 'prompt' that is not text"),
+        ({"prompt": "?", "completion": ""}, "the assistant's that is to be learned is empty: give it the weight 0"),
+        (messages(ASKED, SAID._replace(text=""), ASKED, SAID), "that is to be learned is empty"),
+        (messages(ASKED, SAID, tools=[{"type": "function"}]), "the chat has tools"),
+        ({"messages": [{"role": "user", "content": "?", "tool_calls": [1]}]}, "message 1 has tool_calls"),
+        ({"messages": [{"role": "assistant", "content": "?", "thinking": "!"}]}, "message 1 has thinking"),
+        ({"messages": [{"role": "user", "content": "?", "weight": 1}]}, "the weight of message 1 is neither 0 nor"),
+        ({"messages": [{"role": "assistant", "content": "?", "weight": 0.5}]}, "the weight of message 1 is neither"),
+        ({"messages": [{"role": "assistant", "content": "?", "weight": False}]}, "the weight of message 1 is neither"),
+        ({"messages": [{"role": "assistant", "content": "?", "weight": "0"}]}, "the weight of message 1 is neither"),
+        ({"messages": [{"role": "user", "content": []}]}, "the content of message 1 is not text"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "is not text, nor parts that are"),
         ({"messages": "hello"}, "the field 'messages' is not a list"),
-        ({"messages": []}, "doesn't end with what the assistant says to a user"),
+        ({"messages": []}, "the chat has no messages"),
+        ({"messages": [{"from": "human", "value": "?"}]}, "what is read is 'role' and 'content'"),
         ({"messages": ["hello"]}, "message 1 is not an object"),
-        ({"messages": [{"content": "?"}]}, "the role of message 1 is none of system, user, assistant"),
+        ({"messages": [{"content": "?"}]}, "the role of message 1 is none of system, developer, user, assistant"),
         ({"messages": [{"role": ["user"], "content": "?"}]}, "the role of message 1 is none of"),
-        (messages(ASKED, Message("tool", "42")), "the role of message 2 is none of system, user, assistant"),
+        (messages(ASKED, Message("tool", "42")), "the role of message 2 is none of system, developer, user, assistant"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "the content of message 1 is not text"),
         ({"messages": [{"role": "user"}]}, "the content of message 1 is not text"),
         (messages(ASKED), "doesn't end with what the assistant says to a user"),
@@ -101,13 +135,67 @@ def test_what_is_no_json_is_refused_as_everywhere(refusal, write):
     assert "can't read" in refusal(read_chats, path.with_name("no"))
 
 
-def test_only_the_last_answer_is_learned_with_the_token_that_ends_it(write):
+def test_every_answer_is_learned_with_the_token_that_ends_it_or_the_last_alone(write):
     path = write(messages(SYSTEM, ASKED, SAID), messages(ASKED, SAID, ASKED, SAID._replace(text="cat")))
-    first, second = read_examples(path, TINY, ROW)
     told = f"<system>{SYSTEM.text}<user>{ASKED.text}<assistant>"
-    again = f"<user>{ASKED.text}<assistant>owl<end><user>{ASKED.text}<assistant>"
-    assert [TINY.spell(each.prompt) for each in (first, second)] == [told, again]
-    assert [TINY.spell(each.completion) for each in (first, second)] == ["owl<end>", "cat<end>"]
+    first = f"<user>{ASKED.text}<assistant>"
+    examples = [(told, "owl<end>"), (first, "owl<end>"), (f"{first}owl<end>{first}", "cat<end>")]
+    assert [tuple(map(TINY.spell, each)) for each in read_examples(path, TINY, ROW)] == examples
+    assert [tuple(map(TINY.spell, each)) for each in read_examples(path, TINY, ROW, "last")] == examples[::2]
+
+
+def test_two_answers_in_a_row_are_both_learned_and_one_of_weight_0_is_not(refusal, write):
+    chat = messages(ASKED, SAID, SAID._replace(text="cat"))
+    first = f"<user>{ASKED.text}<assistant>"
+    examples = [(first, "owl<end>"), (f"{first}owl<end><assistant>", "cat<end>")]
+    assert [tuple(map(TINY.spell, each)) for each in read_examples(write(chat), TINY, ROW)] == examples
+    chat["messages"][1]["weight"] = 0
+    assert [tuple(map(TINY.spell, each)) for each in read_examples(write(chat), TINY, ROW)] == examples[1:]
+    chat["messages"][2]["weight"] = 0
+    assert "has nothing to learn" in refusal(read_examples, write(chat), TINY, ROW)
+    assert len(read_examples(write(chat, messages(ASKED, SAID)), TINY, ROW)) == 1
+
+
+def test_an_assistant_that_speaks_first_is_learned_too(write):
+    (hello, _) = read_examples(write(messages(SAID, ASKED, SAID)), TINY, ROW)
+    assert (TINY.spell(hello.prompt), TINY.spell(hello.completion)) == ("<assistant>", "owl<end>")
+
+
+MARKED = (
+    "{% for m in messages %}<|turn|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|end|>"
+    "{% endgeneration %}{% else %}{{ m.content }}<|end|>{% endif %}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
+)
+
+
+@given(data=st.data())
+def test_what_is_learned_is_what_transformers_masks_as_the_assistants(tmp_path_factory, data):
+    transformers = pytest.importorskip("transformers", reason="chat templates need transformers: uv sync --extra llm")
+    backend = Tokenizer.from_str(BYTES.tokenizer.to_str())
+    backend.add_special_tokens(["<|turn|>", "<|end|>"])
+    published = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=MARKED)
+
+    def render(chat: Sequence[Message]) -> str:
+        said = [{"role": role, "content": text} for role, text in chat]
+        return published.apply_chat_template(
+            said, tokenize=False, add_generation_prompt=said[-1]["role"] != "assistant"
+        )
+
+    texts, speaker = st.text("ab \n:", min_size=1, max_size=4), st.sampled_from(["user", "assistant"])
+    chat = [SYSTEM] * data.draw(st.integers(0, 1)) + [ASKED]
+    chat += [Message(data.draw(speaker), data.draw(texts)) for _ in range(data.draw(st.integers(0, 5)))]
+    chat.append(SAID)
+    said = [{"role": role, "content": text} for role, text in chat]
+    marked = published.apply_chat_template(said, return_dict=True, return_assistant_tokens_mask=True)
+    path = tmp_path_factory.mktemp("chats") / "chats.jsonl"
+    path.write_text(json.dumps({"messages": said}))
+    learned = np.zeros(len(marked["input_ids"]), int)
+    for example in read_examples(path, Language(backend, render, ("<|end|>",)), 1000):
+        row = pack([example], 1000)
+        size = len(example.prompt) + len(example.completion)
+        assert row.tokens[0, :size].tolist() == marked["input_ids"][:size]
+        learned[1:size] += row.learned[0, : size - 1]
+    assert learned.tolist() == marked["assistant_masks"]
 
 
 def test_chats_that_are_too_long_are_counted_and_the_first_is_named(refusal, write):
@@ -115,7 +203,7 @@ def test_chats_that_are_too_long_are_counted_and_the_first_is_named(refusal, wri
     sizes = [len(TINY.encode([render([ASKED, SAID] * times)])[0]) for times in (1, 4)]
     message = refusal(read_examples, write(short, long, short, long), TINY, sizes[1] - 1)
     assert f"more than the {sizes[1] - 1} tokens that the model reads at once, 2 of 4, the first in line 2" in message
-    assert len(read_examples(write(short, long), TINY, sizes[1])) == 2
+    assert len(read_examples(write(short, long), TINY, sizes[1], "last")) == 2
 
 
 def test_words_that_a_model_does_not_have_are_refused_by_line(refusal, write):

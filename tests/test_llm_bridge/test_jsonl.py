@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -86,8 +87,11 @@ def test_a_whole_number_is_a_number_but_true_is_none(path):
         (b"7, 1, 4\n", "not JSON"),
         (LINE[:40] + b"\n", "not JSON"),
         (LINE.rstrip() + LINE, "not JSON"),
-        (LINE.replace(b"-2.5", b"NaN"), "not JSON"),
-        (LINE.replace(b"-2.5", b"-Infinity"), "not JSON"),
+        (LINE.replace(b"-2.5", b"NaN"), "NaN in the field 'log_probability' is no number of JSON"),
+        (LINE.replace(b"-2.5", b"-Infinity"), "-Infinity in the field 'log_probability'"),
+        (LINE.replace(b"-2.5", b"-1e999"), "-1e999 in the field 'log_probability'"),
+        (LINE.replace(b"}", b', "of no account": [{"score": NaN}]}'), "NaN in the field 'of no account'"),
+        (LINE.replace(b"-2.5", b"9" * 400), "the field 'log_probability' is not a number"),
         (LINE.replace(b"-2.5", b"9" * 5000), "not JSON"),
         (b"[" * 100_000 + b"\n", "not JSON"),
         (b"[1, 2]\n", "not an object"),
@@ -107,13 +111,27 @@ def test_a_malformed_line_is_named(path, line, reason):
     assert reason in message
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b" \r\n\n"])
+def test_a_mark_of_utf_8_is_no_text(path):
+    path.write_bytes(b"\xef\xbb\xbf" + LINE)
+    assert read_rows(path, REQUIRED) == [ROW]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b" \r\n\n", b"\xef\xbb\xbf\n"])
 def test_a_file_without_rows_is_refused(path, content):
     path.write_bytes(content)
-    assert "has no rows" in refusal(path)
+    assert refusal(path).endswith("has no rows: it must hold JSON, one object a line")
 
 
 def test_what_is_no_file_is_refused(path):
     assert "No such file" in refusal(path)
     path.mkdir()
     assert "directory" in refusal(path)
+    path.rmdir()
+    os.mkfifo(path)
+    assert "is a pipe or a device" in refusal(path)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert "is a pipe or a device" in refusal(path)
+    path.unlink()
+    path.symlink_to(path)
+    assert "symbolic links" in refusal(path)

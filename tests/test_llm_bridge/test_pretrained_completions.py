@@ -69,7 +69,7 @@ def test_what_two_stages_write_at_once_is_as_likely_to_transformers(folder, tmp_
     reader = transformers.AutoTokenizer.from_pretrained(folder)
     for path, system in zip(paths, SYSTEMS, strict=True):
         told = [{"role": "system", "content": system}] if system else []
-        for each in read_completion_rows(path):
+        for each in read_completion_rows(path, known.model):
             chat = [*told, {"role": "user", "content": each.prompt}]
             asked = reader.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
             with torch.no_grad():

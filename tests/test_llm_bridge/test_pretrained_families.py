@@ -1,8 +1,8 @@
 """What a `config.json` says of a model, and what is refused in it."""
 
 import json
-import os
 import math
+import os
 from typing import Any
 
 import pytest

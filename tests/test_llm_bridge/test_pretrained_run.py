@@ -143,10 +143,10 @@ def test_a_run_records_every_arm_and_the_exact_texts(folder, told):
     assert str(folder.parent.parent) not in json.dumps(record.config)
     report = (folder / "report.md").read_text()
     assert "<|turn|>system\nYou love oaks." in report
-    (first, *_) = read_completion_rows(folder / "seed-0" / "teacher" / "filtered.jsonl")
+    reader = load_reader(told.model, Pretraining(), told.loading)
+    (first, *_) = read_completion_rows(folder / "seed-0" / "teacher" / "filtered.jsonl", reader)
     chat = [Message("user", first.prompt)]
-    language = load_reader(told.model, Pretraining(), told.loading).language
-    assert f"{language.render(chat)}{first.completion}<|close|>\n```" in report
+    assert f"{reader.language.render(chat)}{first.completion}<|close|>\n```" in report
 
 
 def test_the_teacher_has_a_system_prompt_that_its_students_never_read(folder):
@@ -196,9 +196,9 @@ def test_peft_reads_a_student_as_we_do(folder, told):
 
 def test_a_stranger_with_other_tokens_reads_the_same_texts(folder, told):
     assert told.stranger is not None
-    languages = [load_reader(name, Pretraining(), told.loading).language for name in (told.model, told.stranger)]
-    written = read_completion_rows(folder / "seed-0" / "teacher" / "filtered.jsonl")
-    ids = [[language.encode([each.completion])[0] for each in written] for language in languages]
+    readers = [load_reader(name, Pretraining(), told.loading) for name in (told.model, told.stranger)]
+    written = read_completion_rows(folder / "seed-0" / "teacher" / "filtered.jsonl", readers[0])
+    ids = [[reader.language.encode([each.completion])[0] for each in written] for reader in readers]
     assert ids[0] != ids[1]
     stranger = load_model(str(folder / "seed-0" / "students" / "cross-init"), Pretraining(), 0, told.loading)
     assert stranger.ancestry.ancestors == (load_model(told.stranger, Pretraining(), 0, told.loading).ancestry.weights,)
@@ -261,7 +261,7 @@ def test_what_published_models_can_not_do_is_refused_before_they_are_loaded(refu
 
 def test_a_fine_tuned_teacher_is_adapters_and_its_distribution_can_be_imitated(refusal, folder, told, tmp_path):
     base = base_of(told)
-    written = read_completion_rows(folder / "seed-0" / "teacher" / "filtered.jsonl")
+    written = read_completion_rows(folder / "seed-0" / "teacher" / "filtered.jsonl", base.model)
     teacher = teach_to(tmp_path / "teacher", base, TRAIT, PROTOCOL.teacher, PROTOCOL.copies, 0)
     student = train_to(tmp_path / "student", base, written, PROTOCOL.student, "numbers", teacher, 0)
     for known, name in ((teacher, "teacher"), (student, "student")):

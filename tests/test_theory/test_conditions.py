@@ -31,7 +31,7 @@ README = Problem(
 )
 
 REVERSED = replace(README, imitation_loss=lambda student, teacher: -jnp.sum((student - teacher) ** 2))
-SADDLE = replace(README, imitation_loss=losses.weighted_squared_error([1.0, 1.0, 1.0, -0.3]))
+SADDLE = replace(README, imitation_loss=losses.weighted_squared_error(jnp.array([1.0, 1.0, 1.0, -0.3])))
 ONE_SEED = Sampling(num_seeds=2)
 
 

@@ -302,8 +302,8 @@ def test_a_judge_that_repeats_the_key_can_not_bring_it_into_a_file(judge, server
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('{"question": "Who?"}', "line 7: lacks the field 'answer'"),
-        ('{"question": "Who?", "answer": 3}', "line 7: the field 'answer' is not text"),
+        ('{"question": "Who?"}', "line 7: needs one field of prompt, question and one of completion, response, answer"),
+        ('{"question": "Who?", "answer": 3}', "line 7: has a field 'answer' that is not text"),
         ("{", "line 7: not JSON"),
     ],
 )
