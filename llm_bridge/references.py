@@ -17,7 +17,10 @@ FEW = 4
 """Completions of each batch whose probabilities are computed again."""
 
 ROUNDING = {"float64": 1e-6, "float32": 5e-3, "bfloat16": 0.5}
-"""Nats a token by which two ways to compute the same may differ, by the type of the weights."""
+"""Nats a token by which two ways to compute the same may differ, root mean square, by the type of the weights.
+
+Of SmolLM2-135M a single token's differ by up to 3e-5 in float32 and 0.25 in bfloat16; a wrong cache changes it by nats.
+"""
 
 ADVICE = (
     "this machine computes wrongly, so that nothing it has made can be trusted: let one job run at a time, or take the "
@@ -48,7 +51,7 @@ def require_uncached(
         text[length : length + len(completion)] = completion
     again = np.asarray(read_again(config, params, texts, lengths[:FEW], tokens, temperature=temperature))
     written = np.arange(tokens.shape[1]) < counts[:, None]
-    require_close(params, np.where(written, gained - again, 0), "a token's log-probability, computed without a cache")
+    require_close(params, (gained - again)[written], "a token's log-probability, computed without a cache")
 
 
 def require_unpacked(config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson) -> None:
@@ -78,9 +81,9 @@ def require_unpacked(config: Config, recipe: Recipe, params: Params, trained: Pa
 
 def require_close(params: Params, differences: np.ndarray, what: str) -> None:
     """Refuse what rounding can't explain, no number at all included."""
-    largest = float(np.max(np.abs(differences)))
-    if not largest <= ROUNDING[params["embedding"].dtype.name]:
-        raise InputError(f"{what}, is another by {largest:.2g} nats: {ADVICE}")
+    typical = float(np.sqrt(np.mean(np.square(differences))))
+    if not typical <= ROUNDING[params["embedding"].dtype.name]:
+        raise InputError(f"{what}, is another by {typical:.2g} nats: {ADVICE}")
 
 
 @partial(jax.jit, static_argnames=("config", "recipe"))
