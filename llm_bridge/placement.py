@@ -17,7 +17,7 @@ DATA, TENSOR = "data", "tensor"
 
 
 def constrain(values: jax.Array, *axes: str | None) -> jax.Array:
-    """Tell the compiler how an array is split over the mesh in force; rows that don't fill it are padded there.
+    """Tell the compiler how an array is split over the mesh in force; an axis that doesn't fill it is not split.
 
     Args:
         values: Any array of a compiled function.
@@ -26,9 +26,13 @@ def constrain(values: jax.Array, *axes: str | None) -> jax.Array:
     Returns:
         The array; without a mesh the very same.
     """
-    if jax.sharding.get_abstract_mesh().empty:
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
         return values
-    return jax.lax.with_sharding_constraint(values, PartitionSpec(*axes))
+    fitting = [
+        axis if axis and not size % mesh.shape[axis] else None for size, axis in zip(values.shape, axes, strict=False)
+    ]
+    return jax.lax.with_sharding_constraint(values, PartitionSpec(*fitting))
 
 
 def split_axes(name: str) -> tuple[int, ...]:
