@@ -133,7 +133,7 @@ def expand(problem: Problem, instance: Instance, direction: Params) -> Expansion
 
 
 def surely_falling(share: np.ndarray, sign: np.ndarray) -> np.ndarray:
-    r"""Up to which step the trait loss must still be lower than before, relative to $|\epsilon^*|$.
+    r"""Up to which step the trait loss must still be lower than before, relative to $|\epsilon^*|$, given max $|g'''|$.
 
     $$g < 0 \text{ for } 0 < \epsilon < \frac{2\,|\epsilon^*|}{\operatorname{sign} c + \sqrt{1 + 4t}}, \qquad
     t = \frac{|\epsilon^*|}{3|c|} \max |g'''|.$$
@@ -155,7 +155,7 @@ def surely_falling(share: np.ndarray, sign: np.ndarray) -> np.ndarray:
 
 
 def surely_ended(share: np.ndarray) -> np.ndarray:
-    r"""At which step the decrease must have ended, relative to $\epsilon^* > 0$.
+    r"""At which step the decrease must have ended, relative to $\epsilon^* > 0$, given max $|g'''|$.
 
     $$\epsilon_\text{end} \le \frac{2\,\epsilon^*}{1 + \sqrt{1 - 4t}} \le 2\epsilon^* \quad\text{if } t \le \tfrac14.$$
 

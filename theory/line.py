@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,17 @@ SCANNED = np.geomspace(0.02, 50, 32)
 NUM_BISECTIONS = 16
 """They narrow a bracket, 29 % wide, to a few millionths; one secant step squares that."""
 
-NUM_NODES = 16
-"""Chebyshev points that carry a function of one step size."""
+NUM_NODES = 17
+"""Chebyshev points that carry a function of one step size; every other one carries it once more, coarsely."""
+
+AGREEMENT = 0.1
+"""Up to which share of its largest value both must agree on a derivative, for it to count as resolved."""
+
+MARGIN = 0.1
+"""What a bound adds to the largest value at the points, as a share of it: larger ones may lie between them."""
+
+MOST_HALVINGS = 24
+"""How often the interval is halved until they do, before one gives up."""
 
 
 def first_zero(function: Line, scale: jax.Array) -> jax.Array:
@@ -53,34 +63,73 @@ def first_zero(function: Line, scale: jax.Array) -> jax.Array:
     return jnp.where(jnp.any(values[1:] > 0), zero, jnp.inf)
 
 
+class Bend(NamedTuple):
+    """Higher derivatives of a function of one step size, on the longest interval from 0 on which they are resolved."""
+
+    reach: jax.Array
+    """End of that interval; 0 where there is none. Shape `()`, as are all."""
+    third: jax.Array
+    """Size of the third derivative at 0; infinite where there is none, as are all that follow."""
+    fourth: jax.Array
+    """Size of the fourth derivative at 0."""
+    largest_third: jax.Array
+    """Estimated bound of the third derivative's size on the interval."""
+
+
 @cache
-def chebyshev_derivatives() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Prepare differentiation of a polynomial through Chebyshev points on the unit interval.
+def chebyshev_derivative(num_nodes: int, order: int) -> np.ndarray:
+    """Prepare differentiation of the polynomial through Chebyshev points on the unit interval.
+
+    Args:
+        num_nodes: How many points.
+        order: Which derivative.
 
     Returns:
-        The points, from 0 to 1, shape `(nodes,)`, and the matrices that turn values there into third and fourth
-        derivatives there, each `(nodes, nodes)`.
+        The matrix that turns values at the points into derivatives at `NUM_NODES` points, shape
+        `(NUM_NODES, num_nodes)`; both from 0 to 1.
     """
-    nodes = chebyshev.chebpts2(NUM_NODES)
-    coefficients = np.linalg.inv(chebyshev.chebvander(nodes, NUM_NODES - 1))
-    third, fourth = (
-        2.0**order * chebyshev.chebvander(nodes, NUM_NODES - 1 - order) @ chebyshev.chebder(coefficients, order)
-        for order in (3, 4)
-    )
-    return (1 + nodes) / 2, third, fourth
+    nodes, places = chebyshev.chebpts2(num_nodes), chebyshev.chebpts2(NUM_NODES)
+    coefficients = np.linalg.inv(chebyshev.chebvander(nodes, num_nodes - 1))
+    derivatives = chebyshev.chebder(coefficients, order)
+    return 2.0**order * chebyshev.chebvander(places, num_nodes - 1 - order) @ derivatives
 
 
-def higher_derivatives(function: Line, reach: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Differentiate the polynomial through a function's values at Chebyshev points, three and four times.
+def bend(function: Line, reach: jax.Array, rounding: jax.Array) -> Bend:
+    r"""Bound the third derivative on the longest interval on which two polynomials agree about it.
+
+    One goes through `NUM_NODES` Chebyshev points, one through every other of them. Where their third derivatives differ
+    by more than `AGREEMENT` of the largest, the points don't resolve the function, and the interval is halved. The
+    bound is the largest value and a margin: an estimate, since nothing is known between the points.
 
     Args:
         function: The function, vectorizable.
-        reach: End of the interval, which starts at 0, shape `()`.
+        reach: End of the interval to begin with, shape `()`.
+        rounding: Difference that doesn't matter, in units of the third derivative, shape `()`.
 
     Returns:
-        Third and fourth derivatives at the points, from 0 to the end, each of shape `(nodes,)`. Spectrally accurate
-        where the function is smooth on the interval; large where it is not.
+        The derivatives, spectrally accurate on the interval.
     """
-    nodes, third, fourth = chebyshev_derivatives()
-    values = jax.lax.map(function, nodes * reach)
-    return third @ values / reach**3, fourth @ values / reach**4
+    nodes = (1 + chebyshev.chebpts2(NUM_NODES)) / 2
+    fine, fourth = (chebyshev_derivative(NUM_NODES, order) for order in (3, 4))
+    coarse = chebyshev_derivative((NUM_NODES + 1) // 2, 3)
+
+    def resolve(reach: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        values = jax.lax.map(function, nodes * reach)
+        third = fine @ values / reach**3
+        difference = jnp.max(jnp.abs(third - coarse @ values[::2] / reach**3))
+        largest = jnp.max(jnp.abs(third))
+        return values, (1 + MARGIN) * largest, difference <= AGREEMENT * largest + rounding
+
+    def halve(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        halvings, reach = state[0] + 1, state[1] / 2
+        return halvings, reach, *resolve(reach)
+
+    start = (jnp.zeros((), int), reach, *resolve(reach))
+    state = jax.lax.while_loop(lambda state: ~state[-1] & (state[0] < MOST_HALVINGS), halve, start)
+    _, reach, values, largest, resolved = state
+    return Bend(
+        reach=jnp.where(resolved, reach, 0.0),
+        third=jnp.where(resolved, jnp.abs(fine[0] @ values / reach**3), jnp.inf),
+        fourth=jnp.where(resolved, jnp.abs(fourth[0] @ values / reach**4), jnp.inf),
+        largest_third=jnp.where(resolved, largest, jnp.inf),
+    )

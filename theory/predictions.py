@@ -206,18 +206,33 @@ def transfer_channels(
 
 
 class Units(NamedTuple):
-    """Natural units of step size, which make the same numbers fit any network, trait and loss."""
+    """Natural units of step size, which make the same numbers fit any network, trait, loss and scale."""
 
     teacher_step: jax.Array
-    """The step at which the teacher's outputs move by 1, root mean square over inputs and outputs, to first order."""
+    """The step at which the teacher's outputs move by 1, or its parameters by as much as they are, to first order."""
     learning_rate: jax.Array
     """The rate at which a student moves as far along the displacement as the teacher did, to first order."""
     visible: jax.Array
     """Whether imitation sees the trait: $A > 0$ by more than rounding (and NaN is seen), boolean."""
 
 
+LARGEST_MOVE = 4.0
+"""At the teacher's unit step neither outputs nor parameters move farther than this, in units of their own size."""
+
+QUADRATIC = 1e-6
+"""A loss is quadratic if it answers a change as large as the outputs with $M$ times it, up to this share."""
+
+
 def natural_units(problem: Problem, instance: Instance, teacher_direction: Params) -> Units:
-    r"""Units of the step sizes $\epsilon$ and $\alpha$: $1/\|J\Delta_T\|_\text{rms}$ and $\|\Delta_T\|^2/A$.
+    r"""Units of the step sizes $\epsilon$ and $\alpha$.
+
+    $$\epsilon: \min\Big(\frac{\max(1, s)}{\|J\Delta_T\|}, \frac{4\,\|f\|}{\|J\Delta_T\|},
+    \frac{4\,\|\theta\|}{\|\Delta_T\|}\Big), \qquad \alpha: \frac{\|\Delta_T\|^2}{A},$$
+
+    norms of outputs as root mean squares. Outputs move by 1, where losses on logits begin to curve. A quadratic loss
+    never does: it has no scale of its own, and outputs $f$ larger than 1 move by their own size, $s = \|f\|$ (else
+    $s = 0$). Where outputs or parameters are small, a move by 1 would make another network of it: neither moves
+    farther than a few times its size, if it has any.
 
     Args:
         problem: The problem.
@@ -225,13 +240,23 @@ def natural_units(problem: Problem, instance: Instance, teacher_direction: Param
         teacher_direction: $\Delta_T$, a tree like the teacher's parameters.
 
     Returns:
-        Each of shape `()`; the units are 1 where the outputs don't move, or where $A$ is not positive.
+        Each of shape `()`; the units are 1 where nothing moves, or where $A$ is not positive.
     """
-    change = output_change(problem, instance.teacher, instance.inputs, teacher_direction).change
-    shared = instance._replace(student=instance.teacher)
-    curvature = transfer_form(problem, shared, teacher_direction, teacher_direction)
-    size = jnp.mean(change**2)
+    outputs, change = output_change(problem, instance.teacher, instance.inputs, teacher_direction)
+    loss = problem.imitation_loss
+    response = jax.vmap(label_response, in_axes=(None, 0, 0, 0))(loss, outputs, outputs, change)
+    size, curvature = jnp.mean(change**2), jnp.mean(jnp.sum(change * response, axis=-1))
     visible = ~(curvature <= 1e3 * jnp.finfo(change.dtype).eps * size)
     norm = inner_product(teacher_direction, teacher_direction)
-    teacher_step = jnp.where(size > 0, 1 / jnp.sqrt(size), 1.0)
-    return Units(teacher_step, jnp.where(visible, norm / curvature, 1.0), visible)
+
+    def steps_to_double(square: jax.Array, move: jax.Array) -> jax.Array:
+        return jnp.where((square > 0) & (move > 0), jnp.sqrt(square / move), jnp.inf)
+
+    by_one, by_outputs = steps_to_double(jnp.ones(()), size), steps_to_double(jnp.mean(outputs**2), size)
+    by_params = steps_to_double(inner_product(instance.teacher, instance.teacher), norm)
+    answer = -jax.vmap(jax.grad(loss))(outputs, outputs + by_outputs * change)
+    expected = by_outputs * response
+    quadratic = jnp.linalg.norm(answer - expected) <= QUADRATIC * jnp.linalg.norm(expected)
+    by_loss = jnp.where(quadratic, jnp.maximum(by_one, by_outputs), by_one)
+    step = jnp.minimum(by_loss, LARGEST_MOVE * jnp.minimum(by_outputs, by_params))
+    return Units(jnp.where(jnp.isfinite(step), step, 1.0), jnp.where(visible, norm / curvature, 1.0), visible)

@@ -1,4 +1,4 @@
-"""Claim 2's open question as a picture: where the decrease ends, between what Taylor's theorem guarantees."""
+"""Claim 2's open question as a picture: where the decrease ends, between what Taylor's theorem leaves."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,8 +15,8 @@ TOP, BOTTOM = 15.0, 0.4
 """Ends of the vertical axis."""
 
 
-def draw_guarantee(axes: Axes) -> None:
-    """Draw which steps are surely small enough, and by which the decrease has surely ended.
+def draw_bounds(axes: Axes) -> None:
+    """Draw which steps are small enough, and by which the decrease has ended, given the third-order share.
 
     Args:
         axes: Where to draw.
@@ -28,13 +28,13 @@ def draw_guarantee(axes: Axes) -> None:
     axes.plot(shares, falling, color=BLACK, lw=1)
     axes.plot(np.append(certain, 0.25), surely_ended(np.append(certain, 0.25)), color=BLACK, lw=1)
     axes.plot([0.25, 0.25], [2, TOP], color=BLACK, lw=0.6, ls=":")
-    axes.text(1.3e-3, 0.62, "small enough, guaranteed: $L_T$ has fallen", color=BLACK)
-    axes.text(1.3e-3, 1.25, "decrease has ended, guaranteed", color=BLACK)
+    axes.text(1.3e-3, 0.62, "small enough by Taylor's theorem: $L_T$ has fallen", color=BLACK)
+    axes.text(1.3e-3, 1.25, "decrease has ended by Taylor's theorem", color=BLACK)
     axes.axhline(1, color=BLACK, lw=0.8, ls=":")
 
 
 def draw_how_small(axes: Axes, record: Record) -> None:
-    r"""Draw simulated over predicted end of the decrease against the third-order share, over what is guaranteed.
+    r"""Draw simulated over predicted end of the decrease against the third-order share, over Taylor's theorem.
 
     Ends are drawn where one is predicted and the share is known up to twice that step.
 
@@ -49,7 +49,7 @@ def draw_how_small(axes: Axes, record: Record) -> None:
     names = [rf"$\alpha = {rate:g}$" for rate in record.config["learning_rates"]]
     names += [rf"$\alpha = 1,\ \kappa = {stiffness:g}$" for stiffness in STIFFNESSES[:3]]
     seen = (predicted > 0) & (reach >= 2 * predicted * (1 - SLACK)) & visible[:, None]
-    draw_guarantee(axes)
+    draw_bounds(axes)
     for column, (name, (color, marker)) in enumerate(zip(names, LOOKS, strict=False)):
         ratios = (measured / np.where(predicted > 0, predicted, np.nan))[seen[:, column], column]
         if ratios.size:
@@ -60,10 +60,10 @@ def draw_how_small(axes: Axes, record: Record) -> None:
     axes.set_yticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])
     axes.minorticks_off()
     axes.set(
-        xlabel=r"third-order share $t = \epsilon^*\max|g'''|\,/\,3c$",
+        xlabel=r"third-order share $t = \epsilon^*\max|g'''|\,/\,3c$, the largest estimated",
         ylabel=r"teacher's step $\epsilon\,/\,\epsilon^*$",
     )
-    axes.set_title("How small is small enough: predicted, and guaranteed")
+    axes.set_title("How small is small enough: predicted, and bounded")
     axes.legend(
         loc="upper left",
         title="simulated ends, share within 10 %\n($\\kappa$: curvature added to $L_T$)",

@@ -1,4 +1,4 @@
-r"""How small is sufficiently small? Theorem 1's open question, answered to second order and with a guarantee.
+r"""How small is sufficiently small? Theorem 1's open question, answered to second order and by a bound.
 
 The student's step changes the teacher's trait loss by
 
@@ -7,11 +7,14 @@ $$g(\epsilon) = L_T(\theta^0 + \alpha\,\Delta_S(\epsilon)) - L_T(\theta^0)
 c = -\alpha\,\Delta_T\cdot\Delta_S''(0) + \alpha^2 (K\Delta_T)^\top H (K\Delta_T),$$
 
 so for $c > 0$ the decrease ends near $\epsilon^* = 2\alpha A/c$. That is right within a few percent only where $g$ is
-nearly a parabola on the way. What holds for every instance is a guarantee by Taylor's theorem: with
+nearly a parabola on the way. What holds for every instance is Taylor's theorem: with
 $t = |\epsilon^*| \max|g'''| / 3|c|$,
 
 $$g(\epsilon) < 0 \text{ for } 0 < \epsilon < \frac{2\,|\epsilon^*|}{\operatorname{sign} c + \sqrt{1 + 4t}}, \qquad
 \epsilon_\text{end} \le \frac{2\,\epsilon^*}{1 + \sqrt{1 - 4t}} \text{ if } c > 0,\ t \le \tfrac14.$$
+
+The largest $|g'''|$ is an estimate: two polynomials must agree about it, on an interval that is halved until they do
+(see `theory.line`). Where they never do, nothing is said of the instance but that.
 
 References: derived here; see `theory.curvature`.
 """
@@ -25,7 +28,7 @@ from theory import zoo
 from theory.claims.evidence import LEAST_SEEDS, Claim, Report, count
 from theory.claims.how_small.ends import measure_ends
 from theory.claims.how_small.expansions import STEPS, Expansions, curved, is_parabola, measure, remainder
-from theory.claims.how_small.verdicts import judge_foretold, judge_guarantee, judge_limits
+from theory.claims.how_small.verdicts import judge_bound, judge_foretold, judge_limits
 from theory.problems import Problem
 from theory.statistics import Estimate, fitted_order, hull, joint_confidence, median_estimate, range_estimate
 from theory.sweeps import Sampling
@@ -131,7 +134,7 @@ def verify_parts(expanded: Sequence[Problem], ended: Sequence[Problem], sampling
             instances=sum(int(curved(case).sum()) for case in enough),
         )
         verdicts.append(order)
-    verdicts += judge_guarantee(NAME, ends) + judge_limits(NAME, ends, rates) + judge_foretold(NAME, ends, rates)
+    verdicts += judge_bound(NAME, ends) + judge_limits(NAME, ends, rates) + judge_foretold(NAME, ends, rates)
     return Report(verdicts, results)
 
 
@@ -153,7 +156,7 @@ NAME = "how-small"
 ENDS = "; ends"
 CLAIM = Claim(
     name=NAME,
-    statement="the decrease of the trait loss ends near ε* = 2αA/c, and surely not before a step known in advance",
+    statement="the decrease of the trait loss ends near ε* = 2αA/c, and not before a step that a bound of g‴ gives",
     verify=verify,
     verify_zoo=verify_zoo,
 )

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from theory.curvature import expand, second_derivative_along, surely_ended, surely_falling
-from theory.line import first_zero, higher_derivatives
+from theory.line import bend, first_zero
 from theory.networks import Params
 from theory.predictions import natural_units, predicted_displacement
 from theory.problems import Problem, draw_instance, inner_product, student_displacement, trait_descent
@@ -42,11 +42,13 @@ class Ends(NamedTuple):
     measured: jax.Array
     r"""The first $\epsilon > 0$ with $g(\epsilon) = 0$, shape `(settings,)`; infinite if there is none in sight."""
     reach: jax.Array
-    r"""$2|\epsilon^*|$, or the teacher's unit step if that is smaller, shape `(settings,)`."""
+    r"""$2|\epsilon^*|$, or the teacher's unit step if that is smaller, halved until $g'''$ is
+    resolved, shape `(settings,)`; 0 where it never is."""
     third: jax.Array
     r"""$|g'''(0)\,\epsilon^*/3c|$, shape `(settings,)`."""
     largest_third: jax.Array
-    r"""$t$: the same with the largest $|g'''|$ from 0 to `reach`, shape `(settings,)`."""
+    r"""$t$: the same with a bound of $|g'''|$ from 0 to `reach`, estimated, shape `(settings,)`; infinite where `reach`
+    is 0."""
     fourth: jax.Array
     r"""$|g''''(0)\,{\epsilon^*}^2/12c|$, shape `(settings,)`."""
     scaled: jax.Array
@@ -106,14 +108,15 @@ def measure_ends(problem: Problem, key: jax.Array, *, learning_rates: Sequence[f
         end, curvature = expansion.end(rate), expansion.second_derivative(rate)
         measured = first_zero(change, jnp.abs(end))
         reach = jnp.minimum(2 * jnp.abs(end), units.teacher_step)
-        third, fourth = higher_derivatives(change, reach)
+        share = jnp.abs(end / (3 * curvature))
+        bent = bend(change, reach, SLACK / share)
         return {
             "predicted": end,
             "measured": measured,
-            "reach": reach,
-            "third": jnp.abs(third[0] * end / (3 * curvature)),
-            "largest_third": jnp.max(jnp.abs(third * end / (3 * curvature))),
-            "fourth": jnp.abs(fourth[0] * end**2 / (12 * curvature)),
+            "reach": bent.reach,
+            "third": bent.third * share,
+            "largest_third": bent.largest_third * share,
+            "fourth": bent.fourth * jnp.abs(end**2 / (12 * curvature)),
             "scaled": rate * measured,
         }
 
@@ -182,7 +185,7 @@ class Judged(NamedTuple):
 
     @property
     def certain(self) -> np.ndarray:
-        """Whether Taylor's theorem promises an end."""
+        """Whether there is an end by Taylor's theorem, if the bound of $g'''$ is one."""
         seen = self.reach >= 2 * self.predicted * (1 - SLACK)
         return seen & (self.predicted > 0) & (self.largest_third + SLACK <= 0.25)
 
@@ -198,10 +201,10 @@ class Judged(NamedTuple):
         return Judged(*(column[chosen] for column in self))
 
     def safe(self, third: np.ndarray) -> np.ndarray:
-        """The teacher's step up to which the trait loss must fall, given a bound of the third-order share.
+        """The teacher's step up to which Taylor's theorem lets the trait loss fall, given the third-order share.
 
         Args:
-            third: The bound, shape `(entries,)`.
+            third: A bound of that share, shape `(entries,)`.
 
         Returns:
             Same shape, never more than `reach`.
@@ -210,7 +213,7 @@ class Judged(NamedTuple):
         return np.minimum(self.reach, falling * np.abs(self.predicted))
 
     def position(self, third: np.ndarray) -> np.ndarray:
-        """Where in its guaranteed interval an end lies: 0 where predicted, 1 at the interval's own end.
+        """Where in its interval by Taylor's theorem an end lies: 0 where predicted, 1 at the interval's own end.
 
         Args:
             third: The bound of the third-order share, shape `(entries,)`, at most 1/4.

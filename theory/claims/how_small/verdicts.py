@@ -1,4 +1,4 @@
-"""What the measured ends of claim 2's decrease are held against: a guarantee, and limits where ε* is right."""
+"""What the measured ends of claim 2's decrease are held against: Taylor's theorem, and limits where ε* is right."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ FORETOLD = Accepted(low=0.95, high=1.0, rule="covers")
 """At least 95 %: fifth and higher orders may spoil a few."""
 
 GUARANTEED = Accepted(low=0.0, high=1 + SLACK)
-"""Not one instance beyond what Taylor's theorem allows."""
+"""Not one instance beyond what Taylor's theorem allows, if the bound of $g'''$ is one."""
 
 NOTHING = Estimate(np.nan, np.nan, np.nan)
 
@@ -40,23 +40,25 @@ def share(successes: np.ndarray, num_intervals: int = 1) -> Estimate:
     return rate_estimate(successes, joint_confidence(num_intervals)) if successes.size else NOTHING
 
 
-def judge_guarantee(name: str, ends: Mapping[str, Ends]) -> list[Verdict]:
-    """Check what Taylor's theorem guarantees of every instance.
+def judge_bound(name: str, ends: Mapping[str, Ends]) -> list[Verdict]:
+    """Check what Taylor's theorem says of every instance, given an estimated bound of $g'''$.
 
     Args:
         name: The claim's name.
         ends: A result for each case.
 
     Returns:
-        The verdicts on the step that is surely small enough, and on where the decrease has surely ended.
+        The verdicts on the step that is small enough and on where the decrease has ended, and the share of ends of
+        which they say nothing, since $g'''$ is not resolved.
     """
-    everything = gather(ends, slice(None))
+    tried = gather(ends, slice(None))
+    everything = tried.select(tried.reach > 0)
     certain = everything.select(everything.certain)
     start = certain.select(certain.third > SLACK)
     return [
         Verdict(
             claim=name,
-            check=f"guaranteed small enough ε / measured end, every instance of {count(list(ends))}",
+            check=f"small enough ε by an estimated bound of g‴ / measured end, every instance of {count(list(ends))}",
             predicted="≤ 1",
             measured=range_estimate(everything.safe(everything.largest_third) / everything.measured),
             accepted=GUARANTEED,
@@ -67,7 +69,7 @@ def judge_guarantee(name: str, ends: Mapping[str, Ends]) -> list[Verdict]:
         ),
         Verdict(
             claim=name,
-            check="place of the end in its guaranteed interval, every instance with t ≤ 1/4",
+            check="place of the end in its interval by that bound, every instance with t ≤ 1/4",
             predicted="0 to 1",
             measured=range_estimate(certain.position(certain.largest_third)),
             accepted=GUARANTEED,
@@ -75,6 +77,13 @@ def judge_guarantee(name: str, ends: Mapping[str, Ends]) -> list[Verdict]:
             control_measured=range_estimate(start.position(start.third)),
             instances=len(certain.measured),
             least_instances=LEAST_SEEDS,
+        ),
+        Verdict(
+            claim=name,
+            check="share of ends without that bound, g‴ not resolved",
+            predicted="no guarantee",
+            measured=share(tried.reach == 0),
+            instances=len(tried.measured),
         ),
     ]
 
