@@ -3,11 +3,12 @@ r"""One step of the teacher and one of the student, simulated once for both stat
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from theory import losses, zoo
 from theory.predictions import natural_units, transfer_form
@@ -19,6 +20,10 @@ STRANGER = "control: another init"
 
 STRETCHED = "control: stretched loss"
 """The control whose imitation loss has its minimum elsewhere."""
+
+
+PROBES = (1.1, 1.2, 1.3)
+"""Steps beside the smallest, in its units: from one to the next any power bends too little to pass for rounding."""
 
 
 class OneStep(NamedTuple):
@@ -36,6 +41,10 @@ class OneStep(NamedTuple):
     r"""$\Delta_S(\epsilon)\cdot\Delta_T$, simulated, shape `(teacher_steps,)`."""
     change: jax.Array
     r"""$g = L_T(\theta^0 + \alpha\,\Delta_S(\epsilon)) - L_T(\theta^0)$, shape `(teacher_steps, learning_rates)`."""
+    alignment_rounding: ArrayLike = 0.0
+    """Rounding of the alignment, if it was measured, shape `()`."""
+    change_rounding: ArrayLike = 0.0
+    """Rounding of the change likewise, shape `(learning_rates,)`."""
 
 
 def measure(
@@ -89,6 +98,39 @@ def measure(
     return OneStep(curvature, steps, rates, units.visible, *simulated)
 
 
+def measure_with_rounding(
+    problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float], **options: Any
+) -> OneStep:
+    """Do as `measure`, and measure the rounding: second differences of what is simulated, close to the smallest step.
+
+    Args:
+        problem: The problem.
+        key: Random key of the instance.
+        teacher_steps: The teacher's step sizes, in natural units, the smallest first.
+        **options: See `measure`.
+
+    Returns:
+        Prediction, simulation and rounding.
+    """
+    probes = [factor * teacher_steps[0] for factor in PROBES]
+    whole = measure(problem, key, teacher_steps=(*teacher_steps, *probes), **options)
+    places = jnp.array([0, *range(len(teacher_steps), len(teacher_steps) + len(probes))])
+
+    def rounding(values: jax.Array) -> jax.Array:
+        return jnp.max(jnp.abs(jnp.diff(values[places], 2, axis=0)), axis=0)
+
+    return OneStep(
+        whole.curvature,
+        whole.steps[: len(teacher_steps)],
+        whole.rates,
+        whole.visible,
+        whole.alignment[: len(teacher_steps)],
+        whole.change[: len(teacher_steps)],
+        rounding(whole.alignment),
+        rounding(whole.change),
+    )
+
+
 @lru_cache(maxsize=1)
 def sweep_steps(problems: tuple[Problem, ...], sampling: Sampling) -> dict[str, OneStep]:
     """Measure every instance of several problems, and of the first with each assumption broken.
@@ -102,7 +144,7 @@ def sweep_steps(problems: tuple[Problem, ...], sampling: Sampling) -> dict[str, 
     Returns:
         For each case, and for `STRANGER` and `STRETCHED`, arrays with a leading axis `(num_seeds,)`.
     """
-    take = partial(measure, teacher_steps=sampling.teacher_steps, learning_rates=sampling.learning_rates)
+    take = partial(measure_with_rounding, teacher_steps=sampling.teacher_steps, learning_rates=sampling.learning_rates)
     outside = replace(problems[0], imitation_loss=losses.stretched(problems[0].imitation_loss))
     measures = {problem.name: partial(take, problem) for problem in problems}
     measures |= {STRANGER: partial(take, problems[0], shared=False), STRETCHED: partial(take, outside)}

@@ -1,7 +1,7 @@
 r"""A problem: a network, what its teacher learns, what its student imitates; and random instances of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -31,6 +31,25 @@ class Problem:
     """Student's and teacher's outputs for one example, each `(outputs,)`, to a scalar."""
     trait_loss: TraitLoss
     """What the teacher descends: parameters and a random key to a scalar; it may ignore the key."""
+
+
+def in_double_precision(problem: Problem) -> Problem:
+    """Let a problem start from float64, whatever its own precision: an order is below the rounding of float32.
+
+    Args:
+        problem: Any problem.
+
+    Returns:
+        The same with parameters and inputs in float64; what `apply` makes of them is its own.
+    """
+
+    def widen(draw: Callable[[jax.Array], Params]) -> Callable[[jax.Array], Params]:
+        def convert(leaf: jax.Array) -> jax.Array:
+            return jnp.asarray(leaf, float) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
+
+        return lambda key: jax.tree.map(convert, draw(key))
+
+    return replace(problem, initialize=widen(problem.initialize), draw_inputs=widen(problem.draw_inputs))
 
 
 class Instance(NamedTuple):

@@ -26,7 +26,11 @@ class Estimate(NamedTuple):
         return f"{value} [{low}, {high}]"
 
 
-def fitted_order(sizes: np.ndarray, remainders: np.ndarray) -> np.ndarray:
+ABOVE_ROUNDING = 10
+"""A remainder this many times as large as its measured rounding enters a fitted order."""
+
+
+def fitted_order(sizes: np.ndarray, remainders: np.ndarray, rounding: np.ndarray | float = 0.0) -> np.ndarray:
     r"""Fit the power with which remainders fall, by least squares in log-log.
 
     $$|r(\epsilon)| \approx c\,\epsilon^{k} \Rightarrow k = \text{slope of } \log|r| \text{ over } \log\epsilon.$$
@@ -34,14 +38,20 @@ def fitted_order(sizes: np.ndarray, remainders: np.ndarray) -> np.ndarray:
     Args:
         sizes: Step sizes $\epsilon$, shape `(sizes,)`.
         remainders: Remainders, shape `(..., sizes)`.
+        rounding: Their rounding, shape `(...)`; smaller ones than `ABOVE_ROUNDING` times this are left out.
 
     Returns:
-        The order $k$ for each leading index, shape `(...)`; NaN where a remainder is exactly zero.
+        The order $k$ for each leading index, shape `(...)`; NaN where a remainder is exactly zero, or fewer than three
+        are above rounding.
     """
-    logs = np.log(sizes) - np.log(sizes).mean()
+    seen = ~(np.abs(remainders) < ABOVE_ROUNDING * np.expand_dims(rounding, -1))
+    num_seen = seen.sum(axis=-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        slopes = np.log(np.abs(remainders)) @ logs / (logs @ logs)
-    return np.where(np.isfinite(slopes), slopes, np.nan)
+        logs = np.where(seen, np.log(sizes), 0.0)
+        logs = np.where(seen, logs - logs.sum(axis=-1, keepdims=True) / num_seen, 0.0)
+        sums = np.sum(logs * np.where(seen, np.log(np.abs(remainders)), 0.0), axis=-1)
+        slopes = sums / np.sum(logs**2, axis=-1)
+    return np.where(np.isfinite(slopes) & (num_seen[..., 0] >= 3), slopes, np.nan)
 
 
 def joint_confidence(num_intervals: int, joint: float = CONFIDENCE) -> float:

@@ -174,14 +174,15 @@ class Sampling:
             shares = pool.map(measure_share, measures.values())
             return gather_shares(dict(zip(measures, shares, strict=True)), self.num_seeds)
 
-    def orders(self, remainders: np.ndarray) -> np.ndarray:
+    def orders(self, remainders: np.ndarray, rounding: np.ndarray | float = 0.0) -> np.ndarray:
         """Fit the order of each remainder in the teacher's small step sizes.
 
         Args:
             remainders: Shape `(..., teacher_steps)`.
+            rounding: Their rounding, shape `(...)`.
 
         Returns:
-            Shape `(...)`; NaN where a remainder is exactly zero.
+            Shape `(...)`; NaN where a remainder is exactly zero, or fewer than three are above rounding.
         """
         small = slice(self.num_fitted)
-        return fitted_order(np.array(self.teacher_steps[small]), remainders[..., small])
+        return fitted_order(np.array(self.teacher_steps[small]), remainders[..., small], rounding)

@@ -22,7 +22,7 @@ from theory.compiler import require_right_compiler
 from theory.conditions import NAME as CONDITIONS
 from theory.conditions import check as check_conditions
 from theory.plots import draw
-from theory.problems import Problem
+from theory.problems import Problem, in_double_precision
 from theory.progress import QUIET, follow
 from theory.provenance import Start
 from theory.records import Outcome, is_finished, save
@@ -66,6 +66,7 @@ def verify(
     require(isinstance(chosen, Sampling), "sampling", "a theory.Sampling(...)", sampling)
     require(output is None or isinstance(output, str | os.PathLike), "output", "the path of a folder", output)
     check_problems(problems)
+    problems = tuple(map(in_double_precision, problems))
     names = [problem.name for problem in problems]
     config = {"command": "theory.verify", "problems": names, "claims": named, **chosen.config()}
 

@@ -23,6 +23,8 @@ from theory.claims.evidence import (
     curved,
     num_visible,
     smallest_step_ratios,
+    split_by_rounding,
+    unfitted,
     worst_order,
 )
 from theory.conditions import check
@@ -44,6 +46,8 @@ class Alignment(NamedTuple):
     r"""$\Delta_S(\epsilon)\cdot\Delta_T$, shape `(num_seeds, teacher_steps)`."""
     visible: np.ndarray
     """Whether $A > 0$ by more than rounding, shape `(num_seeds,)`."""
+    rounding: np.ndarray
+    """Rounding of what was measured, shape `(num_seeds,)`."""
 
     @classmethod
     def of(cls, steps: OneStep) -> "Alignment":
@@ -55,7 +59,8 @@ class Alignment(NamedTuple):
         Returns:
             Their alignments.
         """
-        return cls(*map(np.asarray, (steps.curvature, steps.steps, steps.alignment, steps.visible)))
+        fields = (steps.curvature, steps.steps, steps.alignment, steps.visible, steps.alignment_rounding)
+        return cls(*map(np.asarray, fields))
 
     def comparison(self) -> Comparison:
         """Put measurement and prediction side by side.
@@ -63,7 +68,7 @@ class Alignment(NamedTuple):
         Returns:
             Both, for every step size.
         """
-        return Comparison(self.predicted[:, None] * self.steps, self.measured, self.visible)
+        return Comparison(self.predicted[:, None] * self.steps, self.measured, self.visible, self.rounding)
 
 
 def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
@@ -94,7 +99,7 @@ def judge(results: Mapping[str, Alignment], sampling: Sampling) -> Report:
     stranger, stretched = compared.pop(STRANGER), compared.pop(STRETCHED)
     cases = list(compared.values())
     exact = [case for case in cases if case.exact and case.num_visible]
-    fitted = curved(cases)
+    fitted, rounded = split_by_rounding(curved(cases), sampling)
     verdicts = [
         Verdict(
             claim=NAME,
@@ -119,6 +124,8 @@ def judge(results: Mapping[str, Alignment], sampling: Sampling) -> Report:
             instances=num_visible(fitted),
         )
         verdicts.insert(0, order)
+    if rounded:
+        verdicts.append(unfitted(NAME, "Δ_S·Δ_T − εA", rounded))
     if exact:
         equality = Verdict(
             claim=NAME,

@@ -69,6 +69,8 @@ class Comparison(NamedTuple):
     """Simulated, same shape."""
     visible: np.ndarray
     """Whether $A > 0$ by more than rounding, shape `(num_seeds,)`; the others are a matter of claim 3."""
+    rounding: np.ndarray | float = 0.0
+    """Rounding of the simulated quantity, as measured, shape `(num_seeds, …)`; no order is fitted to less."""
 
     @property
     def num_visible(self) -> int:
@@ -111,6 +113,65 @@ def curved(comparisons: Sequence[Comparison]) -> list[Comparison]:
     return [case for case in comparisons if case.num_visible >= LEAST_SEEDS and not case.exact]
 
 
+def fitted_orders(case: Comparison, sampling: Sampling) -> np.ndarray:
+    """Fit the order of a case's remainder in every visible instance.
+
+    Args:
+        case: The case.
+        sampling: The step sizes.
+
+    Returns:
+        Shape `(visible instances, orders)`; NaN where fewer than three remainders are above rounding.
+    """
+    rounding = np.broadcast_to(case.rounding, case.remainder.shape[:-1])[case.visible]
+    orders = sampling.orders(case.remainder[case.visible], rounding)
+    return orders.reshape(len(orders), -1)
+
+
+def split_by_rounding(
+    comparisons: Sequence[Comparison], sampling: Sampling
+) -> tuple[list[Comparison], list[Comparison]]:
+    """Separate the cases in which rounding leaves too little to fit an order to.
+
+    Args:
+        comparisons: One for each case.
+        sampling: The step sizes.
+
+    Returns:
+        Cases with an order in enough instances (a remainder that isn't finite is no rounding), and the others.
+    """
+
+    def fits(case: Comparison) -> bool:
+        fitted = np.isfinite(fitted_orders(case, sampling)).sum(axis=0)
+        return bool(np.all(fitted >= LEAST_SEEDS)) or not np.isfinite(case.remainder[case.visible]).all()
+
+    fitted = [fits(case) for case in comparisons]
+    return (
+        [case for case, fit in zip(comparisons, fitted, strict=True) if fit],
+        [case for case, fit in zip(comparisons, fitted, strict=True) if not fit],
+    )
+
+
+def unfitted(claim: str, remainder: str, comparisons: Sequence[Comparison]) -> Verdict:
+    """Report the cases whose remainder is too close to rounding for an order.
+
+    Args:
+        claim: Name of the claim.
+        remainder: The remainder in symbols.
+        comparisons: The cases.
+
+    Returns:
+        A verdict that decides nothing.
+    """
+    return Verdict(
+        claim=claim,
+        check=f"order of {remainder}: fewer than three step sizes above rounding, {count(comparisons)}",
+        predicted="2.00",
+        measured=Estimate(np.nan, np.nan, np.nan),
+        instances=0,
+    )
+
+
 def worst_order(comparisons: Sequence[Comparison], sampling: Sampling) -> Estimate:
     """Fit the order of every case's remainder, median over instances, and keep the worst case.
 
@@ -126,8 +187,7 @@ def worst_order(comparisons: Sequence[Comparison], sampling: Sampling) -> Estima
     remainders = [case.remainder[case.visible] for case in comparisons if case.num_visible]
     if not remainders or not all(np.isfinite(remainder).all() for remainder in remainders):
         return nothing
-    orders = [sampling.orders(remainder) for remainder in remainders]
-    columns = [column for order in orders for column in order.reshape(len(order), -1).T]
+    columns = [column for case in comparisons if case.num_visible for column in fitted_orders(case, sampling).T]
     confidence = joint_confidence(len(columns))
     return hull([median_estimate(column, confidence) for column in columns], predicted=2.0)
 

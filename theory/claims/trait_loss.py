@@ -20,6 +20,8 @@ from theory.claims.evidence import (
     curved,
     limiting_ratios,
     num_visible,
+    split_by_rounding,
+    unfitted,
     worst_order,
 )
 from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps, zoo_problems
@@ -37,6 +39,8 @@ class TraitChange(NamedTuple):
     r"""$g(\epsilon)$, same shape, in units of the trait loss."""
     visible: np.ndarray
     """Whether $A > 0$ by more than rounding, shape `(num_seeds,)`."""
+    rounding: np.ndarray
+    """Rounding of what was measured, shape `(num_seeds, learning_rates)`."""
 
     @classmethod
     def of(cls, steps: OneStep) -> "TraitChange":
@@ -48,9 +52,9 @@ class TraitChange(NamedTuple):
         Returns:
             Their changes of the trait loss.
         """
-        curvature, sizes, rates, visible, _, change = map(np.asarray, steps)
+        curvature, sizes, rates, visible, _, change, _, rounding = map(np.asarray, steps)
         predicted = -curvature[:, None, None] * rates[:, :, None] * sizes[:, None, :]
-        return cls(predicted, np.swapaxes(change, 1, 2), visible)
+        return cls(predicted, np.swapaxes(change, 1, 2), visible, rounding)
 
 
 def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
@@ -80,7 +84,7 @@ def judge(results: Mapping[str, TraitChange], sampling: Sampling) -> Report:
     compared = {case: Comparison(*result) for case, result in results.items()}
     stranger, stretched = compared.pop(STRANGER), compared.pop(STRETCHED)
     cases = list(compared.values())
-    fitted = curved(cases)
+    fitted, rounded = split_by_rounding(curved(cases), sampling)
     rates = ", ".join(f"{rate:g}" for rate in sampling.learning_rates)
     order = Verdict(
         claim=NAME,
@@ -102,7 +106,10 @@ def judge(results: Mapping[str, TraitChange], sampling: Sampling) -> Report:
         control_measured=limiting_ratios([stretched]),
         instances=num_visible(cases),
     )
-    return Report([order, decrease], dict(results))
+    verdicts = [order, decrease]
+    if rounded:
+        verdicts.append(unfitted(NAME, "g + εαA", rounded))
+    return Report(verdicts, dict(results))
 
 
 def verify_zoo(sampling: Sampling) -> Report:
