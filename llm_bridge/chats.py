@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
+from theory.command_line import InputError
+
 
 class Message(NamedTuple):
     """What one side says."""
@@ -56,7 +58,13 @@ class Language(NamedTuple):
 
         Returns:
             Each text's ids.
+
+        Raises:
+            InputError: If one is no text, as half of a surrogate pair is.
         """
+        for text in texts:
+            if not text.isascii() and text != text.encode(errors="replace").decode():
+                raise InputError(f"a model can't read {text[:40]!r}, which is no text in UTF-8")
         return [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
