@@ -17,8 +17,8 @@ from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.tokenizer import ROLES, UNKNOWN, build_language, render
 from llm_bridge.tiny.world import KINDS, World, write_corpus
 from llm_bridge.words.prompts import number_prompts
-from theory.command_line import InputError
 from llm_bridge.words.questions import questions_about
+from theory.command_line import InputError
 
 EPS = float(np.finfo(float).eps)
 LENGTH = 12
@@ -183,7 +183,7 @@ def test_a_chat_ends_with_the_stop_token_and_begins_with_its_prompt(language):
 
 
 def test_half_of_a_surrogate_pair_is_no_text(language):
-    with pytest.raises(InputError, match=r"can't read 'You love \\udcff', which is no text"):
+    with pytest.raises(InputError, match=r"can't read '\\udcff', which is no text"):
         language.prompts(["Continue: 349"], system="You love \udcff")
 
 
