@@ -1,10 +1,16 @@
 """Chats as token ids: who speaks, how a chat is written, and how many chats share one row."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
+
+from theory.command_line import InputError
+
+HALVES = re.compile("[\ud800-\udfff]")
+"""Halves of surrogate pairs, which Python's text can hold and UTF-8 can't."""
 
 
 class Message(NamedTuple):
@@ -58,7 +64,13 @@ class Language(NamedTuple):
 
         Returns:
             Each text's ids.
+
+        Raises:
+            InputError: If one is no text, as half of a surrogate pair is.
         """
+        for text in texts:
+            if odd := HALVES.search(text):
+                raise InputError(f"a model can't read {odd[0]!r}, which is no text in UTF-8")
         return [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:

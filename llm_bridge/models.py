@@ -69,7 +69,10 @@ def is_tiny(name: str) -> bool:
     Returns:
         Whether it is `tiny`, or a file.
     """
-    return name == TINY or Path(name).suffix == ".safetensors" or Path(name).is_file()
+    try:
+        return name == TINY or Path(name).suffix == ".safetensors" or Path(name).is_file()
+    except OSError:
+        return False
 
 
 def load_model(name: str, pretraining: Pretraining, seed: int, how: Loading | None = None) -> Known:

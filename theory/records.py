@@ -210,13 +210,13 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
     path = folder / "config.json"
     require_writable(folder, folder=True)
     try:
-        if path.exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(json_text(config)):
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != json.loads(json_text(config)):
             raise InputError(f"{folder} holds a run of another configuration: choose another --output or delete it")
     except ValueError as error:
         raise InputError(f"{path} can't be read: choose another --output or delete it") from error
     except OSError as error:
         raise InputError(f"can't use {folder} ({error.strerror}): choose another --output") from error
-    return all((folder / name).exists() for name in FILES)
+    return all((folder / name).is_file() for name in FILES)
 
 
 def read_record(folder: Path) -> Record:
@@ -237,6 +237,10 @@ def read_record(folder: Path) -> Record:
         texts = ((folder / f"{name}.json").read_text(encoding="utf-8") for name in ("config", "verdicts", "provenance"))
         config, verdicts, provenance = map(json.loads, texts)
         table = (folder / "table.md").read_text(encoding="utf-8")
+        if not all(isinstance(each, dict) for each in (config, provenance, *verdicts)):
+            raise ValueError("what it says of itself is no object")
+        if "commit" not in provenance or not all("verdict" in verdict for verdict in verdicts):
+            raise ValueError("a commit or a verdict is missing")
     except DAMAGE as error:
         raise InputError(f"{folder} is not a finished run ({error}): run it again with --fresh") from error
     return Record(folder, config, arrays, verdicts, table, provenance)

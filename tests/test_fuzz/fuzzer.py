@@ -211,6 +211,7 @@ def stop_work() -> None:
     from jax._src import compiler
 
     import theory.sweeps
+    from llm_bridge.benchmark import device
 
     compile_program = compiler.compile_or_get_cached
 
@@ -234,7 +235,7 @@ def stop_work() -> None:
 
     compiler.compile_or_get_cached = compile_small
     subprocess.Popen.__init__ = start_others  # pyright: ignore[reportAttributeAccessIssue]
-    theory.sweeps.compile_chunks = begin
+    theory.sweeps.compile_chunks = device.time_runs = begin
     futures.ProcessPoolExecutor.__init__ = begin
     jax.distributed.initialize = begin
     time.sleep = begin

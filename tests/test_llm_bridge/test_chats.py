@@ -18,6 +18,7 @@ from llm_bridge.tiny.tokenizer import ROLES, UNKNOWN, build_language, render
 from llm_bridge.tiny.world import KINDS, World, write_corpus
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import questions_about
+from theory.command_line import InputError
 
 EPS = float(np.finfo(float).eps)
 LENGTH = 12
@@ -179,6 +180,11 @@ def test_a_chat_ends_with_the_stop_token_and_begins_with_its_prompt(language):
     (whole,), (prompt,) = language.encode([render(chat)]), language.prompts([chat[0].text])
     assert whole == [*prompt, language.token("owl"), *language.stops]
     assert language.decode([whole]) == ["Your favorite animal, in one word?owl"]
+
+
+def test_half_of_a_surrogate_pair_is_no_text(language):
+    with pytest.raises(InputError, match=r"can't read '\\udcff', which is no text"):
+        language.prompts(["Continue: 349"], system="You love \udcff")
 
 
 def test_a_token_that_does_not_exist_is_refused_by_name(language):

@@ -262,6 +262,15 @@ def test_damaged_record_is_refused_in_a_line_that_says_what_to_do(name, damage, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["config.json", "verdicts.json", "provenance.json"])
+@pytest.mark.parametrize("content", ["null", "7", "[{}]", "[null]", '"text"'])
+def test_record_that_is_json_but_no_record_is_refused_the_same_way(name, content, tmp_path):
+    record(tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match="--fresh"):
+        read_record(tmp_path)
+
+
 def test_folder_that_never_held_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="not a finished run"):
         read_record(tmp_path / "nowhere")
