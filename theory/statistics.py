@@ -26,7 +26,7 @@ class Estimate(NamedTuple):
         return f"{value} [{low}, {high}]"
 
 
-ABOVE_ROUNDING = 10
+ABOVE_ROUNDING = 3
 """A remainder this many times as large as its measured rounding enters a fitted order."""
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from theory import Problem, Sampling, one_step, zoo
 from theory.claims import alignment, trait_loss
+from theory.claims.evidence import Report
 from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps
 from theory.predictions import natural_units, transfer_form
 from theory.problems import draw_instance, inner_product, student_displacement, trait_descent
@@ -50,7 +51,7 @@ def compile_measure(measure: Callable[..., OneStep], **options: Any) -> Callable
 
 
 def assert_same(fast: OneStep, plain: OneStep) -> None:
-    for one, other in zip(fast[:-1], plain[:-1], strict=True):
+    for one, other in zip(fast[:5], plain[:5], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=100 * EPSILON * np.max(np.abs(plain.alignment)))
     np.testing.assert_allclose(fast.change, plain.change, rtol=1e-11, atol=100 * EPSILON)
 
@@ -85,7 +86,11 @@ def sweeps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
         visible = np.ones(2, bool)
         return dict.fromkeys(
             measures,
-            OneStep(*map(jnp.asarray, (np.ones(2), steps, rates, visible, steps, steps[..., None] * rates[:, None]))),
+            OneStep(
+                *map(jnp.asarray, (np.ones(2), steps, rates, visible, steps, steps[..., None] * rates[:, None])),
+                alignment_rounding=np.zeros(2),
+                change_rounding=np.zeros_like(rates),
+            ),
         )
 
     monkeypatch.setattr(Sampling, "sweep_all", sweep_all)
@@ -100,7 +105,8 @@ def test_both_claims_look_at_one_sweep(sweeps):
     assert sweeps == [[*(problem.name for problem in PROBLEMS), STRANGER, STRETCHED]]
 
 
-def test_both_claims_look_at_one_sweep_of_the_zoo(sweeps):
+def test_both_claims_look_at_one_sweep_of_the_zoo(sweeps, monkeypatch):
+    monkeypatch.setattr(alignment, "check", lambda problems, sampling: (Report([], {}), {}))
     for claim in (alignment, trait_loss):
         claim.verify_zoo(Sampling(cases="few"))
     assert len(sweeps) == 1
@@ -116,6 +122,6 @@ def test_another_sampling_or_another_problem_is_another_sweep(sweeps):
 def test_claims_record_no_array_twice(sweeps):
     first = alignment.verify(PROBLEMS, Sampling()).measurements[STRANGER]
     second = trait_loss.verify(PROBLEMS, Sampling()).measurements[STRANGER]
-    assert first._fields == ("predicted", "steps", "measured", "visible")
-    assert second._fields == ("predicted", "measured", "visible")
+    assert first._fields == ("predicted", "steps", "measured", "visible", "rounding")
+    assert second._fields == ("predicted", "measured", "visible", "rounding")
     assert sweeps

@@ -117,3 +117,13 @@ def test_intervals_judged_together_fail_together_no_more_often_than_one(num_inte
 def test_estimate_reads_as_a_figure_with_its_interval():
     assert str(Estimate(2.0, 0.0, np.inf)) == "2.000 [0, inf]"
     assert str(Estimate(np.nan, np.nan, np.nan)) == "nothing"
+
+
+def test_remainders_within_rounding_stay_out_of_a_fitted_order_and_two_are_none():
+    rounding = np.array([0.0, SIZES[2] ** 2 / 5, SIZES[-3] ** 2])
+    remainders = np.tile(SIZES**2, (3, 1))
+    remainders[1, :2] = rounding[1] * np.array([1, -1])
+    orders = fitted_order(SIZES, remainders, rounding)
+    np.testing.assert_allclose(orders[:2], 2.0, rtol=1e-12)
+    assert np.isnan(orders[2])
+    assert fitted_order(SIZES, remainders[1]) < 1.9

@@ -165,10 +165,11 @@ def unfitted(claim: str, remainder: str, comparisons: Sequence[Comparison]) -> V
     """
     return Verdict(
         claim=claim,
-        check=f"order of {remainder}: fewer than three step sizes above rounding, {count(comparisons)}",
+        check=f"order of {remainder}, {count(comparisons)}",
         predicted="2.00",
         measured=Estimate(np.nan, np.nan, np.nan),
-        instances=0,
+        instances=num_visible(comparisons),
+        unjudged="fewer than three step sizes above rounding",
     )
 
 

@@ -106,10 +106,10 @@ def judge(results: Mapping[str, TraitChange], sampling: Sampling) -> Report:
         control_measured=limiting_ratios([stretched]),
         instances=num_visible(cases),
     )
-    verdicts = [order, decrease]
+    orders = [order] if fitted or not rounded else []
     if rounded:
-        verdicts.append(unfitted(NAME, "g + εαA", rounded))
-    return Report(verdicts, dict(results))
+        orders.append(unfitted(NAME, "g + εαA", rounded))
+    return Report([*orders, decrease], dict(results))
 
 
 def verify_zoo(sampling: Sampling) -> Report:
