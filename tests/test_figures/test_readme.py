@@ -62,7 +62,7 @@ def test_example_of_the_readme_verifies_a_network_of_ones_own(tmp_path: Path):
     script, *_ = EXAMPLES
     (tmp_path / "mine.py").write_text(script)
     printed = run(["mine.py"], tmp_path)
-    assert printed.count("| holds") == 4
+    assert printed.count("| holds") == 6
     assert "| fails" not in printed
     assert {"config.json", "results.npz", "figure.png", "provenance.json"} <= {
         path.name for path in (tmp_path / "runs" / "mine").iterdir()
