@@ -41,7 +41,7 @@ def fitted_order(sizes: np.ndarray, remainders: np.ndarray, rounding: np.ndarray
         rounding: Their rounding, shape `(...)`; smaller ones than `ABOVE_ROUNDING` times this are left out.
 
     Returns:
-        The order $k$ for each leading index, shape `(...)`; NaN where a remainder is exactly zero, or fewer than three
+        The order $k$ for each leading index, shape `(...)`; NaN where a remainder is exactly zero, or fewer than three (of two both)
         are above rounding.
     """
     seen = ~(np.abs(remainders) < ABOVE_ROUNDING * np.expand_dims(rounding, -1))
@@ -51,7 +51,7 @@ def fitted_order(sizes: np.ndarray, remainders: np.ndarray, rounding: np.ndarray
         logs = np.where(seen, logs - logs.sum(axis=-1, keepdims=True) / num_seen, 0.0)
         sums = np.sum(logs * np.where(seen, np.log(np.abs(remainders)), 0.0), axis=-1)
         slopes = sums / np.sum(logs**2, axis=-1)
-    return np.where(np.isfinite(slopes) & (num_seen[..., 0] >= 3), slopes, np.nan)
+    return np.where(np.isfinite(slopes) & (num_seen[..., 0] >= min(3, len(sizes))), slopes, np.nan)
 
 
 def joint_confidence(num_intervals: int, joint: float = CONFIDENCE) -> float:
