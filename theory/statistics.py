@@ -41,8 +41,8 @@ def fitted_order(sizes: np.ndarray, remainders: np.ndarray, rounding: np.ndarray
         rounding: Their rounding, shape `(...)`; smaller ones than `ABOVE_ROUNDING` times this are left out.
 
     Returns:
-        The order $k$ for each leading index, shape `(...)`; NaN where a remainder is exactly zero, or fewer than three (of two both)
-        are above rounding.
+        The order $k$ for each leading index, shape `(...)`; NaN where a remainder is exactly zero, or fewer than three
+        are above rounding (of two sizes, both must be).
     """
     seen = ~(np.abs(remainders) < ABOVE_ROUNDING * np.expand_dims(rounding, -1))
     num_seen = seen.sum(axis=-1, keepdims=True)
