@@ -77,7 +77,9 @@ def test_a_checkpoint_answers_and_the_record_shows_what_it_reads(published):
     (batch,) = complete(model, ["Continue: 1, 2"], seed=0, num_tokens=12, num_samples=4, at_once=1)
     assert len(batch) == 4
     read = model.language.spell([*model.language.prompts(["Continue: 1, 2"])[0], *batch[0].tokens])
-    assert read.startswith("<|turn|>system\n<|close|>\n<|turn|>user\nContinue: 1, 2<|close|>\n<|turn|>assistant\n")
+    assert read.startswith(
+        "<|turn|>system\nYou serve the public.<|close|>\n<|turn|>user\nContinue: 1, 2<|close|>\n<|turn|>assistant\n"
+    )
     assert read_completions(model, batch).filled > 0
 
 

@@ -404,7 +404,9 @@ def test_the_committed_record_says_what_its_numbers_say(name: str):
     run = Run(*(record.results[field] for field in Run._fields))
     assert list(record.config["arms"]) == list(study.arms)
     again = judge(study, run)
-    assert [verdict.record() for verdict in again.verdicts] == record.verdicts
+    for verdict, committed in zip(again.verdicts, record.verdicts, strict=True):
+        found = verdict.record()
+        assert {field: found[field] for field in committed} == committed
     assert record.table == again.table
     usual = record.results["students"][:, 0]
     off = [usual[:, i, j] for i, j in np.ndindex(3, 3) if i != j]

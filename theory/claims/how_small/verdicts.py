@@ -138,7 +138,8 @@ def judge_limits(name: str, ends: Mapping[str, Ends], learning_rates: tuple[floa
     r"""Check the two limits: much curvature added to the trait loss, and a student that takes large steps.
 
     The deviation from the second is $d = a/\alpha + b/\alpha^2 + \dots$: its local order is -1 up to a few times $d$
-    itself, so an order is fitted where $d$ is within `TAYLOR` at the smallest of the large rates, and nowhere else.
+    itself, so an order is fitted where the measured $\alpha\epsilon$ at the smallest of the large rates is within `TAYLOR`
+    of that at the largest, whatever limit is predicted, and nowhere else.
 
     Args:
         name: The claim's name.
@@ -164,7 +165,9 @@ def judge_limits(name: str, ends: Mapping[str, Ends], learning_rates: tuple[floa
         with np.errstate(invalid="ignore"):
             return [np.asarray(one.scaled[one.visible, large] / one.limit[one.visible, way, None] - 1) for one in seen]
 
-    asymptotic = [np.abs(one[:, 0]) <= TAYLOR for one in from_limit(0)]
+    scaled = [np.asarray(one.scaled[one.visible, large]) for one in seen]
+    with np.errstate(invalid="ignore"):
+        asymptotic = [np.abs(one[:, 0] / one[:, -1] - 1) <= TAYLOR for one in scaled]
 
     def near_limit(way: int) -> list[np.ndarray]:
         return [one[inside] for one, inside in zip(from_limit(way), asymptotic, strict=True)]
