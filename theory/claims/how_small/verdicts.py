@@ -138,8 +138,8 @@ def judge_limits(name: str, ends: Mapping[str, Ends], learning_rates: tuple[floa
     r"""Check the two limits: much curvature added to the trait loss, and a student that takes large steps.
 
     The deviation from the second is $d = a/\alpha + b/\alpha^2 + \dots$: its local order is -1 up to a few times $d$
-    itself, so an order is fitted where the measured $\alpha\epsilon$ at the smallest of the large rates is within `TAYLOR`
-    of that at the largest, whatever limit is predicted, and nowhere else.
+    itself, so an order is fitted where the measured $\alpha\epsilon$ at the smallest of the large rates is within
+    `TAYLOR` of that at the largest, whatever limit is predicted, and nowhere else.
 
     Args:
         name: The claim's name.
