@@ -2,10 +2,11 @@ r"""The compiler: some versions of XLA compute wrong numbers on CPUs, so it is t
 
 jaxlib 0.10 to 0.12 were found wrong in two ways. Where a product with zeros is added to another product and the sum is
 squared and summed, all is fused for the library YNNPACK, and the zeros are read from memory that nothing was written
-to: NaN, infinity or anything, in every compilation under 0.12 and in one of five under 0.10. Without such fusions
-(XLA's option `xla_cpu_experimental_ynn_fusion_type`, left empty) two threads that sample from a model of 30 layers at
-once get other logits than one alone: the first 288 columns, from the second token on. Version 0.9.2 is right in both,
-which is why `pyproject.toml` asks for it; who installs another one, or sets other options, is told by the check below.
+to: NaN, infinity or anything, in nearly every compilation under 0.12 and in one of five under 0.10. Without such
+fusions (XLA's option `xla_cpu_experimental_ynn_fusion_type`, left empty) two threads that sample from a model of 30
+layers at once get other logits than one alone: the first 288 columns, from the second token on. Version 0.9.2 is right
+in both, which is why `pyproject.toml` asks for it; who installs another one, or sets other options, is told by the
+check below.
 """
 
 import functools

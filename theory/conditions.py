@@ -120,7 +120,7 @@ def broken(conditions: Conditions) -> str:
     return ""
 
 
-def check(problems: Sequence[Problem], sampling: Sampling) -> tuple[Report, dict[str, str]]:
+def check(problems: Sequence[Problem], sampling: Sampling) -> tuple[Report, str]:
     r"""Check the conditions and $A \ge 0$ in every instance.
 
     Args:
@@ -128,8 +128,8 @@ def check(problems: Sequence[Problem], sampling: Sampling) -> tuple[Report, dict
         sampling: The instances.
 
     Returns:
-        The report, and for each problem whose loss lies outside the class what it breaks: such a loss is `reported`,
-        since the theorem doesn't speak of it.
+        The report, and of each problem whose loss lies outside the class what it breaks, in words: such a loss is
+        `reported`, since the theorem doesn't speak of it. Empty if there is none.
     """
     loss, control = problems[0].imitation_loss, "control: reversed loss"
     reverse = replace(problems[0], imitation_loss=lambda student, teacher: -loss(student, teacher))
@@ -160,4 +160,4 @@ def check(problems: Sequence[Problem], sampling: Sampling) -> tuple[Report, dict
             **common,
         ),
     ]
-    return Report(verdicts, results), outside
+    return Report(verdicts, results), why

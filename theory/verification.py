@@ -72,9 +72,8 @@ def verify(
 
     def compute() -> Outcome:
         require_right_compiler()
-        conditions, outside = check_conditions(problems, chosen)
+        conditions, why = check_conditions(problems, chosen)
         reports = {name: verify_claim(problems, chosen) for name in named if (verify_claim := CLAIMS[name].verify)}
-        why = "; ".join(f"{name}: imitation loss breaks {words}" for name, words in outside.items())
         refused = {
             name: Report([replace(verdict, unjudged=verdict.unjudged or why) for verdict in verdicts], measurements)
             for name, (verdicts, measurements) in reports.items()

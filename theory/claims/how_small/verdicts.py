@@ -187,7 +187,7 @@ def judge_limits(name: str, ends: Mapping[str, Ends], learning_rates: tuple[floa
         ),
         Verdict(
             claim=name,
-            check="order in α of αε / s* − 1 at the measured end, s* the first zero along KΔ_T, where within 5 %",
+            check="order in α of αε / s* − 1 at the end, s* the first zero along KΔ_T, where αε has settled within 5 %",
             predicted="−1.00",
             measured=order(LARGE_RATES, near_limit(0)),
             accepted=INVERSE,
