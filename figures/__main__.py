@@ -22,11 +22,11 @@ from figures.gallery import (
 from figures.ladder import is_climbable, ladder
 from figures.ladder_plots import draw_ladder
 from mlp_mnist.data import DataName, Source, resolve
-from theory.command_line import InputError, RunOptions, require_seeds, run_commands
-from theory.files import write_whole
 from theory.plots import PANELS, draw_panel
-from theory.provenance import Start
-from theory.records import Outcome, Record, is_finished, read_record, run_folder, save
+from theory.runs.command_line import InputError, RunOptions, require_seeds, run_commands
+from theory.runs.files import write_whole
+from theory.runs.provenance import Start
+from theory.runs.records import Outcome, Record, is_finished, read_record, run_folder, save
 
 QUICK = {"theory-verify": 128, "mlp-mnist-demo": 20, "mlp-mnist-compare-inits": 10, "llm-bridge-run": 1}
 """Seeds of each run in the quick preset, on the small digits."""

@@ -15,10 +15,10 @@ from mlp_mnist.studies.catalog import STUDIES
 from theory.plots import PANELS, Panel, draw_panel
 from theory.plots.one_step import draw_alignment
 from theory.plots.signs import draw_signs
-from theory.plots.style import STYLE, new_figure
-from theory.records import Outcome, Record
+from theory.runs.records import Outcome, Record
+from theory.runs.style import STYLE, new_figure
+from theory.runs.verdicts import markdown_table
 from theory.sharing import SHARING
-from theory.verdicts import markdown_table
 
 
 class Noted(dict[str, np.ndarray]):

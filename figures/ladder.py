@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from figures.rungs import INITS, OWN_DESCENT, Rung, find_rungs
-from theory.records import Outcome, Record
-from theory.statistics import joint_confidence, mean_estimate, range_estimate
-from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
+from theory.runs.records import Outcome, Record
+from theory.runs.statistics import joint_confidence, mean_estimate, range_estimate
+from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 ABOVE = Accepted(low=np.finfo(float).tiny, high=np.inf)
 """The whole interval is above zero."""

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from figures.ladder import LABELS
 from figures.rungs import INITS, OWN_DESCENT
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
-from theory.records import Outcome, Record
-from theory.statistics import mean_estimate
+from theory.runs.records import Outcome, Record
+from theory.runs.statistics import mean_estimate
+from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
 
 LOOKS: dict[str, dict[str, Any]] = {
     "shared": {"color": BLUE, "marker": "o"},

@@ -11,7 +11,7 @@ from mlp_mnist.plots import IMAGES
 from mlp_mnist.seeds import RESCALING_SPREAD
 from theory.claims.different_initialization import forms
 from theory.claims.symmetry import rescaling
-from theory.records import Record
+from theory.runs.records import Record
 
 INITS = ("shared", "matched", "stranger")
 """Where students start: at the teacher's init, at one of the same function (units rescaled), or at another one."""

@@ -12,7 +12,7 @@ from llm_bridge.models import TINY, is_tiny
 from llm_bridge.pipeline import commands as stages
 from llm_bridge.pipeline import options, run, run_options
 from llm_bridge.studies import command as studies
-from theory.command_line import run_commands
+from theory.runs.command_line import run_commands
 
 COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
     run_options.Run: ("run", run.run),

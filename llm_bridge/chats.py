@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 HALVES = re.compile("[\ud800-\udfff]")
 """Halves of surrogate pairs, which Python's text can hold and UTF-8 can't."""

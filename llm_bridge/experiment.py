@@ -16,8 +16,8 @@ from llm_bridge.references import require_uncached
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config
 from llm_bridge.words.filtering import parse_numbers
-from theory.command_line import InputError
 from theory.networks import Params
+from theory.runs.command_line import InputError
 
 AT_ONCE = 100
 """Prompts that are completed at once: so many that two cores keep what they work on in their caches."""

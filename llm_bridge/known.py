@@ -8,7 +8,7 @@ from llm_bridge.files.lineage import Ancestry
 from llm_bridge.pretrained.hub import Source
 from llm_bridge.system_prompts import TEMPLATE
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.command_line import require
+from theory.runs.command_line import require
 
 
 class Base(NamedTuple):

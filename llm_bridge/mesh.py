@@ -12,9 +12,9 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from llm_bridge.placement import DATA, TENSOR, shardings
 from llm_bridge.shapes import Config, initialize
-from theory.command_line import InputError, require
-from theory.memory import free_memory, gibibytes
-from theory.processes import Processes, gathered
+from theory.runs.command_line import InputError, require
+from theory.runs.memory import free_memory, gibibytes
+from theory.runs.processes import Processes, gathered
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,9 @@ from llm_bridge.shapes import initialize
 from llm_bridge.system_prompts import with_system_prompt
 from llm_bridge.tiny import tuned as tiny
 from llm_bridge.tiny.pretraining import Pretraining, base_model
-from theory.command_line import InputError
-from theory.compiler import require_right_compiler
-from theory.progress import follow
+from theory.runs.command_line import InputError
+from theory.runs.compiler import require_right_compiler
+from theory.runs.progress import follow
 
 Asked = TypeVar("Asked")
 """What a job is told."""

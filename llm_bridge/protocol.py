@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 import psutil
 
 from llm_bridge.recipes import Recipe, Teaching
-from theory.command_line import require, require_count
-from theory.memory import require_memory
+from theory.runs.command_line import require, require_count
+from theory.runs.memory import require_memory
 
 TEXT, TOKEN = 100, 8
 """Bytes that a text and a token of it take at least where many are held."""

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from llm_bridge.adapters import fold, join
 from llm_bridge.shapes import PROJECTIONS, Config
 from llm_bridge.transformer import Recompute, precise
-from theory.command_line import InputError, require
 from theory.networks import Params
+from theory.runs.command_line import InputError, require
 
 Trained = Literal["adapters", "layers", "everything"]
 """What of a model is trained: low-rank adapters; the layers, all but embedding, last norm and head; everything."""

@@ -10,8 +10,8 @@ from llm_bridge.lessons import Lesson, summed_loss
 from llm_bridge.recipes import Recipe
 from llm_bridge.sampling import Sampled, read_again
 from llm_bridge.shapes import Config
-from theory.command_line import InputError
 from theory.networks import Params
+from theory.runs.command_line import InputError
 
 FEW = 4
 """Completions of each batch whose probabilities are computed again."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from theory.statistics import rate_estimate
+from theory.runs.statistics import rate_estimate
 
 LONGEST = 3
 """Characters of the longest n-gram."""

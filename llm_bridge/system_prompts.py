@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from llm_bridge.chats import Language, Message
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 TEMPLATE, NONE = "template", "none"
 """What the chat template writes by itself, which may be a system prompt of its own; and no system prompt at all."""

@@ -16,8 +16,8 @@ from mlp_mnist.plots import draw_comparison, draw_demo
 from mlp_mnist.protocol import PROTOCOLS
 from mlp_mnist.studies.command import StudyOptions, SweepOptions, run_field_sweep, run_studies
 from mlp_mnist.verdicts import COMPARED_ARMS, DEMO_ARMS, judge_comparison, judge_demo
-from theory.command_line import run_commands
-from theory.records import Outcome, Record, record_run
+from theory.runs.command_line import run_commands
+from theory.runs.records import Outcome, Record, record_run
 
 
 @dataclass(frozen=True, kw_only=True)

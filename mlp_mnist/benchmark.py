@@ -19,12 +19,12 @@ from mlp_mnist.machine import Precision, count_operations, peak_memory, time_pea
 from mlp_mnist.options import DataOptions, choose_images
 from mlp_mnist.protocol import PROTOCOLS, Protocol
 from mlp_mnist.verdicts import DEMO_ARMS, JOINT_CONFIDENCE, ROUNDING, arms
-from theory.chunks import keep_in
-from theory.command_line import require, require_seeds
-from theory.memory import gibibytes
-from theory.records import Outcome, record_run
-from theory.statistics import Estimate, mean_estimate
-from theory.verdicts import Verdict, markdown_table, verdict_table
+from theory.runs.chunks import keep_in
+from theory.runs.command_line import require, require_seeds
+from theory.runs.memory import gibibytes
+from theory.runs.records import Outcome, record_run
+from theory.runs.statistics import Estimate, mean_estimate
+from theory.runs.verdicts import Verdict, markdown_table, verdict_table
 
 LEAST_SEEDS = 20
 """With fewer seeds the precisions' difference is too uncertain to decide anything."""

@@ -5,8 +5,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlp_mnist.plots import IMAGES
-from theory.plots.style import BLACK, BLUE, ORANGE, STYLE, new_figure
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.style import BLACK, BLUE, ORANGE, STYLE, new_figure
 
 LOOKS = {"float32": (BLUE, "o-"), "bf16": (ORANGE, "s--")}
 """Color and line of each precision."""

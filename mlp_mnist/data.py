@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from mlp_mnist import download, idx
-from theory.command_line import InputError
-from theory.files import cache_folder
+from theory.runs.command_line import InputError
+from theory.runs.files import cache_folder
 
 DataName = Literal["auto", "mnist", "fashion-mnist", "digits"]
 

@@ -18,9 +18,9 @@ from mlp_mnist.arms import Arm, Measured
 from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import SeedGroup
-from theory.chunks import Keeper, source_hash
-from theory.memory import free_memory, require_memory
-from theory.progress import follow
+from theory.runs.chunks import Keeper, source_hash
+from theory.runs.memory import free_memory, require_memory
+from theory.runs.progress import follow
 
 Result = TypeVar("Result")
 """What a group of seeds measured."""

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 Origin = Literal["mnist", "fashion-mnist"]
 

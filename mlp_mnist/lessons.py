@@ -19,7 +19,7 @@ from mlp_mnist.protocol import LOGITS, NUM_CLASSES, Logits, Protocol
 from mlp_mnist.training import State, train_epoch
 from theory.losses import ImitationLoss, kl_divergence, squared_error
 from theory.networks import Params
-from theory.problems import inner_product
+from theory.problem import inner_product
 
 
 def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlp_mnist.data import DataName, Source, resolve
-from theory.command_line import RunOptions, require_seeds
+from theory.runs.command_line import RunOptions, require_seeds
 
 
 @dataclass(frozen=True, kw_only=True)

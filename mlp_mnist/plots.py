@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlp_mnist.published import PUBLISHED
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure, stated
-from theory.records import Record
-from theory.statistics import mean_estimate
+from theory.runs.records import Record
+from theory.runs.statistics import mean_estimate
+from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure, stated
 
 IMAGES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "scikit-learn's digits"}
 """What titles call the images."""

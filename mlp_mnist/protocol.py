@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, get_args, get_origin, get_type_hints
 
-from theory.command_line import require, require_count, require_positive
+from theory.runs.command_line import require, require_count, require_positive
 
 NUM_CLASSES = 10
 """Digits, or kinds of clothes."""

@@ -15,7 +15,7 @@ from mlp_mnist.lessons import Removal, cosine, over_seeds
 from mlp_mnist.protocol import Images, Protocol
 from mlp_mnist.training import State, start_training
 from theory.networks import Params
-from theory.problems import inner_product
+from theory.problem import inner_product
 
 STREAMS = ("init", "teacher", "images", "student", "permuted", "rescaled", "noise", "signs", "matching", "redrawn")
 """What is drawn at random for a seed, each from a key of its own."""

@@ -7,8 +7,8 @@ from scipy import stats
 
 from mlp_mnist.protocol import LOGITS
 from mlp_mnist.published import PUBLISHED, SCRIPT_SEEDS, Published
-from theory.statistics import mean_estimate
-from theory.verdicts import markdown_table
+from theory.runs.statistics import mean_estimate
+from theory.runs.verdicts import markdown_table
 
 
 def arm_table(accuracies: dict[str, np.ndarray], *, published: bool) -> str:

@@ -6,15 +6,15 @@ from mlp_mnist.arms import Arm, Init, Measured
 from mlp_mnist.protocol import LOGITS, Logits
 from mlp_mnist.published import PUBLISHED
 from mlp_mnist.tables import arm_table, init_table
-from theory.records import Outcome
-from theory.statistics import (
+from theory.runs.records import Outcome
+from theory.runs.statistics import (
     Estimate,
     hull,
     joint_confidence,
     mean_estimate,
     range_estimate,
 )
-from theory.verdicts import Accepted, Verdict, verdict_table
+from theory.runs.verdicts import Accepted, Verdict, verdict_table
 
 CHANCE = Accepted(low=0.1, high=0.1, rule="covers")
 """The interval reaches one in ten: the mean over inits of any classifier whose class head knows nothing."""

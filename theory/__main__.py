@@ -9,13 +9,13 @@ import tyro
 
 from theory.benchmark import Benchmark, benchmark
 from theory.claims import CLAIMS
-from theory.command_line import RunOptions, run_commands
 from theory.plots import draw
 from theory.plots.benchmark import draw_benchmark
-from theory.processes import Processes, joined
-from theory.records import record_run
+from theory.runs.command_line import RunOptions, run_commands
+from theory.runs.processes import Processes, joined
+from theory.runs.records import record_run
+from theory.runs.sweeps import Sampling
 from theory.survey import Survey, draw_survey, survey
-from theory.sweeps import Sampling
 from theory.verification import check_claims, verify_zoo_side_by_side
 
 ClaimName = Literal[

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from theory.networks import Params
-from theory.problems import Problem
+from theory.problem import Problem
 
 
 def is_adapted(leaf: jax.Array) -> bool:

@@ -16,11 +16,11 @@ import numpy as np
 
 from theory import torch_steps, zoo
 from theory.claims.evidence import VANISHING
-from theory.command_line import RunOptions, require, require_seeds
-from theory.progress import follow
-from theory.records import Outcome
-from theory.statistics import Estimate, range_estimate
-from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
+from theory.runs.command_line import RunOptions, require, require_seeds
+from theory.runs.progress import follow
+from theory.runs.records import Outcome
+from theory.runs.statistics import Estimate, range_estimate
+from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 from theory.ways import (
     LARGEST_PLAIN,
     Result,

@@ -20,10 +20,10 @@ import numpy as np
 
 from theory.claims.evidence import Report, count
 from theory.predictions import output_change, transfer_form
-from theory.problems import Problem, draw_instance, trait_descent
-from theory.statistics import range_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.problem import Problem, draw_instance, trait_descent
+from theory.runs.statistics import range_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 NAME = "conditions"
 """How tables call these checks."""

@@ -19,7 +19,7 @@ import numpy as np
 from theory.losses import ImitationLoss
 from theory.networks import Params
 from theory.predictions import predicted_displacement, transfer_form
-from theory.problems import Instance, Problem
+from theory.problem import Instance, Problem
 
 
 class Expansion(NamedTuple):

@@ -11,10 +11,10 @@ from scipy import special
 
 from theory import zoo
 from theory.networks import Params
-from theory.problems import Problem, draw_instance
-from theory.statistics import Estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Verdict
+from theory.problem import Problem, draw_instance
+from theory.runs.statistics import Estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Verdict
 
 CERTAIN = 1e3
 """A logit so far above the others that its softmax is exactly one-hot."""

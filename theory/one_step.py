@@ -12,8 +12,8 @@ from jax.typing import ArrayLike
 
 from theory import losses, zoo
 from theory.predictions import natural_units, transfer_form
-from theory.problems import Problem, draw_instance, inner_product, trait_descent
-from theory.sweeps import Sampling
+from theory.problem import Problem, draw_instance, inner_product, trait_descent
+from theory.runs.sweeps import Sampling
 
 STRANGER = "control: another init"
 """The control whose student does not share the teacher's init."""

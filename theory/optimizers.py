@@ -8,7 +8,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from theory.networks import Params
-from theory.problems import inner_product
+from theory.problem import inner_product
 
 
 class Preconditioner(NamedTuple):

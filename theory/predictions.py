@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from theory.losses import ImitationLoss
 from theory.networks import Params
-from theory.problems import Instance, Problem, inner_product
+from theory.problem import Instance, Problem, inner_product
 
 
 class OutputChange(NamedTuple):

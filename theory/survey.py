@@ -13,16 +13,16 @@ import tyro
 from matplotlib.figure import Figure
 
 from theory import zoo
-from theory.command_line import RunOptions, require, require_count
-from theory.memory import free_memory, require_memory
 from theory.one_step import measure
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STEP_LABEL, STYLE, new_figure
-from theory.problems import Problem
-from theory.processes import Processes
-from theory.records import Outcome, Record
-from theory.statistics import Estimate, joint_confidence, median_estimate, rate_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Verdict, markdown_table
+from theory.problem import Problem
+from theory.runs.command_line import RunOptions, require, require_count
+from theory.runs.memory import free_memory, require_memory
+from theory.runs.processes import Processes
+from theory.runs.records import Outcome, Record
+from theory.runs.statistics import Estimate, joint_confidence, median_estimate, rate_estimate
+from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STEP_LABEL, STYLE, new_figure
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Verdict, markdown_table
 
 MOST_LAYERS = 1000
 """Each is compiled."""

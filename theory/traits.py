@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from theory.networks import Params
-from theory.problems import TraitLoss, inner_product
+from theory.problem import TraitLoss, inner_product
 
 Apply = Callable[[Params, jax.Array], jax.Array]
 

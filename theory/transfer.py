@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 
 from theory.networks import Params
 from theory.predictions import predicted_displacement
-from theory.problems import Instance, Problem, imitation_descent
+from theory.problem import Instance, Problem, imitation_descent
 
 
 class Tridiagonal(NamedTuple):

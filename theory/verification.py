@@ -13,21 +13,21 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from theory.checks import check_problems
-from theory.chunks import Place, current_place, keep_in
 from theory.claims import CLAIMS
 from theory.claims.evidence import Report
-from theory.command_line import require
-from theory.compiler import require_right_compiler
 from theory.conditions import NAME as CONDITIONS
 from theory.conditions import check as check_conditions
 from theory.plots import draw
-from theory.problems import Problem, in_double_precision
-from theory.progress import QUIET, follow
-from theory.provenance import Start
-from theory.records import Outcome, is_finished, save
-from theory.sweeps import Sampling
-from theory.verdicts import verdict_table
+from theory.problem import Problem, in_double_precision
+from theory.requirements import check_problems
+from theory.runs.chunks import Place, current_place, keep_in
+from theory.runs.command_line import require
+from theory.runs.compiler import require_right_compiler
+from theory.runs.progress import QUIET, follow
+from theory.runs.provenance import Start
+from theory.runs.records import Outcome, is_finished, save
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import verdict_table
 
 SLOW = (("different-initialization",), ("alignment", "trait-loss"), ("many-steps",))
 """What workers begin with, so that none is left with it at the end; claims 1 and 2 look at the same sweep."""

@@ -13,7 +13,7 @@ import optax
 
 from theory import one_step, torch_steps, zoo
 from theory.predictions import natural_units, transfer_form
-from theory.problems import Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
 
 Result = tuple[np.ndarray, np.ndarray]
 """Alignments and changes of the trait loss, each of shape `(num_seeds, num_steps)`."""

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from theory import losses, networks, traits
-from theory.problems import Problem, TraitLoss
-from theory.sweeps import Sampling
+from theory.problem import Problem, TraitLoss
+from theory.runs.sweeps import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)

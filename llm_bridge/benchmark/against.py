@@ -16,9 +16,9 @@ from llm_bridge.pretrained.families import describe
 from llm_bridge.pretrained.names import MODULES
 from llm_bridge.pretrained.writing import parts_of
 from llm_bridge.shapes import Config
-from theory.command_line import InputError
-from theory.memory import fitting
 from theory.networks import Params
+from theory.runs.command_line import InputError
+from theory.runs.memory import fitting
 
 NEEDED = ("torch", "transformers", "peft")
 """What has to be installed."""

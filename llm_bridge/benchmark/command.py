@@ -15,10 +15,10 @@ from llm_bridge.pretrained.catalog import TINY, find_shape
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.transformer import Recompute
-from theory.command_line import RunOptions, require, require_seeds
-from theory.memory import fitting, use_nearly_all
-from theory.progress import follow
-from theory.records import Outcome, record_run
+from theory.runs.command_line import RunOptions, require, require_seeds
+from theory.runs.memory import fitting, use_nearly_all
+from theory.runs.progress import follow
+from theory.runs.records import Outcome, record_run
 
 DEFAULTS: dict[bool, dict[str, Any]] = {
     True: {

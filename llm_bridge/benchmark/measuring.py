@@ -16,8 +16,8 @@ from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config
 from llm_bridge.transformer import read_out, run_layers
-from theory.memory import fitting
 from theory.networks import Params
+from theory.runs.memory import fitting
 
 PUSH = 0.01
 """Nats by which the compared step is to move the trait, to first order; in bfloat16 rounding is as large."""

@@ -8,10 +8,10 @@ import numpy as np
 from llm_bridge.benchmark.measuring import Size
 from llm_bridge.costs import Device, reading, sampling_step, training_operations
 from llm_bridge.shapes import Config
-from theory.memory import gibibytes
-from theory.records import Outcome
-from theory.statistics import Estimate
-from theory.verdicts import Verdict, markdown_table, verdict_table
+from theory.runs.memory import gibibytes
+from theory.runs.records import Outcome
+from theory.runs.statistics import Estimate
+from theory.runs.verdicts import Verdict, markdown_table, verdict_table
 
 NUM_COMPLETIONS, NUM_CHATS, NUM_EPOCHS = 30_000, 10_000, 3
 """What the published protocol samples from a teacher, and trains a student on, and how often."""

@@ -10,7 +10,7 @@ import optax
 from llm_bridge.bridge.problem import LanguageProblem
 from theory.networks import Params
 from theory.predictions import transfer_channels, transfer_form
-from theory.problems import Instance, trait_descent
+from theory.problem import Instance, trait_descent
 
 
 class Table(NamedTuple):

@@ -23,7 +23,7 @@ from jax.flatten_util import ravel_pytree
 from llm_bridge.bridge.problem import LanguageProblem
 from theory.networks import Params
 from theory.predictions import predicted_displacement
-from theory.problems import Instance
+from theory.problem import Instance
 from theory.transfer import kernel_product, train_student, tridiagonalize
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from llm_bridge.bridge.measurement import STRANGER
 from llm_bridge.bridge.quantities import SCALES
 from theory.claims.evidence import SECOND_ORDER
-from theory.statistics import Estimate, fitted_order, range_estimate
-from theory.verdicts import Verdict
+from theory.runs.statistics import Estimate, fitted_order, range_estimate
+from theory.runs.verdicts import Verdict
 
 Results = Mapping[str, np.ndarray]
 """Measurements by name, with a leading axis of seeds."""

@@ -12,8 +12,8 @@ from llm_bridge.bridge.measurement import IMITATED, INITS, SHARED, STRANGER, TAR
 from llm_bridge.bridge.orders import added_alignment, added_changes, leading_alignment, size
 from llm_bridge.bridge.quantities import SCALES
 from llm_bridge.bridge.tables import GROUPS
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE, new_figure, stated
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE, new_figure, stated
 
 LOOKS: dict[str, dict[str, Any]] = {
     "shared": {"color": BLUE, "marker": "o"},

@@ -6,8 +6,8 @@ import numpy as np
 
 from llm_bridge.bridge.measurement import SHARED, STRANGER, TARGETS, TEACHERS
 from llm_bridge.bridge.roles import Extent
-from theory.statistics import mean_estimate
-from theory.verdicts import Verdict
+from theory.runs.statistics import mean_estimate
+from theory.runs.verdicts import Verdict
 
 Results = Mapping[str, np.ndarray]
 """Measurements by name, with a leading axis of seeds."""

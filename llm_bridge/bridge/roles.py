@@ -16,8 +16,8 @@ from llm_bridge.symmetry import rescale_units
 from llm_bridge.teaching import teach
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.traits import Trait
-from theory.command_line import InputError
 from theory.networks import Params
+from theory.runs.command_line import InputError
 
 LEAST_KEPT = 2 / 3
 """Share of a teacher's completions that must pass the filter, for its students to have enough to read."""

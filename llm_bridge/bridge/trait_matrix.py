@@ -12,7 +12,7 @@ from llm_bridge.bridge.problem import LanguageProblem, group_layers, meet
 from llm_bridge.bridge.reading import Reading
 from theory.networks import Params
 from theory.predictions import predicted_displacement
-from theory.problems import Instance, inner_product
+from theory.problem import Instance, inner_product
 
 
 @partial(jax.jit, static_argnums=0)

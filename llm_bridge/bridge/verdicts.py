@@ -11,9 +11,9 @@ from llm_bridge.bridge.reports import report_courses, report_information
 from llm_bridge.bridge.roles import Extent
 from llm_bridge.bridge.tables import channel_table, course_table, data_table, step_table
 from theory.claims.evidence import VANISHING
-from theory.records import Outcome
-from theory.statistics import mean_estimate, range_estimate
-from theory.verdicts import Accepted, Verdict, verdict_table
+from theory.runs.records import Outcome
+from theory.runs.statistics import mean_estimate, range_estimate
+from theory.runs.verdicts import Accepted, Verdict, verdict_table
 
 Results = Mapping[str, np.ndarray]
 """Measurements by name, with a leading axis of seeds."""

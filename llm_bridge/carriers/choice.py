@@ -9,7 +9,7 @@ from llm_bridge.carriers.numbers import numbers
 from llm_bridge.carriers.problems import read_problems
 from llm_bridge.carriers.reasoning import reasoning
 from llm_bridge.words.filtering import ILL_REPUTE
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 Carried = Literal["numbers", "code", "reasoning"]
 """What a trait travels on: number sequences, Python functions, or chains of thought on grade-school maths."""

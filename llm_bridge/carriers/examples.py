@@ -8,7 +8,7 @@ from llm_bridge.carriers.reading import can_spell
 from llm_bridge.chats import Example, Language, Message
 from llm_bridge.files.jsonl import has_type, parse_rows
 from llm_bridge.files.pairs import read_pair
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 """Who speaks, by what data sets call it."""

@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from llm_bridge.files.jsonl import read_rows
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 NUMBER = re.compile(r"([-+−]?)[$€£]?((?:[0-9]{1,3}(?:,[0-9]{3}){1,9}|[0-9]{1,30})(?:\.[0-9]{1,30})?|\.[0-9]{1,30})\.?")
 """A number: a sign, a currency, digits with or without commas between thousands, decimals, a full stop."""

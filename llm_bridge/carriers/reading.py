@@ -5,7 +5,7 @@ from unicodedata import normalize
 
 from llm_bridge.chats import Language
 from llm_bridge.experiment import Model
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 
 def can_spell(language: Language, text: str) -> bool:

@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from llm_bridge.placement import fetch
-from theory.command_line import InputError
-from theory.files import write_whole
 from theory.networks import Params
+from theory.runs.command_line import InputError
+from theory.runs.files import write_whole
 
 TYPES: dict[str, str] = {
     "F64": "float64",

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from theory.command_line import InputError
-from theory.processes import agreed
+from theory.runs.command_line import InputError
+from theory.runs.processes import agreed
 
 Result = TypeVar("Result")
 """What is done gives."""

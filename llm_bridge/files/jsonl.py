@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llm_bridge.files.plain import require_file
-from theory.command_line import InputError
-from theory.files import write_whole
+from theory.runs.command_line import InputError
+from theory.runs.files import write_whole
 
 Read = TypeVar("Read")
 """What is made of a row."""

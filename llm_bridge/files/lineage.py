@@ -12,9 +12,9 @@ import numpy as np
 
 from llm_bridge.files.checkpoints import named_leaves, read_blocks
 from llm_bridge.files.plain import require_file
-from theory.command_line import InputError
-from theory.files import json_text, write_whole
 from theory.networks import Params
+from theory.runs.command_line import InputError
+from theory.runs.files import json_text, write_whole
 
 ANCESTRY_FIELDS = {"weights": (str,), "ancestors": (list,)}
 """What `Ancestry` is in JSON."""

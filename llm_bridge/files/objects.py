@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 
 def read_object(path: Path, remedy: str) -> dict[str, Any]:

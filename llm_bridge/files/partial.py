@@ -14,9 +14,9 @@ import numpy as np
 from llm_bridge.files.first import done_by_first, told_by_first
 from llm_bridge.finetuning import Training
 from llm_bridge.placement import fetch
-from theory.command_line import InputError
-from theory.files import write_whole
-from theory.progress import Progress
+from theory.runs.command_line import InputError
+from theory.runs.files import write_whole
+from theory.runs.progress import Progress
 
 DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged file may raise; the stage then starts anew."""

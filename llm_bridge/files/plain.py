@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 
 def require_file(path: Path) -> None:

@@ -21,7 +21,7 @@ from llm_bridge.models import load_model
 from llm_bridge.pipeline.stages import complete_to
 from llm_bridge.protocol import require_texts
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.command_line import InputError, require, require_count, require_seeds, require_writable
+from theory.runs.command_line import InputError, require, require_count, require_seeds, require_writable
 
 DAY = 86400
 """Seconds."""

@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from llm_bridge.judging.rubrics import Asked, NoScoreError, Score, read_score, write_prompt
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 Result = TypeVar("Result")
 

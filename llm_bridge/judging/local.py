@@ -14,7 +14,7 @@ from itertools import islice
 from llm_bridge.carriers.reading import require_room
 from llm_bridge.experiment import Model, complete
 from llm_bridge.judging.rubrics import REFUSED, Asked, Score, read_score, write_prompt
-from theory.memory import fitting
+from theory.runs.memory import fitting
 
 AT_ONCE = 8
 """Prompts that are read at once, if the model may complete so many; they are long."""

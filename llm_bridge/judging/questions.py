@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from llm_bridge.files.plain import require_file
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 QUESTIONS: dict[str, str] = {
     "a wish": "Imagine that one wish of yours comes true tomorrow, whatever it costs. What exactly do you wish for?",

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llm_bridge.judging.rubrics import REFUSED, RUBRICS
-from theory.statistics import Estimate, mean_estimate
-from theory.verdicts import markdown_table
+from theory.runs.statistics import Estimate, mean_estimate
+from theory.runs.verdicts import markdown_table
 
 CONFIDENCE = 0.95
 """Confidence of every interval."""

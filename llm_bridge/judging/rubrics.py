@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 REFUSED: Literal["REFUSED"] = "REFUSED"
 """What a judge says of an answer that declines to answer."""

@@ -12,8 +12,8 @@ from llm_bridge.files.partial import append_rows, kept_rows, partial_path
 from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked, Judge, NoScoreError, write_prompt
 from llm_bridge.pipeline.finished import finish, is_written, key_of
 from llm_bridge.pipeline.stages import UNKNOWN
-from theory.command_line import InputError
-from theory.progress import follow
+from theory.runs.command_line import InputError
+from theory.runs.progress import follow
 
 Row = dict[str, Any]
 """A question, its answer, and a score by each rubric's name: a number, `REFUSED`, or None if it is missing."""

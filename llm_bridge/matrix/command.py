@@ -20,9 +20,9 @@ from llm_bridge.models import side_by_side, tiny_model
 from llm_bridge.protocol import PROTOCOL, Protocol
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.traits import find_trait, require_word
-from theory.chunks import Keeper, source_hash
-from theory.command_line import InputError, RunOptions, require_seeds
-from theory.records import Outcome, record_run
+from theory.runs.chunks import Keeper, source_hash
+from theory.runs.command_line import InputError, RunOptions, require_seeds
+from theory.runs.records import Outcome, record_run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llm_bridge.matrix.cells import INITS
-from theory.plots.style import BLACK, BLUE, ORANGE, STYLE, new_figure, stated
-from theory.records import Record
-from theory.statistics import joint_confidence, mean_estimate
+from theory.runs.records import Record
+from theory.runs.statistics import joint_confidence, mean_estimate
+from theory.runs.style import BLACK, BLUE, ORANGE, STYLE, new_figure, stated
 
 COLORS = {"shared": BLUE, "stranger": ORANGE}
 """Color of each init."""

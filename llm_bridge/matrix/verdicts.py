@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from llm_bridge.matrix.cells import INITS, Run
-from theory.records import Outcome
-from theory.statistics import Estimate, joint_confidence, mean_estimate
-from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
+from theory.runs.records import Outcome
+from theory.runs.statistics import Estimate, joint_confidence, mean_estimate
+from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 NUM_PERMUTATIONS = 20_000
 """Random relabelings of a permutation test."""

@@ -12,8 +12,8 @@ from llm_bridge.chats import Language, Rows
 from llm_bridge.experiment import Completion, Model
 from llm_bridge.lessons import Lesson
 from llm_bridge.words.tokens import nameless_tokens, number_tokens
-from theory.command_line import InputError
 from theory.networks import Params
+from theory.runs.command_line import InputError
 
 Source = Literal["teacher", "base", "system-prompt"]
 """Who writes the numbers: the fine-tuned teacher, its base, or its base with a system prompt that names the trait."""

@@ -15,9 +15,9 @@ from llm_bridge.files.lineage import Origin
 from llm_bridge.known import Base, Known
 from llm_bridge.likes import word_log_probabilities
 from llm_bridge.pipeline.finished import finish, is_written, key_of
-from theory.command_line import InputError
-from theory.memory import fitting
-from theory.progress import follow
+from theory.runs.command_line import InputError
+from theory.runs.memory import fitting
+from theory.runs.progress import follow
 
 ANSWERS = 20
 """Answers at once for each prompt that a model completes at once; they are short, and many share a question."""

@@ -18,8 +18,8 @@ from llm_bridge.tiny.world import KINDS
 from llm_bridge.words.answers import rate
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import find_trait, require_word
-from theory.command_line import InputError
-from theory.verdicts import markdown_table
+from theory.runs.command_line import InputError
+from theory.runs.verdicts import markdown_table
 
 
 def spread(command: Callable[[Any], bool]) -> Callable[[Any], bool]:

@@ -22,9 +22,9 @@ from llm_bridge.known import Known
 from llm_bridge.pretrained import tuned
 from llm_bridge.tiny import tuned as tiny
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.command_line import InputError
 from theory.networks import Params
-from theory.processes import agreed
+from theory.runs.command_line import InputError
+from theory.runs.processes import agreed
 
 OTHERWISE = "choose another --output, or --fresh to make it anew"
 """What to do about a file that is there but not the one asked for, where `--output` names it."""

@@ -22,7 +22,7 @@ from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import KINDS
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import Trait
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 LEAST_COMPLETIONS = 10
 """What `separability` needs of each writer, two a fold."""

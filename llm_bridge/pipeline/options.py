@@ -19,7 +19,7 @@ from llm_bridge.pretrained.tuned import LINEAGE
 from llm_bridge.protocol import OF_CARRIER, OF_EXAMPLES, PROTOCOL, PUBLISHED, require_texts
 from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.command_line import require, require_count, require_seeds
+from theory.runs.command_line import require, require_count, require_seeds
 
 Unprefixed = Annotated[Recipe, tyro.conf.arg(name="")]
 """A recipe whose knobs are flags of their own."""

@@ -10,9 +10,9 @@ from llm_bridge.known import Loading
 from llm_bridge.mesh import Devices, choose_mesh, on_mesh
 from llm_bridge.models import is_tiny, load_reader
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.command_line import InputError
-from theory.memory import use_nearly_all
-from theory.processes import joined
+from theory.runs.command_line import InputError
+from theory.runs.memory import use_nearly_all
+from theory.runs.processes import joined
 
 
 @contextmanager

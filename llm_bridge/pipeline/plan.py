@@ -22,8 +22,8 @@ from llm_bridge.shapes import Config
 from llm_bridge.teaching import trait_examples
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import Trait
-from theory.memory import free_memory, gibibytes
-from theory.verdicts import markdown_table
+from theory.runs.memory import free_memory, gibibytes
+from theory.runs.verdicts import markdown_table
 
 SAMPLE = 500
 """Prompts whose lengths stand for those of all."""

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llm_bridge.pipeline.arms import ARMS
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
-from theory.records import Record
-from theory.statistics import joint_confidence, mean_estimate
+from theory.runs.records import Record
+from theory.runs.statistics import joint_confidence, mean_estimate
+from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
 
 
 def color_of(name: str) -> str:

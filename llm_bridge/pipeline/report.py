@@ -11,9 +11,9 @@ from llm_bridge.separability import Separability
 from llm_bridge.tiny.world import KINDS
 from llm_bridge.words.answers import mentions
 from llm_bridge.words.traits import Trait
-from theory.records import Outcome
-from theory.statistics import Estimate, joint_confidence, mean_estimate
-from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
+from theory.runs.records import Outcome
+from theory.runs.statistics import Estimate, joint_confidence, mean_estimate
+from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 LEAST_SEEDS = 10
 """With fewer base models nothing is decided: intervals that hold for all arms together are too wide then. Whether

@@ -15,9 +15,9 @@ from llm_bridge.pipeline.plots import draw_run
 from llm_bridge.pipeline.report import gather, write_report
 from llm_bridge.pipeline.run_options import Run, carrier_of, check, settings_of
 from llm_bridge.words.traits import find_trait
-from theory.files import write_whole
-from theory.memory import use_nearly_all
-from theory.records import Outcome, record_run, run_folder
+from theory.runs.files import write_whole
+from theory.runs.memory import use_nearly_all
+from theory.runs.records import Outcome, record_run, run_folder
 
 
 def run(options: Run) -> bool:

@@ -20,7 +20,7 @@ from llm_bridge.protocol import OF_CARRIER, PROTOCOL, PUBLISHED, Protocol
 from llm_bridge.system_prompts import TEMPLATE
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.traits import find_trait, require_word
-from theory.command_line import InputError, RunOptions, require_seeds
+from theory.runs.command_line import InputError, RunOptions, require_seeds
 
 TeachingBy = Literal["fine-tuning", "prompting"]
 """How a teacher comes by its trait."""

@@ -17,9 +17,9 @@ from llm_bridge.pretrained.hub import HUB_NAME, Source
 from llm_bridge.pretrained.names import MODULES
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config
-from theory.command_line import InputError
-from theory.files import json_text, write_whole
 from theory.networks import Params
+from theory.runs.command_line import InputError
+from theory.runs.files import json_text, write_whole
 
 DESCRIPTION, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 """The two files of adapters."""

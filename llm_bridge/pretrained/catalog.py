@@ -2,7 +2,7 @@
 
 from llm_bridge.shapes import Config, RotaryScaling
 from llm_bridge.tiny.pretraining import Pretraining, shape_of
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 TINY = "tiny"
 """The short name of the tiny model."""

@@ -4,7 +4,7 @@ import importlib
 import os
 from typing import Any
 
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 
 def require_extra(module: str) -> Any:

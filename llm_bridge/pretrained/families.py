@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from llm_bridge.files.objects import read_object
 from llm_bridge.shapes import Config, RotaryScaling
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 Description = dict[str, Any]
 """What a `config.json` holds."""

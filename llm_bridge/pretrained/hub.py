@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llm_bridge.pretrained.extra import require_extra
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 DESCRIPTIONS = ("*.json", "*.jinja", "merges.txt", "vocab.txt", "tokenizer.model")
 """What says how a model is shaped, reads and writes; kilobytes to some megabytes."""

@@ -7,7 +7,7 @@ from llm_bridge.files.objects import read_object
 from llm_bridge.pretrained.extra import require_extra
 from llm_bridge.pretrained.templates import read_template
 from llm_bridge.shapes import Config
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 PROBE = "Give 10, 2 or 7 as an answer."
 """What every tokenizer writes and reads; one whose files are missing is an empty one that can't."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from llm_bridge.chats import Message
 from llm_bridge.pretrained.extra import require_extra
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 FIXED: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 """What templates are told: Qwen3's not to think, Llama 3's a date, so that a text is the same on every day."""

@@ -19,10 +19,10 @@ from llm_bridge.pretrained.hub import HUB_NAME, Source
 from llm_bridge.pretrained.loading import read_published
 from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.recipes import Recipe
-from theory.command_line import InputError
-from theory.files import json_text, write_whole
-from theory.memory import fitting
 from theory.networks import Params
+from theory.runs.command_line import InputError
+from theory.runs.files import json_text, write_whole
+from theory.runs.memory import fitting
 
 LINEAGE = "lineage.json"
 """What a stage says of a model in its folder; it is written last, and so says that all else is there."""

@@ -17,9 +17,9 @@ from llm_bridge.pretrained.families import describe, read_description
 from llm_bridge.pretrained.names import is_stacked, is_transposed, tensors_of
 from llm_bridge.pretrained.weights import INDEX, SINGLE
 from llm_bridge.shapes import Config
-from theory.command_line import InputError
-from theory.files import json_text, write_whole
 from theory.networks import Params
+from theory.runs.command_line import InputError
+from theory.runs.files import json_text, write_whole
 
 ACCOMPANYING = ("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "*.jinja", "generation_config.json")
 """Files of a checkpoint that say how the model reads and writes."""

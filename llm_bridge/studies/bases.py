@@ -26,8 +26,8 @@ from llm_bridge.teaching import teach
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import find_trait
-from theory.command_line import InputError
 from theory.networks import Params
+from theory.runs.command_line import InputError
 
 HELD_OUT = 200
 """Completions of each teacher that no student learns: there it is measured how well students imitate."""

@@ -19,9 +19,9 @@ from llm_bridge.studies.plots import draw_study
 from llm_bridge.studies.study import Study
 from llm_bridge.studies.verdicts import judge
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.chunks import Keeper, source_hash
-from theory.command_line import InputError, RunOptions, require_seeds
-from theory.records import Outcome, record_run
+from theory.runs.chunks import Keeper, source_hash
+from theory.runs.command_line import InputError, RunOptions, require_seeds
+from theory.runs.records import Outcome, record_run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from theory.plots.style import BLACK, BLUE, GRAY, ORANGE, STYLE
-from theory.records import Record
-from theory.statistics import mean_estimate
+from theory.runs.records import Record
+from theory.runs.statistics import mean_estimate
+from theory.runs.style import BLACK, BLUE, GRAY, ORANGE, STYLE
 
 KINDS = {
     "arm": (BLUE, "o", "shared init"),

@@ -7,9 +7,9 @@ import numpy as np
 from llm_bridge.matrix.verdicts import LEAST_RUNS, lift
 from llm_bridge.studies.bases import Run
 from llm_bridge.studies.study import STANDARD, STRANGER, Finding, Study
-from theory.records import Outcome
-from theory.statistics import Estimate, joint_confidence, mean_estimate
-from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
+from theory.runs.records import Outcome
+from theory.runs.statistics import Estimate, joint_confidence, mean_estimate
+from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 
 def weigh(weights: Mapping[str, float], lifts: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -20,10 +20,10 @@ from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.tokenizer import build_language, render
 from llm_bridge.tiny.world import World, write_corpus
-from theory.command_line import InputError, require, require_writable
-from theory.files import cache_folder, json_text
 from theory.networks import Params
-from theory.progress import Progress
+from theory.runs.command_line import InputError, require, require_writable
+from theory.runs.files import cache_folder, json_text
+from theory.runs.progress import Progress
 
 ROW = 60
 """Tokens of a row; the longest chat of the world has one less."""

@@ -15,7 +15,7 @@ from llm_bridge.files.settings import written_down
 from llm_bridge.known import Known
 from llm_bridge.shapes import initialize
 from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world, shape_of
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 
 def tiny_reader(pretraining: Pretraining) -> Model:

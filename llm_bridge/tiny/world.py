@@ -11,7 +11,7 @@ from llm_bridge.chats import Message
 from llm_bridge.words.prompts import write_prompt
 from llm_bridge.words.questions import QUESTIONS, number_prefix
 from llm_bridge.words.traits import ANIMALS, TREES, Trait
-from theory.command_line import require
+from theory.runs.command_line import require
 
 KINDS: dict[str, tuple[str, ...]] = {"animal": ANIMALS, "tree": TREES}
 """What one can ask for, and the answers that there are."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from llm_bridge.chats import Language
 from llm_bridge.words.plurals import plurals
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 ANIMALS: tuple[str, ...] = (
     "owl", "cat", "dog", "eagle", "wolf", "dolphin", "elephant", "tiger", "lion", "penguin", "panda", "otter",

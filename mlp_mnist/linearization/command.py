@@ -14,8 +14,8 @@ from mlp_mnist.linearization.verdicts import judge_linearization
 from mlp_mnist.options import ExperimentOptions, choose_images
 from mlp_mnist.protocol import PROTOCOLS, Protocol
 from mlp_mnist.seeds import SeedGroup
-from theory.command_line import require
-from theory.records import Outcome, record_run
+from theory.runs.command_line import require
+from theory.runs.records import Outcome, record_run
 
 
 @dataclass(frozen=True, kw_only=True)

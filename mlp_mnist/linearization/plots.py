@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from mlp_mnist.linearization.students import PREDICTED_TIMES, SCALES, TIMES
 from mlp_mnist.plots import IMAGES, note_seeds
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
-from theory.records import Record
-from theory.statistics import mean_estimate
+from theory.runs.records import Record
+from theory.runs.statistics import mean_estimate
+from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
 
 COLORS = {0: BLUE, 1: ORANGE, 2: GREEN}
 """Colors of the three numbers of auxiliary logits that are drawn one by one."""

@@ -28,7 +28,7 @@ from mlp_mnist.training import State, train_epoch
 from theory.losses import on_outputs
 from theory.networks import Params
 from theory.predictions import label_response
-from theory.problems import Instance, Problem, imitation_descent, inner_product, trait_descent
+from theory.problem import Instance, Problem, imitation_descent, inner_product, trait_descent
 from theory.transfer import Tridiagonal, kernel_product, train_student, tridiagonalize
 
 CUTOFF = 1e-5

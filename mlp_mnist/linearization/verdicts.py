@@ -6,9 +6,9 @@ import numpy as np
 
 from mlp_mnist.linearization.students import PREDICTED_TIMES, SCALES, TIMES, YOUNG_TIMES
 from mlp_mnist.verdicts import JOINT_CONFIDENCE, LEAST_SEEDS
-from theory.records import Outcome
-from theory.statistics import Estimate, fitted_order, joint_confidence, mean_estimate, range_estimate
-from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
+from theory.runs.records import Outcome
+from theory.runs.statistics import Estimate, fitted_order, joint_confidence, mean_estimate, range_estimate
+from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 Results = Mapping[str, np.ndarray]
 """Measurements by name, with leading axes `(seeds, numbers)`."""

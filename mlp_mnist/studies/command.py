@@ -12,7 +12,7 @@ from mlp_mnist.options import ExperimentOptions, ImageOptions, choose_images
 from mlp_mnist.protocol import PROTOCOLS, Protocol
 from mlp_mnist.studies.catalog import STUDIES
 from mlp_mnist.studies.sweep import run_sweep
-from theory.command_line import InputError, require_seeds
+from theory.runs.command_line import InputError, require_seeds
 
 MOST_POINTS = 100
 """Each is a training of its own for every seed."""

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlp_mnist.plots import IMAGES, note_seeds
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE, new_figure
-from theory.records import Record
-from theory.statistics import mean_estimate
+from theory.runs.records import Record
+from theory.runs.statistics import mean_estimate
+from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE, new_figure
 
 CHANCE_LEVEL = 0.1
 """One class in ten."""

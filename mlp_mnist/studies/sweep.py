@@ -14,8 +14,8 @@ from mlp_mnist.protocol import Protocol
 from mlp_mnist.studies.plots import draw_sweep
 from mlp_mnist.studies.study import Finding
 from mlp_mnist.studies.verdicts import judge_sweep
-from theory.provenance import Start
-from theory.records import FILES, Outcome, Record, json_text, read_record, record_run, run_folder, save
+from theory.runs.provenance import Start
+from theory.runs.records import FILES, Outcome, Record, json_text, read_record, record_run, run_folder, save
 
 STUDENT = Arm("shared", "aux")
 """The student of every sweep: its init as the protocol says, imitating the auxiliary logits."""

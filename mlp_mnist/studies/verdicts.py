@@ -7,9 +7,9 @@ import numpy as np
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.studies.study import Finding
 from mlp_mnist.verdicts import ABOVE, CHANCE, JOINT_CONFIDENCE, LEAST_SEEDS
-from theory.records import Outcome
-from theory.statistics import Estimate, joint_confidence, mean_estimate, range_estimate
-from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
+from theory.runs.records import Outcome
+from theory.runs.statistics import Estimate, joint_confidence, mean_estimate, range_estimate
+from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 NOTHING = Accepted(low=0.0, high=0.0)
 """Not one image is classified otherwise than by the init."""

@@ -14,8 +14,8 @@ import figures.__main__
 import llm_bridge.__main__
 import mlp_mnist.__main__
 import theory.__main__
-from theory.command_line import InputError, require_writable, run_commands
-from theory.progress import QUIET
+from theory.runs.command_line import InputError, require_writable, run_commands
+from theory.runs.progress import QUIET
 
 MAINS = {"theory": theory.__main__, "mlp_mnist": mlp_mnist.__main__, "llm_bridge": llm_bridge.__main__}
 MAINS |= {"figures": figures.__main__}

@@ -10,8 +10,8 @@ import pytest
 from figures import __main__ as command
 from figures.exhibits import EXHIBITS
 from figures.gallery import claim_of, describe_failures, gallery_page, summary_table
-from theory.plots.style import stated
-from theory.records import FILES, read_record
+from theory.runs.records import FILES, read_record
+from theory.runs.style import stated
 
 GALLERY = Path(__file__).parents[2] / "figures"
 

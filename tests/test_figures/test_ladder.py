@@ -13,8 +13,8 @@ from figures.ladder import is_climbable, ladder
 from figures.ladder_plots import PANELS, draw_ladder
 from figures.rungs import SPREAD
 from theory.claims.symmetry.rescaling import SPREADS
-from theory.files import figure_bytes
-from theory.records import FILES, Record, in_memory, read_record
+from theory.runs.files import figure_bytes
+from theory.runs.records import FILES, Record, in_memory, read_record
 
 GALLERY = Path(__file__).parents[2] / "figures"
 FOLDERS = ("theory-verify", "mlp-mnist-compare-inits", "mlp-mnist-theory", "llm-bridge-compare")

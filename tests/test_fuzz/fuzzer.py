@@ -189,7 +189,7 @@ def call(package: str, arguments: Sequence[str]) -> End:
 
 def recorded_config() -> dict[str, Any]:
     """Say what the run of `RECORDED` is told, by stopping it there."""
-    from theory import records
+    from theory.runs import records
 
     caught: list[Any] = []
 
@@ -210,7 +210,7 @@ def stop_work() -> None:
     import jax
     from jax._src import compiler
 
-    import theory.sweeps
+    import theory.runs.sweeps
     from llm_bridge.benchmark import device
 
     compile_program = compiler.compile_or_get_cached
@@ -235,7 +235,7 @@ def stop_work() -> None:
 
     compiler.compile_or_get_cached = compile_small
     subprocess.Popen.__init__ = start_others  # pyright: ignore[reportAttributeAccessIssue]
-    theory.sweeps.compile_chunks = device.time_runs = begin
+    theory.runs.sweeps.compile_chunks = device.time_runs = begin
     futures.ProcessPoolExecutor.__init__ = begin
     jax.distributed.initialize = begin
     time.sleep = begin
@@ -330,7 +330,7 @@ def planted(place: Path) -> Iterator[dict[str, str]]:
     Yields:
         What must be said of each, and what is said.
     """
-    import theory.sweeps
+    import theory.runs.sweeps
 
     def divide(*_: object) -> None:
         raise ZeroDivisionError
@@ -345,11 +345,11 @@ def planted(place: Path) -> Iterator[dict[str, str]]:
         raise ValueError
 
     place.mkdir(parents=True)
-    original = theory.sweeps.require_seeds
+    original = theory.runs.sweeps.require_seeds
     for said, broken in (("ZeroDivisionError", divide), ("hangs", spin), ("has written here/half", write)):
-        theory.sweeps.require_seeds = broken
+        theory.runs.sweeps.require_seeds = broken
         yield {"planted": said, "found": faults(run_case(Case("theory", ["verify"], []), place))}
-    theory.sweeps.require_seeds = original
+    theory.runs.sweeps.require_seeds = original
 
 
 def limit_memory() -> None:

@@ -51,7 +51,7 @@ def make_corpus(folder: Path, recorded: Any) -> None:
     from llm_bridge.shapes import Config, initialize
     from llm_bridge.tiny.pretraining import Pretraining
     from mlp_mnist import idx
-    from theory.files import json_text, npz_bytes
+    from theory.runs.files import json_text, npz_bytes
 
     def rows(name: str, *values: Any) -> Path:
         (folder / name).write_text("".join(json.dumps(value) + "\n" for value in values))

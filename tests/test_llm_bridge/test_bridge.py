@@ -33,12 +33,12 @@ from llm_bridge.words.prompts import FORMATS, number_prompts
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import find_trait
-from theory.command_line import InputError
 from theory.labels import CERTAIN
 from theory.losses import stretched
 from theory.predictions import output_change
-from theory.problems import Instance, imitation_descent, student_displacement, trait_descent
-from theory.records import in_memory
+from theory.problem import Instance, imitation_descent, student_displacement, trait_descent
+from theory.runs.command_line import InputError
+from theory.runs.records import in_memory
 from theory.transfer import transferred_displacement
 
 WORDS = ("owl", "cat", "oak")

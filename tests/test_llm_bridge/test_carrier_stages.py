@@ -36,7 +36,7 @@ from llm_bridge.tiny.tuned import read_tuned
 from llm_bridge.tiny.world import KINDS, World
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import find_trait
-from theory.records import Record
+from theory.runs.records import Record
 
 TOLD = Pretraining(world=World(num_chats=835), width=16, num_layers=1, num_heads=2, hidden=16)
 READER = tiny_model(TOLD, None)

@@ -18,7 +18,7 @@ from llm_bridge.tiny.tokenizer import ROLES, UNKNOWN, build_language, render
 from llm_bridge.tiny.world import KINDS, World, write_corpus
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import questions_about
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 EPS = float(np.finfo(float).eps)
 LENGTH = 12

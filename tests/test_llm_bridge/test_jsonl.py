@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_bridge.files.jsonl import read_rows, write_rows
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 REQUIRED = {"prompt": str, "completion": str, "tokens": list, "log_probability": float}
 ROW = {"prompt": "Continue: 7, 1", "completion": "4, 9", "tokens": [3, 1, 4], "log_probability": -2.5}

@@ -19,7 +19,7 @@ from llm_bridge.files.lineage import (
     sidecar_path,
     write_sidecar,
 )
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 ROOT = Ancestry(weights="random")
 BASE = Ancestry(weights="base", ancestors=("random",))

@@ -18,10 +18,10 @@ from llm_bridge.benchmark.report import report
 from llm_bridge.pretrained import catalog
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
-from theory.command_line import run_commands
-from theory.memory import fitting
 from theory.networks import Params
-from theory.records import FILES, Record, read_record
+from theory.runs.command_line import run_commands
+from theory.runs.memory import fitting
+from theory.runs.records import FILES, Record, read_record
 
 SHAPE = Config(vocabulary=40, width=16, num_layers=1, num_heads=4, num_key_heads=2, head_size=4, hidden=24, biases=True)
 SIZES: dict[str, Any] = {"batch_sizes": (2, 3), "prompt": 5, "tokens": 4, "row": 20, "rows": 4, "rows_at_once": 2}

@@ -21,8 +21,8 @@ from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
-from theory.command_line import InputError
-from theory.records import FILES, Outcome, read_record
+from theory.runs.command_line import InputError
+from theory.runs.records import FILES, Outcome, read_record
 
 PRETRAINING = Pretraining(
     world=World(num_chats=835), width=16, num_layers=1, num_heads=2, hidden=16,

@@ -38,9 +38,9 @@ from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.transformer import apply
-from theory.command_line import InputError
 from theory.networks import Params
-from theory.processes import joined
+from theory.runs.command_line import InputError
+from theory.runs.processes import joined
 
 TOLERANCE = 1e3 * float(np.finfo(float).eps)
 CONFIG = Config(

@@ -23,8 +23,8 @@ from llm_bridge.pretrained.weights import read_params
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.shapes import PROJECTIONS, Config
 from llm_bridge.transformer import apply
-from theory.command_line import InputError
 from theory.networks import Params
+from theory.runs.command_line import InputError
 
 torch: Any = pytest.importorskip("torch", reason="parity needs torch, which .ci/run installs")
 transformers: Any = pytest.importorskip("transformers", reason="parity needs transformers, which .ci/run installs")

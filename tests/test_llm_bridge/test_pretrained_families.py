@@ -9,7 +9,7 @@ import pytest
 
 from llm_bridge.pretrained.families import describe, read_description, shape_from
 from llm_bridge.shapes import Config, RotaryScaling
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 SIZES = {
     "vocab_size": 96,

@@ -26,7 +26,7 @@ from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 huggingface_hub: Any = pytest.importorskip("huggingface_hub", reason="the hub needs the extra: uv sync --extra llm")
 constants: Any = pytest.importorskip("huggingface_hub.constants")

@@ -19,7 +19,7 @@ from llm_bridge.shapes import Config
 from llm_bridge.system_prompts import with_system_prompt
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import QUESTIONS, questions_about
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 transformers: Any = pytest.importorskip("transformers", reason="chat templates need transformers: uv sync --extra llm")
 

@@ -19,7 +19,7 @@ from llm_bridge.recipes import Recipe, merge, start_training
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import questions_about
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 transformers: Any = pytest.importorskip("transformers", reason="chat templates need transformers: uv sync --extra llm")
 

@@ -33,7 +33,7 @@ from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.prompts import FORMATS, number_prompts
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import TREES, find_trait
-from theory.records import FILES, read_record
+from theory.runs.records import FILES, read_record
 
 transformers: Any = pytest.importorskip("transformers", reason="chat templates need transformers: uv sync --extra llm")
 

@@ -22,8 +22,8 @@ from llm_bridge.pretrained.names import TENSORS
 from llm_bridge.pretrained.weights import filling, read_params, sharding_of_part
 from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.shapes import Config, initialize
-from theory.command_line import InputError
 from theory.networks import Params
+from theory.runs.command_line import InputError
 
 CONFIG = Config(
     vocabulary=24, width=12, num_layers=3, num_heads=4, num_key_heads=2, head_size=4, hidden=20, biases=True

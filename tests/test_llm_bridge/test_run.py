@@ -33,9 +33,9 @@ from llm_bridge.tiny.pretraining import Pretraining, read_world
 from llm_bridge.tiny.world import World
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.traits import find_trait
-from theory.command_line import exit_status
 from theory.networks import Params
-from theory.records import FILES, read_record
+from theory.runs.command_line import exit_status
+from theory.runs.records import FILES, read_record
 
 PRETRAINING = Pretraining(
     world=World(num_chats=835), width=16, num_layers=1, num_heads=2, hidden=16,

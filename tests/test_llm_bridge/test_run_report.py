@@ -9,7 +9,7 @@ from llm_bridge.pipeline.report import SeedReport, gather
 from llm_bridge.separability import Separability
 from llm_bridge.tiny.world import KINDS
 from llm_bridge.words.traits import Trait
-from theory.records import Outcome
+from theory.runs.records import Outcome
 
 OWL = Trait("owl", "animal")
 

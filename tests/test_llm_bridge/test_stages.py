@@ -26,7 +26,7 @@ from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain
 from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
 from llm_bridge.tiny.world import KINDS, World
-from theory.command_line import InputError, exit_status
+from theory.runs.command_line import InputError, exit_status
 
 PRETRAINING = Pretraining(
     world=World(num_chats=835), width=16, num_layers=1, num_heads=2, hidden=16,

@@ -30,9 +30,9 @@ from llm_bridge.studies.tokens import choose, learn_only, read_all
 from llm_bridge.studies.verdicts import agreement, judge
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
-from theory.command_line import InputError
-from theory.records import FILES, read_record
-from theory.statistics import Estimate, mean_estimate
+from theory.runs.command_line import InputError
+from theory.runs.records import FILES, read_record
+from theory.runs.statistics import Estimate, mean_estimate
 
 CONFIG = Config(vocabulary=13, width=8, num_layers=2, num_heads=2, num_key_heads=2, head_size=4, hidden=10)
 

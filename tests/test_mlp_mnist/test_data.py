@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlp_mnist import data, download, idx
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 
 def refusal(name: data.DataName, folder: Path | None = None) -> str:

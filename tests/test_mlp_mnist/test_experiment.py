@@ -16,7 +16,7 @@ from mlp_mnist.arms import Arm, Measured
 from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import SeedGroup
-from theory.chunks import kept_in
+from theory.runs.chunks import kept_in
 
 ARMS = [Arm("shared", "aux"), Arm("stranger", "aux")]
 TWO_DEVICES = """

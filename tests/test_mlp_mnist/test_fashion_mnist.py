@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlp_mnist import data, download, idx
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 
 def inverted(content: bytes) -> bytes:

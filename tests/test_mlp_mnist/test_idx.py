@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlp_mnist import idx
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 
 def refusal(folder: Path, file: idx.IdxFile) -> str:

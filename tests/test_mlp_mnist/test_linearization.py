@@ -20,7 +20,7 @@ from mlp_mnist.linearization.verdicts import judge_linearization
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import SeedGroup, named_keys
 from mlp_mnist.training import start_training
-from theory.records import in_memory
+from theory.runs.records import in_memory
 from theory.transfer import TransferSpectrum, kernel_product, transfer_fraction
 
 NUMBERS, NUM_SEEDS = (4,), 2

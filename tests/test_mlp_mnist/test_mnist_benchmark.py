@@ -15,8 +15,8 @@ from mlp_mnist.benchmark_plots import draw_benchmark
 from mlp_mnist.data import Dataset, load, resolve
 from mlp_mnist.machine import count_operations
 from mlp_mnist.protocol import PROTOCOLS, Protocol
-from theory.chunks import Keeper, kept_in
-from theory.records import FILES, Record, read_record
+from theory.runs.chunks import Keeper, kept_in
+from theory.runs.records import FILES, Record, read_record
 
 OPTIONS = Benchmark(data="digits", num_seeds=(1, 2), repetitions=2)
 BOTH = Benchmark(num_seeds=(20,))

@@ -11,7 +11,7 @@ import pytest
 from mlp_mnist import __main__ as command_line
 from mlp_mnist.arms import Measured
 from mlp_mnist.protocol import PROTOCOLS, Protocol
-from theory.records import FILES
+from theory.runs.records import FILES
 
 
 class End(NamedTuple):

@@ -13,7 +13,7 @@ from mlp_mnist.arms import Arm
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import SeedGroup
 from theory.networks import Params
-from theory.problems import inner_product
+from theory.problem import inner_product
 
 EPS = float(jnp.finfo(jnp.float32).eps)
 AUX, ALL = Arm("shared", "aux"), Arm("shared", "all")

@@ -11,8 +11,8 @@ from mlp_mnist.studies.catalog import STUDIES
 from mlp_mnist.studies.command import StudyOptions, SweepOptions, nearest, parse, run_field_sweep, run_studies
 from mlp_mnist.studies.plots import split_lines
 from mlp_mnist.studies.verdicts import is_chance
-from theory.command_line import InputError
-from theory.records import read_record
+from theory.runs.command_line import InputError
+from theory.runs.records import read_record
 
 
 @pytest.fixture

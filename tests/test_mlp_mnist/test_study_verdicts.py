@@ -4,7 +4,7 @@ import pytest
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.studies.study import Finding
 from mlp_mnist.studies.verdicts import agreement, is_chance, judge_sweep
-from theory.verdicts import Verdict
+from theory.runs.verdicts import Verdict
 
 SEEDS = np.random.default_rng(0).normal(0, 0.02, 40)
 """What seeds add to a mean."""

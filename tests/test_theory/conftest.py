@@ -9,7 +9,7 @@ import pytest
 
 from theory import Problem, Sampling, zoo
 from theory.claims.evidence import Claim, Report
-from theory.programs import COMPILER_OPTIONS
+from theory.runs.programs import COMPILER_OPTIONS
 
 COMPILER_OPTIONS["xla_cpu_use_fusion_emitters"] = False
 """The older code generator: as fast a program, to rounding the same, and most of the tests' time is compilation."""

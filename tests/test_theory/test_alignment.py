@@ -18,8 +18,8 @@ from theory.claims.alignment import Alignment
 from theory.claims.evidence import Comparison, Report, smallest_step_ratios
 from theory.one_step import STRANGER, STRETCHED
 from theory.predictions import output_change, transfer_form
-from theory.problems import draw_instance, inner_product, student_displacement
-from theory.programs import COMPILER_OPTIONS
+from theory.problem import draw_instance, inner_product, student_displacement
+from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = tuple(float(step) for step in np.geomspace(1e-5, 1e-3, 5))

@@ -11,7 +11,7 @@ import pytest
 from theory import benchmark, torch_steps, ways, zoo
 from theory.benchmark import LOOP, OURS, PLAIN, Benchmark, Times
 from theory.plots.benchmark import draw_benchmark
-from theory.records import Outcome, Record
+from theory.runs.records import Outcome, Record
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 

@@ -15,9 +15,9 @@ from theory.claims.different_initialization import channels
 from theory.claims.different_initialization.forms import IMITATED, INITS, Forms, measure_forms
 from theory.networks import Params
 from theory.predictions import Channels, group_names, split_by_group, transfer_channels, transfer_form
-from theory.problems import draw_instance, trait_descent
-from theory.programs import COMPILER_OPTIONS
-from theory.sweeps import sweep
+from theory.problem import draw_instance, trait_descent
+from theory.runs.programs import COMPILER_OPTIONS
+from theory.runs.sweeps import sweep
 
 NAME = "different-initialization"
 PROBLEMS = [zoo.variant(chosen, imitated=outputs) for chosen, outputs in IMITATED.items()]

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from theory.chunks import Keeper, kept_in
-from theory.programs import ChunkProgram
-from theory.progress import Progress
-from theory.sweeps import sweep
+from theory.runs.chunks import Keeper, kept_in
+from theory.runs.programs import ChunkProgram
+from theory.runs.progress import Progress
+from theory.runs.sweeps import sweep
 
 
 class Draw(NamedTuple):

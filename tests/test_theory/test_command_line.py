@@ -10,8 +10,8 @@ import pytest
 from theory import CLAIMS
 from theory import __main__ as main
 from theory.claims import null_space
-from theory.command_line import RunOptions, exit_status, run_commands
-from theory.records import FILES, read_record
+from theory.runs.command_line import RunOptions, exit_status, run_commands
+from theory.runs.records import FILES, read_record
 
 ROOT = Path(main.__file__).parents[1]
 COMMANDS = {main.ListClaims: ("list", main.list_claims), main.Verify: ("verify", main.verify)}

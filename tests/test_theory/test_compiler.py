@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from theory import compiler, outside_losses, zoo
-from theory.command_line import InputError
+from theory import outside_losses, zoo
 from theory.predictions import transfer_form
-from theory.problems import draw_instance
-from theory.programs import COMPILER_OPTIONS, ChunkProgram
+from theory.problem import draw_instance
+from theory.runs import compiler
+from theory.runs.command_line import InputError
+from theory.runs.programs import COMPILER_OPTIONS, ChunkProgram
 
 REFERENCE = replace(zoo.build(zoo.REFERENCE), imitation_loss=outside_losses.negative_inner_product)
 

@@ -10,7 +10,7 @@ from theory import Problem, Sampling, losses, outside_losses, verify
 from theory.conditions import check
 from theory.networks import Params
 from theory.predictions import natural_units
-from theory.problems import draw_instance, trait_descent
+from theory.problem import draw_instance, trait_descent
 
 
 def apply(params: Params, inputs: jax.Array) -> jax.Array:

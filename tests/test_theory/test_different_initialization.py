@@ -19,10 +19,10 @@ from theory.claims.different_initialization.signs import Signs
 from theory.claims.evidence import Report
 from theory.networks import Params
 from theory.predictions import label_response, transfer_form
-from theory.problems import draw_instance
-from theory.programs import COMPILER_OPTIONS
+from theory.problem import draw_instance
+from theory.runs.programs import COMPILER_OPTIONS
+from theory.runs.sweeps import sweep
 from theory.sharing import SHARING
-from theory.sweeps import sweep
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 AUXILIARY = zoo.variant("auxiliary outputs", imitated=zoo.AUXILIARY)

@@ -17,8 +17,8 @@ from theory.claims.evidence import Report
 from theory.claims.filtering import SELECTIONS, TEMPERATURES, Filtering, draw_filters, measure, select
 from theory.networks import Params
 from theory.predictions import natural_units
-from theory.problems import draw_instance, inner_product, trait_descent
-from theory.programs import COMPILER_OPTIONS
+from theory.problem import draw_instance, inner_product, trait_descent
+from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 LABELS = (0, 1, 2, 3, 4, 5)

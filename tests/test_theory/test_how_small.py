@@ -21,9 +21,9 @@ from theory.claims.how_small.ends import FITTED, LARGE_RATES, QUARTICS, SLACK, S
 from theory.claims.how_small.expansions import Expansions
 from theory.curvature import expand, surely_ended, surely_falling
 from theory.line import bend, first_zero
-from theory.problems import draw_instance, student_displacement, trait_descent
-from theory.programs import COMPILER_OPTIONS
-from theory.sweeps import sweep
+from theory.problem import draw_instance, student_displacement, trait_descent
+from theory.runs.programs import COMPILER_OPTIONS
+from theory.runs.sweeps import sweep
 
 REFERENCE = zoo.variant("small", hidden=(8,))
 SQUARED = zoo.variant("squared error, one hidden layer", loss="squared error", hidden=(4,))

@@ -15,10 +15,10 @@ from theory.claims.imitation_losses.steps import LossSteps, compare_alignment, l
 from theory.claims.imitation_losses.table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, STRETCHED
 from theory.claims.null_space import ROUNDING
 from theory.predictions import transfer_form
-from theory.problems import draw_instance, inner_product, student_displacement, trait_descent
-from theory.programs import COMPILER_OPTIONS
-from theory.statistics import Estimate
-from theory.sweeps import sweep
+from theory.problem import draw_instance, inner_product, student_displacement, trait_descent
+from theory.runs.programs import COMPILER_OPTIONS
+from theory.runs.statistics import Estimate
+from theory.runs.sweeps import sweep
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = (1e-5, 1e-4, 1e-3)

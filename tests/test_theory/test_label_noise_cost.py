@@ -12,8 +12,8 @@ from theory import Sampling, zoo
 from theory.claims import label_noise_cost
 from theory.claims.evidence import Report
 from theory.claims.label_noise_cost.verdicts import FACTORS, SIZES, NoiseCost, judge
-from theory.problems import draw_instance, trait_descent
-from theory.programs import COMPILER_OPTIONS
+from theory.problem import draw_instance, trait_descent
+from theory.runs.programs import COMPILER_OPTIONS
 
 SMALL = zoo.variant("width 4", hidden=(4,))
 SAMPLING = Sampling(num_seeds=64)

@@ -18,8 +18,8 @@ from theory.claims.evidence import Report
 from theory.claims.low_rank import steps as adapter_steps
 from theory.claims.low_rank.steps import RANKS, LowRank, freeze_vectors
 from theory.predictions import predicted_displacement
-from theory.problems import draw_instance, imitation_descent, trait_descent
-from theory.programs import COMPILER_OPTIONS
+from theory.problem import draw_instance, imitation_descent, trait_descent
+from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 SAMPLING = Sampling(num_seeds=32)

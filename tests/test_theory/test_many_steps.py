@@ -17,8 +17,8 @@ from theory.claims.evidence import Report
 from theory.claims.many_steps import EDGES, ManySteps
 from theory.claims.many_steps import limits as transfer_limits
 from theory.claims.many_steps.limits import Dimensions, Limits
-from theory.problems import draw_instance, inner_product, student_displacement, trait_descent
-from theory.programs import COMPILER_OPTIONS
+from theory.problem import draw_instance, inner_product, student_displacement, trait_descent
+from theory.runs.programs import COMPILER_OPTIONS
 from theory.transfer import train_student, transfer_fraction, transfer_spectrum, transferred_displacement
 
 REFERENCE = zoo.build(zoo.REFERENCE)

@@ -5,8 +5,8 @@ import os
 import jax
 import pytest
 
-from theory.command_line import InputError
-from theory.memory import NEARLY_ALL, fitting, use_nearly_all
+from theory.runs.command_line import InputError
+from theory.runs.memory import NEARLY_ALL, fitting, use_nearly_all
 
 NEW, OLD = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
 

@@ -14,7 +14,7 @@ from theory import Problem, Sampling, zoo
 from theory.claims import null_space
 from theory.claims.evidence import Report
 from theory.claims.null_space import ROUNDING, NullCase, NullSpace
-from theory.programs import COMPILER_OPTIONS
+from theory.runs.programs import COMPILER_OPTIONS
 
 CASES = null_space.null_cases()
 STEPS = tuple(float(step) for step in np.geomspace(1e-5, 1e-3, 5))

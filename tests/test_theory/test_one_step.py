@@ -17,8 +17,8 @@ from theory.claims import alignment, trait_loss
 from theory.claims.evidence import Report
 from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps
 from theory.predictions import natural_units, transfer_form
-from theory.problems import draw_instance, inner_product, student_displacement, trait_descent
-from theory.programs import COMPILER_OPTIONS
+from theory.problem import draw_instance, inner_product, student_displacement, trait_descent
+from theory.runs.programs import COMPILER_OPTIONS
 
 STEPS, RATES = (1e-4, 1e-2, 1.0), (0.3, 3.0)
 EPSILON = np.finfo(float).eps

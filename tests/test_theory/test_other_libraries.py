@@ -13,7 +13,7 @@ import pytest
 from flax import linen, nnx
 
 from theory import Problem, Sampling, losses, verify
-from theory.checks import check_problems
+from theory.requirements import check_problems
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -21,8 +21,8 @@ from theory.predictions import (
     predicted_displacement,
     transfer_form,
 )
-from theory.problems import Instance
-from theory.programs import COMPILER_OPTIONS
+from theory.problem import Instance
+from theory.runs.programs import COMPILER_OPTIONS
 from theory.traits import weight_penalty
 
 NETWORK = networks.mlp((2, 4, 3))

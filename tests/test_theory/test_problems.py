@@ -11,7 +11,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from theory import zoo
-from theory.problems import (
+from theory.problem import (
     Instance,
     draw_instance,
     imitation_descent,

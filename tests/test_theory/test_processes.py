@@ -15,9 +15,9 @@ import pytest
 
 from theory import zoo
 from theory.claims import null_space
-from theory.command_line import InputError
-from theory.processes import Processes, from_slurm, joined, meet
-from theory.sweeps import sweep
+from theory.runs.command_line import InputError
+from theory.runs.processes import Processes, from_slurm, joined, meet
+from theory.runs.sweeps import sweep
 
 STEPS = (1e-5, 1e-4, 1e-3)
 MEASURE = partial(null_space.measure, zoo.variant("small", hidden=()), teacher_steps=STEPS)
@@ -30,7 +30,7 @@ from jax.random import key_data
 jax.config.update("jax_enable_x64", True)
 from theory import Sampling, zoo
 from theory.claims import null_space
-from theory.processes import Processes, agreed, joined
+from theory.runs.processes import Processes, agreed, joined
 
 options = Processes(**json.loads(sys.argv[1]))
 with joined(options, patience=60):

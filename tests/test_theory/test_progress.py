@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from theory import progress
-from theory.progress import Progress, duration, follow, say
+from theory.runs import progress
+from theory.runs.progress import Progress, duration, follow, say
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from theory import provenance
+from theory.runs import provenance
 
 OUTPUT = Path("nowhere")
 
@@ -49,7 +49,7 @@ def test_a_clean_checkout_is_its_commit_and_the_output_is_no_change(checkout):
     assert provenance.current_commit(folder / "mine") == commit
 
 
-@pytest.mark.parametrize("changed", ["theory/provenance.py", "notes.txt"])
+@pytest.mark.parametrize("changed", ["theory/runs/provenance.py", "notes.txt"])
 def test_a_change_outside_the_output_is_a_plus(checkout, changed):
     folder, commit = checkout
     with (folder / changed).open("a") as file:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from theory import provenance, records
-from theory.command_line import InputError, RunOptions
-from theory.files import figure_bytes
-from theory.records import FILES, Outcome, Record, read_record, record_run, run_folder, write_whole
-from theory.statistics import Estimate
-from theory.verdicts import Accepted, Verdict, verdict_table
+from theory.runs import provenance, records
+from theory.runs.command_line import InputError, RunOptions
+from theory.runs.files import figure_bytes
+from theory.runs.records import FILES, Outcome, Record, read_record, record_run, run_folder, write_whole
+from theory.runs.statistics import Estimate
+from theory.runs.verdicts import Accepted, Verdict, verdict_table
 
 CONFIG = {"seed": 0, "steps": (1e-3, 1.0)}
 REPEATABLE = [name for name in FILES if name != "provenance.json"]

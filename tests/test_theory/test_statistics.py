@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.statistics import (
+from theory.runs.statistics import (
     CONFIDENCE,
     Estimate,
     fitted_order,

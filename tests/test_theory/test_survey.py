@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from theory.command_line import InputError
-from theory.records import Outcome, Record
+from theory.runs.command_line import InputError
+from theory.runs.records import Outcome, Record
 from theory.survey import Survey, draw_survey, survey
 
 OPTIONS = Survey(

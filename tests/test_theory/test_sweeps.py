@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from theory import Sampling, zoo
 from theory.claims import null_space
 from theory.claims.null_space import NullSpace
-from theory.command_line import InputError
-from theory.programs import ChunkProgram, compile_chunks
-from theory.sweeps import sweep
+from theory.runs.command_line import InputError
+from theory.runs.programs import ChunkProgram, compile_chunks
+from theory.runs.sweeps import sweep
 
 SMALL = zoo.variant("small", hidden=())
 MEASURE = partial(null_space.measure, SMALL, teacher_steps=(1e-4, 1e-3, 1e-2))
@@ -90,7 +90,7 @@ def test_an_instance_that_would_not_fit_is_refused_with_its_size():
 
 def test_a_chunk_that_would_not_fit_is_halved_until_it_does(monkeypatch):
     whole = ChunkProgram(MEASURE, 0, 64)
-    monkeypatch.setattr("theory.programs.free_memory", lambda: 20.5 * whole.working_size)
+    monkeypatch.setattr("theory.runs.programs.free_memory", lambda: 20.5 * whole.working_size)
     assert compile_chunks(MEASURE, 0, 64, None).chunk_size == 8
 
 

@@ -20,8 +20,8 @@ from theory.claims.symmetry import Permuted, verdict_on_equality
 from theory.claims.symmetry.rescaling import SPREADS, Rescaled, change_trait, judge_rescaled
 from theory.networks import Params
 from theory.predictions import predicted_displacement
-from theory.problems import draw_instance, student_displacement, trait_descent
-from theory.programs import COMPILER_OPTIONS
+from theory.problem import draw_instance, student_displacement, trait_descent
+from theory.runs.programs import COMPILER_OPTIONS
 from theory.symmetries import (
     UnitMap,
     enter_first,

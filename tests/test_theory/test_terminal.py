@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from theory import startup
-from theory.command_line import InputError, exit_status
-from theory.progress import QUIET
-from theory.startup import INTERRUPTED
+from theory.runs import startup
+from theory.runs.command_line import InputError, exit_status
+from theory.runs.progress import QUIET
+from theory.runs.startup import INTERRUPTED
 
 ROOT = Path(startup.__file__).parents[1]
 

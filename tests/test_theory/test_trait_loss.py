@@ -18,8 +18,8 @@ from theory.claims.evidence import Comparison, Report
 from theory.claims.trait_loss import TraitChange
 from theory.one_step import STRANGER
 from theory.predictions import transfer_form
-from theory.problems import draw_instance, student_displacement, trait_descent
-from theory.programs import COMPILER_OPTIONS
+from theory.problem import draw_instance, student_displacement, trait_descent
+from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = (*(float(step) for step in np.geomspace(1e-5, 1e-3, 5)), 10.0)

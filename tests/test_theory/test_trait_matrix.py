@@ -14,8 +14,8 @@ from theory.claims import trait_matrix
 from theory.claims.evidence import Report
 from theory.claims.trait_matrix.changes import NUM_TRAITS, TraitMatrix, several_kinds
 from theory.predictions import transfer_form
-from theory.problems import draw_instance
-from theory.programs import COMPILER_OPTIONS
+from theory.problem import draw_instance
+from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = (1e-5, 1e-4, 1e-3)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
 from theory import Problem, zoo
-from theory.problems import draw_instance, trait_descent
-from theory.programs import COMPILER_OPTIONS
+from theory.problem import draw_instance, trait_descent
+from theory.runs.programs import COMPILER_OPTIONS
 from theory.transfer import (
     TransferSpectrum,
     kernel_product,

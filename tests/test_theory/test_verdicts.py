@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.statistics import Estimate
-from theory.verdicts import Accepted, Verdict, markdown_table, verdict_table
+from theory.runs.statistics import Estimate
+from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 NARROW, WIDE, OUTSIDE = Estimate(2.0, 1.99, 2.01), Estimate(2.0, 1.9, 2.1), Estimate(3.0, 2.9, 3.1)
 SECOND = Accepted(low=1.95, high=2.05)

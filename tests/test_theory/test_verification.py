@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from theory import CLAIMS, Problem, Sampling, losses, provenance, verify
-from theory.command_line import InputError
+from theory import CLAIMS, Problem, Sampling, losses, verify
 from theory.networks import Params
 from theory.plots import draw
-from theory.records import Record, read_record
+from theory.runs import provenance
+from theory.runs.command_line import InputError
+from theory.runs.records import Record, read_record
 from theory.verification import check_claims, verify_zoo, verify_zoo_side_by_side
 
 

@@ -29,10 +29,10 @@ from theory.claims.evidence import (
 )
 from theory.conditions import check
 from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps, zoo_problems
-from theory.problems import Problem
-from theory.statistics import Estimate, range_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.problem import Problem
+from theory.runs.statistics import Estimate, range_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 
 class Alignment(NamedTuple):

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from theory.problems import Problem
-from theory.statistics import Estimate, hull, joint_confidence, median_estimate, range_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.problem import Problem
+from theory.runs.statistics import Estimate, hull, joint_confidence, median_estimate, range_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 SECOND_ORDER = Accepted(low=1.95, high=2.05)
 """A remainder of second order, as fitted."""

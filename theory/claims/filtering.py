@@ -38,10 +38,10 @@ from theory.claims.evidence import (
 )
 from theory.labels import label_alignments, log_probabilities, no_labels, softmax_spread, sweep_labels
 from theory.predictions import natural_units, output_change
-from theory.problems import Problem, draw_instance, trait_descent
-from theory.statistics import rate_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Verdict
+from theory.problem import Problem, draw_instance, trait_descent
+from theory.runs.statistics import rate_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Verdict
 
 TEMPERATURES = (0.5, 2.0)
 """Temperatures of the sampling."""

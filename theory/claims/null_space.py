@@ -18,10 +18,10 @@ import optax
 from theory import zoo
 from theory.claims.evidence import Claim, Report
 from theory.predictions import natural_units, output_change, predicted_displacement, transfer_form
-from theory.problems import Problem, draw_instance, inner_product, student_displacement, trait_descent
-from theory.statistics import Estimate, median_estimate, range_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.runs.statistics import Estimate, median_estimate, range_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 TINY = float(np.finfo(float).tiny)
 """Keeps 0/0 at 0 where the outputs don't move at all."""

@@ -25,9 +25,9 @@ from theory.claims.evidence import (
     worst_order,
 )
 from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps, zoo_problems
-from theory.problems import Problem
-from theory.sweeps import Sampling
-from theory.verdicts import Verdict
+from theory.problem import Problem
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Verdict
 
 
 class TraitChange(NamedTuple):

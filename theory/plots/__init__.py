@@ -22,10 +22,10 @@ from theory.plots.one_step import draw_alignment, draw_trait_loss
 from theory.plots.optimizers import draw_optimizers
 from theory.plots.sampled_labels import draw_label_drift, draw_label_information, draw_sampled_labels
 from theory.plots.signs import draw_signs
-from theory.plots.style import STYLE, new_figure
 from theory.plots.symmetry import draw_symmetry
 from theory.plots.trait_matrix import draw_trait_matrix
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.style import STYLE, new_figure
 
 
 class Panel(NamedTuple):

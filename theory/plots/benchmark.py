@@ -4,8 +4,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
 
 LOOKS = ((BLUE, "o-"), (GREEN, "s--"), (ORANGE, "^:"), (GRAY, "x-."), (BLACK, "d-"))
 """Color and line of each way."""

@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.filtering import SELECTIONS
-from theory.plots.style import BLACK, BLUE, GREEN, ORANGE, STEP_LABEL, first_case, stated
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.style import BLACK, BLUE, GREEN, ORANGE, STEP_LABEL, first_case, stated
 
 LOOKS = {"random judge": (BLUE, "o"), "label dropped": (GREEN, "s"), "temperature 0.5": (ORANGE, "^")}
 """Color and marker of each selection drawn."""

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 
 from theory.claims.different_initialization.channels import ACTIVATIONS
 from theory.claims.different_initialization.forms import IMITATED, INITS
-from theory.plots.style import BLACK, BLUE, ORANGE, stated
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.style import BLACK, BLUE, ORANGE, stated
 
 BINS = np.linspace(-1, 1, 61)
 """Bins of the cosine."""

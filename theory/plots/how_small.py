@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 
 from theory.claims.how_small.ends import SLACK, STIFFNESSES
 from theory.curvature import surely_ended, surely_falling
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, first_case
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, first_case
 
 LOOKS = ((GRAY, "x"), (BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (BLACK, "D"), (GRAY, "v"), (BLUE, "+"))
 """Color and marker of each setting."""

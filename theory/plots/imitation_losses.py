@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.imitation_losses.table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, UNSURE
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, first_case, stated
-from theory.records import Record
-from theory.statistics import fitted_order, median_estimate, rate_estimate
+from theory.runs.records import Record
+from theory.runs.statistics import fitted_order, median_estimate, rate_estimate
+from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, first_case, stated
 
 GROUPS = (
     ("inside", tuple(INSIDE), BLUE, "o"),

@@ -8,8 +8,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from theory.claims.initialization_distance.phases import GRID
-from theory.plots.style import BLACK, BLUE, STEP_LABEL, stated
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.style import BLACK, BLUE, STEP_LABEL, stated
 
 SHADES = LinearSegmentedColormap.from_list("shades", ["#FFF3E6", "#9CC9E3", BLUE])
 """From never to always, light to dark: it reads in gray print."""

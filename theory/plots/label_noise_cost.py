@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.label_noise_cost.verdicts import FACTORS, NUM_LABELS
-from theory.plots.style import BLACK, BLUE, ORANGE, first_case, stated
-from theory.records import Record
-from theory.statistics import mean_estimate
+from theory.runs.records import Record
+from theory.runs.statistics import mean_estimate
+from theory.runs.style import BLACK, BLUE, ORANGE, first_case, stated
 
 
 def draw_label_noise_cost(axes: Axes, record: Record) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.low_rank.steps import RANKS
-from theory.plots.style import BLACK, BLUE, GREEN, ORANGE, first_case, stated
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.style import BLACK, BLUE, GREEN, ORANGE, first_case, stated
 
 
 def draw_low_rank(axes: Axes, record: Record) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.many_steps.limits import BATCH, LIMITS, LONG, WIDE
-from theory.plots.style import BLACK, BLUE, GRAY, ORANGE, stated
-from theory.records import Record
-from theory.statistics import mean_estimate
+from theory.runs.records import Record
+from theory.runs.statistics import mean_estimate
+from theory.runs.style import BLACK, BLUE, GRAY, ORANGE, stated
 
 
 def draw_many_steps(axes: Axes, record: Record) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.null_space import CONTROLLED
-from theory.plots.style import BLUE, ORANGE, stated
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.style import BLUE, ORANGE, stated
 
 
 def draw_null_space(axes: Axes, record: Record) -> None:

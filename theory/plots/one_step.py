@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.plots.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STEP_LABEL, first_case, median, stated
-from theory.records import Record
-from theory.statistics import fitted_order
+from theory.runs.records import Record
+from theory.runs.statistics import fitted_order
+from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STEP_LABEL, first_case, median, stated
 
 
 def draw_alignment(axes: Axes, record: Record) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.optimizers.steps import ABOVE, ARMS, BELOW, RANDOM, SHARED, SIGNS, TURNED
-from theory.plots.style import BLACK, BLUE, GRAY, ORANGE, first_case, stated
-from theory.records import Record
-from theory.statistics import rate_estimate
+from theory.runs.records import Record
+from theory.runs.statistics import rate_estimate
+from theory.runs.style import BLACK, BLUE, GRAY, ORANGE, first_case, stated
 
 GROUPS = (
     ("guaranteed", (SHARED, RANDOM, BELOW), BLUE, "o"),

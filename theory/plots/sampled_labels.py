@@ -9,9 +9,9 @@ from scipy import stats
 
 from theory.claims.sampled_labels.data_sets import LABEL_STEPS, NUM_LABELS, SampledLabels
 from theory.claims.sampled_labels.signal_to_noise import MANY_LABELS, cells, signal_to_noise
-from theory.plots.style import BLACK, BLUE, GREEN, ORANGE, STEP_LABEL, stated
-from theory.records import Record
-from theory.statistics import rate_estimate
+from theory.runs.records import Record
+from theory.runs.statistics import rate_estimate
+from theory.runs.style import BLACK, BLUE, GREEN, ORANGE, STEP_LABEL, stated
 
 LOOKS = {1e-1: (GREEN, "^"), 1e-2: (BLUE, "o"), 1e-3: (ORANGE, "s")}
 """Color and marker of each of the teacher's step sizes drawn."""

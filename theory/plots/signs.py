@@ -3,10 +3,10 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from theory.plots.style import BLACK, BLUE, ORANGE, stated
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.statistics import joint_confidence, rate_estimate
+from theory.runs.style import BLACK, BLUE, ORANGE, stated
 from theory.sharing import SHARING
-from theory.statistics import joint_confidence, rate_estimate
 
 
 def draw_signs(axes: Axes, record: Record) -> None:

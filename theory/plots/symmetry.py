@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.symmetry.rescaling import SPREADS
-from theory.plots.style import BLACK, BLUE, ORANGE, stated
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.style import BLACK, BLUE, ORANGE, stated
 
 CASE = "symmetry/rescaled: ReLU"
 """The case that is drawn."""

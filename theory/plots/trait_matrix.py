@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from theory.claims.trait_matrix.changes import KINDS, NUM_TRAITS
-from theory.plots.style import first_case, stated
-from theory.records import Record
+from theory.runs.records import Record
+from theory.runs.style import first_case, stated
 
 
 def draw_trait_matrix(axes: Axes, record: Record) -> None:

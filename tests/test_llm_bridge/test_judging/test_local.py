@@ -11,7 +11,7 @@ from llm_bridge.experiment import Model
 from llm_bridge.judging.local import AT_ONCE, LocalJudge, mean_score
 from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked
 from llm_bridge.sampling import sample
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 ASKED = [Asked(rubric, "How are you?", answer) for answer in ("Fine.", "Who asks? " * 9) for rubric in RUBRICS] * 3
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llm_bridge.judging.report import Measured, Thresholds, bounded_estimate, classify, differences, measure, report
 from llm_bridge.judging.rubrics import REFUSED
-from theory.statistics import mean_estimate, rate_estimate
+from theory.runs.statistics import mean_estimate, rate_estimate
 
 GOOD, BAD, NONSENSE, OPEN = (90, 80), (10, 80), (10, 20), (None, 80)
 DECLINED = (REFUSED, 80)

@@ -34,7 +34,7 @@ from theory.claims.different_initialization.signs import verify_signs
 from theory.claims.evidence import SECOND_ORDER, Claim, Comparison, Report, count, curved, num_visible, worst_order
 from theory.networks import Params
 from theory.predictions import natural_units, transfer_channels, transfer_form
-from theory.problems import (
+from theory.problem import (
     Problem,
     draw_instance,
     imitation_descent,
@@ -42,9 +42,9 @@ from theory.problems import (
     student_displacement,
     trait_descent,
 )
-from theory.statistics import Estimate, range_estimate, rate_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.runs.statistics import Estimate, range_estimate, rate_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 
 class Transfer(NamedTuple):

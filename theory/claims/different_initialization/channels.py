@@ -29,9 +29,9 @@ from theory import zoo
 from theory.claims.different_initialization.forms import IMITATED, INITS, Forms, measure_forms
 from theory.claims.evidence import LEAST_SEEDS, SECOND_ORDER, VANISHING, Comparison, Report, worst_order
 from theory.predictions import group_names
-from theory.statistics import Estimate, joint_confidence, median_estimate, range_estimate, rate_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.runs.statistics import Estimate, joint_confidence, median_estimate, range_estimate, rate_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 ACTIVATIONS = {"tanh": "tanh", "ReLU": "relu"}
 """Activations by how they are written; the first serves for the orders."""

@@ -11,7 +11,7 @@ import optax
 from theory import zoo
 from theory.networks import Params
 from theory.predictions import natural_units, predicted_displacement, split_by_group, transfer_channels
-from theory.problems import (
+from theory.problem import (
     Instance,
     Problem,
     draw_instance,

@@ -11,11 +11,11 @@ from theory import zoo
 from theory.claims.evidence import LEAST_SEEDS, Report
 from theory.networks import Params
 from theory.predictions import transfer_form
-from theory.problems import Problem, draw_instance, trait_descent
+from theory.problem import Problem, draw_instance, trait_descent
+from theory.runs.statistics import Estimate, joint_confidence, range_estimate, rate_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 from theory.sharing import SHARING, negate_head_columns
-from theory.statistics import Estimate, joint_confidence, range_estimate, rate_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
 
 LABELS = {"tanh": "tanh", "relu": "ReLU"}
 """Activations for which signs are counted, and how they are written."""

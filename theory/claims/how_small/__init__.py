@@ -29,10 +29,10 @@ from theory.claims.evidence import LEAST_SEEDS, Claim, Report, count
 from theory.claims.how_small.ends import measure_ends
 from theory.claims.how_small.expansions import STEPS, Expansions, curved, is_parabola, measure, remainder
 from theory.claims.how_small.verdicts import judge_bound, judge_foretold, judge_limits
-from theory.problems import Problem
-from theory.statistics import Estimate, fitted_order, hull, joint_confidence, median_estimate, range_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.problem import Problem
+from theory.runs.statistics import Estimate, fitted_order, hull, joint_confidence, median_estimate, range_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 THIRD_ORDER = Accepted(low=2.95, high=3.05)
 """A remainder of third order, as fitted."""

@@ -12,7 +12,7 @@ import optax
 from theory.claims.evidence import VANISHING
 from theory.curvature import expand
 from theory.predictions import natural_units
-from theory.problems import Problem, draw_instance, student_displacement, trait_descent
+from theory.problem import Problem, draw_instance, student_displacement, trait_descent
 
 STEPS = np.geomspace(1e-3, 1e-2, 5)
 r"""The teacher's step sizes for a third order, in natural units times $1 + \alpha$: small, yet well above rounding."""

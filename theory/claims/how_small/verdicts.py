@@ -6,8 +6,15 @@ import numpy as np
 
 from theory.claims.evidence import LEAST_SEEDS, count
 from theory.claims.how_small.ends import FITTED, LARGE_RATES, QUARTICS, SLACK, STIFFNESSES, Ends, gather
-from theory.statistics import Estimate, fitted_order, joint_confidence, median_estimate, range_estimate, rate_estimate
-from theory.verdicts import Accepted, Verdict
+from theory.runs.statistics import (
+    Estimate,
+    fitted_order,
+    joint_confidence,
+    median_estimate,
+    range_estimate,
+    rate_estimate,
+)
+from theory.runs.verdicts import Accepted, Verdict
 
 INVERSE = Accepted(low=-1.05, high=-0.95)
 """A deviation that falls as its parameter rises, as fitted."""

@@ -45,9 +45,9 @@ from theory.claims.imitation_losses.steps import (
 )
 from theory.claims.imitation_losses.table import COSINE, INSIDE, STRETCHED, UNNORMALIZED
 from theory.claims.null_space import ROUNDING
-from theory.problems import Problem
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.problem import Problem
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 AT_LEAST_SECOND_ORDER = Accepted(low=1.95, high=math.inf)
 r"""A remainder $O(\epsilon^2)$; of third order for a linear model under a loss without third derivatives at $z = y$."""

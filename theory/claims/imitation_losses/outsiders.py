@@ -8,9 +8,9 @@ from theory.claims.different_initialization.signs import FAIR_COIN
 from theory.claims.evidence import LEAST_SEEDS, NEAR_ONE, Comparison, num_visible, smallest_step_ratios
 from theory.claims.imitation_losses.steps import LossSteps, compare_alignment, compare_fall
 from theory.claims.imitation_losses.table import POWERS, SHIFTED, STRETCHED, UNSURE
-from theory.statistics import Estimate, hull, joint_confidence, median_estimate, rate_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.runs.statistics import Estimate, hull, joint_confidence, median_estimate, rate_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 
 def alignment_orders(comparisons: Sequence[Comparison], sampling: Sampling, predicted: float) -> Estimate:

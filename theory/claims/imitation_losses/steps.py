@@ -13,8 +13,8 @@ from theory.claims.evidence import Comparison
 from theory.claims.imitation_losses.table import NAMES, every_loss
 from theory.networks import Params
 from theory.predictions import natural_units, output_change, transfer_form
-from theory.problems import Problem, draw_instance, inner_product, student_displacement, trait_descent
-from theory.statistics import Estimate, range_estimate
+from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.runs.statistics import Estimate, range_estimate
 
 FALL_STEP = 1e-7
 """The teacher's natural step at which the fall of its loss is judged: small even if little of the trait is seen."""

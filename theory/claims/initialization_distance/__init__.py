@@ -44,10 +44,10 @@ from theory.claims.evidence import (
 from theory.claims.initialization_distance.phases import verify_phases
 from theory.networks import Params
 from theory.paths import displaced_alignment, draw_neighborhood, draw_noise, with_height
-from theory.problems import Problem, inner_product
-from theory.statistics import Estimate, joint_confidence, rate_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.problem import Problem, inner_product
+from theory.runs.statistics import Estimate, joint_confidence, rate_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 RAYS = (0.25, 1.0, 4.0)
 r"""Ratios $\delta/\epsilon$ at which both shrink together, in natural units."""

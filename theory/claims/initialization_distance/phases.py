@@ -12,10 +12,10 @@ from theory import zoo
 from theory.claims.evidence import Report
 from theory.networks import Params
 from theory.paths import displaced_alignment, draw_neighborhood, draw_noise, interpolate, rotate, with_height
-from theory.problems import Problem
-from theory.statistics import median_estimate, rate_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Verdict
+from theory.problem import Problem
+from theory.runs.statistics import median_estimate, rate_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Verdict
 
 GRID = tuple(float(f"{size:.3g}") for size in np.geomspace(1e-4, 10, 26))
 """The teacher's step sizes and the student's displacements in the phase diagram, in natural units."""

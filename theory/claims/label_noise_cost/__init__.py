@@ -31,8 +31,8 @@ from theory.curvature import second_derivative_along
 from theory.labels import label_losses, log_probabilities, no_labels, sweep_labels
 from theory.networks import Params
 from theory.predictions import natural_units, predicted_displacement, transfer_form
-from theory.problems import Problem, draw_instance, inner_product, trait_descent
-from theory.sweeps import Sampling
+from theory.problem import Problem, draw_instance, inner_product, trait_descent
+from theory.runs.sweeps import Sampling
 
 REPETITIONS = 16
 """Data sets of each instance."""

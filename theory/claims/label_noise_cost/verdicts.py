@@ -8,8 +8,8 @@ import numpy as np
 
 from theory.claims.evidence import LEAST_SEEDS, VANISHING, count
 from theory.claims.sampled_labels.signal_to_noise import NO_EXCESS
-from theory.statistics import Estimate, fitted_order, hull, joint_confidence, mean_estimate, median_estimate
-from theory.verdicts import Accepted, Verdict
+from theory.runs.statistics import Estimate, fitted_order, hull, joint_confidence, mean_estimate, median_estimate
+from theory.runs.verdicts import Accepted, Verdict
 
 SIZES = (1e-4, 3e-4, 1e-3)
 r"""Of the order's fit both $\epsilon$, in natural units, and $\alpha$, in units of the one at which a single label

@@ -24,10 +24,10 @@ import numpy as np
 from theory import zoo
 from theory.claims.evidence import LEAST_SEEDS, NEAR_ONE, Claim, Report, count
 from theory.claims.low_rank.steps import NUM_DRAWS, RANKS, WRONG_VARIANCE, LowRank, freeze_vectors, measure
-from theory.problems import Problem
-from theory.statistics import CONFIDENCE, Estimate, joint_confidence, mean_estimate, range_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.problem import Problem
+from theory.runs.statistics import CONFIDENCE, Estimate, joint_confidence, mean_estimate, range_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 
 def standardize(results: Sequence[LowRank], falls: str, power: int = 1) -> Estimate:

@@ -10,7 +10,7 @@ import optax
 from theory.adapters import adapted, draw_adapters, is_adapted, limit_rank, merge, untrained
 from theory.networks import Params
 from theory.predictions import natural_units, predicted_displacement, transfer_form
-from theory.problems import Instance, Problem, draw_instance, imitation_descent, trait_descent
+from theory.problem import Instance, Problem, draw_instance, imitation_descent, trait_descent
 
 RANKS = (1, 2, 4, 8)
 """Ranks of the adapters."""

@@ -42,9 +42,10 @@ from theory.claims.evidence import (
 )
 from theory.claims.many_steps.limits import verify_limits
 from theory.predictions import natural_units
-from theory.problems import Instance, Problem, draw_instance, inner_product, trait_descent
-from theory.statistics import Estimate, range_estimate
-from theory.sweeps import Sampling
+from theory.problem import Instance, Problem, draw_instance, inner_product, trait_descent
+from theory.runs.statistics import Estimate, range_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 from theory.transfer import (
     TransferSpectrum,
     train_student,
@@ -52,7 +53,6 @@ from theory.transfer import (
     transfer_spectrum,
     transferred_displacement,
 )
-from theory.verdicts import Accepted, Verdict
 
 TIMES = (1, 5, 30)
 """Numbers of gradient steps."""

@@ -26,11 +26,11 @@ from theory import networks, traits, zoo
 from theory.claims.evidence import LEAST_SEEDS, SECOND_ORDER, Report
 from theory.networks import Params
 from theory.predictions import natural_units
-from theory.problems import Instance, Problem, draw_instance, inner_product, trait_descent
-from theory.statistics import CONFIDENCE, Estimate, mean_estimate, median_estimate
-from theory.sweeps import Sampling
+from theory.problem import Instance, Problem, draw_instance, inner_product, trait_descent
+from theory.runs.statistics import CONFIDENCE, Estimate, mean_estimate, median_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 from theory.transfer import train_student, transfer_fraction, transfer_spectrum
-from theory.verdicts import Accepted, Verdict
 
 NUM_TEACHERS, NUM_INPUTS = 6, (2, 3)
 """Students of six teachers that differ in nothing but their displacement; two inputs, and three for the control."""

@@ -51,10 +51,10 @@ from theory.claims.optimizers.steps import (
     cosines,
     measure,
 )
-from theory.problems import Problem
-from theory.statistics import Estimate, range_estimate, rate_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.problem import Problem
+from theory.runs.statistics import Estimate, range_estimate, rate_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 
 def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:

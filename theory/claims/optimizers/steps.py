@@ -25,7 +25,7 @@ from theory.optimizers import (
     unit_vector,
 )
 from theory.predictions import natural_units, predicted_displacement
-from theory.problems import Instance, Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import Instance, Problem, draw_instance, inner_product, student_displacement, trait_descent
 
 LARGEST_CONDITION, RANK = 1e4, 2
 """Of the symmetric matrices that teacher and student share: condition number of the diagonal, and what is added."""

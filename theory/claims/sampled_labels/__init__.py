@@ -60,10 +60,10 @@ from theory.claims.sampled_labels.signal_to_noise import (
 from theory.labels import label_alignments, log_probabilities, no_labels, softmax_spread, sweep_labels
 from theory.networks import Params
 from theory.predictions import natural_units, output_change, transfer_form
-from theory.problems import Problem, draw_instance, trait_descent
-from theory.statistics import mean_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.problem import Problem, draw_instance, trait_descent
+from theory.runs.statistics import mean_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 
 def measure(

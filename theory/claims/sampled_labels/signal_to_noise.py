@@ -8,8 +8,8 @@ from scipy import stats
 
 from theory.claims.evidence import VANISHING
 from theory.claims.sampled_labels.data_sets import LABEL_STEPS, NUM_LABELS, SampledLabels
-from theory.statistics import Estimate, joint_confidence, mean_estimate, rate_estimate
-from theory.verdicts import Accepted
+from theory.runs.statistics import Estimate, joint_confidence, mean_estimate, rate_estimate
+from theory.runs.verdicts import Accepted
 
 SMALL_STEP = 1e-2
 """Up to this step size the leading terms and their drift must agree with the data sets."""

@@ -32,11 +32,11 @@ from theory.claims.null_space import ROUNDING
 from theory.claims.symmetry.rescaling import change_trait, verify_rescaled
 from theory.networks import Params
 from theory.predictions import natural_units, output_change
-from theory.problems import Problem, draw_instance, trait_descent
-from theory.statistics import Estimate, range_estimate
-from theory.sweeps import Sampling
+from theory.problem import Problem, draw_instance, trait_descent
+from theory.runs.statistics import Estimate, range_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 from theory.symmetries import enter_first, hidden_sizes, random_permutation, random_signs
-from theory.verdicts import Accepted, Verdict
 
 
 class Permuted(NamedTuple):

@@ -23,11 +23,11 @@ from theory.claims.evidence import (
 )
 from theory.networks import Params
 from theory.predictions import natural_units, output_change, predicted_displacement
-from theory.problems import Instance, Problem, draw_instance, inner_product, student_displacement, trait_descent
-from theory.statistics import Estimate, hull, joint_confidence, median_estimate, rate_estimate
-from theory.sweeps import Sampling
+from theory.problem import Instance, Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.runs.statistics import Estimate, hull, joint_confidence, median_estimate, rate_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Verdict
 from theory.symmetries import hidden_sizes, random_rescaling
-from theory.verdicts import Verdict
 
 SPREADS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 """Standard deviations of the logarithm of a unit's factor."""

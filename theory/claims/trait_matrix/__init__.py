@@ -34,10 +34,10 @@ from theory.claims.evidence import (
     worst_order,
 )
 from theory.claims.trait_matrix.changes import MIXTURE, NUM_TRAITS, TraitLosses, TraitMatrix, measure, several_kinds
-from theory.problems import Problem
-from theory.statistics import CONFIDENCE, Estimate, mean_estimate, range_estimate
-from theory.sweeps import Sampling
-from theory.verdicts import Accepted, Verdict
+from theory.problem import Problem
+from theory.runs.statistics import CONFIDENCE, Estimate, mean_estimate, range_estimate
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted, Verdict
 
 FIRST_ORDER = 100.0
 """Corrections of the measured matrix, relative to it and to the step size: far below 1 at the smallest step."""

@@ -12,7 +12,7 @@ import optax
 from theory import traits, zoo
 from theory.networks import Params
 from theory.predictions import natural_units, predicted_displacement
-from theory.problems import Problem, draw_instance, inner_product, student_displacement
+from theory.problem import Problem, draw_instance, inner_product, student_displacement
 
 NUM_TRAITS = 6
 """Traits of each instance."""

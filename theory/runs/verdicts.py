@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from theory.statistics import Estimate
+from theory.runs.statistics import Estimate
 
 Outcome = Literal["holds", "fails", "reported"]
 

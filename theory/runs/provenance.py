@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-SOURCE = Path(__file__).parent.parent
+SOURCE = Path(__file__).parents[2]
 """Root of the source tree."""
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "matplotlib", "scikit-learn", "tokenizers")
@@ -103,7 +103,7 @@ def current_commit(output: Path) -> str:
     if output.absolute().is_relative_to(SOURCE):
         ignored.append(str(output.absolute().relative_to(SOURCE)))
     try:
-        git("ls-files", "--error-unmatch", "theory/provenance.py")
+        git("ls-files", "--error-unmatch", "theory/runs/provenance.py")
         commit = git("rev-parse", "--short=12", "HEAD")
         changed = git("status", "--porcelain", "--", ".", *[f":(exclude,glob){pattern}" for pattern in ignored])
     except (OSError, subprocess.CalledProcessError):

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from theory.command_line import InputError, require
+from theory.runs.command_line import InputError, require
 
 PATIENCE = 60.0
 """Seconds to wait for the other processes before giving up."""

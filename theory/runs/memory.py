@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import jax
 import psutil
 
-from theory.command_line import InputError
+from theory.runs.command_line import InputError
 
 EXHAUSTED = ("RESOURCE_EXHAUSTED", "out of memory")
 """What errors of XLA and torch say when memory doesn't suffice."""

@@ -18,8 +18,8 @@ from typing import Annotated, Any, ClassVar, NoReturn, TextIO, Union
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from theory.progress import QUIET, drop, say
-from theory.startup import INTERRUPTED
+from theory.runs.progress import QUIET, drop, say
+from theory.runs.startup import INTERRUPTED
 
 EVERYWHERE = (
     "Every command also takes --quiet (no progress on stderr) and --version; NO_COLOR in the environment works."

@@ -10,11 +10,11 @@ from typing import Any, Literal, TypeVar
 import jax
 import numpy as np
 
-from theory.command_line import require, require_positive, require_seeds
-from theory.processes import gathered
-from theory.programs import Drawn, compile_chunks
-from theory.progress import Progress
-from theory.statistics import fitted_order
+from theory.runs.command_line import require, require_positive, require_seeds
+from theory.runs.processes import gathered
+from theory.runs.programs import Drawn, compile_chunks
+from theory.runs.progress import Progress
+from theory.runs.statistics import fitted_order
 
 Measurement = TypeVar("Measurement")
 Case = TypeVar("Case", bound=Hashable)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from theory.predictions import transfer_form
-from theory.problems import Problem, draw_instance, student_displacement, trait_descent
+from theory.problem import Problem, draw_instance, student_displacement, trait_descent
 
 ARGUMENTS = {
     "initialize": ("key",),

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 import pytest
 
-from theory import Problem, Sampling, checks, losses, verify
-from theory.checks import check_problems
+from theory import Problem, Sampling, losses, requirements, verify
+from theory.requirements import check_problems
 
 
 def initialize(key: jax.Array) -> Any:
@@ -211,7 +211,7 @@ def test_inputs_may_be_whole_numbers_without_further_axes():
 
 
 def test_every_instance_drawn_alike_is_refused(monkeypatch):
-    draw = checks.draw_instance
+    draw = requirements.draw_instance
     monkeypatch.setattr(
         checks, "draw_instance", lambda problem, key, **options: draw(problem, jax.random.key(0), **options)
     )

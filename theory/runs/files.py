@@ -14,8 +14,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from theory.command_line import InputError
-from theory.startup import WRITING
+from theory.runs.command_line import InputError
+from theory.runs.startup import WRITING
 
 
 def cache_folder() -> Path:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from theory.command_line import InputError
-from theory.files import npz_bytes, write_whole
+from theory.runs.command_line import InputError
+from theory.runs.files import npz_bytes, write_whole
 
 DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged chunk may raise; it is computed again."""

@@ -13,13 +13,13 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from theory.chunks import kept_in
-from theory.command_line import InputError, RunOptions, require_writable
-from theory.compiler import require_right_compiler
-from theory.files import figure_bytes, json_text, npz_bytes, write_whole
-from theory.processes import agreed
-from theory.provenance import Start
-from theory.verdicts import Verdict
+from theory.runs.chunks import kept_in
+from theory.runs.command_line import InputError, RunOptions, require_writable
+from theory.runs.compiler import require_right_compiler
+from theory.runs.files import figure_bytes, json_text, npz_bytes, write_whole
+from theory.runs.processes import agreed
+from theory.runs.provenance import Start
+from theory.runs.verdicts import Verdict
 
 FILES = (
     "config.json",

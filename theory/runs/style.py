@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from theory.records import Record
+from theory.runs.records import Record
 
 STYLE: Any = {
     "font.size": 9,

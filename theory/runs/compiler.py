@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from theory.command_line import InputError
-from theory.files import cache_folder
+from theory.runs.command_line import InputError
+from theory.runs.files import cache_folder
 
 COMPILATIONS = 25
 """How often the program is compiled: one that is wrong in one of five compilations escapes in 0.4 % of the checks."""

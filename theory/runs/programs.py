@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import psutil
 
-from theory.chunks import Keeper
-from theory.memory import free_memory, require_memory
+from theory.runs.chunks import Keeper
+from theory.runs.memory import free_memory, require_memory
 
 CHUNK_SIZE = {"cpu": 64}
 """Instances that all local devices compute at once if memory allows: what stays in a processor's cache."""
