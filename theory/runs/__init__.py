@@ -1,0 +1,1 @@
+"""The frame of every run, for all packages: command line, sweeps, statistics, checks, records, pictures' look."""
