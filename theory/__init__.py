@@ -1,10 +1,25 @@
 """Subliminal learning's theorem, verified numerically: closed-form predictions next to simulated steps, in JAX."""
 
-import theory.runs.startup  # noqa: F401
-from theory import losses, networks
-from theory.claims import CLAIMS
-from theory.problem import Problem
-from theory.runs.sweeps import Sampling
-from theory.verification import verify
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["CLAIMS", "Problem", "Sampling", "losses", "networks", "verify"]
+import theory.runs.startup  # noqa: F401
+
+if TYPE_CHECKING:
+    from theory import losses, networks
+    from theory.problem import Problem
+    from theory.runs.sweeps import Sampling
+    from theory.verification import verify
+
+__all__ = ["Problem", "Sampling", "losses", "networks", "verify"]
+
+WHERE = {"Problem": "theory.problem", "Sampling": "theory.runs.sweeps", "verify": "theory.verification"}
+"""Where the package's names are defined: each is imported when it is asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("losses", "networks"):
+        return importlib.import_module(f"theory.{name}")
+    if name in WHERE:
+        return getattr(importlib.import_module(WHERE[name]), name)
+    raise AttributeError(f"module 'theory' has no attribute {name!r}")

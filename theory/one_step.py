@@ -1,8 +1,8 @@
 r"""One step of the teacher and one of the student, simulated once for both statements about it (claims 1 and 2)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,16 +11,10 @@ import optax
 from jax.typing import ArrayLike
 
 from theory import losses, zoo
+from theory.claim import measure_with, steps_and_rates
 from theory.predictions import natural_units, transfer_form
 from theory.problem import Problem, draw_instance, inner_product, trait_descent
 from theory.runs.sweeps import Sampling
-
-STRANGER = "control: another init"
-"""The control whose student does not share the teacher's init."""
-
-STRETCHED = "control: stretched loss"
-"""The control whose imitation loss has its minimum elsewhere."""
-
 
 PROBES = (1.1, 1.2, 1.3)
 """Steps beside the smallest, in its units: from one to the next any power bends too little to pass for rounding."""
@@ -131,24 +125,21 @@ def measure_with_rounding(
     )
 
 
-@lru_cache(maxsize=1)
-def sweep_steps(problems: tuple[Problem, ...], sampling: Sampling) -> dict[str, OneStep]:
-    """Measure every instance of several problems, and of the first with each assumption broken.
+ANOTHER_INIT, STRETCHED_LOSS = "another init", "stretched loss"
+"""The controls: a student that does not share the teacher's init, and a loss whose minimum is elsewhere."""
 
-    The last sweep is remembered: claims 1 and 2 look at the same one.
 
-    Args:
-        problems: The cases; the first also serves for the controls.
-        sampling: Instances and step sizes.
+def broken(problem: Problem) -> dict[str, Callable[..., OneStep]]:
+    """Break each assumption of claims 1 and 2."""
+    outside = replace(problem, imitation_loss=losses.stretched(problem.imitation_loss))
+    return {
+        ANOTHER_INIT: partial(measure_with_rounding, problem, shared=False),
+        STRETCHED_LOSS: partial(measure_with_rounding, outside),
+    }
 
-    Returns:
-        For each case, and for `STRANGER` and `STRETCHED`, arrays with a leading axis `(num_seeds,)`.
-    """
-    take = partial(measure_with_rounding, teacher_steps=sampling.teacher_steps, learning_rates=sampling.learning_rates)
-    outside = replace(problems[0], imitation_loss=losses.stretched(problems[0].imitation_loss))
-    measures = {problem.name: partial(take, problem) for problem in problems}
-    measures |= {STRANGER: partial(take, problems[0], shared=False), STRETCHED: partial(take, outside)}
-    return sampling.sweep_all(measures, "one step")
+
+CASES = measure_with(measure_with_rounding, steps_and_rates, broken)
+"""What claims 1 and 2 look at."""
 
 
 def zoo_problems(sampling: Sampling) -> tuple[Problem, ...]:

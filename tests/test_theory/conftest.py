@@ -8,7 +8,8 @@ import jax
 import pytest
 
 from theory import Problem, Sampling, zoo
-from theory.claims.evidence import Claim, Report
+from theory.claim import Claim, Report
+from theory.runs.checks import Evidence
 from theory.runs.programs import COMPILER_OPTIONS
 
 COMPILER_OPTIONS["xla_cpu_use_fusion_emitters"] = False
@@ -40,16 +41,12 @@ def softmax_regression() -> Problem:
     return zoo.variant("softmax regression", hidden=())
 
 
-@pytest.fixture
-def judge_again(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+@pytest.fixture(scope="session")
+def judge_again() -> Callable[..., list[str]]:
     """Judge a report's measurements again, each of them changed: another formula without another simulation."""
 
-    def judge(
-        claim: Claim, problem: Problem, sampling: Sampling, report: Report, change: Callable[[Any], Any]
-    ) -> list[str]:
+    def judge(claim: Claim, sampling: Sampling, report: Report, change: Callable[[Any], Any]) -> list[str]:
         changed = {case: change(result) for case, result in report.measurements.items()}
-        monkeypatch.setattr(Sampling, "sweep_all", lambda self, measures, description: changed)
-        assert claim.verify
-        return [verdict.outcome for verdict in claim.verify([problem], sampling).verdicts]
+        return [verdict.outcome for verdict in claim.judge(Evidence(changed, sampling))]
 
     return judge

@@ -6,33 +6,31 @@ A = \Delta_T^\top K \Delta_T = \mathbb{E}_x[(J\Delta_T)^\top M (J\Delta_T)] \ge 
 for *any* displacement of the teacher, on *any* inputs, under any imitation loss of the theorem's class.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from theory import zoo
-from theory.claims.evidence import (
+from theory.claim import Claim, Panel
+from theory.one_step import ANOTHER_INIT, CASES, STRETCHED_LOSS, OneStep, zoo_problems
+from theory.runs.checks import (
+    CONTROL,
     NEAR_ONE,
-    SECOND_ORDER,
     VANISHING,
-    Claim,
+    Check,
     Comparison,
-    Report,
-    count,
-    curved,
-    num_visible,
-    smallest_step_ratios,
-    split_by_rounding,
-    unfitted,
-    worst_order,
+    Evidence,
+    case,
+    every,
+    every_case,
+    exact,
+    second_order,
 )
-from theory.conditions import check
-from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps, zoo_problems
-from theory.problem import Problem
-from theory.runs.statistics import Estimate, range_estimate
-from theory.runs.sweeps import Sampling
-from theory.runs.verdicts import Accepted, Verdict
+from theory.runs.statistics import Estimate
+from theory.runs.verdicts import Accepted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Alignment(NamedTuple):
@@ -49,129 +47,88 @@ class Alignment(NamedTuple):
     rounding: np.ndarray
     """Rounding of what was measured, shape `(num_seeds,)`."""
 
-    @classmethod
-    def of(cls, steps: OneStep) -> "Alignment":
-        """Take what this claim is about.
 
-        Args:
-            steps: Simulated steps of every instance.
-
-        Returns:
-            Their alignments.
-        """
-        fields = (steps.curvature, steps.steps, steps.alignment, steps.visible, steps.alignment_rounding)
-        return cls(*map(np.asarray, fields))
-
-    def comparison(self) -> Comparison:
-        """Put measurement and prediction side by side.
-
-        Returns:
-            Both, for every step size.
-        """
-        return Comparison(self.predicted[:, None] * self.steps, self.measured, self.visible, self.rounding)
+def keep(one: OneStep) -> Alignment:
+    """Keep the alignment of both steps."""
+    return Alignment(one.curvature, one.steps, one.alignment, one.visible, one.alignment_rounding)
 
 
-def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
-    """Measure the alignment and judge it.
-
-    Args:
-        problems: The cases; the first also serves for the controls.
-        sampling: Instances and step sizes.
-
-    Returns:
-        The report.
-    """
-    results = {case: Alignment.of(steps) for case, steps in sweep_steps(tuple(problems), sampling).items()}
-    return judge(results, sampling)
+def aligned(one: Alignment) -> Comparison:
+    r"""$\Delta_S\cdot\Delta_T$ beside $\epsilon A$."""
+    return Comparison(one.predicted[:, None] * one.steps, one.measured, one.visible, one.rounding)
 
 
-def judge(results: Mapping[str, Alignment], sampling: Sampling) -> Report:
-    """Check order, sign and, where there is no remainder at all, equality.
+def ratio(one: Alignment) -> np.ndarray:
+    r"""$\Delta_S\cdot\Delta_T / \epsilon A$ at the smallest $\epsilon$, in every visible instance."""
+    return aligned(one).ratio
 
-    Args:
-        results: The alignment in each case and in both controls.
-        sampling: Instances and step sizes.
 
-    Returns:
-        The report.
-    """
-    compared = {case: result.comparison() for case, result in results.items()}
-    stranger, stretched = compared.pop(STRANGER), compared.pop(STRETCHED)
-    cases = list(compared.values())
-    exact = [case for case in cases if case.exact and case.num_visible]
-    fitted, rounded = split_by_rounding(curved(cases), sampling)
-    verdicts = [
-        Verdict(
-            claim=NAME,
-            check=f"Δ_S·Δ_T / εA at the smallest ε, every instance with A > 0 of {count(cases)}",
+def largest_remainder(cases: Sequence[Comparison], settings: Any) -> Estimate:
+    """Size of the remainder relative to its leading term at the largest step, in every visible instance."""
+    return every([np.abs(one.remainder[one.visible, -1] / one.leading[one.visible, -1]) for one in cases], settings)
+
+
+def draw(axes: "Axes", evidence: Evidence) -> None:
+    r"""Predicted and simulated alignment of the first case in units of $A$, and what is left with and without it."""
+    from theory.runs.style import BLACK, BLUE, GREEN, ORANGE, STEP_LABEL, median, stated
+
+    sampling, steps = evidence.settings, np.array(evidence.settings.teacher_steps)
+
+    def in_units(one: Alignment) -> np.ndarray:
+        return (one.measured * steps / (one.predicted[:, None] * one.steps))[evidence.first.visible]
+
+    def plot(values: np.ndarray, color: str, look: str, label: str, **style: Any) -> None:
+        fitted = np.nanmedian(sampling.orders(values))
+        axes.loglog(steps, median(values), look, color=color, label=f"{label}: fitted order {fitted:.2f}", **style)
+        axes.fill_between(steps, *np.quantile(np.abs(values), (0.05, 0.95), axis=0), color=color, alpha=0.15, lw=0)
+
+    shared, stranger = in_units(evidence.first), in_units(evidence.cases[f"{CONTROL}{ANOTHER_INIT}"])
+    axes.loglog(steps, steps, color=BLACK, zorder=3, label=r"predicted: $\epsilon A$, nothing fitted")
+    plot(shared, BLUE, "o", r"simulated $\Delta_S\cdot\Delta_T$", zorder=4)
+    plot(shared - steps, GREEN, "s:", "their difference", mfc="none", lw=0.8)
+    plot(stranger - steps, ORANGE, "x--", "difference from another init", lw=0.8)
+    axes.set(xlabel=STEP_LABEL, ylabel=r"inner product in units of $A$, median and 90 %")
+    axes.set_ylim(steps[0] ** 2 / 1e3, 3e3)
+    axes.set_title(stated("Shared init: the student moves towards the teacher", evidence))
+    axes.legend(loc="lower right", fontsize=7.5)
+
+
+CLAIM = Claim(
+    number=1,
+    name="alignment",
+    statement="shared init: the student's step has a positive inner product εA + O(ε²) with the teacher's",
+    measurement=Alignment,
+    problems=zoo_problems,
+    cases=CASES,
+    keep=keep,
+    checks=(
+        *second_order(
+            "Δ_S·Δ_T − εA",
+            of=every_case(aligned),
+            control="student from another init",
+            broken=case(f"{CONTROL}{ANOTHER_INIT}", aligned),
+            optional=True,
+        ),
+        Check(
+            says="Δ_S·Δ_T / εA at the smallest ε, every instance with A > 0 of {cases}",
             predicted="→ 1",
-            measured=smallest_step_ratios(cases),
+            of=every_case(ratio),
+            by=every,
             accepted=NEAR_ONE,
             control="loss with its minimum at z = 1.5y",
-            control_measured=smallest_step_ratios([stretched]),
-            instances=num_visible(cases),
-        )
-    ]
-    if fitted:
-        order = Verdict(
-            claim=NAME,
-            check=f"order of Δ_S·Δ_T − εA, worst of {count(fitted)}",
-            predicted="2.00",
-            measured=worst_order(fitted, sampling),
-            accepted=SECOND_ORDER,
-            control="student from another init",
-            control_measured=worst_order([stranger], sampling),
-            instances=num_visible(fitted),
-        )
-        verdicts.insert(0, order)
-    if rounded:
-        verdicts.append(unfitted(NAME, "Δ_S·Δ_T − εA", rounded))
-    if exact:
-        equality = Verdict(
-            claim=NAME,
-            check="size of Δ_S·Δ_T / εA − 1 at the largest ε, linear outputs and squared error",
+            broken=case(f"{CONTROL}{STRETCHED_LOSS}", ratio),
+        ),
+        Check(
+            says="size of Δ_S·Δ_T / εA − 1 at the largest ε, linear outputs and squared error",
             predicted="0 (rounding)",
-            measured=relative_remainders(exact),
+            of=every_case(aligned),
+            among=exact,
+            by=largest_remainder,
             accepted=Accepted(low=0.0, high=VANISHING),
             control="student from another init",
-            control_measured=relative_remainders([stranger]),
-            instances=num_visible(exact),
-        )
-        verdicts.append(equality)
-    return Report(verdicts, dict(results))
-
-
-def relative_remainders(comparisons: Sequence[Comparison]) -> Estimate:
-    """Size of the remainder relative to its leading term at the largest step, in every instance.
-
-    Args:
-        comparisons: One for each case.
-
-    Returns:
-        Median and whole range.
-    """
-    ratios = [np.abs(case.remainder[case.visible, -1] / case.leading[case.visible, -1]) for case in comparisons]
-    return range_estimate(np.concatenate(ratios))
-
-
-def verify_zoo(sampling: Sampling) -> Report:
-    """Verify the claim on the reference case and its neighbors.
-
-    Args:
-        sampling: Instances and step sizes.
-
-    Returns:
-        The report.
-    """
-    report = verify(zoo_problems(sampling), sampling)
-    conditions, _ = check(zoo.spread(sampling), sampling)
-    return Report([*conditions.verdicts, *report.verdicts], report.measurements)
-
-
-NAME = "alignment"
-CLAIM = Claim(
-    name=NAME,
-    statement="shared init: the student's step has a positive inner product εA + O(ε²) with the teacher's",
-    verify=verify,
-    verify_zoo=verify_zoo,
+            broken=case(f"{CONTROL}{ANOTHER_INIT}", aligned),
+            optional=True,
+        ),
+    ),
+    panels={"alignment": Panel(draw=draw, shows=Alignment._fields)},
 )

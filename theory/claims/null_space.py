@@ -7,8 +7,7 @@ condition: there $A = 0$, yet $\Delta_S\cdot\Delta_T = 4\epsilon^3\,\mathbb{E}\s
 """
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,22 +15,21 @@ import numpy as np
 import optax
 
 from theory import zoo
-from theory.claims.evidence import Claim, Report
+from theory.claim import Claim, Panel, measure_with, steps
 from theory.predictions import natural_units, output_change, predicted_displacement, transfer_form
 from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
-from theory.runs.statistics import Estimate, median_estimate, range_estimate
+from theory.runs.checks import CONTROL, ROUNDING, Check, Evidence, case, every, worst_median
 from theory.runs.sweeps import Sampling
-from theory.runs.verdicts import Accepted, Verdict
+from theory.runs.verdicts import Accepted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 TINY = float(np.finfo(float).tiny)
 """Keeps 0/0 at 0 where the outputs don't move at all."""
 
-ROUNDING = 8.0
-"""Multiples of the rounding unit that pass as zero: a few operations an output, their errors averaged over a batch."""
-
-
-CONTROLLED = "; control: "
-"""Stands between the name of a case and the name of its control."""
+QUARTIC = "quartic loss"
+"""The case that breaks the condition on null spaces."""
 
 
 class NullSpace(NamedTuple):
@@ -57,14 +55,6 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     One rounding unit is machine epsilon times $\mathbb{E}\|J\Delta_T\|^2$ for $A$, times
     $\|\mathbb{E}J^\top J\Delta_T\|$ for $K\Delta_T$, and times $\mathbb{E}\|J\Delta_T\|_1 (1 + \max|y^\epsilon|)$ for
     the alignment: what these would be if $M$ were the identity and $\nabla_z L_S$ one rounding error of the labels.
-
-    Args:
-        problem: The problem.
-        key: Random key of the instance.
-        teacher_steps: The teacher's step sizes, in natural units, large ones included.
-
-    Returns:
-        The three quantities, their size in rounding units, and the fourth moment for the quartic loss.
     """
     instance = draw_instance(problem, key)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
@@ -89,151 +79,138 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     return NullSpace(curvature, kernel_norm, steps, alignment, jnp.mean(jnp.sum(change**4, axis=-1)), rounded)
 
 
-def largest(result: NullSpace) -> Estimate:
-    r"""Largest of $A$, $\|K\Delta_T\|$ and $|\Delta_S\cdot\Delta_T|$, in every instance.
-
-    Args:
-        result: A case's measurements.
-
-    Returns:
-        Median and whole range.
-    """
-    columns = [result.curvature[:, None], result.kernel_norm[:, None], result.alignment]
-    return range_estimate(np.max(np.abs(np.concatenate(columns, axis=1)), axis=1))
+def largest(one: NullSpace) -> np.ndarray:
+    r"""Largest of $A$, $\|K\Delta_T\|$ and $|\Delta_S\cdot\Delta_T|$, in every instance."""
+    columns = [one.curvature[:, None], one.kernel_norm[:, None], one.alignment]
+    return np.max(np.abs(np.concatenate(columns, axis=1)), axis=1)
 
 
-def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
-    """Find the instances with $A = 0$ among problems that one brings, and check that nothing moves there.
-
-    Args:
-        problems: The cases.
-        sampling: Instances and step sizes.
-
-    Returns:
-        The report; `reported` where no instance has $A = 0$, for then the claim says nothing.
-    """
-    measure_one = partial(measure, teacher_steps=sampling.teacher_steps)
-    results = sampling.sweep_all({problem.name: partial(measure_one, problem) for problem in problems}, NAME)
-    verdicts = []
-    for problem in problems:
-        result = results[problem.name]
-        null = np.abs(result.curvature) <= np.finfo(float).eps * ROUNDING * np.sqrt(result.fourth_moment)
-        verdicts.append(
-            Verdict(
-                claim=NAME,
-                check=f"A, ‖KΔ_T‖ and Δ_S·Δ_T over all ε where A = 0 ({null.sum()} instances), in rounding units",
-                predicted="0 (rounding)" if null.any() else "A > 0: nothing to vanish",
-                measured=range_estimate(result.rounded[null]) if null.any() else range_estimate(result.curvature),
-                accepted=Accepted(low=0.0, high=ROUNDING) if null.any() else None,
-                instances=sampling.num_seeds,
-            )
-        )
-    return Report(verdicts, results)
+def rounded(one: NullSpace) -> np.ndarray:
+    """The same in rounding units."""
+    return np.asarray(one.rounded)
 
 
 class NullCase(NamedTuple):
-    """A problem in the null space, and the same with one thing changed that takes it out."""
+    """A way for a trait to be invisible to imitation."""
 
-    problem: Problem
-    """Its name says why nothing is transferred."""
+    name: str
+    """Why nothing is transferred."""
+    ingredients: dict[str, Any]
+    """What differs from the reference."""
     exact: bool
     """Whether zero means 0.0, or to rounding."""
-    control: Problem
-    """Its name says what was changed."""
+    control: str
+    """What is changed to take it out of the null space."""
+    changes: dict[str, Any]
+    """The same as ingredients."""
+
+    @property
+    def control_name(self) -> str:
+        """How the record calls the control."""
+        return f"{self.name}; {CONTROL}{self.control}"
 
 
-def null_cases() -> list[NullCase]:
-    """List the ways in which a trait can be invisible to imitation.
+SQUARED = {"loss": "squared error"}
+AUXILIARY: dict[str, Any] = {"imitated": zoo.AUXILIARY}
+PENALTY = {"trait": "weight penalty"}
+SHIFT = {"hidden": (), "imitated": zoo.CLASSES, "trait": "mean output"}
 
-    Returns:
-        The cases, each with its control.
-    """
-    disjoint = {"hidden": (), "imitated": zoo.AUXILIARY}
-    head = {"imitated": zoo.AUXILIARY, "trait": "class-head penalty"}
-    single = {"imitated": zoo.AUXILIARY[:1]}
-    bias = {"trait": "mean output bias"}
-    mean = {"hidden": (), "imitated": zoo.CLASSES, "trait": "mean output"}
+NULL_CASES = (
+    NullCase("linear model, trait on other outputs", {"hidden": (), **AUXILIARY}, True, "weight penalty", PENALTY),
+    NullCase(
+        "trait on the class head alone",
+        {"trait": "class-head penalty", **AUXILIARY},
+        True,
+        "trait on all weights",
+        PENALTY,
+    ),
+    NullCase("one logit under a softmax", {"imitated": zoo.AUXILIARY[:1]}, True, "squared error", SQUARED),
+    NullCase("trait shifts all logits by their biases", {"trait": "mean output bias"}, False, "squared error", SQUARED),
+    NullCase("linear model, trait shifts all logits", SHIFT, False, "squared error", SQUARED),
+)
+"""Every known way, each with its control."""
 
-    def case(name: str, exact: bool, ingredients: dict[str, Any], control: str, **changes: Any) -> NullCase:
-        return NullCase(zoo.variant(name, **ingredients), exact, zoo.variant(control, **(ingredients | changes)))
 
-    squared = {"loss": "squared error"}
-    return [
-        case("linear model, trait on other outputs", True, disjoint, "weight penalty", trait="weight penalty"),
-        case("trait on the class head alone", True, head, "trait on all weights", trait="weight penalty"),
-        case("one logit under a softmax", True, single, "squared error", **squared),
-        case("trait shifts all logits by their biases", False, bias, "squared error", **squared),
-        case("linear model, trait shifts all logits", False, mean, "squared error", **squared),
+def zoo_problems(sampling: Sampling) -> list[Problem]:
+    """Every known way into the null space, each with its control; and the quartic loss beside the reference."""
+    del sampling
+    ways = [zoo.variant(one.name, **one.ingredients) for one in NULL_CASES]
+    ways += [zoo.variant(one.control_name, **(one.ingredients | one.changes)) for one in NULL_CASES]
+    return [*ways, zoo.variant(QUARTIC, loss="quartic"), zoo.build(zoo.REFERENCE)]
+
+
+def checks(evidence: Evidence) -> list[Check]:
+    """Zeros and the quartic loss's own order over the zoo; of one's own problems, those instances with $A = 0$."""
+    if QUARTIC not in evidence.cases:
+        return [check_found(name, one) for name, one in evidence.cases.items()]
+    zeros = [
+        Check(
+            says=f"A, ‖KΔ_T‖, Δ_S·Δ_T over all ε: {one.name}",
+            predicted="0.0 exactly" if one.exact else "0 (rounding units)",
+            of=case(one.name, largest if one.exact else rounded),
+            by=every,
+            accepted=Accepted(low=0.0, high=0.0 if one.exact else ROUNDING),
+            control=one.control,
+            broken=case(one.control_name, largest if one.exact else rounded),
+        )
+        for one in NULL_CASES
     ]
 
+    def orders(one: NullSpace) -> np.ndarray:
+        leading = 4 * one.steps**3 * one.fourth_moment[:, None]
+        return evidence.settings.orders(one.alignment - leading)
 
-def verify_zoo(sampling: Sampling) -> Report:
-    """Verify the claim on every known way into the null space, and on the quartic loss.
-
-    Args:
-        sampling: Instances and step sizes.
-
-    Returns:
-        The report.
-    """
-    cases = null_cases()
-    quartic, reference = zoo.variant("quartic loss", loss="quartic"), zoo.build(zoo.REFERENCE)
-    names = {case.problem: case.problem.name for case in cases}
-    names |= {case.control: f"{case.problem.name}{CONTROLLED}{case.control.name}" for case in cases}
-    names |= {quartic: quartic.name, reference: reference.name}
-    measure_one = partial(measure, teacher_steps=sampling.teacher_steps)
-    results = sampling.sweep_all({problem: partial(measure_one, problem) for problem in names}, NAME)
-    verdicts = []
-    for problem, exact, control in cases:
-        result, broken = results[problem], results[control]
-        verdicts.append(
-            Verdict(
-                claim=NAME,
-                check=f"A, ‖KΔ_T‖, Δ_S·Δ_T over all ε: {problem.name}",
-                predicted="0.0 exactly" if exact else "0 (rounding units)",
-                measured=largest(result) if exact else range_estimate(np.asarray(result.rounded)),
-                accepted=Accepted(low=0.0, high=0.0 if exact else ROUNDING),
-                control=control.name,
-                control_measured=largest(broken) if exact else range_estimate(np.asarray(broken.rounded)),
-                instances=sampling.num_seeds,
-            )
-        )
-    verdicts.append(quartic_verdict(results[quartic], results[reference], sampling))
-    return Report(verdicts, {name: results[problem] for problem, name in names.items()})
-
-
-def quartic_verdict(quartic: NullSpace, reference: NullSpace, sampling: Sampling) -> Verdict:
-    r"""Check the quartic loss, which violates the condition on null spaces, against its own prediction.
-
-    Args:
-        quartic: Measurements under the quartic loss.
-        reference: Measurements under cross-entropy.
-        sampling: Instances and step sizes.
-
-    Returns:
-        The verdict on the order of what is left after $4\epsilon^3\,\mathbb{E}\sum(J\Delta_T)^4$.
-    """
-
-    def order(result: NullSpace) -> Estimate:
-        leading = 4 * np.asarray(result.steps) ** 3 * np.asarray(result.fourth_moment)[:, None]
-        return median_estimate(sampling.orders(np.asarray(result.alignment) - leading))
-
-    return Verdict(
-        claim=NAME,
-        check="order of Δ_S·Δ_T − 4ε³ E Σ(JΔ_T)⁴ under the quartic loss, whose A is 0",
+    quartic = Check(
+        says="order of Δ_S·Δ_T − 4ε³ E Σ(JΔ_T)⁴ under the quartic loss, whose A is 0",
         predicted="4.00",
-        measured=order(quartic),
+        of=case(QUARTIC, orders),
+        by=worst_median(4.0),
         accepted=Accepted(low=3.95, high=4.05),
         control="cross-entropy",
-        control_measured=order(reference),
-        instances=sampling.num_seeds,
+        broken=case(zoo.REFERENCE.name, orders),
+    )
+    return [*zeros, quartic]
+
+
+def check_found(name: str, one: NullSpace) -> Check:
+    """Check that nothing moves in the instances with $A = 0$; report $A$ where there is none."""
+    null = np.abs(one.curvature) <= np.finfo(float).eps * ROUNDING * np.sqrt(one.fourth_moment)
+    return Check(
+        says=f"A, ‖KΔ_T‖ and Δ_S·Δ_T over all ε where A = 0 ({null.sum()} instances), in rounding units",
+        predicted="0 (rounding)" if null.any() else "A > 0: nothing to vanish",
+        of=case(name, lambda one: one.rounded[null] if null.any() else one.curvature),
+        by=every,
+        accepted=Accepted(low=0.0, high=ROUNDING) if null.any() else None,
     )
 
 
-NAME = "null-space"
+def draw(axes: "Axes", evidence: Evidence) -> None:
+    """The largest alignment in each null-space case beside its control's."""
+    from theory.runs.style import BLUE, ORANGE, stated
+
+    floor = 1e-21
+    for row, one in enumerate(NULL_CASES):
+        pair = (evidence.cases[name] for name in (one.name, one.control_name))
+        values = [np.abs(measured.alignment).max(axis=1) for measured in pair]
+        for value, color, marker in zip(values, (BLUE, ORANGE), ("o", "x"), strict=True):
+            axes.plot(np.maximum(value, floor), np.full(len(value), row), marker, color=color, ms=3, alpha=0.3)
+        axes.annotate(one.name, (floor, row), (0, 7), textcoords="offset points", fontsize=8)
+        axes.annotate(f"{one.control}  ", (values[1].min(), row), ha="right", va="center", fontsize=7, color=ORANGE)
+    axes.set(xscale="log", xlim=(floor / 3, 1e3), ylim=(len(NULL_CASES) - 0.4, -0.7), yticks=[])
+    ticks = [floor, 1e-16, 1e-12, 1e-8, 1e-4, 1]
+    axes.set_xticks(ticks, ["exactly 0", *(f"$10^{{{np.log10(tick):.0f}}}$" for tick in ticks[1:])])
+    axes.minorticks_off()
+    axes.set_xlabel(r"largest $|\Delta_S\cdot\Delta_T|$ over all $\epsilon$, every seed (crosses: control)")
+    axes.set_title(stated("What imitation can't see is not transferred", evidence))
+
+
 CLAIM = Claim(
-    name=NAME,
+    number=3,
+    name="null-space",
     statement="where A = 0 the imitated outputs don't see the trait, and nothing is transferred at any ε",
-    verify=verify,
-    verify_zoo=verify_zoo,
+    measurement=NullSpace,
+    problems=zoo_problems,
+    cases=measure_with(measure, steps),
+    checks=checks,
+    panels={"null-space": Panel(draw=draw, shows=NullSpace._fields, needs=lambda evidence: QUARTIC in evidence.cases)},
 )

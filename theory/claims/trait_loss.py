@@ -5,29 +5,28 @@ $$g(\epsilon) = L_T(\theta^0 + \alpha\,\Delta_S(\epsilon)) - L_T(\theta^0) = -\e
 a decrease for small enough $\epsilon$ whenever $A > 0$, at every step size $\alpha$ of the student.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from theory.claims.evidence import (
+from theory.claim import Claim, Panel
+from theory.one_step import ANOTHER_INIT, CASES, STRETCHED_LOSS, OneStep, zoo_problems
+from theory.runs.checks import (
+    CONTROL,
     NEAR_ONE,
-    SECOND_ORDER,
-    Claim,
+    Check,
     Comparison,
-    Report,
-    count,
-    curved,
-    limiting_ratios,
-    num_visible,
-    split_by_rounding,
-    unfitted,
-    worst_order,
+    Evidence,
+    case,
+    every,
+    every_case,
+    second_order,
 )
-from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps, zoo_problems
-from theory.problem import Problem
-from theory.runs.sweeps import Sampling
-from theory.runs.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class TraitChange(NamedTuple):
@@ -42,92 +41,71 @@ class TraitChange(NamedTuple):
     rounding: np.ndarray
     """Rounding of what was measured, shape `(num_seeds, learning_rates)`."""
 
-    @classmethod
-    def of(cls, steps: OneStep) -> "TraitChange":
-        """Take what this claim is about.
 
-        Args:
-            steps: Simulated steps of every instance.
-
-        Returns:
-            Their changes of the trait loss.
-        """
-        curvature, sizes, rates, visible, _, change, _, rounding = map(np.asarray, steps)
-        predicted = -curvature[:, None, None] * rates[:, :, None] * sizes[:, None, :]
-        return cls(predicted, np.swapaxes(change, 1, 2), visible, rounding)
+def keep(one: OneStep) -> TraitChange:
+    """Keep the change of the trait loss."""
+    predicted = -one.curvature[:, None, None] * one.rates[:, :, None] * one.steps[:, None, :]
+    return TraitChange(predicted, np.swapaxes(one.change, 1, 2), one.visible, one.change_rounding)
 
 
-def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
-    """Measure the change of the trait loss and judge it.
-
-    Args:
-        problems: The cases; the first also serves for the controls.
-        sampling: Instances and step sizes.
-
-    Returns:
-        The report.
-    """
-    results = {case: TraitChange.of(steps) for case, steps in sweep_steps(tuple(problems), sampling).items()}
-    return judge(results, sampling)
+def changed(one: TraitChange) -> Comparison:
+    r"""$g$ beside $-\epsilon\alpha A$."""
+    return Comparison(*one)
 
 
-def judge(results: Mapping[str, TraitChange], sampling: Sampling) -> Report:
-    """Check the remainder's order and the sign, at every step size of the student.
+def ratio(one: TraitChange) -> np.ndarray:
+    r"""$g / -\epsilon\alpha A$ as $\epsilon \to 0$, in every visible instance."""
+    return changed(one).limiting_ratio
 
-    Args:
-        results: The change in each case and in both controls.
-        sampling: Instances and step sizes.
 
-    Returns:
-        The report.
-    """
-    compared = {case: Comparison(*result) for case, result in results.items()}
-    stranger, stretched = compared.pop(STRANGER), compared.pop(STRETCHED)
-    cases = list(compared.values())
-    fitted, rounded = split_by_rounding(curved(cases), sampling)
-    rates = ", ".join(f"{rate:g}" for rate in sampling.learning_rates)
-    order = Verdict(
-        claim=NAME,
-        check=f"order of g + εαA, worst of {count(fitted)} × α = {rates}",
-        predicted="2.00",
-        measured=worst_order(fitted, sampling),
-        accepted=SECOND_ORDER,
-        control="student from another init",
-        control_measured=worst_order([stranger], sampling),
-        instances=num_visible(fitted),
+def checks(evidence: Evidence) -> Sequence[Check]:
+    """The remainder's order and the sign, at every step size of the student."""
+    rates = ", ".join(f"{rate:g}" for rate in evidence.settings.learning_rates)
+    return (
+        *second_order(
+            f"g + εαA, α = {rates}",
+            of=every_case(changed),
+            control="student from another init",
+            broken=case(f"{CONTROL}{ANOTHER_INIT}", changed),
+        ),
+        Check(
+            says="g / −εαA as ε → 0, every instance with A > 0 of {cases}",
+            predicted="→ 1",
+            of=every_case(ratio),
+            by=every,
+            accepted=NEAR_ONE,
+            control="loss with its minimum at z = 1.5y",
+            broken=case(f"{CONTROL}{STRETCHED_LOSS}", ratio),
+        ),
     )
-    decrease = Verdict(
-        claim=NAME,
-        check=f"g / −εαA as ε → 0, every instance with A > 0 of {count(cases)}",
-        predicted="→ 1",
-        measured=limiting_ratios(cases),
-        accepted=NEAR_ONE,
-        control="loss with its minimum at z = 1.5y",
-        control_measured=limiting_ratios([stretched]),
-        instances=num_visible(cases),
-    )
-    orders = [order] if fitted or not rounded else []
-    if rounded:
-        orders.append(unfitted(NAME, "g + εαA", rounded))
-    return Report([*orders, decrease], dict(results))
 
 
-def verify_zoo(sampling: Sampling) -> Report:
-    """Verify the claim on the reference case and its neighbors.
+def draw(axes: "Axes", evidence: Evidence) -> None:
+    """Measured over predicted change of the trait loss, in the first case."""
+    from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STEP_LABEL, stated
 
-    Args:
-        sampling: Instances and step sizes.
+    one, sampling = evidence.first, evidence.settings
+    ratios = (one.measured / one.predicted)[one.visible]
+    looks = itertools.cycle([(BLUE, "o-"), (GREEN, "s--"), (ORANGE, "^:"), (GRAY, "x-.")])
+    for index, (rate, (color, line)) in enumerate(zip(sampling.learning_rates, looks, strict=False)):
+        low, middle, high = np.quantile(ratios[:, index], (0.05, 0.5, 0.95), axis=0)
+        axes.semilogx(sampling.teacher_steps, middle, line, color=color, label=rf"student's step $\alpha = {rate:g}$")
+        axes.fill_between(sampling.teacher_steps, low, high, color=color, alpha=0.15, lw=0)
+    axes.axhline(1, color=BLACK, lw=0.8)
+    axes.axhline(0, color=BLACK, lw=0.8, ls=":")
+    axes.set(xlabel=STEP_LABEL, ylabel=r"fall of $L_T$ / predicted $\epsilon\alpha A$", ylim=(-0.8, 1.3))
+    axes.set_title(stated("…and lowers the teacher's own trait loss", evidence))
+    axes.legend(loc="lower left", title="median and 90 % of seeds", title_fontsize=8)
 
-    Returns:
-        The report.
-    """
-    return verify(zoo_problems(sampling), sampling)
 
-
-NAME = "trait-loss"
 CLAIM = Claim(
-    name=NAME,
+    number=2,
+    name="trait-loss",
     statement="shared init: the student's step lowers the teacher's own trait loss by εαA + O(ε²)",
-    verify=verify,
-    verify_zoo=verify_zoo,
+    measurement=TraitChange,
+    problems=zoo_problems,
+    cases=CASES,
+    keep=keep,
+    checks=checks,
+    panels={"trait-loss": Panel(draw=draw, shows=TraitChange._fields)},
 )

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from theory.runs.checks import Evidence
 from theory.runs.records import Record
 
 STYLE: Any = {
@@ -47,34 +48,21 @@ def new_figure(columns: int, rows: int, width: float, height: float) -> tuple[Fi
     return figure, list(np.ravel(figure.subplots(rows, columns)))
 
 
-def stated(text: str, record: Record, *claims: str) -> str:
+def stated(text: str, record: Record | Evidence, *claims: str) -> str:
     """Let a sentence about a result follow from the verdicts.
 
     Args:
         text: What the claims say.
-        record: The record of a run.
-        *claims: The claims that say it.
+        record: The record of a run, or the evidence of one claim.
+        *claims: The claims that say it; all if none is named.
 
     Returns:
         The sentence itself if some of their verdicts hold and none fails; else what became of it.
     """
-    outcomes = {verdict["verdict"] for verdict in record.verdicts if verdict["claim"] in claims}
+    outcomes = {verdict["verdict"] for verdict in record.verdicts if not claims or verdict["claim"] in claims}
     if "fails" in outcomes:
         return f"{text}: fails"
     return text if "holds" in outcomes else f"{text}: not decided"
-
-
-def first_case(record: Record, claim: str) -> str:
-    """Find the case that the controls belong to.
-
-    Args:
-        record: A record with the claim.
-        claim: The claim's name.
-
-    Returns:
-        `claim/case` of its first case.
-    """
-    return next(name for name in record.results if name.startswith(f"{claim}/")).rsplit("/", 1)[0]
 
 
 def median(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-r"""Whether an imitation loss lies in the theorem's class, checked at $z = y$ on the problem's own inputs.
+r"""The theorem's conditions: whether an imitation loss lies in its class, checked at $z = y$ on the problem's inputs.
 
 The class asks of $L_S(z, y)$, with $M = -\partial^2 L_S/\partial y\,\partial z$ at $z = y = f_{\theta_T^0}(x)$:
 
@@ -9,24 +9,20 @@ The class asks of $L_S(z, y)$, with $M = -\partial^2 L_S/\partial y\,\partial z$
 References: Cloud et al. (2025), arXiv:2507.14805, appendix C.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from theory.claims.evidence import Report, count
+from theory import zoo
+from theory.claim import Claim, measure_with
 from theory.predictions import output_change, transfer_form
 from theory.problem import Problem, draw_instance, trait_descent
-from theory.runs.statistics import range_estimate
-from theory.runs.sweeps import Sampling
-from theory.runs.verdicts import Accepted, Verdict
-
-NAME = "conditions"
-"""How tables call these checks."""
+from theory.runs.checks import CONTROL, Check, Evidence, case, every, every_case
+from theory.runs.verdicts import Accepted
 
 TOLERANCE = 1e-6
 """Share of the loss's own scale that passes as zero: a hundredth of what a teacher's smallest step does to it."""
@@ -59,15 +55,7 @@ class Conditions(NamedTuple):
 
 
 def measure(problem: Problem, key: jax.Array) -> Conditions:
-    """Look at the loss where student and teacher agree.
-
-    Args:
-        problem: The problem.
-        key: Random key of the instance.
-
-    Returns:
-        By how much each condition is broken; NaN where the loss has no second derivative.
-    """
+    """Look at the loss where student and teacher agree; NaN where it has no second derivative."""
     instance = draw_instance(problem, key)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
     outputs, change = output_change(problem, instance.teacher, instance.inputs, direction)
@@ -103,15 +91,28 @@ def measure(problem: Problem, key: jax.Array) -> Conditions:
     )
 
 
-def broken(conditions: Conditions) -> str:
-    """Name the first condition that a loss breaks.
+def reverse(problem: Problem) -> dict[str, Any]:
+    """The problem with its loss reversed, from whose minimum a student walks away."""
+    loss = problem.imitation_loss
+    reversed_loss = replace(problem, imitation_loss=lambda student, teacher: -loss(student, teacher))
+    return {"reversed loss": partial(measure, reversed_loss)}
+
+
+def what_breaks(evidence: Evidence) -> str:
+    """Say of each problem whose loss lies outside the class which condition it breaks first.
 
     Args:
-        conditions: Measurements with a leading axis of instances.
+        evidence: The conditions of some problems.
 
     Returns:
-        The condition in words; empty if the loss lies in the class.
+        In words; empty if every loss lies in the class.
     """
+    outside = {name: broken(conditions) for name, conditions in evidence.proper.items()}
+    return "; ".join(f"{name}: imitation loss breaks {words}" for name, words in outside.items() if words)
+
+
+def broken(conditions: Conditions) -> str:
+    """Name the first condition that a loss breaks; empty if there is none."""
     for part, words in zip(conditions[:4], BROKEN, strict=True):
         if np.isnan(part).any():
             return "condition 2: it has no second derivative at z = y"
@@ -120,44 +121,41 @@ def broken(conditions: Conditions) -> str:
     return ""
 
 
-def check(problems: Sequence[Problem], sampling: Sampling) -> tuple[Report, str]:
-    r"""Check the conditions and $A \ge 0$ in every instance.
+def worst(one: Conditions) -> np.ndarray:
+    """By how much the condition that is broken most is broken, in every instance."""
+    return np.max(np.stack(one[:4]), axis=0)
 
-    Args:
-        problems: The cases; the first, with its loss reversed, also serves for the control.
-        sampling: The instances.
 
-    Returns:
-        The report, and of each problem whose loss lies outside the class what it breaks, in words: such a loss is
-        `reported`, since the theorem doesn't speak of it. Empty if there is none.
-    """
-    loss, control = problems[0].imitation_loss, "control: reversed loss"
-    reverse = replace(problems[0], imitation_loss=lambda student, teacher: -loss(student, teacher))
-    measures = {problem.name: partial(measure, problem) for problem in problems}
-    results: dict[str, Conditions] = sampling.sweep_all(measures | {control: partial(measure, reverse)}, NAME)
-    reversed_loss, cases = results[control], [results[problem.name] for problem in problems]
-    outside = {problem.name: words for problem in problems if (words := broken(results[problem.name]))}
-    why = "; ".join(f"{name}: imitation loss breaks {words}" for name, words in outside.items())
-    common = {"claim": NAME, "instances": sampling.num_seeds * len(cases), "unjudged": why}
-    shares = [np.stack(case[:4]) for case in cases]
-    verdicts = [
-        Verdict(
-            check=f"what a loss breaks at z = y, relative to its own scale, every instance of {count(cases)}",
+def curvature(one: Conditions) -> np.ndarray:
+    """$A$ where outputs move by 1, in every instance."""
+    return np.asarray(one.curvature)
+
+
+CLAIM = Claim(
+    number=0,
+    name="conditions",
+    statement="the imitation loss has its minimum at z = y, and M is symmetric and positive semi-definite: A ≥ 0",
+    measurement=Conditions,
+    problems=zoo.spread,
+    cases=measure_with(measure, controls=reverse),
+    checks=(
+        Check(
+            says="what a loss breaks at z = y, relative to its own scale, every instance of {cases}",
             predicted="0: ∇L_S = 0, M symmetric, M ⪰ 0, null space",
-            measured=range_estimate(np.concatenate([np.max(share, axis=0) for share in shares])),
+            of=every_case(worst),
+            by=every,
             accepted=Accepted(low=0.0, high=TOLERANCE),
             control="reversed loss",
-            control_measured=range_estimate(np.max(np.stack(reversed_loss[:4]), axis=0)),
-            **common,
+            broken=case(f"{CONTROL}reversed loss", worst),
         ),
-        Verdict(
-            check=f"A where outputs move by 1, every instance of {count(cases)}",
+        Check(
+            says="A where outputs move by 1, every instance of {cases}",
             predicted="≥ 0 (rounding)",
-            measured=range_estimate(np.concatenate([case.curvature for case in cases])),
+            of=every_case(curvature),
+            by=every,
             accepted=Accepted(low=-1e3 * float(np.finfo(float).eps), high=np.inf),
             control="reversed loss",
-            control_measured=range_estimate(np.asarray(reversed_loss.curvature)),
-            **common,
+            broken=case(f"{CONTROL}reversed loss", curvature),
         ),
-    ]
-    return Report(verdicts, results), why
+    ),
+)
