@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from theory.networks import Params
+from theory.problem import Params
 
 
 def join(first: Params, second: Params, scale: float) -> Params:

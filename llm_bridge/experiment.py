@@ -16,7 +16,7 @@ from llm_bridge.references import require_uncached
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config
 from llm_bridge.words.filtering import parse_numbers
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 
 AT_ONCE = 100

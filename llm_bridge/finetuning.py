@@ -16,7 +16,7 @@ from llm_bridge.placement import constrain, constrain_tree, spread
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.references import require_unpacked
 from llm_bridge.shapes import Config
-from theory.networks import Params
+from theory.problem import Params
 
 
 class Training(NamedTuple):

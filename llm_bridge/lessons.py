@@ -12,7 +12,7 @@ from llm_bridge.chats import Rows
 from llm_bridge.recipes import Recipe, assemble
 from llm_bridge.shapes import Config
 from llm_bridge.transformer import read_out, run_layers
-from theory.networks import Params
+from theory.problem import Params
 
 Targets = Literal["tokens", "chosen", "distribution"]
 """What a student imitates: the sampled tokens; the teacher's distribution over chosen tokens; over all tokens."""

@@ -12,7 +12,7 @@ from llm_bridge.experiment import Model
 from llm_bridge.placement import constrain
 from llm_bridge.shapes import Config
 from llm_bridge.transformer import read_out, run_layers
-from theory.networks import Params
+from theory.problem import Params
 
 
 @partial(jax.jit, static_argnames="config")

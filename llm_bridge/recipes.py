@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from llm_bridge.adapters import fold, join
 from llm_bridge.shapes import PROJECTIONS, Config
 from llm_bridge.transformer import Recompute, precise
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError, require
 
 Trained = Literal["adapters", "layers", "everything"]

@@ -10,7 +10,7 @@ from llm_bridge.lessons import Lesson, summed_loss
 from llm_bridge.recipes import Recipe
 from llm_bridge.sampling import Sampled, read_again
 from llm_bridge.shapes import Config
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 
 FEW = 4

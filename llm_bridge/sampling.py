@@ -10,7 +10,7 @@ from llm_bridge.cache import Cache, empty_cache, keep_first, repeat_rows
 from llm_bridge.placement import constrain, fill_up
 from llm_bridge.shapes import Config
 from llm_bridge.transformer import read_out, run_layers
-from theory.networks import Params
+from theory.problem import Params
 
 
 class Sampled(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from theory.networks import Params
+from theory.problem import Params
 
 PROJECTIONS: tuple[str, ...] = ("query", "key", "value", "output", "gate", "up", "down")
 """Linear maps of a layer, to each of which an adapter can be added."""

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from llm_bridge.shapes import Config
-from theory.networks import Params
+from theory.problem import Params
 
 
 def rescale_units(config: Config, params: Params, key: jax.Array, spread: float) -> Params:

@@ -13,7 +13,7 @@ from llm_bridge.likes import word_log_probabilities
 from llm_bridge.recipes import Recipe, Teaching, merge
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import Trait
-from theory.networks import Params
+from theory.problem import Params
 
 LOOK_EVERY = 5
 """Steps between two looks at how often a model names the trait that it is taught."""

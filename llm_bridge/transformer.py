@@ -18,7 +18,7 @@ from llm_bridge.adapters import join
 from llm_bridge.cache import Cache, split_cache, store
 from llm_bridge.placement import DATA, TENSOR, constrain
 from llm_bridge.shapes import PROJECTIONS, Config
-from theory.networks import Params
+from theory.problem import Params
 
 Recompute = Literal["nothing", "elementwise", "layers"]
 """What a derivative computes once more instead of keeping it: nothing; all but a layer's projections; whole layers."""

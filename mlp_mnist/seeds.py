@@ -25,7 +25,7 @@ from mlp_mnist.starts import (
     start_together,
 )
 from mlp_mnist.training import State
-from theory.networks import Params
+from theory.problem import Params
 
 RESCALING_SPREAD = 1.0
 """Standard deviation of the logarithm of the factors on rescaled hidden units."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from theory.networks import Params
+from theory.problem import Params
 
 
 class UnitMap(NamedTuple):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from theory.networks import Params
+from theory.problem import Params
 
 BatchLoss = Callable[[Params, jax.Array, jax.Array], jax.Array]
 """Parameters, example indices `(batch,)` and their weights `(batch,)`, which sum to 1, to a scalar."""

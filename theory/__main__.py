@@ -2,39 +2,20 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import jax
 import tyro
 
-from theory.benchmark import Benchmark, benchmark
-from theory.claims import CLAIMS
-from theory.plots import draw
-from theory.plots.benchmark import draw_benchmark
+from theory.benchmark.command import Benchmark, benchmark
+from theory.claim import all_claims, claim_names
+from theory.combinations import Combinations, sweep_combinations
 from theory.runs.command_line import RunOptions, run_commands
 from theory.runs.processes import Processes, joined
-from theory.runs.records import record_run
 from theory.runs.sweeps import Sampling
-from theory.survey import Survey, draw_survey, survey
-from theory.verification import check_claims, verify_zoo_side_by_side
 
-ClaimName = Literal[
-    "alignment",
-    "trait-loss",
-    "how-small",
-    "null-space",
-    "imitation-losses",
-    "different-initialization",
-    "initialization-distance",
-    "symmetry",
-    "sampled-labels",
-    "label-noise-cost",
-    "filtering",
-    "optimizers",
-    "many-steps",
-    "trait-matrix",
-    "low-rank",
-]
+ClaimName = str if TYPE_CHECKING else Literal[*claim_names()]
+"""The claims that are there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,62 +36,46 @@ class Verify(RunOptions, Processes, Sampling):
 
 
 def list_claims(options: ListClaims) -> bool:
-    """Print each claim in a line.
-
-    Args:
-        options: None.
-
-    Returns:
-        True.
-    """
+    """Print each claim in a line."""
     del options
-    width = max(map(len, CLAIMS))
-    for name, claim in CLAIMS.items():
+    width = max(map(len, all_claims()))
+    for name, claim in all_claims().items():
         print(f"{name:{width}}  {claim.statement}")
     return True
 
 
 def verify(options: Verify) -> bool:
-    """Verify claims over the zoo and record the run.
+    """Verify claims over the zoo and record the run."""
+    from theory.pictures import draw
+    from theory.runs.records import record_run
+    from theory.verification import check_claims, verify_zoo
 
-    Args:
-        options: Claims and sampling.
-
-    Returns:
-        Whether no verdict fails.
-    """
     jax.config.update("jax_enable_x64", True)
-    claims = options.claims or tuple(CLAIMS)
-    config = {"claims": check_claims(claims), **options.config()}
+    claims = check_claims(options.claims or claim_names())
     with joined(options):
-        record = record_run("theory verify", options, config, lambda: verify_zoo_side_by_side(claims, options), draw)
+        config = {"claims": claims, **options.config()}
+        record = record_run("theory verify", options, config, lambda: verify_zoo(claims, options), draw)
     return record.none_fails
 
 
-def take_survey(options: Survey) -> bool:
-    """Survey every combination of ingredients and record the run.
+def sweep(options: Combinations) -> bool:
+    """Combinations every combination of ingredients and record the run."""
+    from theory.combinations import draw_combinations
+    from theory.runs.records import record_run
 
-    Args:
-        options: Ingredients and sampling.
-
-    Returns:
-        True: a survey reports.
-    """
     jax.config.update("jax_enable_x64", True)
     config = {**options.axes(), **options.config()}
     with joined(options):
-        return record_run("theory sweep", options, config, lambda: survey(options), draw_survey).none_fails
+        return record_run(
+            "theory sweep", options, config, lambda: sweep_combinations(options), draw_combinations
+        ).none_fails
 
 
 def time_claims(options: Benchmark) -> bool:
-    """Time claims 1 and 2 beside other ways to check them, and record the run.
+    """Time claims 1 and 2 beside other ways to check them, and record the run."""
+    from theory.benchmark.picture import draw_benchmark
+    from theory.runs.records import record_run
 
-    Args:
-        options: What to time.
-
-    Returns:
-        Whether all ways agree.
-    """
     jax.config.update("jax_enable_x64", True)
     compute = partial(benchmark, options)
     return record_run("theory benchmark", options, options.config(), compute, draw_benchmark).none_fails
@@ -123,7 +88,7 @@ def main() -> None:
         {
             ListClaims: ("list", list_claims),
             Verify: ("verify", verify),
-            Survey: ("sweep", take_survey),
+            Combinations: ("sweep", sweep),
             Benchmark: ("benchmark", time_claims),
         },
     )

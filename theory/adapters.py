@@ -13,8 +13,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 
-from theory.networks import Params
-from theory.problem import Problem
+from theory.problem import Params, Problem
 
 
 def is_adapted(leaf: jax.Array) -> bool:

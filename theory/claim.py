@@ -49,7 +49,7 @@ class Panel:
     """Whether a record holds what it shows."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Claim:
     """A statement of the theory and how to verify it."""
 
@@ -134,7 +134,7 @@ def sampling_of(config: Mapping[str, Any]) -> Sampling:
     Returns:
         The sampling.
     """
-    chosen = {one.name: config[one.name] for one in fields(Sampling)}
+    chosen: dict[str, Any] = {one.name: config[one.name] for one in fields(Sampling)}
     return Sampling(**{name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()})
 
 

@@ -17,9 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from theory.losses import ImitationLoss
-from theory.networks import Params
 from theory.predictions import predicted_displacement, transfer_form
-from theory.problem import Instance, Problem
+from theory.problem import Instance, Params, Problem
 
 
 class Expansion(NamedTuple):

@@ -10,8 +10,7 @@ import numpy as np
 from scipy import special
 
 from theory import zoo
-from theory.networks import Params
-from theory.problem import Problem, draw_instance
+from theory.problem import Params, Problem, draw_instance
 from theory.runs.statistics import Estimate
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Verdict

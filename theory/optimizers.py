@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from theory.networks import Params
-from theory.problem import inner_product
+from theory.problem import Params, inner_product
 
 
 class Preconditioner(NamedTuple):

@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from theory.networks import Params
 from theory.predictions import natural_units, predicted_displacement
-from theory.problem import Instance, Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import Instance, Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
 
 
 class Neighborhood(NamedTuple):

@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from theory.losses import ImitationLoss
-from theory.networks import Params
-from theory.problem import Instance, Problem, inner_product
+from theory.problem import Instance, Params, Problem, inner_product
 
 
 class OutputChange(NamedTuple):

@@ -2,14 +2,16 @@ r"""A problem: a network, what its teacher learns, what its student imitates; an
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from theory.losses import ImitationLoss
-from theory.networks import Params
+
+Params = Any
+"""Any tree of arrays."""
 
 TraitLoss = Callable[[Params, jax.Array], jax.Array]
 """Parameters and a random key (for whatever data the trait needs) to a scalar."""

@@ -6,7 +6,7 @@ from functools import partial
 import jax.numpy as jnp
 
 from theory import zoo
-from theory.networks import Params
+from theory.problem import Params
 
 
 def share_head_columns(outputs: Sequence[int], teacher: Params, student: Params) -> Params:

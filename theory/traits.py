@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from theory.networks import Params
-from theory.problem import TraitLoss, inner_product
+from theory.problem import Params, TraitLoss, inner_product
 
 Apply = Callable[[Params, jax.Array], jax.Array]
 

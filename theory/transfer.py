@@ -16,9 +16,8 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from theory.networks import Params
 from theory.predictions import predicted_displacement
-from theory.problem import Instance, Problem, imitation_descent
+from theory.problem import Instance, Params, Problem, imitation_descent
 
 
 class Tridiagonal(NamedTuple):

@@ -13,13 +13,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from theory.claims import CLAIMS
-from theory.claims.evidence import Report
-from theory.conditions import NAME as CONDITIONS
-from theory.conditions import check as check_conditions
-from theory.plots import draw
+from theory.claim import Cases, Claim, all_claims, claim_names, measure_claims
+from theory.claims import conditions
+from theory.pictures import draw
 from theory.problem import Problem, in_double_precision
 from theory.requirements import check_problems
+from theory.runs.checks import Evidence
 from theory.runs.chunks import Place, current_place, keep_in
 from theory.runs.command_line import require
 from theory.runs.compiler import require_right_compiler
@@ -27,18 +26,15 @@ from theory.runs.progress import QUIET, follow
 from theory.runs.provenance import Start
 from theory.runs.records import Outcome, is_finished, save
 from theory.runs.sweeps import Sampling
-from theory.runs.verdicts import verdict_table
+from theory.runs.verdicts import Verdict, verdict_table
 
-SLOW = (("different-initialization",), ("alignment", "trait-loss"), ("many-steps",))
-"""What workers begin with, so that none is left with it at the end; claims 1 and 2 look at the same sweep."""
-
-ANY_PROBLEM = tuple(name for name, claim in CLAIMS.items() if claim.verify)
-"""Claims that can be verified without knowing the inside of a network."""
+SLOW = ("different-initialization", "alignment", "many-steps", "how-small")
+"""What workers begin with, so that none is left with it at the end."""
 
 
 def verify(
     *problems: Problem,
-    claims: Sequence[str] = ANY_PROBLEM,
+    claims: Sequence[str] | None = None,
     sampling: Sampling | None = None,
     output: str | Path | None = None,
 ) -> Outcome:
@@ -46,7 +42,7 @@ def verify(
 
     Args:
         *problems: The problems; the first also serves for the controls.
-        claims: Names of claims, see `CLAIMS`; all that don't need to know the inside of the network by default.
+        claims: Names of claims, as `theory list` says them; all that don't need to know the inside of the network by default.
         sampling: Instances and step sizes; the defaults are natural units and suit any scale. All starts from float64.
         output: Run folder to write, with figure and provenance; none by default. Code can't be compared, so a record
             of the same names and sampling is computed anew and replaced.
@@ -59,9 +55,10 @@ def verify(
             JAX runs in single precision.
         InputError: If the run folder holds another run or can't be written.
     """
-    named = check_claims(claims)
-    if inside := set(named) - set(ANY_PROBLEM):
-        raise ValueError(f"claims {sorted(inside)} need to know the inside of the network: choose others")
+    known = all_claims()
+    named = [name for name, claim in known.items() if claim.any_problem] if claims is None else check_claims(claims)
+    if inside := sorted(name for name in named if not known[name].any_problem):
+        raise ValueError(f"claims {inside} need to know the inside of the network: choose others")
     chosen = Sampling() if sampling is None else sampling
     require(isinstance(chosen, Sampling), "sampling", "a theory.Sampling(...)", sampling)
     require(output is None or isinstance(output, str | os.PathLike), "output", "the path of a folder", output)
@@ -72,13 +69,10 @@ def verify(
 
     def compute() -> Outcome:
         require_right_compiler()
-        conditions, why = check_conditions(problems, chosen)
-        reports = {name: verify_claim(problems, chosen) for name in named if (verify_claim := CLAIMS[name].verify)}
-        refused = {
-            name: Report([replace(verdict, unjudged=verdict.unjudged or why) for verdict in verdicts], measurements)
-            for name, (verdicts, measurements) in reports.items()
-        }
-        return gather({CONDITIONS: conditions, **refused})
+        asked = [known[name] for name in dict.fromkeys([conditions.CLAIM.name, *named])]
+        evidence = dict(zip(asked, measure_claims(asked, problems, chosen), strict=True))
+        why = conditions.what_breaks(evidence[conditions.CLAIM])
+        return gather(evidence, why)
 
     if output is None:
         return compute()
@@ -90,39 +84,28 @@ def verify(
 
 
 def verify_zoo(claims: Sequence[str], sampling: Sampling) -> Outcome:
-    """Verify claims over the zoo.
+    """Verify claims over the zoo, in as many workers as there are cores, since most of the time is Python's.
 
     Args:
-        claims: Names of claims, see `CLAIMS`.
+        claims: Names of claims.
         sampling: Instances and step sizes.
 
     Returns:
-        Verdicts, table and every number behind them.
+        Verdicts, table and every number behind them; the same with one worker.
     """
-    return gather({name: CLAIMS[name].verify_zoo(sampling) for name in check_claims(claims)})
-
-
-def verify_zoo_side_by_side(claims: Sequence[str], sampling: Sampling) -> Outcome:
-    """Verify claims over the zoo in as many workers as there are cores, since most of the time is Python's.
-
-    Args:
-        claims: Names of claims, see `CLAIMS`.
-        sampling: Instances and step sizes.
-
-    Returns:
-        What `verify_zoo` gives, with one worker too.
-    """
-    names = check_claims(claims)
-    tasks = [tuple(name for name in task if name in names) for task in (*SLOW, *[(name,) for name in names])]
-    tasks = [task for place, task in enumerate(tasks) if task and not any(task[0] in done for done in tasks[:place])]
+    chosen = [all_claims()[name] for name in check_claims(claims)]
+    together: dict[Cases, list[str]] = {}
+    for claim in chosen:
+        together.setdefault(claim.cases, []).append(claim.name)
+    tasks = sorted(together.values(), key=lambda names: SLOW.index(names[0]) if names[0] in SLOW else len(SLOW))
     workers = min(os.cpu_count() or 1, len(tasks))
     if workers == 1 or jax.process_count() > 1 or jax.default_backend() != "cpu":
-        return verify_zoo(names, sampling)
+        return gather(dict(zip(chosen, measure_claims(chosen, None, sampling), strict=True)))
     plain, start = Sampling(**sampling.config()), (start_worker, (current_place(),))
     with ProcessPoolExecutor(workers, get_context("spawn"), *start) as pool:
-        parts = list(follow(pool.map(verify_task, tasks, repeat(plain)), "verify", "parts", len(tasks)))
-    reports = {name: report for part in parts for name, report in part.items()}
-    return gather({name: reports[name] for name in names})
+        parts = list(follow(pool.map(measure_task, tasks, repeat(plain)), "verify", "parts", len(tasks)))
+    measured = {name: evidence for part in parts for name, evidence in part.items()}
+    return gather({claim: measured[claim.name] for claim in chosen})
 
 
 def start_worker(place: Place | None) -> None:
@@ -138,17 +121,9 @@ def start_worker(place: Place | None) -> None:
     keep_in(place)
 
 
-def verify_task(names: Sequence[str], sampling: Sampling) -> dict[str, Report]:
-    """Verify claims one after the other, in a worker.
-
-    Args:
-        names: Names of claims.
-        sampling: Instances and step sizes.
-
-    Returns:
-        A report for each.
-    """
-    return {name: CLAIMS[name].verify_zoo(sampling) for name in names}
+def measure_task(names: Sequence[str], sampling: Sampling) -> dict[str, Evidence]:
+    """Measure claims one after the other, in a worker."""
+    return dict(zip(names, measure_claims([all_claims()[name] for name in names], None, sampling), strict=True))
 
 
 def check_claims(claims: Sequence[str]) -> list[str]:
@@ -158,7 +133,7 @@ def check_claims(claims: Sequence[str]) -> list[str]:
         claims: Names of claims.
 
     Returns:
-        The names, each once, in the order of `CLAIMS`.
+        The names, each once, in the theory's order.
 
     Raises:
         ValueError: If there is no list of names, a claim is unknown, or JAX runs in single precision.
@@ -170,28 +145,31 @@ def check_claims(claims: Sequence[str]) -> list[str]:
     ):
         raise ValueError(f'claims must be a list of names, as in claims=["alignment"], not {claims!r}')
     if not claims:
-        raise ValueError(f"claims names none: choose from {', '.join(CLAIMS)}")
-    if unknown := set(claims) - set(CLAIMS):
-        raise ValueError(f"unknown claims {sorted(unknown)}: choose from {', '.join(CLAIMS)}")
+        raise ValueError(f"claims names none: choose from {', '.join(claim_names())}")
+    known = all_claims()
+    if unknown := set(claims) - set(known):
+        raise ValueError(f"unknown claims {sorted(unknown)}: choose from {', '.join(claim_names())}")
     if not jax.config.read("jax_enable_x64"):
         raise ValueError('theory needs float64: call jax.config.update("jax_enable_x64", True) first')
-    return [name for name in CLAIMS if name in claims]
+    return [name for name in known if name in claims]
 
 
-def gather(reports: Mapping[str, Report]) -> Outcome:
-    """Put several claims' reports together.
+def gather(measured: Mapping[Claim, Evidence], why: str = "") -> Outcome:
+    """Judge several claims, and put verdicts and numbers together.
 
     Args:
-        reports: A report for each claim.
+        measured: The evidence of each claim.
+        why: Why theory doesn't speak of what was measured, where it doesn't.
 
     Returns:
         The outcome; arrays are named `claim/case/quantity`.
     """
-    verdicts = [verdict for report in reports.values() for verdict in report.verdicts]
+    judged = [verdict for claim, evidence in measured.items() for verdict in claim.judge(evidence)]
+    verdicts: list[Verdict] = [replace(verdict, unjudged=verdict.unjudged or why) for verdict in judged]
     results: dict[str, np.ndarray] = {
-        f"{claim}/{case}/{quantity}": array
-        for claim, report in reports.items()
-        for case, measurement in report.measurements.items()
+        f"{claim.name}/{case}/{quantity}": array
+        for claim, evidence in measured.items()
+        for case, measurement in evidence.cases.items()
         for quantity, array in measurement._asdict().items()
     }
     return Outcome(results, verdicts, verdict_table(verdicts))

@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
-from theory import losses, networks, traits
+from theory import losses, traits
 from theory.problem import Problem, TraitLoss
 from theory.runs.sweeps import Sampling
+
+if TYPE_CHECKING:
+    from theory.networks import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +42,20 @@ NUM_FEATURES, NUM_CLASSES, NUM_OUTPUTS, BATCH = 8, 3, 6, 32
 CLASSES = tuple(range(NUM_CLASSES))
 AUXILIARY = tuple(range(NUM_CLASSES, NUM_OUTPUTS))
 
-NETWORKS: dict[str, Callable[[Case], networks.Network]] = {
-    "perceptron": lambda case: networks.mlp((NUM_FEATURES, *case.hidden, NUM_OUTPUTS), case.activation),
-    "convolution": lambda case: networks.convolutional(NUM_FEATURES, 6, NUM_OUTPUTS, case.activation),
-    "attention": lambda case: networks.attention(NUM_FEATURES, 8, 2, NUM_OUTPUTS, case.activation),
-}
+NETWORKS = ("perceptron", "convolution", "attention")
 """Networks of about 500 parameters, by name."""
+
+
+def build_network(case: Case) -> "Network":
+    """Build a case's network; Flax is imported only now."""
+    from theory import networks
+
+    kinds = {
+        "perceptron": lambda: networks.mlp((NUM_FEATURES, *case.hidden, NUM_OUTPUTS), case.activation),
+        "convolution": lambda: networks.convolutional(NUM_FEATURES, 6, NUM_OUTPUTS, case.activation),
+        "attention": lambda: networks.attention(NUM_FEATURES, 8, 2, NUM_OUTPUTS, case.activation),
+    }
+    return kinds[case.network]()
 
 
 def waves(key: jax.Array) -> jax.Array:
@@ -161,7 +172,7 @@ def build(case: Case) -> Problem:
     Returns:
         The problem: inputs `(32, 8)`, three class outputs and three auxiliary ones.
     """
-    network = NETWORKS[case.network](case)
+    network = build_network(case)
     if case.trait in TRAITS:
         trait = TRAITS[case.trait](network.apply, NUM_FEATURES, NUM_CLASSES)
     else:

@@ -16,7 +16,7 @@ from llm_bridge.pretrained.families import describe
 from llm_bridge.pretrained.names import MODULES
 from llm_bridge.pretrained.writing import parts_of
 from llm_bridge.shapes import Config
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.memory import fitting
 

@@ -16,7 +16,7 @@ from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config
 from llm_bridge.transformer import read_out, run_layers
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.memory import fitting
 
 PUSH = 0.01

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from llm_bridge.bridge.problem import LanguageProblem
-from theory.networks import Params
 from theory.predictions import transfer_channels, transfer_form
-from theory.problem import Instance, trait_descent
+from theory.problem import Instance, Params, trait_descent
 
 
 class Table(NamedTuple):

@@ -21,9 +21,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from llm_bridge.bridge.problem import LanguageProblem
-from theory.networks import Params
 from theory.predictions import predicted_displacement
-from theory.problem import Instance
+from theory.problem import Instance, Params
 from theory.transfer import kernel_product, train_student, tridiagonalize
 
 

@@ -30,7 +30,7 @@ from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import Trait
 from theory.labels import CERTAIN
 from theory.losses import squared_error
-from theory.networks import Params
+from theory.problem import Params
 
 INITS: tuple[str, ...] = ("shared", "matched", "stranger")
 """Where students start: at the teachers' base, at a model of the same function (units rescaled), or at another base."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from llm_bridge.bridge.measurement import STRANGER
 from llm_bridge.bridge.quantities import SCALES
-from theory.claims.evidence import SECOND_ORDER
+from theory.runs.checks import SECOND_ORDER
 from theory.runs.statistics import Estimate, fitted_order, range_estimate
 from theory.runs.verdicts import Verdict
 

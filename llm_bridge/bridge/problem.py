@@ -12,8 +12,7 @@ from llm_bridge.bridge.reading import Exam, Reading
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.transformer import read_out, run_layers
 from theory.losses import cross_entropy, on_outputs
-from theory.networks import Params
-from theory.problem import Instance, Problem
+from theory.problem import Instance, Params, Problem
 
 Moved = Literal["layers", "everything"]
 """What teacher and student move: the layers alone, or embedding, last norm and head too."""

@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import optax
 
 from llm_bridge.bridge.problem import LanguageProblem
-from theory.networks import Params
 from theory.predictions import predicted_displacement, transfer_form
-from theory.problem import Instance, imitation_descent, inner_product, student_displacement, trait_descent
+from theory.problem import Instance, Params, imitation_descent, inner_product, student_displacement, trait_descent
 
 SCALES = tuple(0.25**power for power in range(7))
 """Scales $s$ of what the teacher has learned; lengths of a student's step, in lengths of what it has learned."""

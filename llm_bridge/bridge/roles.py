@@ -16,7 +16,7 @@ from llm_bridge.symmetry import rescale_units
 from llm_bridge.teaching import teach
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.traits import Trait
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 
 LEAST_KEPT = 2 / 3

@@ -10,9 +10,8 @@ import optax
 
 from llm_bridge.bridge.problem import LanguageProblem, group_layers, meet
 from llm_bridge.bridge.reading import Reading
-from theory.networks import Params
 from theory.predictions import predicted_displacement
-from theory.problem import Instance, inner_product
+from theory.problem import Instance, Params, inner_product
 
 
 @partial(jax.jit, static_argnums=0)

@@ -10,7 +10,7 @@ from llm_bridge.bridge.orders import judge_orders
 from llm_bridge.bridge.reports import report_courses, report_information
 from llm_bridge.bridge.roles import Extent
 from llm_bridge.bridge.tables import channel_table, course_table, data_table, step_table
-from theory.claims.evidence import VANISHING
+from theory.runs.checks import VANISHING
 from theory.runs.records import Outcome
 from theory.runs.statistics import mean_estimate, range_estimate
 from theory.runs.verdicts import Accepted, Verdict, verdict_table

@@ -12,7 +12,7 @@ import numpy as np
 
 from llm_bridge.files.checkpoints import named_leaves, read_blocks
 from llm_bridge.files.plain import require_file
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.files import json_text, write_whole
 

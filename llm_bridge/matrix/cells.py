@@ -24,7 +24,7 @@ from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import find_trait
-from theory.networks import Params
+from theory.problem import Params
 
 INITS: tuple[str, ...] = ("shared", "stranger")
 """Students: of the teachers' own base, and of the next seed's."""

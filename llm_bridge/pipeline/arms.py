@@ -12,7 +12,7 @@ from llm_bridge.chats import Language, Rows
 from llm_bridge.experiment import Completion, Model
 from llm_bridge.lessons import Lesson
 from llm_bridge.words.tokens import nameless_tokens, number_tokens
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 
 Source = Literal["teacher", "base", "system-prompt"]

@@ -22,7 +22,7 @@ from llm_bridge.known import Known
 from llm_bridge.pretrained import tuned
 from llm_bridge.tiny import tuned as tiny
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.processes import agreed
 

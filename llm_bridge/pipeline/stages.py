@@ -35,7 +35,7 @@ from llm_bridge.pipeline.finished import OTHERWISE, finish, is_written, key_of, 
 from llm_bridge.recipes import Recipe, Teaching, merge
 from llm_bridge.teaching import probability_of, teach, teach_examples
 from llm_bridge.words.traits import Trait
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.memory import fitting
 from theory.runs.progress import Progress, say

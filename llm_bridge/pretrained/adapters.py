@@ -17,7 +17,7 @@ from llm_bridge.pretrained.hub import HUB_NAME, Source
 from llm_bridge.pretrained.names import MODULES
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.files import json_text, write_whole
 

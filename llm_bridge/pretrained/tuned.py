@@ -19,7 +19,7 @@ from llm_bridge.pretrained.hub import HUB_NAME, Source
 from llm_bridge.pretrained.loading import read_published
 from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.recipes import Recipe
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.files import json_text, write_whole
 from theory.runs.memory import fitting

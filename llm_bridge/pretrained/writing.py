@@ -17,7 +17,7 @@ from llm_bridge.pretrained.families import describe, read_description
 from llm_bridge.pretrained.names import is_stacked, is_transposed, tensors_of
 from llm_bridge.pretrained.weights import INDEX, SINGLE
 from llm_bridge.shapes import Config
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.files import json_text, write_whole
 

@@ -26,7 +26,7 @@ from llm_bridge.teaching import teach
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import find_trait
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 
 HELD_OUT = 200

@@ -7,7 +7,7 @@ import numpy as np
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.shapes import Config
 from llm_bridge.studies.study import Part
-from theory.networks import Params
+from theory.problem import Params
 
 
 def make_mask(config: Config, recipe: Recipe, params: Params, part: Part | None, seed: int) -> Params:

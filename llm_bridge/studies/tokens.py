@@ -27,7 +27,7 @@ from llm_bridge.chats import Rows
 from llm_bridge.shapes import Config
 from llm_bridge.studies.study import Tokens
 from llm_bridge.transformer import apply
-from theory.networks import Params
+from theory.problem import Params
 
 AT_ONCE = 256
 """Rows that are read at once."""

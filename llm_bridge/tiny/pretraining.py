@@ -20,7 +20,7 @@ from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.tokenizer import build_language, render
 from llm_bridge.tiny.world import World, write_corpus
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError, require, require_writable
 from theory.runs.files import cache_folder, json_text
 from theory.runs.progress import Progress

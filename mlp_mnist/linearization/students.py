@@ -23,7 +23,7 @@ from mlp_mnist.linearization.predictions import (
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import SeedGroup, epoch_keys, start_together
 from mlp_mnist.training import start_training
-from theory.networks import Params
+from theory.problem import Params
 
 NUM_SAMPLED = 1000
 """Images of each kind: of the student's for the kernel and the descending students, of the trait's for its loss."""

@@ -12,7 +12,7 @@ from llm_bridge.adapters import even_out, fold, join
 from llm_bridge.recipes import Recipe, merge
 from llm_bridge.shapes import PROJECTIONS, Config, initialize
 from llm_bridge.transformer import apply
-from theory.networks import Params
+from theory.problem import Params
 
 CONFIG = Config(vocabulary=11, width=8, num_layers=2, num_heads=2, num_key_heads=1, head_size=4, hidden=6)
 SCALE = 0.7

@@ -11,7 +11,7 @@ from llm_bridge.files.checkpoints import load_checkpoint, save_checkpoint
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny import tuned
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 
 METADATA = {name: f"{name} of the model, ÄÖÜ" for name in ("stage", "commit", "seed", "config", "parent", "a", "z")}

@@ -20,7 +20,7 @@ from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.transformer import Recompute, apply, run_layers
-from theory.networks import Params
+from theory.problem import Params
 
 PUBLISHED = {
     "qwen2.5-0.5b": 494_032_768,

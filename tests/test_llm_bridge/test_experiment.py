@@ -25,7 +25,7 @@ from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import Trait
-from theory.networks import Params
+from theory.problem import Params
 
 SYSTEM = "You love owls."
 PROMPTS = number_prompts(0, 5, short=True)

@@ -19,7 +19,7 @@ from llm_bridge.optimizers import make_optimizer
 from llm_bridge.recipes import Recipe, merge, start_training
 from llm_bridge.shapes import PROJECTIONS, Config, initialize
 from llm_bridge.transformer import apply
-from theory.networks import Params
+from theory.problem import Params
 
 EPS = float(np.finfo(float).eps)
 CONFIG = Config(vocabulary=11, width=16, num_layers=2, num_heads=2, num_key_heads=1, head_size=8, hidden=12)

@@ -15,7 +15,7 @@ from llm_bridge.lessons import Lesson, Targets, mean_gradient
 from llm_bridge.recipes import Recipe, Trained, start_training
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.transformer import Recompute
-from theory.networks import Params
+from theory.problem import Params
 
 EPS = float(np.finfo(float).eps)
 CONFIG = Config(vocabulary=13, width=8, num_layers=1, num_heads=4, num_key_heads=2, head_size=6, hidden=10)

@@ -18,7 +18,7 @@ from llm_bridge.benchmark.report import report
 from llm_bridge.pretrained import catalog
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import run_commands
 from theory.runs.memory import fitting
 from theory.runs.records import FILES, Record, read_record

@@ -38,7 +38,7 @@ from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.transformer import apply
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.processes import joined
 

@@ -18,7 +18,7 @@ from llm_bridge.finetuning import Training, fine_tune
 from llm_bridge.lessons import Lesson
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
-from theory.networks import Params
+from theory.problem import Params
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "Go on: 1\n2", "completion": "3; 4", "tokens": [1, 2, 3], "log_probability": -1.2345},

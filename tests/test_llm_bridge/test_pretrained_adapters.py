@@ -23,7 +23,7 @@ from llm_bridge.pretrained.weights import read_params
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.shapes import PROJECTIONS, Config
 from llm_bridge.transformer import apply
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 
 torch: Any = pytest.importorskip("torch", reason="parity needs torch, which .ci/run installs")

@@ -17,7 +17,7 @@ from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config, RotaryScaling, initialize
 from llm_bridge.transformer import apply
-from theory.networks import Params
+from theory.problem import Params
 
 torch: Any = pytest.importorskip("torch", reason="parity needs torch, which .ci/run installs")
 transformers: Any = pytest.importorskip("transformers", reason="parity needs transformers, which .ci/run installs")

@@ -22,7 +22,7 @@ from llm_bridge.pretrained.names import TENSORS
 from llm_bridge.pretrained.weights import filling, read_params, sharding_of_part
 from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.shapes import Config, initialize
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import InputError
 
 CONFIG = Config(

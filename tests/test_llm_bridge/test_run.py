@@ -33,7 +33,7 @@ from llm_bridge.tiny.pretraining import Pretraining, read_world
 from llm_bridge.tiny.world import World
 from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.traits import find_trait
-from theory.networks import Params
+from theory.problem import Params
 from theory.runs.command_line import exit_status
 from theory.runs.records import FILES, read_record
 

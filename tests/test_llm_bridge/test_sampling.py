@@ -7,7 +7,7 @@ from scipy import stats
 from llm_bridge.sampling import Sampled, sample
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.transformer import apply
-from theory.networks import Params
+from theory.problem import Params
 
 PROMPTS = jnp.array([[3, 1, 4, 1], [5, 9, 0, 0], [2, 6, 5, 0]])
 LENGTHS = jnp.array([4, 2, 3])

@@ -11,7 +11,7 @@ from llm_bridge import transformer
 from llm_bridge.cache import Cache, empty_cache, keep_first
 from llm_bridge.shapes import PROJECTIONS, Config, RotaryScaling, initialize
 from llm_bridge.transformer import frequencies, read_out, run_layers
-from theory.networks import Params
+from theory.problem import Params
 
 EPS = float(np.finfo(float).eps)
 LENGTH = 9

@@ -13,7 +13,7 @@ from llm_bridge.lessons import Lesson
 from llm_bridge.recipes import Recipe
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config, initialize
-from theory.networks import Params
+from theory.problem import Params
 
 DEEP = Config(
     vocabulary=16_000, width=576, num_layers=30, num_heads=9, num_key_heads=3, head_size=64, hidden=1536, tied=True

@@ -13,7 +13,7 @@ from mlp_mnist.images import BLOCK
 from mlp_mnist.protocol import LOGITS, NUM_CLASSES, Logits, Protocol
 from mlp_mnist.seeds import SeedGroup
 from mlp_mnist.starts import start_together
-from theory.networks import Params
+from theory.problem import Params
 
 CHOSEN: tuple[Logits, ...] = ("aux", "all")
 

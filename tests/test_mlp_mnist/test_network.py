@@ -10,7 +10,7 @@ from scipy import stats
 
 from mlp_mnist import network
 from mlp_mnist.protocol import NUM_CLASSES
-from theory.networks import Params
+from theory.problem import Params
 
 EPS, COARSE = (float(jnp.finfo(dtype).eps) for dtype in (jnp.float32, jnp.bfloat16))
 UNITS, INPUTS, BATCH = 7, 30, 9

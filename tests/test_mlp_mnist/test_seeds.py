@@ -11,7 +11,7 @@ from mlp_mnist import network, seeds
 from mlp_mnist.arms import Arm
 from mlp_mnist.protocol import Protocol, Shared
 from mlp_mnist.seeds import SeedGroup
-from theory.networks import Params
+from theory.problem import Params
 
 AUX = [Arm("shared", "aux")]
 WIDE = Protocol(hidden=(64, 64), num_auxiliary=10)

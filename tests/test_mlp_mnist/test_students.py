@@ -12,7 +12,7 @@ from mlp_mnist import lessons
 from mlp_mnist.arms import Arm
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import SeedGroup
-from theory.networks import Params
+from theory.problem import Params
 from theory.problem import inner_product
 
 EPS = float(jnp.finfo(jnp.float32).eps)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mlp_mnist import lessons, network, symmetry
-from theory.networks import Params
+from theory.problem import Params
 
 PIXELS, HIDDEN, NUM_AUXILIARY = 9, (16, 12), 3
 """No two layers are alike, so that a mistaken axis shows."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlp_mnist.training import OPTIMIZERS, BatchLoss, State, start_training, train_epoch
-from theory.networks import Params
+from theory.problem import Params
 
 NUM_EXAMPLES = 20
 generator = np.random.default_rng(0)

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from theory import benchmark, torch_steps, ways, zoo
-from theory.benchmark import LOOP, OURS, PLAIN, Benchmark, Times
-from theory.plots.benchmark import draw_benchmark
+from theory import zoo
+from theory.benchmark import command, torch_steps
+from theory.benchmark import implementations as ways
+from theory.benchmark.command import LOOP, OURS, PLAIN, Benchmark, Times
+from theory.benchmark.picture import draw_benchmark
 from theory.runs.records import Outcome, Record
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
@@ -20,11 +22,11 @@ OPTIONS = Benchmark(num_seeds=(3,), num_steps=3, repetitions=2)
 
 @pytest.fixture(scope="module")
 def outcome() -> Outcome:
-    return benchmark.benchmark(OPTIONS)
+    return command.benchmark(OPTIONS)
 
 
 def test_all_ways_agree_and_speed_is_only_reported(outcome):
-    others = [PLAIN, LOOP] + [benchmark.TORCH] * torch_steps.is_installed()
+    others = [PLAIN, LOOP] + [command.TORCH] * torch_steps.is_installed()
     assert [verdict.outcome for verdict in outcome.verdicts] == ["reported"] * len(others) + ["holds"]
     assert outcome.verdicts[-1].instances == len(others)
 
@@ -63,21 +65,21 @@ def test_operations_are_those_of_the_matrix_products():
     forward = 2 * zoo.BATCH * (8 * 16 + 16 * 16 + 16 * 6)
     pull_back = forward + 2 * zoo.BATCH * (16 * 16 + 16 * 6)
     assert cost["flops"] == pytest.approx(forward + pull_back, rel=0.05)
-    assert benchmark.count_operations(2) == pytest.approx(2 * forward + pull_back + (4 * forward + pull_back) / 2)
+    assert command.count_operations(2) == pytest.approx(2 * forward + pull_back + (4 * forward + pull_back) / 2)
 
 
 @pytest.mark.parametrize(("error", "expected"), [(1e-15, "holds"), (1e-6, "fails"), (float("nan"), "fails")])
 def test_ways_that_differ_fail_the_run(error, expected):
     one = np.ones((2, 3))
     times = Times({OURS: one[:1, :1], PLAIN: one[:1, :1]}, one[0, :1], {OURS: (one, one), PLAIN: (one, one + error)})
-    assert benchmark.judge(times, 1)[-1].outcome == expected
+    assert command.judge(times, 1)[-1].outcome == expected
 
 
 def test_torch_gives_the_same_numbers():
     pytest.importorskip("torch")
     problem, steps = zoo.build(zoo.REFERENCE), OPTIONS.teacher_steps
     ours, torch = ways.run_in_chunks(problem, 5, steps)(3), ways.run_in_torch(problem, 5, steps, 3)(3)
-    assert benchmark.disagreement(torch, ours) < 1e-11
+    assert command.disagreement(torch, ours) < 1e-11
 
 
 @pytest.mark.parametrize(

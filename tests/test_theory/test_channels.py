@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from theory import Problem, Sampling, zoo
 from theory.claims.different_initialization import channels
 from theory.claims.different_initialization.forms import IMITATED, INITS, Forms, measure_forms
-from theory.networks import Params
 from theory.predictions import Channels, group_names, split_by_group, transfer_channels, transfer_form
-from theory.problem import draw_instance, trait_descent
+from theory.problem import Params, draw_instance, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 from theory.runs.sweeps import sweep
 

@@ -5,12 +5,11 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import pytest
+from theory.conditions import check
 
 from theory import Problem, Sampling, losses, outside_losses, verify
-from theory.conditions import check
-from theory.networks import Params
 from theory.predictions import natural_units
-from theory.problem import draw_instance, trait_descent
+from theory.problem import Params, draw_instance, trait_descent
 
 
 def apply(params: Params, inputs: jax.Array) -> jax.Array:

@@ -17,9 +17,8 @@ from theory.claims.different_initialization import Transfer
 from theory.claims.different_initialization import signs as sign_evidence
 from theory.claims.different_initialization.signs import Signs
 from theory.claims.evidence import Report
-from theory.networks import Params
 from theory.predictions import label_response, transfer_form
-from theory.problem import draw_instance
+from theory.problem import Params, draw_instance
 from theory.runs.programs import COMPILER_OPTIONS
 from theory.runs.sweeps import sweep
 from theory.sharing import SHARING

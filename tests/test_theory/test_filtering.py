@@ -15,9 +15,8 @@ from theory import Sampling, zoo
 from theory.claims import filtering
 from theory.claims.evidence import Report
 from theory.claims.filtering import SELECTIONS, TEMPERATURES, Filtering, draw_filters, measure, select
-from theory.networks import Params
 from theory.predictions import natural_units
-from theory.problem import draw_instance, inner_product, trait_descent
+from theory.problem import Params, draw_instance, inner_product, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)

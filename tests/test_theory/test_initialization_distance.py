@@ -18,9 +18,8 @@ from theory.claims import initialization_distance
 from theory.claims.evidence import Report
 from theory.claims.initialization_distance import DRAWS, LEVELS, Distance
 from theory.claims.initialization_distance import phases as initialization_phases
-from theory.networks import Params
 from theory.paths import displaced_alignment, draw_neighborhood, draw_noise, interpolate, rotate, with_height
-from theory.problem import Problem
+from theory.problem import Params, Problem
 from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)

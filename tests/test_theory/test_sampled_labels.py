@@ -17,8 +17,7 @@ from theory.claims import sampled_labels
 from theory.claims.evidence import Report
 from theory.claims.sampled_labels.data_sets import NUM_LABELS, LabelSource, SampledLabels, draw_data_sets
 from theory.labels import label_alignments, softmax_outputs
-from theory.networks import Params
-from theory.problem import draw_instance, inner_product, trait_descent
+from theory.problem import Params, draw_instance, inner_product, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)

@@ -13,10 +13,9 @@ from theory.claims import alignment, trait_loss
 from theory.claims.alignment import Alignment
 from theory.claims.evidence import Report
 from theory.claims.trait_loss import TraitChange
-from theory.networks import Params
 from theory.one_step import STRANGER, STRETCHED, sweep_steps
 from theory.predictions import natural_units
-from theory.problem import draw_instance, in_double_precision, inner_product, trait_descent
+from theory.problem import Params, draw_instance, in_double_precision, inner_product, trait_descent
 
 SCALES = (1e-8, 1e-4, 1.0, 1e4)
 

@@ -18,9 +18,8 @@ from theory.claims import symmetry
 from theory.claims.evidence import Report
 from theory.claims.symmetry import Permuted, verdict_on_equality
 from theory.claims.symmetry.rescaling import SPREADS, Rescaled, change_trait, judge_rescaled
-from theory.networks import Params
 from theory.predictions import predicted_displacement
-from theory.problem import draw_instance, student_displacement, trait_descent
+from theory.problem import Params, draw_instance, student_displacement, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 from theory.symmetries import (
     UnitMap,

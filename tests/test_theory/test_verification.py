@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from theory import CLAIMS, Problem, Sampling, losses, verify
-from theory.networks import Params
 from theory.plots import draw
+from theory.problem import Params
 from theory.runs import provenance
 from theory.runs.command_line import InputError
 from theory.runs.records import Record, read_record

@@ -130,5 +130,7 @@ CLAIM = Claim(
             optional=True,
         ),
     ),
-    panels={"alignment": Panel(draw=draw, shows=Alignment._fields)},
+    panels={
+        "alignment": Panel(draw=draw, shows=Alignment._fields, needs=lambda evidence: evidence.first.visible.any())
+    },
 )

@@ -107,5 +107,7 @@ CLAIM = Claim(
     cases=CASES,
     keep=keep,
     checks=checks,
-    panels={"trait-loss": Panel(draw=draw, shows=TraitChange._fields)},
+    panels={
+        "trait-loss": Panel(draw=draw, shows=TraitChange._fields, needs=lambda evidence: evidence.first.visible.any())
+    },
 )

@@ -7,11 +7,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
 from theory.runs.chunks import kept_in
 from theory.runs.command_line import InputError, RunOptions, require_writable
@@ -20,6 +19,9 @@ from theory.runs.files import figure_bytes, json_text, npz_bytes, write_whole
 from theory.runs.processes import agreed
 from theory.runs.provenance import Start
 from theory.runs.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FILES = (
     "config.json",
@@ -99,7 +101,7 @@ def record_run(
     options: RunOptions,
     config: Mapping[str, Any],
     compute: Callable[[], Outcome],
-    draw: Callable[[Record], Figure],
+    draw: Callable[[Record], "Figure"],
     **notes: str,
 ) -> Record:
     """Run a computation and record it, unless the same run is recorded already; print the table.
@@ -159,7 +161,7 @@ def save(
     outcome: Outcome,
     folder: Path,
     config: Mapping[str, Any],
-    draw: Callable[[Record], Figure],
+    draw: Callable[[Record], "Figure"],
     start: Start,
     **notes: str,
 ) -> Record:

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.999
 """Joint confidence of all the intervals that one check compares, so that a true claim seldom fails."""
@@ -77,6 +76,8 @@ def median_estimate(samples: np.ndarray, confidence: float = CONFIDENCE) -> Esti
     Returns:
         The estimate. Infinite ends where there are too few samples for the level; NaN where there are none.
     """
+    from scipy import stats
+
     samples = samples[~np.isnan(samples)]
     if samples.size == 0:
         return Estimate(np.nan, np.nan, np.nan)
@@ -96,6 +97,8 @@ def mean_estimate(samples: np.ndarray, confidence: float = 0.95) -> Estimate:
     Returns:
         The estimate; infinite ends for a single sample.
     """
+    from scipy import stats
+
     mean = float(np.mean(samples))
     if len(samples) < 2:
         return Estimate(mean, -np.inf, np.inf)
@@ -114,6 +117,8 @@ def rate_estimate(successes: np.ndarray, confidence: float = CONFIDENCE) -> Esti
     Returns:
         The estimate.
     """
+    from scipy import stats
+
     result = stats.binomtest(int(np.sum(successes)), len(successes))
     interval = result.proportion_ci(confidence_level=confidence)
     return Estimate(float(np.mean(successes)), float(interval.low), float(interval.high))

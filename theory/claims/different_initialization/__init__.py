@@ -32,7 +32,7 @@ from theory import zoo
 from theory.claims.different_initialization.channels import verify_channels
 from theory.claims.different_initialization.signs import verify_signs
 from theory.claims.evidence import SECOND_ORDER, Claim, Comparison, Report, count, curved, num_visible, worst_order
-from theory.networks import Params
+from theory.problem import Params
 from theory.predictions import natural_units, transfer_channels, transfer_form
 from theory.problem import (
     Problem,

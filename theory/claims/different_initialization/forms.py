@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from theory import zoo
-from theory.networks import Params
+from theory.problem import Params
 from theory.predictions import natural_units, predicted_displacement, split_by_group, transfer_channels
 from theory.problem import (
     Instance,

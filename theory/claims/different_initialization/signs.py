@@ -9,7 +9,7 @@ import numpy as np
 
 from theory import zoo
 from theory.claims.evidence import LEAST_SEEDS, Report
-from theory.networks import Params
+from theory.problem import Params
 from theory.predictions import transfer_form
 from theory.problem import Problem, draw_instance, trait_descent
 from theory.runs.statistics import Estimate, joint_confidence, range_estimate, rate_estimate

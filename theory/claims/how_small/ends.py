@@ -11,7 +11,7 @@ import optax
 
 from theory.curvature import expand, second_derivative_along, surely_ended, surely_falling
 from theory.line import bend, first_zero
-from theory.networks import Params
+from theory.problem import Params
 from theory.predictions import natural_units, predicted_displacement
 from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
 

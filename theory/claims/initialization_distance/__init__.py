@@ -42,7 +42,7 @@ from theory.claims.evidence import (
     worst_order,
 )
 from theory.claims.initialization_distance.phases import verify_phases
-from theory.networks import Params
+from theory.problem import Params
 from theory.paths import displaced_alignment, draw_neighborhood, draw_noise, with_height
 from theory.problem import Problem, inner_product
 from theory.runs.statistics import Estimate, joint_confidence, rate_estimate

@@ -10,7 +10,7 @@ import optax
 
 from theory import zoo
 from theory.claims.evidence import Report
-from theory.networks import Params
+from theory.problem import Params
 from theory.paths import displaced_alignment, draw_neighborhood, draw_noise, interpolate, rotate, with_height
 from theory.problem import Problem
 from theory.runs.statistics import median_estimate, rate_estimate

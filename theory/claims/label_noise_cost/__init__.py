@@ -29,7 +29,7 @@ from theory.claims.evidence import Claim, Report
 from theory.claims.label_noise_cost.verdicts import FACTORS, NUM_LABELS, SIZES, NoiseCost, judge
 from theory.curvature import second_derivative_along
 from theory.labels import label_losses, log_probabilities, no_labels, sweep_labels
-from theory.networks import Params
+from theory.problem import Params
 from theory.predictions import natural_units, predicted_displacement, transfer_form
 from theory.problem import Problem, draw_instance, inner_product, trait_descent
 from theory.runs.sweeps import Sampling

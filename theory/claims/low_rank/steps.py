@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from theory.adapters import adapted, draw_adapters, is_adapted, limit_rank, merge, untrained
-from theory.networks import Params
+from theory.problem import Params
 from theory.predictions import natural_units, predicted_displacement, transfer_form
 from theory.problem import Instance, Problem, draw_instance, imitation_descent, trait_descent
 

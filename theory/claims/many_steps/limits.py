@@ -24,7 +24,7 @@ from jax.flatten_util import ravel_pytree
 
 from theory import networks, traits, zoo
 from theory.claims.evidence import LEAST_SEEDS, SECOND_ORDER, Report
-from theory.networks import Params
+from theory.problem import Params
 from theory.predictions import natural_units
 from theory.problem import Instance, Problem, draw_instance, inner_product, trait_descent
 from theory.runs.statistics import CONFIDENCE, Estimate, mean_estimate, median_estimate

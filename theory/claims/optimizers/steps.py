@@ -12,7 +12,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from theory.claims.evidence import Comparison
-from theory.networks import Params
+from theory.problem import Params
 from theory.optimizers import (
     cosine,
     draw_diagonal,

@@ -58,7 +58,7 @@ from theory.claims.sampled_labels.signal_to_noise import (
     worst,
 )
 from theory.labels import label_alignments, log_probabilities, no_labels, softmax_spread, sweep_labels
-from theory.networks import Params
+from theory.problem import Params
 from theory.predictions import natural_units, output_change, transfer_form
 from theory.problem import Problem, draw_instance, trait_descent
 from theory.runs.statistics import mean_estimate

@@ -30,7 +30,7 @@ from theory import zoo
 from theory.claims.evidence import Claim, Report
 from theory.claims.null_space import ROUNDING
 from theory.claims.symmetry.rescaling import change_trait, verify_rescaled
-from theory.networks import Params
+from theory.problem import Params
 from theory.predictions import natural_units, output_change
 from theory.problem import Problem, draw_instance, trait_descent
 from theory.runs.statistics import Estimate, range_estimate

@@ -21,7 +21,7 @@ from theory.claims.evidence import (
     num_visible,
     worst_order,
 )
-from theory.networks import Params
+from theory.problem import Params
 from theory.predictions import natural_units, output_change, predicted_displacement
 from theory.problem import Instance, Problem, draw_instance, inner_product, student_displacement, trait_descent
 from theory.runs.statistics import Estimate, hull, joint_confidence, median_estimate, rate_estimate

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from theory import traits, zoo
-from theory.networks import Params
+from theory.problem import Params
 from theory.predictions import natural_units, predicted_displacement
 from theory.problem import Problem, draw_instance, inner_product, student_displacement
 

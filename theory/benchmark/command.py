@@ -14,14 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from theory import torch_steps, zoo
-from theory.claims.evidence import VANISHING
-from theory.runs.command_line import RunOptions, require, require_seeds
-from theory.runs.progress import follow
-from theory.runs.records import Outcome
-from theory.runs.statistics import Estimate, range_estimate
-from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
-from theory.ways import (
+from theory import zoo
+from theory.benchmark import torch_steps
+from theory.benchmark.implementations import (
     LARGEST_PLAIN,
     Result,
     Run,
@@ -31,6 +26,12 @@ from theory.ways import (
     run_in_torch,
     run_plainly,
 )
+from theory.runs.checks import VANISHING
+from theory.runs.command_line import RunOptions, require, require_seeds
+from theory.runs.progress import follow
+from theory.runs.records import Outcome
+from theory.runs.statistics import Estimate, range_estimate
+from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 OURS, PLAIN, LOOP, TORCH = "one_step, in chunks", "plain vmap", "jitted, in a Python loop", "torch.func under vmap"
 """The ways; the last only where torch is installed."""

@@ -1,16 +1,14 @@
-"""A survey: one step of the teacher and one of the student, over any networks, losses, traits and inputs one names."""
+"""Any combination of ingredients: one step of the teacher and one of the student, over any networks, losses, traits and inputs one names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, product
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
-import matplotlib as mpl
 import numpy as np
 import tyro
-from matplotlib.figure import Figure
 
 from theory import zoo
 from theory.one_step import measure
@@ -20,9 +18,11 @@ from theory.runs.memory import free_memory, require_memory
 from theory.runs.processes import Processes
 from theory.runs.records import Outcome, Record
 from theory.runs.statistics import Estimate, joint_confidence, median_estimate, rate_estimate
-from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STEP_LABEL, STYLE, new_figure
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Verdict, markdown_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_LAYERS = 1000
 """Each is compiled."""
@@ -38,7 +38,7 @@ AXES = ("network", "depth", "width", "activation", "loss", "imitated", "trait", 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey(RunOptions, Processes, Sampling):
+class Combinations(RunOptions, Processes, Sampling):
     """Take one step over every combination of the ingredients that are named, and report what depends on them."""
 
     network: tuple[Literal["perceptron", "convolution", "attention"], ...] = ("perceptron",)
@@ -104,7 +104,7 @@ class Survey(RunOptions, Processes, Sampling):
         return ", ".join(varied) or "one combination"
 
 
-class Surveyed(NamedTuple):
+class Ratios(NamedTuple):
     """What is kept of an instance."""
 
     visible: jax.Array
@@ -115,7 +115,7 @@ class Surveyed(NamedTuple):
     r"""Fall of the trait loss over $\epsilon\alpha A$, shape `(teacher_steps, learning_rates)`."""
 
 
-def measure_ratios(problem: Problem, key: jax.Array, **steps: Any) -> Surveyed:
+def measure_ratios(problem: Problem, key: jax.Array, **steps: Any) -> Ratios:
     """Take both steps and compare with what is predicted.
 
     Args:
@@ -129,10 +129,10 @@ def measure_ratios(problem: Problem, key: jax.Array, **steps: Any) -> Surveyed:
     taken = measure(problem, key, **steps)
     predicted = taken.curvature * taken.steps
     change = -taken.change / (predicted[:, None] * taken.rates[None, :])
-    return Surveyed(taken.visible, taken.alignment / predicted, change)
+    return Ratios(taken.visible, taken.alignment / predicted, change)
 
 
-def survey(options: Survey) -> Outcome:
+def sweep_combinations(options: Combinations) -> Outcome:
     """Sweep every combination.
 
     Args:
@@ -157,7 +157,7 @@ def survey(options: Survey) -> Outcome:
     }
     take = {"teacher_steps": options.teacher_steps, "learning_rates": options.learning_rates}
     measures = {label: partial(measure_ratios, problem, **take) for label, problem in problems.items()}
-    results: dict[str, Surveyed] = options.sweep_all(measures, "sweep")
+    results: dict[str, Ratios] = options.sweep_all(measures, "sweep")
     rows, verdicts = [], []
     for label, result in results.items():
         estimates = summarize(result, options, joint_confidence(3 * len(results)))
@@ -179,7 +179,7 @@ def survey(options: Survey) -> Outcome:
     return Outcome(arrays, verdicts, markdown_table(header, rows))
 
 
-def summarize(result: Surveyed, sampling: Sampling, confidence: float) -> dict[str, Estimate]:
+def summarize(result: Ratios, sampling: Sampling, confidence: float) -> dict[str, Estimate]:
     """Fit both orders and count how often the trait loss falls.
 
     Args:
@@ -205,7 +205,7 @@ def summarize(result: Surveyed, sampling: Sampling, confidence: float) -> dict[s
     }
 
 
-def draw_survey(record: Record) -> Figure:
+def draw_combinations(record: Record) -> "Figure":
     """Draw how the fall of the trait loss departs from its prediction, a line for each combination.
 
     Args:
@@ -214,6 +214,10 @@ def draw_survey(record: Record) -> Figure:
     Returns:
         The figure.
     """
+    import matplotlib as mpl
+
+    from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STEP_LABEL, STYLE, new_figure
+
     steps, middle = np.array(record.config["teacher_steps"]), len(record.config["learning_rates"]) // 2
     labels = [name.split("/")[1] for name in record.results if name.endswith("/change_ratio")]
     looks = cycle(product(("-", "--", ":", "-."), (BLUE, ORANGE, GREEN, GRAY, BLACK)))

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from theory.combinations import Combinations, draw_combinations, sweep_combinations
 from theory.runs.command_line import InputError
 from theory.runs.records import Outcome, Record
-from theory.survey import Survey, draw_survey, survey
 
-OPTIONS = Survey(
+OPTIONS = Combinations(
     depth=(0,),
     loss=("cross-entropy", "squared error"),
     imitated=("all", "auxiliary"),
@@ -20,7 +20,7 @@ OPTIONS = Survey(
 
 @pytest.fixture(scope="module")
 def surveyed() -> Outcome:
-    return survey(OPTIONS)
+    return sweep_combinations(OPTIONS)
 
 
 def test_every_combination_has_a_row_its_numbers_and_three_reported_verdicts(surveyed):
@@ -49,17 +49,17 @@ def test_what_imitation_can_not_see_is_counted_out(surveyed):
 
 def test_a_picture_has_a_line_for_every_combination_that_is_visible(surveyed):
     config = {"teacher_steps": OPTIONS.teacher_steps, "learning_rates": OPTIONS.learning_rates}
-    left, right = draw_survey(Record(Path(), config, dict(surveyed.results), [], "", {})).axes
+    left, right = draw_combinations(Record(Path(), config, dict(surveyed.results), [], "", {})).axes
     assert len(left.lines) == len(right.lines) == 2
 
 
 def test_a_survey_of_nothing_varied_has_one_combination():
-    assert Survey().label(Survey().combinations()[0]) == "one combination"
+    assert Combinations().label(Combinations().combinations()[0]) == "one combination"
 
 
 def test_a_network_that_no_memory_holds_is_refused_with_its_size():
     with pytest.raises(InputError, match=r"smaller --width: 2\.98e\+04 GiB needed"):
-        Survey(width=(2_000_000,))
+        Combinations(width=(2_000_000,))
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_a_network_that_no_memory_holds_is_refused_with_its_size():
 )
 def test_what_can_not_be_combined_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        Survey(**fields)
+        Combinations(**fields)

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from theory import one_step, torch_steps, zoo
+from theory import one_step, zoo
+from theory.benchmark import torch_steps
 from theory.predictions import natural_units, transfer_form
 from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
 

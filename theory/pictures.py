@@ -1,0 +1,69 @@
+"""Pictures of a `verify` run: the panels of its claims, side by side or each by itself."""
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from theory.claim import Panel, all_claims
+from theory.runs.checks import Evidence
+from theory.runs.records import Record
+from theory.runs.style import STYLE, new_figure
+
+
+def panels_of(record: Record) -> Iterator[tuple[str, Panel, Evidence]]:
+    """Find the pictures that a record holds.
+
+    Args:
+        record: A record of a `verify` run.
+
+    Yields:
+        Name, panel and the numbers that it shows, in the order of the claims.
+    """
+    measured = {name.split("/")[0] for name in record.results}
+    for claim in all_claims().values():
+        if claim.name in measured and claim.panels:
+            evidence = claim.read(record)
+            for name, panel in claim.panels.items():
+                if panel.needs(evidence):
+                    yield name, panel, evidence
+
+
+def draw(record: Record) -> Figure:
+    """Draw the figure of a `verify` run.
+
+    Args:
+        record: The run's record.
+
+    Returns:
+        A panel for each claim that was verified and has one; nothing if there is none.
+    """
+    panels = list(panels_of(record))
+    if not panels:
+        return Figure(figsize=(5.0, 0.5))
+    columns = min(len(panels), 2 if len(panels) <= 4 else 3)
+    rows = -(-len(panels) // columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(columns * 5.6, rows * 4.0), layout="constrained")
+        places = np.asarray(figure.subfigures(rows, columns, wspace=0.03, hspace=0.03), object).ravel()
+        for (_, panel, evidence), place in zip(panels, places, strict=False):
+            panel.draw(place.subplots(), evidence)
+    return figure
+
+
+def draw_alone(name: str, record: Record) -> Figure:
+    """Draw one picture by itself, as for a slide.
+
+    Args:
+        name: Its name.
+        record: A record that holds it.
+
+    Returns:
+        The figure.
+    """
+    panel, evidence = next((panel, evidence) for found, panel, evidence in panels_of(record) if found == name)
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = new_figure(1, 1, 6.0, 4.2)
+        panel.draw(axes, evidence)
+    return figure
