@@ -59,16 +59,15 @@ def verify(options: Verify) -> bool:
 
 
 def sweep(options: Combinations) -> bool:
-    """Combinations every combination of ingredients and record the run."""
+    """Sweep every combination of ingredients and record the run."""
     from theory.combinations import draw_combinations
     from theory.runs.records import record_run
 
     jax.config.update("jax_enable_x64", True)
     config = {**options.axes(), **options.config()}
     with joined(options):
-        return record_run(
-            "theory sweep", options, config, lambda: sweep_combinations(options), draw_combinations
-        ).none_fails
+        compute = partial(sweep_combinations, options)
+        return record_run("theory sweep", options, config, compute, draw_combinations).none_fails
 
 
 def time_claims(options: Benchmark) -> bool:

@@ -1,4 +1,4 @@
-"""Any combination of ingredients: one step of the teacher and one of the student, over any networks, losses, traits and inputs one names."""
+"""The command `sweep`: one step of teacher and student over all combinations of the ingredients that one names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -42,7 +42,7 @@ def verify(
 
     Args:
         *problems: The problems; the first also serves for the controls.
-        claims: Names of claims, as `theory list` says them; all that don't need to know the inside of the network by default.
+        claims: Names of claims, see `theory list`; by default all that don't need to know the inside of the network.
         sampling: Instances and step sizes; the defaults are natural units and suit any scale. All starts from float64.
         output: Run folder to write, with figure and provenance; none by default. Code can't be compared, so a record
             of the same names and sampling is computed anew and replaced.

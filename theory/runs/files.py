@@ -8,14 +8,15 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from theory.runs.command_line import InputError
 from theory.runs.startup import WRITING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def cache_folder() -> Path:
@@ -76,7 +77,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def figure_bytes(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
+def figure_bytes(figure: "Figure", kind: Literal["png", "pdf"]) -> bytes:
     """Render a figure, always the same bytes for the same figure.
 
     Args:
@@ -86,6 +87,8 @@ def figure_bytes(figure: Figure, kind: Literal["png", "pdf"]) -> bytes:
     Returns:
         The file's bytes.
     """
+    import matplotlib as mpl
+
     buffer = io.BytesIO()
     undated = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
     logging.getLogger("fontTools").setLevel(logging.ERROR)
