@@ -22,7 +22,7 @@ from figures.gallery import (
 from figures.ladder import is_climbable, ladder
 from figures.ladder_plots import draw_ladder
 from mlp_mnist.data import DataName, Source, resolve
-from theory.plots import PANELS, draw_panel
+from theory.pictures import draw_alone, panels_of
 from theory.runs.command_line import InputError, RunOptions, require_seeds, run_commands
 from theory.runs.files import write_whole
 from theory.runs.provenance import Start
@@ -139,15 +139,13 @@ def save_slides(record: Record, folder: Path, fresh: bool) -> None:
         folder: Where the gallery is.
         fresh: Whether to draw again what is there.
     """
-    for panel in PANELS:
-        place = folder / f"theory-{panel.name}"
-        config = record.config | {"command": f"figures theory-{panel.name}"}
+    for name, _, _ in panels_of(record):
+        place = folder / f"theory-{name}"
+        config = record.config | {"command": f"figures theory-{name}"}
         source = f"{record.provenance['command']} at commit {record.provenance['commit']}, {record.provenance['start']}"
-        if not panel.drawable(record) or (
-            is_finished(place, config) and not fresh and read_record(place).provenance["drawn_from"] == source
-        ):
+        if is_finished(place, config) and not fresh and read_record(place).provenance["drawn_from"] == source:
             continue
-        save(slide(panel, record), place, config, partial(draw_panel, panel), Start.now(folder), drawn_from=source)
+        save(slide(name, record), place, config, partial(draw_alone, name), Start.now(folder), drawn_from=source)
 
 
 def save_ladder(

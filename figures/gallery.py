@@ -12,56 +12,34 @@ from figures.exhibits import EXHIBITS, Exhibit
 from llm_bridge.studies.catalog import STUDIES as LANGUAGE_STUDIES
 from mlp_mnist.plots import draw_arms, draw_inits
 from mlp_mnist.studies.catalog import STUDIES
-from theory.plots import PANELS, Panel, draw_panel
-from theory.plots.one_step import draw_alignment
-from theory.plots.signs import draw_signs
+from theory.claim import all_claims
+from theory.claims import signs
+from theory.pictures import panels_of
 from theory.runs.records import Outcome, Record
 from theory.runs.style import STYLE, new_figure
 from theory.runs.verdicts import markdown_table
 from theory.sharing import SHARING
 
 
-class Noted(dict[str, np.ndarray]):
-    """Arrays by name that note which of them were read."""
-
-    def __init__(self, arrays: Mapping[str, np.ndarray]):
-        """Take the arrays.
-
-        Args:
-            arrays: Arrays by name.
-        """
-        super().__init__(arrays)
-        self.read: set[str] = set()
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """Give an array and note its name.
-
-        Args:
-            name: The name.
-
-        Returns:
-            The array.
-        """
-        self.read.add(name)
-        return super().__getitem__(name)
-
-
-def slide(panel: Panel, record: Record) -> Outcome:
+def slide(name: str, record: Record) -> Outcome:
     """Take from a run what one picture shows.
 
     Args:
-        panel: The picture.
+        name: The picture's name.
         record: The run's record.
 
     Returns:
-        The arrays that the picture reads, and the verdicts of its claim.
+        The arrays that the picture shows, and the verdicts of its claim.
     """
-    noted = Noted(record.results)
-    draw_panel(panel, record._replace(results=noted))
-    claim = panel.start.split("/")[0]
-    verdicts = [verdict for verdict in record.verdicts if verdict["claim"] == claim]
-    kept = {name: array for name, array in record.results.items() if name in noted.read}
-    return Outcome(kept, verdicts, summary_table(verdicts))
+    claim = next(claim for claim in all_claims().values() if name in claim.panels)
+    shown, start = claim.panels[name].shows, f"{claim.name}/"
+    arrays = {
+        array: values
+        for array, values in record.results.items()
+        if array.startswith(start) and array.rsplit("/", 1)[1] in shown
+    }
+    verdicts = [verdict for verdict in record.verdicts if verdict["claim"] == claim.name]
+    return Outcome(arrays, verdicts, summary_table(verdicts))
 
 
 def draw_overview(records: Mapping[str, Record]) -> Figure:
@@ -76,8 +54,10 @@ def draw_overview(records: Mapping[str, Record]) -> Figure:
     theory, demo, inits = (records[name] for name in ("theory-verify", "mlp-mnist-demo", "mlp-mnist-compare-inits"))
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(2, 2, 5.0, 3.5)
-        draw_alignment(axes[0], theory)
-        draw_signs(axes[1], theory)
+        panels = {name: (panel, evidence) for name, panel, evidence in panels_of(theory)}
+        for place, name in zip(axes, ("alignment", "signs"), strict=False):
+            panel, evidence = panels[name]
+            panel.draw(place, evidence)
         draw_arms(axes[2], demo)
         draw_inits(axes[3], inits, "accuracy")
     return figure
@@ -93,8 +73,8 @@ def shared_against_stranger(records: Mapping[str, Record]) -> dict[str, np.ndarr
         For random networks the first-order fall of the trait loss per step size, and for digits the accuracy gained;
         one number a seed.
     """
-    theory, demo = (records[name].results for name in ("theory-verify", "mlp-mnist-demo"))
-    forms = theory["different-initialization/signs: tanh, auxiliary outputs/own"]
+    demo = records["mlp-mnist-demo"].results
+    forms = signs.CLAIM.read(records["theory-verify"]).first.own
     inits = list(SHARING)
     return {
         "random networks/shared": forms[:, inits.index("everything")],
@@ -239,7 +219,7 @@ def slide_links(record: Record) -> str:
     Returns:
         A line of Markdown; empty if there are none.
     """
-    links = [f"[{panel.name}](theory-{panel.name}/figure.png)" for panel in PANELS if panel.drawable(record)]
+    links = [f"[{name}](theory-{name}/figure.png)" for name, _, _ in panels_of(record)]
     return f"Each panel by itself, with its numbers: {' · '.join(links)}.\n\n" if links else ""
 
 

@@ -1,7 +1,6 @@
 """The rungs of the ladder: the same three quantities of the same three students, read from each rung's records."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +8,8 @@ import numpy as np
 from llm_bridge.bridge import measurement
 from mlp_mnist.plots import IMAGES
 from mlp_mnist.seeds import RESCALING_SPREAD
-from theory.claims.different_initialization import forms
-from theory.claims.symmetry import rescaling
+from theory.claim import sampling_of
+from theory.claims import channels, different_initialization, rescaling, trait_loss
 from theory.runs.records import Record
 
 INITS = ("shared", "matched", "stranger")
@@ -57,51 +56,53 @@ class Rung(NamedTuple):
     """What else to know."""
 
 
-def random_networks(records: Mapping[str, Record]) -> Rung:
+def random_networks(records: Mapping[str, Record]) -> Rung | None:
     """Read the lowest rung: one step on random small networks.
 
     Args:
         records: Records by folder.
 
     Returns:
-        The rung.
+        The rung; None if the run was not asked for all cases.
     """
-    config, results = records["theory-verify"].config, records["theory-verify"].results
-    step = sum(step <= config["largest_fitted_step"] for step in config["teacher_steps"]) - 1
-    size, rate = config["teacher_steps"][step], config["learning_rates"].index(1.0)
+    record = records["theory-verify"]
+    if record.config["cases"] != "all":
+        return None
+    shared = trait_loss.CLAIM.read(record).cases["auxiliary outputs"]
+    stranger = different_initialization.CLAIM.read(record).cases["auxiliary outputs"]
+    scaled = rescaling.CLAIM.read(record).cases[f"{rescaling.RESCALED}ReLU, auxiliary outputs"]
+    sampling, disjoint = sampling_of(record.config), list(channels.IMITATED).index("disjoint outputs")
+    cosines = dict(zip(channels.INITS, channels.CLAIM.read(record).first.cosine[:, disjoint].T, strict=True))
+    step, rate = sampling.num_fitted - 1, sampling.learning_rates.index(1.0)
     same_rate = rescaling.LEARNING_RATES.index(1.0)
-    disjoint = list(forms.IMITATED).index("disjoint outputs")
-    cosines = dict(zip(forms.INITS, results["different-initialization/forms: tanh/cosine"][:, disjoint].T, strict=True))
 
-    def fall(name: str) -> np.ndarray:
-        return -results[name][:, rate, step]
+    def fall(change: np.ndarray) -> np.ndarray:
+        return -change[:, rate, step]
 
-    def rescaled(name: str, spread: float = SPREAD) -> np.ndarray:
-        place = rescaling.SPREADS.index(spread)
-        return results[f"symmetry/{rescaling.RESCALED}ReLU, auxiliary outputs/{name}"][:, place, same_rate, step]
+    def rescaled(change: np.ndarray, spread: float = SPREAD) -> np.ndarray:
+        return change[:, rescaling.SPREADS.index(spread), same_rate, step]
 
-    def rescaled_change(name: str, spread: float = SPREAD) -> np.ndarray:
-        return rescaled(name, spread) / rescaled("shared", spread).mean()
+    def rescaled_change(change: np.ndarray, spread: float = SPREAD) -> np.ndarray:
+        return rescaled(change, spread) / rescaled(scaled.shared, spread).mean()
 
-    shared, stranger = "trait-loss/auxiliary outputs", "different-initialization/auxiliary outputs"
-    unit, wider = fall(f"{shared}/predicted").mean(), rescaled_change("predicted", RESCALING_SPREAD).mean()
+    unit, wider = fall(shared.predicted).mean(), rescaled_change(scaled.predicted, RESCALING_SPREAD).mean()
     return Rung(
         name="random networks",
         students={
-            "shared": Student(cosines["shared"], fall(f"{shared}/predicted") / unit, fall(f"{shared}/measured") / unit),
+            "shared": Student(cosines["shared"], fall(shared.predicted) / unit, fall(shared.measured) / unit),
             "matched": Student(
-                -rescaled("predicted") / rescaled("largest"),
-                rescaled_change("predicted"),
-                rescaled_change("change"),
+                -rescaled(scaled.predicted) / rescaled(scaled.largest),
+                rescaled_change(scaled.predicted),
+                rescaled_change(scaled.change),
             ),
             "stranger": Student(
-                cosines["different"], fall(f"{stranger}/predicted_change") / unit, fall(f"{stranger}/change") / unit
+                cosines["different"], fall(stranger.predicted_change) / unit, fall(stranger.change) / unit
             ),
         },
         unit=float(unit),
         trait="fall of the trait loss",
         lesson="auxiliary outputs",
-        steps=f"one of each: teacher ε = {size:g}, student α = 1",
+        steps=f"one of each: teacher ε = {sampling.teacher_steps[step]:g}, student α = 1",
         prediction="εαB(v, Δ_T)",
         note="† cosines are with −∇L_T at the student's own init, which is Δ_T where the init is shared; networks are "
         "tanh, but for rescaled units ReLU, whose 1 is what their own shared init predicts; the factors' spread is "
@@ -191,10 +192,16 @@ def find_rungs(records: Mapping[str, Record]) -> list[Rung]:
         records: Records by folder.
 
     Returns:
-        The rungs, the lowest first; one with a missing record, or a missing array in it, is left out.
+        The rungs, the lowest first; one with a missing record, or whose record was not asked for what the ladder needs,
+        is left out. That an array is missing which must be there is an error.
     """
-    rungs = []
-    for read in (random_networks, digits, language_model):
-        with suppress(KeyError):
-            rungs.append(read(records))
-    return rungs
+    there = [read for folders, read in RUNGS if all(folder in records for folder in folders)]
+    return [rung for read in there if (rung := read(records)) is not None]
+
+
+RUNGS = (
+    (("theory-verify",), random_networks),
+    (("mlp-mnist-compare-inits", "mlp-mnist-theory"), digits),
+    (("llm-bridge-compare",), language_model),
+)
+"""The folders that each rung is read from, the lowest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache, partial
 from pathlib import Path
@@ -103,11 +103,12 @@ class Claim:
         (evidence,) = measure_claims([self], problems, sampling)
         return Report(self.judge(evidence), evidence.cases)
 
-    def read(self, record: Record) -> Evidence:
+    def read(self, record: Record, only: Collection[str] | None = None) -> Evidence:
         """Take this claim's numbers out of a record, as they were measured.
 
         Args:
             record: A record of a `verify` run.
+            only: Fields of the measurements to read, others are None; all by default.
 
         Returns:
             The evidence; no case if the record is of other claims.
@@ -117,10 +118,14 @@ class Claim:
         """
         start = f"{self.name}/"
         names = dict.fromkeys(name[len(start) :].rsplit("/", 1)[0] for name in record.results if name.startswith(start))
-        cases = {
-            name: self.measurement(*(record.results[f"{start}{name}/{part}"] for part in self.measurement._fields))
-            for name in names
-        }
+        wanted = self.measurement._fields if only is None else only
+
+        def measured(name: str) -> Any:
+            return self.measurement(
+                *(record.results[f"{start}{name}/{part}"] if part in wanted else None for part in self.measurement._fields)
+            )
+
+        cases = {name: measured(name) for name in names}
         verdicts = [verdict for verdict in record.verdicts if verdict["claim"] == self.name]
         return Evidence(cases, sampling_of(record.config), verdicts)
 
@@ -135,7 +140,8 @@ def sampling_of(config: Mapping[str, Any]) -> Sampling:
         The sampling.
     """
     chosen: dict[str, Any] = {one.name: config[one.name] for one in fields(Sampling)}
-    return Sampling(**{name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()})
+    chosen |= {name: tuple(value) for name, value in chosen.items() if isinstance(value, list)}
+    return Sampling(**chosen)
 
 
 def claim_names() -> list[str]:

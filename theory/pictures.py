@@ -24,8 +24,8 @@ def panels_of(record: Record) -> Iterator[tuple[str, Panel, Evidence]]:
     measured = {name.split("/")[0] for name in record.results}
     for claim in all_claims().values():
         if claim.name in measured and claim.panels:
-            evidence = claim.read(record)
             for name, panel in claim.panels.items():
+                evidence = claim.read(record, panel.shows)
                 if panel.needs(evidence):
                     yield name, panel, evidence
 
