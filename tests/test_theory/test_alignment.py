@@ -1,6 +1,5 @@
 """Claim 1: the order of the remainder, the sign for any displacement of the teacher, and what takes them away."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import Sampling, zoo
-from theory.claims import alignment
-from theory.claims.alignment import Alignment
-from theory.claims.evidence import Comparison, Report, smallest_step_ratios
-from theory.one_step import STRANGER, STRETCHED
+from theory.claim import Report
+from theory.claims.alignment import CLAIM, Alignment, aligned
+from theory.one_step import ANOTHER_INIT, STRETCHED_LOSS
 from theory.predictions import output_change, transfer_form
 from theory.problem import draw_instance, inner_product, student_displacement
+from theory.runs.checks import CONTROL, Comparison
 from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
@@ -65,28 +64,22 @@ def follow(seed: int, weights: list[float], teacher_step: float) -> Moved:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return alignment.verify([REFERENCE], SAMPLING)
+    return CLAIM.verify([REFERENCE], SAMPLING)
 
 
 @pytest.fixture(scope="module")
 def reference(report: Report) -> Comparison:
-    return report.measurements["reference"].comparison()
+    return aligned(report.measurements["reference"])
 
 
 @pytest.fixture(scope="module")
 def stranger(report: Report) -> Comparison:
-    return report.measurements[STRANGER].comparison()
+    return aligned(report.measurements[f"{CONTROL}{ANOTHER_INIT}"])
 
 
 @pytest.fixture(scope="module")
 def outside(report: Report) -> Comparison:
-    return report.measurements[STRETCHED].comparison()
-
-
-def judge_again(report: Report, change: Callable[[Alignment], Alignment]) -> list[str]:
-    """Judge a report's measurements again, each of them changed: another formula without another simulation."""
-    changed = {case: change(result) for case, result in report.measurements.items()}
-    return [verdict.outcome for verdict in alignment.judge(changed, SAMPLING).verdicts]
+    return aligned(report.measurements[f"{CONTROL}{STRETCHED_LOSS}"])
 
 
 def orders(values: np.ndarray) -> np.ndarray:
@@ -115,7 +108,7 @@ def test_another_init_gives_both_signs(stranger):
 
 
 def test_a_loss_with_its_minimum_elsewhere_gives_the_wrong_sign_to_some(outside):
-    assert smallest_step_ratios([outside]).low < 0
+    assert np.min(outside.ratio) < 0
 
 
 def test_any_displacement_of_the_teacher_departs_at_second_order():
@@ -156,7 +149,8 @@ def test_curvature_is_quadratic_in_the_displacement(seed, weights, factor):
 
 def test_linear_outputs_under_squared_error_leave_no_remainder_even_at_large_steps():
     linear = zoo.variant("linear, squared error", hidden=(), loss="squared error")
-    result = alignment.verify([linear], replace(SAMPLING, teacher_steps=(*STEPS, 1.0, 100.0))).measurements[linear.name]
+    further = replace(SAMPLING, teacher_steps=(*STEPS, 1.0, 100.0))
+    result = CLAIM.verify([linear], further).measurements[linear.name]
     np.testing.assert_allclose(result.measured, result.predicted[:, None] * result.steps, rtol=1e-10)
 
 
@@ -165,29 +159,29 @@ def test_claim_holds_for_the_reference(report):
 
 
 @pytest.mark.parametrize(("factor", "expected"), [(1.1, ["fails", "holds"]), (-1.0, ["fails", "fails"])])
-def test_claim_fails_for_a_wrong_factor_in_its_formula(factor, expected, report):
+def test_claim_fails_for_a_wrong_factor_in_its_formula(factor, expected, report, judge_again):
     def wrong(result: Alignment) -> Alignment:
         return result._replace(predicted=factor * result.predicted)
 
-    assert judge_again(report, wrong) == expected
+    assert judge_again(CLAIM, SAMPLING, report, wrong) == expected
 
 
-def test_claim_fails_if_an_instance_is_not_a_number(report):
+def test_claim_fails_if_an_instance_is_not_a_number(report, judge_again):
     def broken(result: Alignment) -> Alignment:
         return result._replace(measured=np.where(np.arange(NUM_SEEDS)[:, None] == 3, np.nan, result.measured))
 
-    assert judge_again(report, broken) == ["fails", "fails"]
+    assert judge_again(CLAIM, SAMPLING, report, broken) == ["fails", "fails"]
 
 
-def test_claim_says_nothing_of_what_imitation_can_not_see(report):
+def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
     def invisible(result: Alignment) -> Alignment:
         return result._replace(visible=np.zeros(NUM_SEEDS, bool))
 
-    assert judge_again(report, invisible) == ["reported"]
+    assert judge_again(CLAIM, SAMPLING, report, invisible) == ["reported"]
 
 
-def test_order_is_not_judged_with_too_few_visible_instances(report):
+def test_order_is_not_judged_with_too_few_visible_instances(report, judge_again):
     def mostly_invisible(result: Alignment) -> Alignment:
         return result._replace(visible=np.arange(NUM_SEEDS) > 0)
 
-    assert judge_again(report, mostly_invisible) == ["holds"]
+    assert judge_again(CLAIM, SAMPLING, report, mostly_invisible) == ["holds"]

@@ -5,9 +5,9 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import pytest
-from theory.conditions import check
 
 from theory import Problem, Sampling, losses, outside_losses, verify
+from theory.claims.conditions import CLAIM
 from theory.predictions import natural_units
 from theory.problem import Params, draw_instance, trait_descent
 
@@ -38,8 +38,7 @@ ONE_SEED = Sampling(num_seeds=2)
     "loss", [losses.squared_error, losses.cross_entropy, losses.cosine_distance, losses.on_outputs(losses.huber, [1])]
 )
 def test_losses_of_the_class_hold_and_their_reverse_does_not(loss):
-    report, outside = check([replace(README, imitation_loss=loss)], ONE_SEED)
-    assert not outside
+    report = CLAIM.verify([replace(README, imitation_loss=loss)], ONE_SEED)
     assert [verdict.outcome for verdict in report.verdicts] == ["holds", "holds"]
     assert [verdict.control_flips for verdict in report.verdicts] == [True, True]
 
@@ -55,10 +54,9 @@ def test_losses_of_the_class_hold_and_their_reverse_does_not(loss):
     ],
 )
 def test_losses_outside_the_class_are_reported_with_the_condition_they_break(loss, condition):
-    report, outside = check([replace(README, imitation_loss=loss)], ONE_SEED)
-    assert condition in outside
-    assert {verdict.outcome for verdict in report.verdicts} == {"reported"}
-    assert all(condition in verdict.reason for verdict in report.verdicts)
+    outcome = verify(replace(README, imitation_loss=loss), claims=["conditions"], sampling=ONE_SEED)
+    assert {verdict.outcome for verdict in outcome.verdicts} == {"reported"}
+    assert all(condition in verdict.reason for verdict in outcome.verdicts)
 
 
 @pytest.mark.parametrize("problem", [REVERSED, SADDLE])

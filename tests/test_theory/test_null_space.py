@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theory import Problem, Sampling, zoo
+from theory.claim import Report
 from theory.claims import null_space
-from theory.claims.evidence import Report
-from theory.claims.null_space import ROUNDING, NullCase, NullSpace
+from theory.claims.null_space import CLAIM, NullCase, NullSpace
+from theory.runs.checks import ROUNDING
 from theory.runs.programs import COMPILER_OPTIONS
 
-CASES = null_space.null_cases()
+CASES = null_space.NULL_CASES
 STEPS = tuple(float(step) for step in np.geomspace(1e-5, 1e-3, 5))
 
 Measure = Callable[[int, float], NullSpace]
@@ -32,10 +33,11 @@ def compiled(problem: Problem) -> Measure:
     return lambda seed, step: jax.device_get(measure(jnp.uint32(seed), jnp.array(step)))
 
 
-MEASURES = {case.problem.name: compiled(case.problem) for case in CASES}
-CONTROLS = {f"{case.problem.name}, {case.control.name}": compiled(case.control) for case in CASES}
-EXACT = [case.problem.name for case in CASES if case.exact]
-ROUNDED = [case.problem.name for case in CASES if not case.exact]
+PROBLEMS = {problem.name: problem for problem in null_space.zoo_problems(Sampling())}
+MEASURES = {case.name: compiled(PROBLEMS[case.name]) for case in CASES}
+CONTROLS = {case.control_name: compiled(PROBLEMS[case.control_name]) for case in CASES}
+EXACT = [case.name for case in CASES if case.exact]
+ROUNDED = [case.name for case in CASES if not case.exact]
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -76,11 +78,12 @@ def test_visible_trait_moves_the_student_along_it_at_a_small_step(name):
 def report() -> Report:
     """A case as it should be, one whose trait is visible, and one whose control isn't."""
     invisible = CASES[0]
-    visible = NullCase(invisible.control, True, invisible.control)
-    no_control = NullCase(invisible.problem, True, invisible.problem)
+    seen = invisible.ingredients | invisible.changes
+    visible = NullCase("visible", seen, True, "visible", {})
+    no_control = NullCase("without control", invisible.ingredients, True, "the same", {})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(null_space, "null_cases", lambda: [invisible, visible, no_control])
-        return null_space.verify_zoo(Sampling(num_seeds=32, teacher_steps=STEPS))
+        patch.setattr(null_space, "NULL_CASES", (invisible, visible, no_control))
+        return CLAIM.verify(None, Sampling(num_seeds=32, teacher_steps=STEPS))
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +112,7 @@ def test_quartic_loss_departs_from_its_own_prediction_at_fourth_order(quartic):
 )
 def test_claim_speaks_only_where_the_trait_is_invisible(name, expected, few):
     problem = zoo.variant("yours", hidden=(), imitated=zoo.AUXILIARY, trait=name)
-    (verdict,) = null_space.verify([problem], few).verdicts
+    (verdict,) = CLAIM.verify([problem], few).verdicts
     assert verdict.outcome == expected
 
 

@@ -1,6 +1,6 @@
 """One step of both, simulated fast: held against the plain simulation, one student at a time; and swept once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theory import Problem, Sampling, one_step, zoo
+from theory.claim import measure_claims
 from theory.claims import alignment, trait_loss
-from theory.claims.evidence import Report
-from theory.one_step import STRANGER, STRETCHED, OneStep, sweep_steps
+from theory.one_step import ANOTHER_INIT, STRETCHED_LOSS, OneStep
 from theory.predictions import natural_units, transfer_form
 from theory.problem import draw_instance, inner_product, student_displacement, trait_descent
+from theory.runs.checks import CONTROL
 from theory.runs.programs import COMPILER_OPTIONS
 
 STEPS, RATES = (1e-4, 1e-2, 1.0), (0.3, 3.0)
@@ -76,7 +77,7 @@ def test_steps_side_by_side_are_the_same_as_one_after_another():
 
 
 @pytest.fixture
-def sweeps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
+def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The cases of every sweep; each gives two instances of ones."""
     asked: list[list[str]] = []
 
@@ -94,34 +95,26 @@ def sweeps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
         )
 
     monkeypatch.setattr(Sampling, "sweep_all", sweep_all)
-    sweep_steps.cache_clear()
-    yield asked
-    sweep_steps.cache_clear()
+    return asked
+
+
+CLAIMS = (alignment.CLAIM, trait_loss.CLAIM)
 
 
 def test_both_claims_look_at_one_sweep(sweeps):
-    for claim in (alignment, trait_loss):
-        assert list(claim.verify(PROBLEMS, Sampling()).measurements) == sweeps[0]
-    assert sweeps == [[*(problem.name for problem in PROBLEMS), STRANGER, STRETCHED]]
+    for evidence in measure_claims(CLAIMS, PROBLEMS, Sampling()):
+        assert list(evidence.cases) == sweeps[0]
+    controls = [f"{CONTROL}{name}" for name in (ANOTHER_INIT, STRETCHED_LOSS)]
+    assert sweeps == [[*(problem.name for problem in PROBLEMS), *controls]]
 
 
-def test_both_claims_look_at_one_sweep_of_the_zoo(sweeps, monkeypatch):
-    monkeypatch.setattr(alignment, "check", lambda problems, sampling: (Report([], {}), {}))
-    for claim in (alignment, trait_loss):
-        claim.verify_zoo(Sampling(cases="few"))
+def test_both_claims_look_at_one_sweep_of_the_zoo(sweeps):
+    assert len(list(measure_claims(CLAIMS, None, Sampling(cases="few")))) == 2
     assert len(sweeps) == 1
 
 
-def test_another_sampling_or_another_problem_is_another_sweep(sweeps):
-    alignment.verify(PROBLEMS, Sampling())
-    alignment.verify(PROBLEMS, Sampling(seed=1))
-    alignment.verify(PROBLEMS[:1], Sampling(seed=1))
-    assert len(sweeps) == 3
-
-
 def test_claims_record_no_array_twice(sweeps):
-    first = alignment.verify(PROBLEMS, Sampling()).measurements[STRANGER]
-    second = trait_loss.verify(PROBLEMS, Sampling()).measurements[STRANGER]
+    first, second = (evidence.first for evidence in measure_claims(CLAIMS, PROBLEMS, Sampling()))
     assert first._fields == ("predicted", "steps", "measured", "visible", "rounding")
     assert second._fields == ("predicted", "measured", "visible", "rounding")
     assert sweeps

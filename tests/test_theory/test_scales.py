@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from theory import Problem, losses, verify
+from theory.claim import Claim, measure_claims
 from theory.claims import alignment, trait_loss
-from theory.claims.alignment import Alignment
-from theory.claims.evidence import Report
-from theory.claims.trait_loss import TraitChange
-from theory.one_step import STRANGER, STRETCHED, sweep_steps
 from theory.predictions import natural_units
 from theory.problem import Params, draw_instance, in_double_precision, inner_product, trait_descent
+from theory.runs.checks import CONTROL, Evidence
+from theory.runs.verdicts import Verdict
 
 SCALES = (1e-8, 1e-4, 1.0, 1e4)
 
@@ -56,7 +55,7 @@ FLOAT32 = yours(
     draw_inputs=in_single(lambda key: jax.random.uniform(key, (32, 8))),
 )
 PROBLEMS = (*map(yours, SCALES), in_double_precision(FLOAT32))
-CLAIMS = {alignment: Alignment, trait_loss: TraitChange}
+CLAIMS = (alignment.CLAIM, trait_loss.CLAIM)
 
 Results = dict[Any, Mapping[str, Any]]
 
@@ -64,18 +63,19 @@ Results = dict[Any, Mapping[str, Any]]
 @pytest.fixture(scope="module")
 def results(few) -> Results:
     """What both claims measured of every problem, from one sweep."""
-    steps = sweep_steps(PROBLEMS, few)
-    return {claim: {case: kind.of(one) for case, one in steps.items()} for claim, kind in CLAIMS.items()}
+    return {
+        claim: evidence.cases for claim, evidence in zip(CLAIMS, measure_claims(CLAIMS, PROBLEMS, few), strict=True)
+    }
 
 
-def outcomes(report: Report) -> list[str]:
-    return [verdict.outcome for verdict in report.verdicts]
+def outcomes(verdicts: list[Verdict]) -> list[str]:
+    return [verdict.outcome for verdict in verdicts]
 
 
-def judge(claim: Any, case: str, results: Results, few: Any, **changes: Any) -> Report:
+def judge(claim: Claim, case: str, results: Results, few: Any, **changes: Any) -> list[Verdict]:
     """Judge one problem alone, some of its numbers changed."""
-    chosen = {name: results[claim][name] for name in (case, STRANGER, STRETCHED)}
-    return claim.judge(chosen | {case: chosen[case]._replace(**changes)}, few)
+    chosen = {name: one for name, one in results[claim].items() if name == case or name.startswith(CONTROL)}
+    return claim.judge(Evidence(chosen | {case: chosen[case]._replace(**changes)}, few))
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=["alignment", "trait-loss"])
@@ -92,9 +92,9 @@ def test_what_is_all_rounding_has_no_order_and_says_so(claim, results, few):
     case = PROBLEMS[0].name
     measured = results[claim][case]
     rounding = np.abs(measured.measured).max(axis=-1)
-    report = judge(claim, case, results, few, rounding=rounding)
-    assert sorted(outcomes(report)) == ["holds", "reported"]
-    (reported,) = (verdict for verdict in report.verdicts if verdict.outcome == "reported")
+    verdicts = judge(claim, case, results, few, rounding=rounding)
+    assert sorted(outcomes(verdicts)) == ["holds", "reported"]
+    (reported,) = (verdict for verdict in verdicts if verdict.outcome == "reported")
     assert reported.reason == "fewer than three step sizes above rounding"
     wrong = judge(claim, case, results, few, rounding=rounding, predicted=1.5 * measured.predicted)
     assert sorted(outcomes(wrong)) == ["fails", "reported"]

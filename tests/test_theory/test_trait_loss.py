@@ -1,6 +1,5 @@
 """Claim 2: the order of the remainder, the decrease at every step size of the student, and what takes it away."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import Sampling, zoo
-from theory.claims import trait_loss
-from theory.claims.evidence import Comparison, Report
-from theory.claims.trait_loss import TraitChange
-from theory.one_step import STRANGER
+from theory.claim import Report
+from theory.claims.trait_loss import CLAIM, TraitChange, changed
+from theory.one_step import ANOTHER_INIT
 from theory.predictions import transfer_form
 from theory.problem import draw_instance, student_displacement, trait_descent
+from theory.runs.checks import CONTROL, Comparison
 from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
@@ -69,23 +68,17 @@ def learn(seed: int, teacher_step: float, learning_rate: float) -> Change:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return trait_loss.verify([REFERENCE], SAMPLING)
+    return CLAIM.verify([REFERENCE], SAMPLING)
 
 
 @pytest.fixture(scope="module")
 def reference(report: Report) -> Comparison:
-    return Comparison(*report.measurements["reference"])
+    return changed(report.measurements["reference"])
 
 
 @pytest.fixture(scope="module")
 def stranger(report: Report) -> Comparison:
-    return Comparison(*report.measurements[STRANGER])
-
-
-def judge_again(report: Report, change: Callable[[TraitChange], TraitChange]) -> list[str]:
-    """Judge a report's measurements again, each of them changed: another formula without another simulation."""
-    changed = {case: change(result) for case, result in report.measurements.items()}
-    return [verdict.outcome for verdict in trait_loss.judge(changed, SAMPLING).verdicts]
+    return changed(report.measurements[f"{CONTROL}{ANOTHER_INIT}"])
 
 
 def orders(values: np.ndarray) -> np.ndarray:
@@ -144,15 +137,15 @@ def test_claim_holds_for_the_reference(report):
 
 
 @pytest.mark.parametrize(("factor", "expected"), [(1.1, ["fails", "holds"]), (-1.0, ["fails", "fails"])])
-def test_claim_fails_for_a_wrong_factor_in_its_formula(factor, expected, report):
+def test_claim_fails_for_a_wrong_factor_in_its_formula(factor, expected, report, judge_again):
     def wrong(result: TraitChange) -> TraitChange:
         return result._replace(predicted=factor * result.predicted)
 
-    assert judge_again(report, wrong) == expected
+    assert judge_again(CLAIM, SAMPLING, report, wrong) == expected
 
 
-def test_claim_says_nothing_of_what_imitation_can_not_see(report):
+def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
     def invisible(result: TraitChange) -> TraitChange:
         return result._replace(visible=np.zeros(NUM_SEEDS, bool))
 
-    assert judge_again(report, invisible) == ["reported", "reported"]
+    assert judge_again(CLAIM, SAMPLING, report, invisible) == ["reported", "reported"]
