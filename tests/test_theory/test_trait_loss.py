@@ -148,4 +148,4 @@ def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
     def invisible(result: TraitChange) -> TraitChange:
         return result._replace(visible=np.zeros(NUM_SEEDS, bool))
 
-    assert judge_again(CLAIM, SAMPLING, report, invisible) == ["reported", "reported"]
+    assert judge_again(CLAIM, SAMPLING, report, invisible) == ["reported"]
