@@ -1,13 +1,14 @@
 """A killed sweep goes on from what it has finished, and ends with the same bytes."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
-from theory.runs.chunks import Keeper, kept_in
+from theory.runs.chunks import Keeper, kept_in, source_hash
 from theory.runs.programs import ChunkProgram
 from theory.runs.progress import Progress
 from theory.runs.sweeps import sweep
@@ -109,3 +110,14 @@ def test_nothing_is_kept_unless_asked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sweep(draw, 0, 8, chunk_size=4)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_said_of_code_does_not_count_and_what_it_computes_does(tmp_path):
+    def hashed(source: str) -> str:
+        (tmp_path / "code.py").write_text(source)
+        return source_hash(SimpleNamespace(__path__=[str(tmp_path)]))  # pyright: ignore
+
+    first = hashed('"""Halves."""\n\ndef half(x):\n    """Half of it."""\n    return x / 2\n')
+    assert hashed('"""Parts."""\n\ndef half(x):  # a comment\n    """The half."""\n\n    return (x / 2)\n') == first
+    assert hashed('"""Halves."""\n\ndef half(x):\n    """Half of it."""\n    return x / 3\n') != first
+    assert hashed('"""Halves."""\n\ndef half(x):\n    """Half of it."""\n    return "x / 2"\n') != first
