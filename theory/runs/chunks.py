@@ -37,7 +37,7 @@ OWNER = "config.json"
 
 
 def source_hash(*packages: ModuleType) -> str:
-    """Hash the code that numbers come from: its syntax, so that docstrings, comments and layout may be edited meanwhile.
+    """Hash the code that numbers come from: its syntax, so that prose and layout may be edited meanwhile.
 
     Args:
         *packages: Imported packages; theory's claims, from which nothing else computes, don't count.
