@@ -122,12 +122,15 @@ class Claim:
 
         def measured(name: str) -> Any:
             return self.measurement(
-                *(record.results[f"{start}{name}/{part}"] if part in wanted else None for part in self.measurement._fields)
+                *(
+                    record.results[f"{start}{name}/{part}"] if part in wanted else None
+                    for part in self.measurement._fields
+                )
             )
 
         cases = {name: measured(name) for name in names}
         verdicts = [verdict for verdict in record.verdicts if verdict["claim"] == self.name]
-        return Evidence(cases, sampling_of(record.config), verdicts)
+        return Evidence(cases, sampling_of(record.config), verdicts, record)
 
 
 def sampling_of(config: Mapping[str, Any]) -> Sampling:
