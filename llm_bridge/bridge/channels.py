@@ -41,7 +41,7 @@ def measure_channels(problem: LanguageProblem, instance: Instance, displacement:
         The tables, groups in the order of `theory.predictions.group_names`.
 
     References:
-        Claim 5, derived in `theory.claims.different_initialization.channels`.
+        Claim 5, derived in `theory.claims.channels`.
     """
     own = trait_descent(problem, instance.student, instance.trait_key)
     along = transfer_channels(problem, instance, own, displacement)

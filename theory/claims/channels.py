@@ -132,17 +132,9 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
 
 
 def simulate_channels(problem: Problem, instance: Instance, direction: Params, steps: jax.Array) -> jax.Array:
-    r"""Move the teacher in one group at a time, and see how far the student goes in each of its own.
+    """Move the teacher in one group at a time, and see how far the student goes in each of its own, listed first.
 
-    Args:
-        problem: The problem.
-        instance: The instance.
-        direction: The teacher's displacement per unit of step size $\Delta_T$, a tree like its parameters.
-        steps: The teacher's step sizes $\epsilon$, shape `(teacher_steps,)`.
-
-    Returns:
-        Progress along the student's own descent beyond that of a student whose teacher stands still, shape
-        `(groups, groups, teacher_steps)`, the student's groups first.
+    Counted is progress along its own descent beyond that of a student whose teacher stands still.
     """
     own = split_by_group(trait_descent(problem, instance.student, instance.trait_key))
 
