@@ -122,7 +122,10 @@ class Claim:
 
         def measured(name: str) -> Any:
             return self.measurement(
-                *(record.results[f"{start}{name}/{part}"] if part in wanted else None for part in self.measurement._fields)
+                *(
+                    record.results[f"{start}{name}/{part}"] if part in wanted else None
+                    for part in self.measurement._fields
+                )
             )
 
         cases = {name: measured(name) for name in names}
@@ -250,3 +253,8 @@ def steps_and_rates(sampling: Sampling) -> dict[str, Any]:
 def fitted_steps_and_rates(sampling: Sampling) -> dict[str, Any]:
     """Tell a measurement the steps to which orders are fitted, and the student's."""
     return fitted_steps(sampling) | rates(sampling)
+
+
+def any_visible(evidence: Evidence) -> bool:
+    """Tell whether imitation sees the trait in any instance of the first case."""
+    return bool(evidence.proper) and bool(np.any(evidence.first.visible))

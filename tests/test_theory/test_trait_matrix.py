@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import Sampling, zoo
+from theory.claim import Report
 from theory.claims import trait_matrix
-from theory.claims.evidence import Report
-from theory.claims.trait_matrix.changes import NUM_TRAITS, TraitMatrix, several_kinds
+from theory.claims.trait_matrix import NUM_TRAITS, SeveralTraits, TraitMatrix, several_kinds
 from theory.predictions import transfer_form
 from theory.problem import draw_instance
 from theory.runs.programs import COMPILER_OPTIONS
@@ -37,7 +37,8 @@ def predict(key: jax.Array) -> jax.Array:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return trait_matrix.verify_kinds([REFERENCE], SAMPLING, several_kinds)
+    kinds = SeveralTraits(**vars(REFERENCE), losses=several_kinds(REFERENCE))
+    return trait_matrix.CLAIM.verify([kinds], SAMPLING)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_claim_holds_for_traits_of_several_kinds(report):
 
 
 def test_claim_holds_for_one_trait_on_different_data(report, judge_again):
-    assert judge_again(trait_matrix.CLAIM, REFERENCE, SAMPLING, report, lambda result: result) == HOLDS
+    assert judge_again(trait_matrix.CLAIM, SAMPLING, report, lambda result: result) == HOLDS
 
 
 def wrong_factor(result: TraitMatrix) -> TraitMatrix:
@@ -148,11 +149,11 @@ def negated(result: TraitMatrix) -> TraitMatrix:
     ],
 )
 def test_claim_fails_for_a_wrong_formula(wrong, expected, report, judge_again):
-    assert judge_again(trait_matrix.CLAIM, REFERENCE, SAMPLING, report, wrong) == expected
+    assert judge_again(trait_matrix.CLAIM, SAMPLING, report, wrong) == expected
 
 
 def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
     def invisible(result: TraitMatrix) -> TraitMatrix:
         return result._replace(visible=np.zeros(SAMPLING.num_seeds, bool))
 
-    assert set(judge_again(trait_matrix.CLAIM, REFERENCE, SAMPLING, report, invisible)) == {"reported"}
+    assert set(judge_again(trait_matrix.CLAIM, SAMPLING, report, invisible)) == {"reported"}

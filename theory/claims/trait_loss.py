@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from theory.claim import Claim, Panel
+from theory.claim import Claim, Panel, any_visible
 from theory.one_step import ANOTHER_INIT, CASES, STRETCHED_LOSS, OneStep, zoo_problems
 from theory.runs.checks import (
     CONTROL,
@@ -108,7 +108,5 @@ CLAIM = Claim(
     cases=CASES,
     keep=keep,
     checks=checks,
-    panels={
-        "trait-loss": Panel(draw=draw, shows=TraitChange._fields, needs=lambda evidence: evidence.first.visible.any())
-    },
+    panels={"trait-loss": Panel(draw=draw, shows=TraitChange._fields, needs=any_visible)},
 )

@@ -177,6 +177,20 @@ def case(name: str, quantity: Callable[[Any], Any]) -> Select:
     return lambda evidence: [quantity(evidence.cases[name])]
 
 
+def nothing(quantities: Sequence[Any], settings: Any = None) -> Estimate:
+    """Make no figure of what is only counted.
+
+    Args:
+        quantities: Not used.
+        settings: Not used.
+
+    Returns:
+        NaN.
+    """
+    del quantities, settings
+    return NOTHING
+
+
 def _together(quantities: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.ravel(values) for values in quantities]) if quantities else np.zeros(0)
 
@@ -376,7 +390,7 @@ class Check:
                 claim=claim,
                 check=self.says.replace("{cases}", count(quantities)),
                 predicted=self.predicted,
-                measured=NOTHING if self.unjudged else self.by(quantities, settings),
+                measured=self.by(quantities, settings),
                 accepted=self.accepted,
                 control=self.control,
                 control_measured=None if self.broken is None else self.by(self.broken(evidence), settings),
@@ -434,7 +448,7 @@ def second_order(
             says=f"order of {quantity}, {{cases}}",
             predicted="2.00",
             of=of,
-            by=order(2.0),
+            by=nothing,
             among=rounded,
             optional=True,
             unjudged="fewer than three step sizes above rounding",

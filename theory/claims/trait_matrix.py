@@ -1,0 +1,278 @@
+r"""Claim 12: which trait reaches a student of which teacher, as one symmetric, positive semi-definite matrix.
+
+Teacher $i$ takes a step $\epsilon$ along its own trait, $\Delta_i = -\nabla L_i(\theta^0)$; its student takes a step of
+size $\alpha$. Then the loss of trait $j$ changes in that student by
+
+$$L_j(\theta_S) - L_j(\theta^0) = -\epsilon\alpha\,G_{ij} + O(\epsilon^2), \qquad G_{ij} = \Delta_i^\top K \Delta_j,$$
+
+so that trait $j$ passes to a student of teacher $i$ as $i$ does to a student of teacher $j$, no more than
+$|G_{ij}| \le \sqrt{G_{ii} G_{jj}}$, and a teacher of several traits gives each of them its part. Nothing makes the
+diagonal a row's largest entry: it is the whole matrix that says what a student picks up.
+
+References:
+    Derived here: the student moves by $\epsilon\alpha K\Delta_i + O(\epsilon^2)$ (Cloud et al. (2025),
+    arXiv:2507.14805, lemma 1), and $\nabla L_j = -\Delta_j$. $K$ is symmetric and positive semi-definite, so $G$ is the
+    Gram matrix of the $K^{1/2}\Delta_i$, and linear in each of them. From another init the two Jacobians differ, and
+    $G$ loses symmetry and sign.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from theory import traits, zoo
+from theory.claim import Claim, Panel, any_visible, fitted_steps, measure_with
+from theory.predictions import natural_units, predicted_displacement
+from theory.problem import Params, Problem, draw_instance, inner_product, student_displacement
+from theory.runs.checks import (
+    CONTROL,
+    VANISHING,
+    Check,
+    Comparison,
+    Evidence,
+    case,
+    every,
+    every_case,
+    mean,
+    second_order,
+)
+from theory.runs.sweeps import Sampling
+from theory.runs.verdicts import Accepted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FIRST_ORDER = 100.0
+"""Corrections of the measured matrix, relative to it and to the step size: far below 1 at the smallest step."""
+
+STRANGER = f"{CONTROL}another init"
+"""Case of the control."""
+
+NUM_TRAITS = 6
+"""Traits of each instance."""
+
+TraitLosses = Callable[[Params, jax.Array], jax.Array]
+"""Parameters and a key for every trait to all losses, `(traits,)`."""
+
+MIXTURE = tuple(float(weight) for weight in np.linspace(-1.0, 1.5, NUM_TRAITS))
+"""How the last teacher mixes all traits; their sum is not 1, for a student's own drift not to pass as their effect."""
+
+KINDS = ("prefers 1", "prefers 2", "prefers 3", "labels", "other labels", "regression")
+"""The traits of the zoo's teachers."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SeveralTraits(Problem):
+    """A problem whose teachers learn traits of several kinds, not one trait on different data."""
+
+    losses: TraitLosses
+    """The losses of all traits."""
+
+
+class TraitMatrix(NamedTuple):
+    """Traits of all students, each in units in which its teacher's step of 1 moves the outputs by 1."""
+
+    predicted: jax.Array
+    r"""$G$, scaled by each pair's units, shape `(traits, traits)`: teachers by traits."""
+    own_units: jax.Array
+    """$G$ in the losses' own units, same shape."""
+    changes: jax.Array
+    r"""Fall of every trait's loss over $\alpha$, last row the mixture, shape `(traits + 1, traits, teacher_steps)`."""
+    drift: jax.Array
+    r"""The same behind a teacher that stands still, shape `(traits,)`; rounding for a shared init."""
+    visible: jax.Array
+    """Whether imitation sees every trait, shape `()`."""
+
+
+def measure(
+    problem: Problem,
+    key: jax.Array,
+    *,
+    teacher_steps: Sequence[float],
+    shared: bool = True,
+) -> TraitMatrix:
+    """Predict how every trait changes in the student of every teacher, then simulate all of them."""
+    instance = draw_instance(problem, key, shared=shared)
+    keys = jax.random.split(instance.trait_key, NUM_TRAITS)
+    own = jax.vmap(problem.trait_loss, in_axes=(None, 0))
+    evaluate = problem.losses if isinstance(problem, SeveralTraits) else own
+    directions = optax.tree.scale(-1.0, jax.jacrev(evaluate)(instance.teacher, keys))
+    units = jax.vmap(lambda direction: natural_units(problem, instance, direction))(directions)
+    same = instance._replace(student=instance.teacher)
+    moved = jax.vmap(lambda direction: predicted_displacement(problem, same, direction))(directions)
+    matrix = jax.vmap(lambda left: jax.vmap(lambda right: inner_product(left, right))(directions))(moved)
+    scale = units.teacher_step
+    scaled = jax.tree.map(lambda leaves: jnp.einsum("t,t...->t...", scale, leaves), directions)
+    mixed = jax.tree.map(lambda leaves: jnp.einsum("t,t...->...", jnp.array(MIXTURE), leaves), scaled)
+    teachers = jax.tree.map(lambda leaves, leaf: jnp.concatenate([leaves, leaf[None]]), scaled, mixed)
+    predicted = matrix * jnp.outer(scale, scale)
+    rate = jnp.sum(jax.vmap(inner_product)(scaled, scaled)) / jnp.trace(predicted)
+    rate = jnp.where(jnp.all(units.visible), rate, 1.0)
+    before = evaluate(instance.student, keys)
+
+    def fall(teacher: Params, teacher_step: jax.Array) -> jax.Array:
+        displacement = student_displacement(problem, instance, teacher, teacher_step)
+        student = optax.tree.add_scale(instance.student, rate, displacement)
+        return scale * (before - evaluate(student, keys)) / rate
+
+    steps = jnp.array((0.0, *teacher_steps))
+    falls = jax.lax.map(lambda teacher: jax.lax.map(partial(fall, teacher), steps), teachers)
+    changes = jnp.moveaxis(falls[:, 1:], 1, 2)
+    return TraitMatrix(predicted, matrix, changes, falls[0, 0], jnp.all(units.visible))
+
+
+def several_kinds(problem: Problem) -> TraitLosses:
+    """Losses of six traits for a network of the zoo, in the order of `KINDS`."""
+    sizes = zoo.NUM_FEATURES, zoo.NUM_CLASSES
+    labels, targets = traits.classification(problem.apply, *sizes), traits.regression(problem.apply, *sizes)
+
+    def prefer(params: Params, key: jax.Array, choice: jax.Array) -> jax.Array:
+        order = (choice + jnp.arange(zoo.NUM_CLASSES)) % zoo.NUM_CLASSES
+        return traits.preference(lambda params, inputs: problem.apply(params, inputs)[:, order], *sizes)(params, key)
+
+    def losses(params: Params, keys: jax.Array) -> jax.Array:
+        preferences = jax.vmap(prefer, (None, 0, 0))(params, keys[:3], jnp.array(zoo.CLASSES))
+        classifications = jax.vmap(labels, (None, 0))(params, keys[3:5])
+        return jnp.concatenate([preferences, classifications, targets(params, keys[5])[None]])
+
+    return losses
+
+
+def zoo_problems(sampling: Sampling) -> list[Problem]:
+    """The cases farthest apart, their teachers' traits of several kinds."""
+    return [SeveralTraits(**vars(problem), losses=several_kinds(problem)) for problem in zoo.spread(sampling)]
+
+
+def change(one: TraitMatrix) -> np.ndarray:
+    """What the teachers' steps added: changes less those behind a teacher that stands still, shape as `changes`."""
+    return np.asarray(one.changes - one.drift[:, None, :, None])
+
+
+def eigenvalues(one: TraitMatrix) -> np.ndarray:
+    """Smallest eigenvalue of the measured symmetric part over the largest, at the smallest step."""
+    matrix = change(one)[one.visible, :NUM_TRAITS, :, 0]
+    symmetric = (matrix + matrix.swapaxes(1, 2)) / 2
+    return np.linalg.eigvalsh(symmetric)[:, 0] / np.linalg.norm(symmetric, 2, axis=(1, 2))
+
+
+def alike(one: TraitMatrix) -> bool:
+    """Whether all six traits are one, as those of a trait loss that ignores its key."""
+    first = one.predicted[:, :1, :1]
+    return bool(np.all(np.abs(one.predicted - first) <= VANISHING * np.abs(first)))
+
+
+def leading(one: TraitMatrix) -> np.ndarray:
+    """Share of teachers whose own trait gains the most in their student, in the losses' own units."""
+    return np.mean(np.argmax(one.own_units, axis=2) == np.arange(NUM_TRAITS), axis=1)
+
+
+def checks(evidence: Evidence) -> list[Check]:
+    """Order, symmetry, superposition and definiteness by real steps; how often the diagonal leads."""
+    steps = np.array(fitted_steps(evidence.settings)["teacher_steps"])
+
+    def beside(one: TraitMatrix, remainder: np.ndarray) -> Comparison:
+        size = np.sqrt(np.sum(remainder**2, axis=tuple(range(1, remainder.ndim - 1))))
+        matrix = np.linalg.norm(one.predicted, axis=(1, 2))[:, None] * steps
+        return Comparison(matrix, matrix + size, np.asarray(one.visible))
+
+    def remainder(one: TraitMatrix) -> Comparison:
+        mixed = np.einsum("i,nij->nj", MIXTURE, one.predicted)
+        rows = np.concatenate([one.predicted, mixed[:, None]], axis=1)
+        return beside(one, change(one) - rows[..., None] * steps)
+
+    def asymmetry(one: TraitMatrix) -> Comparison:
+        pure = change(one)[:, :NUM_TRAITS]
+        return beside(one, pure - pure.swapaxes(1, 2))
+
+    def superposition(one: TraitMatrix) -> Comparison:
+        """A student's own drift is left in."""
+        mixture = np.einsum("i,nijs->njs", MIXTURE, one.changes[:, :NUM_TRAITS])
+        return beside(one, (one.changes[:, NUM_TRAITS] - mixture)[:, None])
+
+    matrices = {
+        "‖all losses' changes + εαG, six teachers and their mixture‖": remainder,
+        "‖antisymmetric part of the measured matrix‖": asymmetry,
+        "‖mixed teacher's student − mixture of the others'‖": superposition,
+    }
+    control = "student from another init"
+    orders = [
+        check
+        for says, quantity in matrices.items()
+        for check in second_order(
+            says, of=every_case(quantity), control=control, broken=case(STRANGER, quantity), optional=True
+        )
+    ]
+    same = "the trait ignores its key, so that six traits are one"
+    why = {name: f"{name}: {same}" for name, one in evidence.proper.items() if alike(one)}
+    definite = Check(
+        says="smallest eigenvalue of the measured matrix / largest, smallest ε, {cases}",
+        predicted="≥ 0 (up to O(ε))",
+        of=every_case(eigenvalues),
+        by=every,
+        accepted=Accepted(low=-FIRST_ORDER * steps[0], high=1.0),
+        control=control,
+        broken=case(STRANGER, eigenvalues),
+        unjudged="; ".join(why.values()),
+    )
+    shares = [
+        Check(
+            says=f"share of teachers whose own trait gains the most in their student: {name}",
+            predicted="no guarantee",
+            of=case(name, leading),
+            by=mean(),
+            unjudged=why.get(name, ""),
+        )
+        for name in evidence.proper
+    ]
+    return [*orders, definite, *shares]
+
+
+def draw(axes: "Axes", evidence: Evidence) -> None:
+    """The mean measured matrix of the first case, each entry relative to its row's and column's own."""
+    from theory.runs.style import stated
+
+    one = evidence.first
+    matrices = one.changes[one.visible, :NUM_TRAITS, :, 0]
+    sizes = np.sqrt(np.abs(np.diagonal(matrices, axis1=1, axis2=2)))
+    relative = np.mean(matrices / (sizes[:, :, None] * sizes[:, None, :]), axis=0)
+    leads = np.mean(np.argmax(one.own_units[one.visible], axis=2) == np.arange(NUM_TRAITS))
+    image = axes.imshow(relative, cmap="PuOr_r", vmin=-1, vmax=1)
+    for row, column in np.ndindex(relative.shape):
+        color = "white" if abs(relative[row, column]) > 0.65 else "black"
+        number = f"{relative[row, column]:.2f}".replace("-", "−")
+        axes.text(column, row, number, ha="center", va="center", fontsize=7.5, color=color)
+    of_the_zoo = next(iter(evidence.proper)) == zoo.REFERENCE.name
+    names = KINDS if of_the_zoo else [str(index + 1) for index in range(NUM_TRAITS)]
+    axes.set_xticks(range(NUM_TRAITS), names, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(NUM_TRAITS), names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="trait measured in the student", ylabel="trait its teacher learned")
+    bar = axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+    bar.set_label(r"$G_{ij}/\sqrt{G_{ii}G_{jj}}$, mean over seeds, simulated")
+    bar.outline.set_visible(False)
+    title = stated("Traits leak into one another, and back alike", evidence)
+    axes.set_title(f"{title}\n(own trait gains the most: {100 * leads:.0f} % of teachers)")
+
+
+def another_init(problem: Problem) -> dict[str, Callable[..., TraitMatrix]]:
+    """Students that don't start where the teachers do."""
+    return {"another init": partial(measure, problem, shared=False)}
+
+
+CLAIM = Claim(
+    number=12,
+    name="trait-matrix",
+    statement="trait j passes to a student of teacher i as i to j: one positive semi-definite matrix, not its diagonal",
+    measurement=TraitMatrix,
+    problems=zoo_problems,
+    cases=measure_with(measure, fitted_steps, another_init),
+    checks=checks,
+    panels={"trait-matrix": Panel(draw=draw, shows=("own_units", "changes", "visible"), needs=any_visible)},
+)
