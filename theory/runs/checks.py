@@ -403,7 +403,7 @@ class Check:
 
 
 def _instances(quantity: Any) -> int:
-    return quantity.num_visible if isinstance(quantity, Comparison) else len(quantity)
+    return quantity.num_visible if hasattr(quantity, "num_visible") else len(quantity)
 
 
 def count(cases: Sequence[object]) -> str:
