@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 from theory import zoo
 from theory.claim import Cases
@@ -37,6 +36,7 @@ def softmax_outputs(problem: Problem) -> tuple[int, ...]:
     Returns:
         Indices of the outputs; none where the loss is another one, for then there is no label to sample.
     """
+    from scipy import special
 
     def outputs(key: jax.Array) -> jax.Array:
         instance = draw_instance(problem, key)

@@ -98,9 +98,15 @@ MOMENTS = ("curvature", "mean_drift", "variance_drift", "visible")
 OF_DATA_SETS = (*MOMENTS, "kurtosis", "label_steps", "label_information", "alignment")
 """What pictures of data sets show."""
 
+
+def is_visible(evidence: Evidence) -> bool:
+    """Whether imitation sees the trait in an instance of the first case."""
+    return evidence.first.visible.any()
+
+
 PANELS = {
-    "sampled-labels": Panel(draw=draw_signal, shows=OF_DATA_SETS),
-    "label-drift": Panel(draw=draw_drift, shows=(*MOMENTS, "steps", "mean", "variance")),
-    "label-information": Panel(draw=draw_information, shows=OF_DATA_SETS),
+    "sampled-labels": Panel(draw=draw_signal, shows=OF_DATA_SETS, needs=is_visible),
+    "label-drift": Panel(draw=draw_drift, shows=(*MOMENTS, "steps", "mean", "variance"), needs=is_visible),
+    "label-information": Panel(draw=draw_information, shows=OF_DATA_SETS, needs=is_visible),
 }
 """By name."""

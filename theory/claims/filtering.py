@@ -224,6 +224,12 @@ CLAIM = Claim(
     problems=softmax_spread,
     cases=measure_labels(measure, steps),
     checks=checks,
-    panels={"filtering": Panel(draw=draw, shows=("slope", "steps", "measured", "idle", "visible"))},
+    panels={
+        "filtering": Panel(
+            draw=draw,
+            shows=("slope", "steps", "measured", "idle", "visible"),
+            needs=lambda evidence: evidence.first.visible.any(),
+        )
+    },
     applies_to=APPLIES_TO,
 )

@@ -269,6 +269,12 @@ CLAIM = Claim(
             least=LEAST_SEEDS,
         ),
     ),
-    panels={"label-noise-cost": Panel(draw=draw, shows=("relative", "noiseless_relative", "definite"))},
+    panels={
+        "label-noise-cost": Panel(
+            draw=draw,
+            shows=("relative", "noiseless_relative", "definite"),
+            needs=lambda evidence: evidence.first.definite.any(),
+        )
+    },
     applies_to=APPLIES_TO,
 )
