@@ -279,6 +279,21 @@ def worst_median(predicted: float) -> Figure:
     return estimate
 
 
+def least_agreeing(estimates: Sequence[Estimate], accepted: Accepted) -> Estimate:
+    """Choose among estimates that are judged together.
+
+    Args:
+        estimates: The estimates, their intervals at a joint level.
+        accepted: What agrees.
+
+    Returns:
+        The one with the least margin relative to its width; NaN if there is none or one is NaN.
+    """
+    if not estimates or np.isnan(np.array(estimates)).any():
+        return NOTHING
+    return min(estimates, key=lambda one: accepted.margin(one) / max(one.high - one.low, VANISHING))
+
+
 def order(predicted: float) -> Figure:
     """Fit the order of every remainder, median over instances, and keep the worst case.
 
@@ -402,7 +417,7 @@ class Check:
 
 
 def _instances(quantity: Any) -> int:
-    return quantity.num_visible if isinstance(quantity, Comparison) else len(quantity)
+    return quantity.num_visible if hasattr(quantity, "num_visible") else len(quantity)
 
 
 def count(cases: Sequence[object]) -> str:
