@@ -130,7 +130,7 @@ class Claim:
 
         cases = {name: measured(name) for name in names}
         verdicts = [verdict for verdict in record.verdicts if verdict["claim"] == self.name]
-        return Evidence(cases, sampling_of(record.config), verdicts)
+        return Evidence(cases, sampling_of(record.config), verdicts, record)
 
 
 def sampling_of(config: Mapping[str, Any]) -> Sampling:

@@ -1,4 +1,4 @@
-"""Claim 5 by parameter group: the table sums to the form, is what the steps do, and is zero where it has to be."""
+"""Claim 5.2: the table sums to the form, is what the steps do, and is zero where it has to be."""
 
 from functools import partial
 from typing import Any
@@ -11,19 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import Problem, Sampling, zoo
-from theory.claims.different_initialization import channels
-from theory.claims.different_initialization.forms import IMITATED, INITS, Forms, measure_forms
+from theory.claims import channels
+from theory.claims.channels import GROUPS, IMITATED, INITS, Forms
 from theory.predictions import Channels, group_names, split_by_group, transfer_channels, transfer_form
 from theory.problem import Params, draw_instance, trait_descent
+from theory.runs.checks import Evidence
 from theory.runs.programs import COMPILER_OPTIONS
 from theory.runs.sweeps import sweep
 
-NAME = "different-initialization"
-PROBLEMS = [zoo.variant(chosen, imitated=outputs) for chosen, outputs in IMITATED.items()]
+REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = tuple(float(step) for step in np.geomspace(1e-5, 1e-3, 5))
 NUM_SEEDS = 32
 SAMPLING = Sampling(num_seeds=NUM_SEEDS, teacher_steps=STEPS, cases="few")
-GROUPS = ["head", "hidden.0", "hidden.1"]
 SHARED, DIFFERENT = range(len(INITS))
 ALL, DISJOINT, TRAIT = range(len(IMITATED))
 
@@ -32,17 +31,16 @@ seeds = st.integers(0, 2**32 - 1)
 
 @pytest.fixture(scope="module")
 def forms() -> Forms:
-    return sweep(partial(measure_forms, PROBLEMS, teacher_steps=STEPS), 0, NUM_SEEDS, chunk_size=NUM_SEEDS)
+    return sweep(partial(channels.measure, REFERENCE, teacher_steps=STEPS), 0, NUM_SEEDS, chunk_size=NUM_SEEDS)
 
 
-@pytest.fixture
-def judge(monkeypatch: pytest.MonkeyPatch, forms: Forms) -> Any:
+@pytest.fixture(scope="module")
+def judge(forms: Forms) -> Any:
     """Judge changed measurements without another simulation."""
 
     def verdicts(**changes: np.ndarray) -> list[str]:
-        changed = {"forms: tanh": forms._replace(**changes)}
-        monkeypatch.setattr(Sampling, "sweep_all", lambda self, measures, description: changed)
-        return [verdict.outcome for verdict in channels.verify_channels(NAME, SAMPLING).verdicts][:4]
+        evidence = Evidence({"forms: tanh": forms._replace(**changes)}, SAMPLING)
+        return [verdict.outcome for verdict in channels.CLAIM.judge(evidence)][:4]
 
     return verdicts
 
@@ -54,7 +52,7 @@ def split(problem: Problem, seed: int, shared: bool) -> tuple[Channels, jax.Arra
     return transfer_channels(problem, instance, own, direction), transfer_form(problem, instance, own, direction)
 
 
-split_reference = jax.jit(partial(split, PROBLEMS[ALL], shared=False), compiler_options=COMPILER_OPTIONS)
+split_reference = jax.jit(partial(split, REFERENCE, shared=False), compiler_options=COMPILER_OPTIONS)
 
 
 @given(seed=seeds)
@@ -100,7 +98,7 @@ def test_channels_are_dense_jacobians_and_m_cut_into_blocks():
 
 
 def test_groups_are_layers_and_arrays_at_the_top():
-    assert group_names(zoo.build(zoo.REFERENCE).initialize(jax.random.key(0))) == GROUPS
+    assert tuple(group_names(REFERENCE.initialize(jax.random.key(0)))) == GROUPS
     assert group_names({"scale": jnp.ones(2), "layers": [(jnp.ones(1), jnp.ones(1)), jnp.ones(3)]}) == [
         "layers.0",
         "layers",
@@ -110,7 +108,7 @@ def test_groups_are_layers_and_arrays_at_the_top():
 
 
 def test_parts_of_a_direction_sum_to_it_and_do_not_overlap():
-    params = PROBLEMS[ALL].initialize(jax.random.key(0))
+    params = REFERENCE.initialize(jax.random.key(0))
     parts = split_by_group(params)
     jax.tree.map(lambda part, whole: np.testing.assert_array_equal(part.sum(axis=0), whole), parts, params)
     owners = jax.tree.map(lambda part: int(np.max(np.sum(part != 0, axis=0))), parts)

@@ -124,6 +124,8 @@ class Evidence:
     """What was asked for: a `Sampling` for a claim of the theory."""
     verdicts: Sequence[Mapping[str, Any]] = ()
     """What became of the checks, for pictures whose titles say so."""
+    record: Any = None
+    """The record that it was read from, for pictures that look beyond their own claim; None if it was just measured."""
 
     @property
     def proper(self) -> dict[str, Any]:
