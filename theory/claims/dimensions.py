@@ -25,9 +25,8 @@ from jax.flatten_util import ravel_pytree
 
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
-from theory.networks import Params
 from theory.predictions import natural_units
-from theory.problem import Problem, draw_instance, repeat_inputs
+from theory.problem import Params, Problem, draw_instance, repeat_inputs
 from theory.runs.checks import SECOND_ORDER, Check, Evidence, median
 from theory.runs.sweeps import Sampling
 from theory.transfer import train_student, transfer_spectrum

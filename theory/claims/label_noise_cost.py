@@ -30,9 +30,8 @@ from theory import zoo
 from theory.claim import Claim, Panel
 from theory.curvature import second_derivative_along
 from theory.labels import APPLIES_TO, label_losses, log_probabilities, measure_labels
-from theory.networks import Params
 from theory.predictions import natural_units, predicted_displacement, transfer_form
-from theory.problem import Problem, draw_instance, inner_product, trait_descent
+from theory.problem import Params, Problem, draw_instance, inner_product, trait_descent
 from theory.runs.checks import (
     LEAST_SEEDS,
     NO_EXCESS,

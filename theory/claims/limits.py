@@ -24,9 +24,8 @@ from jax.flatten_util import ravel_pytree
 
 from theory import networks, traits, zoo
 from theory.claim import Claim, Panel, measure_with
-from theory.networks import Params
 from theory.predictions import natural_units
-from theory.problem import Problem, draw_instance, inner_product, repeat_inputs, trait_descent
+from theory.problem import Params, Problem, draw_instance, inner_product, repeat_inputs, trait_descent
 from theory.runs.checks import LEAST_SEEDS, Check, Evidence, every_case, mean
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted

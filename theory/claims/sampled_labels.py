@@ -50,9 +50,8 @@ from theory.data_sets import (
     worst,
 )
 from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, softmax_spread
-from theory.networks import Params
 from theory.predictions import natural_units, output_change, transfer_form
-from theory.problem import Problem, draw_instance, trait_descent
+from theory.problem import Params, Problem, draw_instance, trait_descent
 from theory.runs.checks import (
     LEAST_SEEDS,
     NO_EXCESS,

@@ -11,9 +11,8 @@ import optax
 
 from theory.curvature import expand, second_derivative_along, surely_ended, surely_falling
 from theory.line import bend, first_zero
-from theory.problem import Params
 from theory.predictions import natural_units, predicted_displacement
-from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
 
 STIFFNESSES = np.geomspace(1, 1e4, 5)
 r"""Curvatures $\kappa$ added to the trait loss, in units of one over the teacher's unit step."""

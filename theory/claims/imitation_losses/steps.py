@@ -11,9 +11,8 @@ import optax
 
 from theory.claims.evidence import Comparison
 from theory.claims.imitation_losses.table import NAMES, every_loss
-from theory.problem import Params
 from theory.predictions import natural_units, output_change, transfer_form
-from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
 from theory.runs.statistics import Estimate, range_estimate
 
 FALL_STEP = 1e-7
