@@ -47,6 +47,8 @@ class Panel:
     """Fields of the measurements that it draws."""
     needs: Callable[[Evidence], bool] = lambda evidence: bool(evidence.proper)
     """Whether a record holds what it shows."""
+    beside: tuple[str, ...] = ()
+    """Other claims whose numbers it also shows, and whose verdicts its title follows."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ from figures.gallery import gallery_page
 from figures.ladder import is_climbable, ladder
 from figures.ladder_plots import PANELS, draw_ladder
 from figures.rungs import SPREAD
-from theory.claims.symmetry.rescaling import SPREADS
+from theory.claims.rescaling import SPREADS
 from theory.runs.files import figure_bytes
 from theory.runs.records import FILES, Record, in_memory, read_record
 

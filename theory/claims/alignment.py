@@ -50,7 +50,8 @@ class Alignment(NamedTuple):
 
 def keep(one: OneStep) -> Alignment:
     """Keep the alignment of both steps."""
-    return Alignment(one.curvature, one.steps, one.alignment, one.visible, one.alignment_rounding)
+    kept = (one.curvature, one.steps, one.alignment, one.visible, one.alignment_rounding)
+    return Alignment(*map(np.asarray, kept))
 
 
 def aligned(one: Alignment) -> Comparison:

@@ -184,22 +184,31 @@ Take = Callable[[OptimizerSteps], np.ndarray]
 """From a case's measurements to a number for each visible instance."""
 
 
-def falls(arm: str) -> Callable[[OptimizerSteps], Comparison]:
-    """Predicted and simulated fall of the trait loss of an arm in `FALLS`, at the steps to which orders are fitted."""
+def compare(one: OptimizerSteps, arm: str) -> Comparison:
+    """Predicted and simulated fall of the trait loss of an arm in `FALLS`, at `FALL_STEP` and at larger steps."""
     row, column = FALLS.index(arm), ARMS.index(arm)
-    return lambda one: Comparison(one.predicted_fall[:, row, :, 1:], one.fall[:, row, :, 1:], one.visible[:, column])
+    return Comparison(*map(np.asarray, (one.predicted_fall[:, row], one.fall[:, row], one.visible[:, column])))
+
+
+def falls(arm: str) -> Callable[[OptimizerSteps], Comparison]:
+    """The same at the steps to which orders are fitted."""
+
+    def take(one: OptimizerSteps) -> Comparison:
+        whole = compare(one, arm)
+        return whole._replace(leading=whole.leading[..., 1:], measured=whole.measured[..., 1:])
+
+    return take
 
 
 def ratio(arm: str) -> Take:
     """Simulated over predicted fall of the trait loss at `FALL_STEP`, at every step size of the student."""
-    row, column = FALLS.index(arm), ARMS.index(arm)
-    return lambda one: Comparison(one.predicted_fall[:, row], one.fall[:, row], one.visible[:, column]).ratio
+    return lambda one: compare(one, arm).ratio
 
 
 def cosines(arm: str) -> Take:
     r"""Cosine between the student's step and $-\nabla L_T$."""
     row = ARMS.index(arm)
-    return lambda one: one.cosine[one.visible[:, row], row]
+    return lambda one: np.asarray(one.cosine)[np.asarray(one.visible)[:, row], row]
 
 
 def raised(arm: str) -> Take:

@@ -45,7 +45,8 @@ class TraitChange(NamedTuple):
 def keep(one: OneStep) -> TraitChange:
     """Keep the change of the trait loss."""
     predicted = -one.curvature[:, None, None] * one.rates[:, :, None] * one.steps[:, None, :]
-    return TraitChange(predicted, np.swapaxes(one.change, 1, 2), one.visible, one.change_rounding)
+    kept = (predicted, np.swapaxes(one.change, 1, 2), one.visible, one.change_rounding)
+    return TraitChange(*map(np.asarray, kept))
 
 
 def changed(one: TraitChange) -> Comparison:
