@@ -274,7 +274,7 @@ def worst_median(predicted: float) -> Figure:
 
     def estimate(quantities: Sequence[np.ndarray], settings: Any = None) -> Estimate:
         del settings
-        columns = [column for values in quantities for column in values.reshape(len(values), -1).T]
+        columns = [column for values in quantities if len(values) for column in values.reshape(len(values), -1).T]
         confidence = joint_confidence(max(1, len(columns)))
         return hull([median_estimate(column, confidence) for column in columns], predicted) if columns else NOTHING
 
