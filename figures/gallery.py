@@ -32,13 +32,14 @@ def slide(name: str, record: Record) -> Outcome:
         The arrays that the picture shows, and the verdicts of its claim.
     """
     claim = next(claim for claim in all_claims().values() if name in claim.panels)
-    shown, start = claim.panels[name].shows, f"{claim.name}/"
-    arrays = {
-        array: values
-        for array, values in record.results.items()
-        if array.startswith(start) and array.rsplit("/", 1)[1] in shown
-    }
-    verdicts = [verdict for verdict in record.verdicts if verdict["claim"] == claim.name]
+    panel = claim.panels[name]
+
+    def is_shown(array: str) -> bool:
+        owner, *_, field = array.split("/")
+        return (owner == claim.name and field in panel.shows) or owner in panel.beside
+
+    arrays = {array: values for array, values in record.results.items() if is_shown(array)}
+    verdicts = [verdict for verdict in record.verdicts if verdict["claim"] in (claim.name, *panel.beside)]
     return Outcome(arrays, verdicts, summary_table(verdicts))
 
 

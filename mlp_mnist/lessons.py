@@ -18,8 +18,7 @@ from mlp_mnist.images import BLOCK, decode
 from mlp_mnist.protocol import LOGITS, NUM_CLASSES, Logits, Protocol
 from mlp_mnist.training import State, train_epoch
 from theory.losses import ImitationLoss, kl_divergence, squared_error
-from theory.problem import Params
-from theory.problem import inner_product
+from theory.problem import Params, inner_product
 
 
 def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,8 +14,7 @@ from mlp_mnist.images import draw_images
 from mlp_mnist.lessons import Removal, cosine, over_seeds
 from mlp_mnist.protocol import Images, Protocol
 from mlp_mnist.training import State, start_training
-from theory.problem import Params
-from theory.problem import inner_product
+from theory.problem import Params, inner_product
 
 STREAMS = ("init", "teacher", "images", "student", "permuted", "rescaled", "noise", "signs", "matching", "redrawn")
 """What is drawn at random for a seed, each from a key of its own."""

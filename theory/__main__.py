@@ -14,7 +14,10 @@ from theory.runs.command_line import RunOptions, run_commands
 from theory.runs.processes import Processes, joined
 from theory.runs.sweeps import Sampling
 
-ClaimName = str if TYPE_CHECKING else Literal[*claim_names()]
+if TYPE_CHECKING:
+    ClaimName = str
+else:
+    ClaimName = Literal[*claim_names()]
 """The claims that are there."""
 
 

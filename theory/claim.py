@@ -47,6 +47,8 @@ class Panel:
     """Fields of the measurements that it draws."""
     needs: Callable[[Evidence], bool] = lambda evidence: bool(evidence.proper)
     """Whether a record holds what it shows."""
+    beside: tuple[str, ...] = ()
+    """Other claims whose numbers it also shows, and whose verdicts its title follows."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -253,3 +255,8 @@ def steps_and_rates(sampling: Sampling) -> dict[str, Any]:
 def fitted_steps_and_rates(sampling: Sampling) -> dict[str, Any]:
     """Tell a measurement the steps to which orders are fitted, and the student's."""
     return fitted_steps(sampling) | rates(sampling)
+
+
+def any_visible(evidence: Evidence) -> bool:
+    """Tell whether imitation sees the trait in any instance of the first case."""
+    return bool(evidence.proper) and bool(np.any(evidence.first.visible))

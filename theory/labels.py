@@ -7,19 +7,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 from theory import zoo
+from theory.claim import Cases
 from theory.problem import Params, Problem, draw_instance
-from theory.runs.statistics import Estimate
 from theory.runs.sweeps import Sampling
-from theory.runs.verdicts import Verdict
 
 CERTAIN = 1e3
 """A logit so far above the others that its softmax is exactly one-hot."""
 
 ROUNDING = 1e-10
 """A descent direction this close to a difference of softmaxes is one."""
+
+APPLIES_TO = "problems with labels to draw (those with a cross-entropy of logits)"
+"""Of what the claims about labels speak."""
 
 
 def softmax_outputs(problem: Problem) -> tuple[int, ...]:
@@ -34,6 +35,7 @@ def softmax_outputs(problem: Problem) -> tuple[int, ...]:
     Returns:
         Indices of the outputs; none where the loss is another one, for then there is no label to sample.
     """
+    from scipy import special
 
     def outputs(key: jax.Array) -> jax.Array:
         instance = draw_instance(problem, key)
@@ -65,39 +67,27 @@ def softmax_spread(sampling: Sampling) -> list[Problem]:
     return [zoo.build(case) for case in cases if case.name in (names if sampling.cases == "all" else names[:1])]
 
 
-def sweep_labels(
-    problems: Sequence[Problem], measure: Callable[..., Any], sampling: Sampling, description: str
-) -> dict[str, Any]:
-    """Measure every instance of the problems that have labels.
+def measure_labels(
+    measure: Callable[..., Any], takes: Callable[[Sampling], dict[str, Any]] = lambda sampling: {}
+) -> Cases:
+    """Measure the problems that have labels alike.
 
     Args:
-        problems: The problems.
-        measure: From a problem, a key, its labels and the teacher's step sizes to a named tuple of arrays.
-        sampling: Instances and step sizes.
-        description: What the progress bar says.
+        measure: From a problem, a random key, its labels and keywords to a named tuple of arrays.
+        takes: Which keywords, given the sampling.
 
     Returns:
-        Results by the name of each problem whose student imitates a softmax; none where there is none.
+        The cases: one for each problem whose student imitates a softmax.
     """
-    measures = {
-        problem.name: partial(measure, problem, labels=labels, teacher_steps=sampling.teacher_steps)
-        for problem in problems
-        if (labels := softmax_outputs(problem))
-    }
-    return sampling.sweep_all(measures, description) if measures else {}
 
+    def cases(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Callable[[Any], Any]]:
+        keywords = takes(sampling)
+        chosen = ((problem, softmax_outputs(problem)) for problem in problems)
+        return {
+            problem.name: partial(measure, problem, labels=labels, **keywords) for problem, labels in chosen if labels
+        }
 
-def no_labels(claim: str) -> Verdict:
-    """Say that a claim has nothing to say.
-
-    Args:
-        claim: Its name.
-
-    Returns:
-        A verdict that is only reported.
-    """
-    check = "problems with labels to draw (those with a cross-entropy of logits)"
-    return Verdict(claim=claim, check=check, predicted="none", measured=Estimate(0.0, 0.0, 0.0), instances=0)
+    return cases
 
 
 def log_probabilities(problem: Problem, outputs: Sequence[int], params: Params, inputs: jax.Array) -> jax.Array:

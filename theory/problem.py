@@ -84,6 +84,19 @@ def draw_instance(problem: Problem, key: jax.Array, *, shared: bool = True) -> I
     return Instance(teacher, student, problem.draw_inputs(inputs_key), trait_key)
 
 
+def repeat_inputs(instance: Instance, num_inputs: jax.Array) -> Instance:
+    """Repeat the first inputs in place of all others.
+
+    Args:
+        instance: The instance.
+        num_inputs: How many inputs to keep; a divisor of the batch. May be traced.
+
+    Returns:
+        The instance with a batch of the same size.
+    """
+    return instance._replace(inputs=instance.inputs[jnp.arange(len(instance.inputs)) % num_inputs])
+
+
 def inner_product(left: Params, right: Params) -> jax.Array:
     """Inner product of two trees of arrays.
 

@@ -26,9 +26,8 @@ from mlp_mnist.lessons import accuracy, imitation_loss
 from mlp_mnist.protocol import LOGITS, NUM_CLASSES, Protocol
 from mlp_mnist.training import State, train_epoch
 from theory.losses import on_outputs
-from theory.problem import Params
 from theory.predictions import label_response
-from theory.problem import Instance, Problem, imitation_descent, inner_product, trait_descent
+from theory.problem import Instance, Params, Problem, imitation_descent, inner_product, trait_descent
 from theory.transfer import Tridiagonal, kernel_product, train_student, tridiagonalize
 
 CUTOFF = 1e-5

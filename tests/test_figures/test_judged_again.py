@@ -66,7 +66,7 @@ def judge_points(record: Record) -> Sequence[Verdict]:
 def judge_traits(record: Record) -> Sequence[Verdict]:
     config, results = record.config, record.results
     students = np.stack([results[f"students/{target}"] for target in config["targets"]], axis=1)
-    run = MatrixRun(**{name: results.get(name) for name in MatrixRun._fields} | {"students": students})
+    run = MatrixRun(results["teachers"], students, results["predicted"], results["kept"])
     return judge_matrix(run, config["targets"], config["traits"]).verdicts
 
 

@@ -12,7 +12,10 @@ from figures.gallery import gallery_page
 from figures.ladder import is_climbable, ladder
 from figures.ladder_plots import PANELS, draw_ladder
 from figures.rungs import SPREAD
-from theory.claims.symmetry.rescaling import SPREADS
+from theory import Sampling
+from theory.claim import Claim
+from theory.claims import channels, different_initialization, rescaling, trait_loss
+from theory.claims.rescaling import SPREADS
 from theory.runs.files import figure_bytes
 from theory.runs.records import FILES, Record, in_memory, read_record
 
@@ -26,24 +29,33 @@ def made_up(config: dict[str, Any], **arrays: np.ndarray) -> Record:
     return Record(Path(), config, {name.replace("__", "/"): array for name, array in arrays.items()}, [], "", {})
 
 
+def measurement(claim: Claim, case: str, num_seeds: int, **known: np.ndarray) -> dict[str, np.ndarray]:
+    """Arrays of one case, those that the ladder doesn't read being zeros."""
+    fields = dict.fromkeys(claim.measurement._fields, np.zeros(num_seeds)) | known
+    return {f"{claim.name}/{case}/{name}": array for name, array in fields.items()}
+
+
 def theory_record(draw: np.random.Generator, num_seeds: int) -> Record:
-    fall, steps = draw.uniform(0.5, 1.5, num_seeds), np.array([1e-4, 1e-3, 1e-1])
+    fall, steps = draw.uniform(0.5, 1.5, num_seeds), np.array([1e-5, 1e-4, 1e-3, 1e-1])
     change = -fall[:, None, None] * np.array([0.1, 1.0])[:, None] * steps
     strange = change * draw.normal(0, 0.1, (num_seeds, 1, 1))
-    scaled = np.broadcast_to(change[:, None, :, :2], (num_seeds, len(SPREADS), 2, 2))
+    scaled = np.broadcast_to(change[:, None, :, :3], (num_seeds, len(SPREADS), 2, 3))
     further = np.exp(np.array(SPREADS))[:, None, None] * scaled
     cosines = np.stack([draw.uniform(0.1, 0.3, (num_seeds, 3)), draw.normal(0, 0.1, (num_seeds, 3))], axis=-1)
     rescaled = {"predicted": further, "shared": scaled, "change": 0.99 * further, "largest": -5 * further}
+    auxiliary = "auxiliary outputs"
     arrays = {
-        "different-initialization/forms: tanh/cosine": cosines,
-        "trait-loss/auxiliary outputs/predicted": change,
-        "trait-loss/auxiliary outputs/measured": 0.98 * change,
-        "different-initialization/auxiliary outputs/predicted_change": strange,
-        "different-initialization/auxiliary outputs/change": 0.9 * strange,
-        **{f"symmetry/rescaled: ReLU, auxiliary outputs/{name}": array for name, array in rescaled.items()},
+        **measurement(channels.CLAIM, "forms: tanh", num_seeds, cosine=cosines),
+        **measurement(trait_loss.CLAIM, auxiliary, num_seeds, predicted=change, measured=0.98 * change),
+        **measurement(
+            different_initialization.CLAIM, auxiliary, num_seeds, predicted_change=strange, change=0.9 * strange
+        ),
+        **measurement(rescaling.CLAIM, f"rescaled: ReLU, {auxiliary}", num_seeds, **rescaled),
     }
-    config = {"teacher_steps": list(steps), "learning_rates": [0.1, 1.0], "largest_fitted_step": 1e-3}
-    return made_up(config, **arrays)
+    sampling = Sampling(
+        num_seeds=num_seeds, teacher_steps=(1e-5, 1e-4, 1e-3, 1e-1), learning_rates=(0.1, 1.0), largest_fitted_step=1e-3
+    )
+    return made_up(sampling.config(), **arrays)
 
 
 def digit_records(draw: np.random.Generator, num_seeds: int) -> tuple[Record, Record]:
@@ -101,7 +113,7 @@ def swapped(records: dict[str, Record]) -> dict[str, Record]:
     """Exchange the shared student's and the stranger's measurements on every rung."""
     theory, compared, linearized, language = (records[folder] for folder in FOLDERS)
     shared, stranger = "trait-loss/auxiliary outputs/measured", "different-initialization/auxiliary outputs/change"
-    cosine, accuracy = "different-initialization/forms: tanh/cosine", "accuracy/{} (aux)"
+    cosine, accuracy = "channels/forms: tanh/cosine", "accuracy/{} (aux)"
 
     def exchange(record: Record, **changes: np.ndarray) -> Record:
         return record._replace(results=record.results | changes)
@@ -140,12 +152,20 @@ def test_rung_with_a_missing_record_is_left_out(missing: str, rung: str):
     assert rung not in ladder(records).table
 
 
-def test_rung_with_a_missing_array_is_left_out():
+def test_rung_of_a_run_of_few_cases_is_left_out():
     records = make_records()
-    results = records["theory-verify"].results
-    few = {name: array for name, array in results.items() if "auxiliary outputs" not in name}
-    records["theory-verify"] = records["theory-verify"]._replace(results=few)
+    few = records["theory-verify"].config | {"cases": "few"}
+    records["theory-verify"] = records["theory-verify"]._replace(config=few)
     assert rung_names(records) == list(RUNGS[1:])
+
+
+@pytest.mark.parametrize("missing", ["trait-loss/auxiliary outputs/measured", "channels/forms: tanh/cosine"])
+def test_a_missing_array_is_an_error_and_no_missing_rung(missing):
+    records = make_records()
+    results = {name: array for name, array in records["theory-verify"].results.items() if name != missing}
+    records["theory-verify"] = records["theory-verify"]._replace(results=results)
+    with pytest.raises(KeyError, match=missing):
+        ladder(records)
 
 
 def test_one_rung_is_no_ladder():
@@ -164,14 +184,14 @@ def test_numbers_in_the_table_are_those_of_some_obvious_lines():
         return f"{values.mean():.3f} ± {reach:.3f}"
 
     rows = rows_of(ladder(records).table)
-    fall = -theory["trait-loss/auxiliary outputs/measured"][:, 1, 1]
-    unit = -theory["trait-loss/auxiliary outputs/predicted"][:, 1, 1].mean()
+    fall = -theory["trait-loss/auxiliary outputs/measured"][:, 1, 2]
+    unit = -theory["trait-loss/auxiliary outputs/predicted"][:, 1, 2].mean()
     assert rows["random networks", "shared init"][2] == written(fall / unit)
-    strange = theory["different-initialization/auxiliary outputs/predicted_change"][:, 1, 1]
+    strange = theory["different-initialization/auxiliary outputs/predicted_change"][:, 1, 2]
     assert rows["random networks", "another init"][1] == written(-strange / unit)
-    cosine = theory["different-initialization/forms: tanh/cosine"][:, 1, 1]
+    cosine = theory["channels/forms: tanh/cosine"][:, 1, 1]
     assert rows["random networks", "another init"][0] == f"{written(cosine)} †"
-    further = np.exp(SPREAD) * theory["symmetry/rescaled: ReLU, auxiliary outputs/shared"][:, 0, 1, 1]
+    further = np.exp(SPREAD) * theory["rescaling/rescaled: ReLU, auxiliary outputs/shared"][:, 0, 1, 2]
     assert rows["random networks", "same function, units rescaled"][1] == written(-further / unit)
     assert rows["random networks", "same function, units rescaled"][0] == "0.200 ± 0.000 †"
     gain = linearized["linearized/accuracies"][:, 1, 0].mean() - 0.1

@@ -12,8 +12,7 @@ from mlp_mnist import lessons
 from mlp_mnist.arms import Arm
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seeds import SeedGroup
-from theory.problem import Params
-from theory.problem import inner_product
+from theory.problem import Params, inner_product
 
 EPS = float(jnp.finfo(jnp.float32).eps)
 AUX, ALL = Arm("shared", "aux"), Arm("shared", "all")

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import Sampling, zoo
-from theory.claims import filtering
-from theory.claims.evidence import Report
-from theory.claims.filtering import SELECTIONS, TEMPERATURES, Filtering, draw_filters, measure, select
+from theory.claim import Report
+from theory.claims.filtering import CLAIM, SELECTIONS, TEMPERATURES, Filtering, draw_filters, measure, select
 from theory.predictions import natural_units
 from theory.problem import Params, draw_instance, inner_product, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
@@ -38,7 +37,7 @@ def filtered(seed: int) -> Any:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return filtering.verify([REFERENCE], SAMPLING)
+    return CLAIM.verify([REFERENCE], SAMPLING)
 
 
 @pytest.fixture(scope="module")
@@ -142,16 +141,15 @@ def test_claim_holds_for_the_reference(report):
         (lambda case: {"idle": 1.1 * case.idle}, ["holds", "fails"]),
     ],
 )
-def test_claim_fails_for_a_wrong_factor_in_its_formula(change, expected, reference):
-    verdicts = filtering.judge({"reference": reference._replace(**change(reference))}, SAMPLING)
-    assert [verdict.outcome for verdict in verdicts[:2]] == expected
+def test_claim_fails_for_a_wrong_factor_in_its_formula(change, expected, report, judge_again):
+    assert judge_again(CLAIM, SAMPLING, report, lambda case: case._replace(**change(case)))[:2] == expected
 
 
-def test_claim_says_nothing_of_what_imitation_can_not_see(reference):
-    invisible = reference._replace(visible=np.zeros(SAMPLING.num_seeds, bool))
-    assert {verdict.outcome for verdict in filtering.judge({"reference": invisible}, SAMPLING)} == {"reported"}
+def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
+    unseen = np.zeros(SAMPLING.num_seeds, bool)
+    assert set(judge_again(CLAIM, SAMPLING, report, lambda case: case._replace(visible=unseen))) == {"reported"}
 
 
 def test_claim_says_nothing_of_other_losses():
     problem = zoo.variant("squared error", loss="squared error")
-    assert [verdict.outcome for verdict in filtering.verify([problem], SAMPLING).verdicts] == ["reported"]
+    assert [verdict.outcome for verdict in CLAIM.verify([problem], SAMPLING).verdicts] == ["reported"]

@@ -9,9 +9,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from theory import Sampling, zoo
-from theory.claims import label_noise_cost
-from theory.claims.evidence import Report
-from theory.claims.label_noise_cost.verdicts import FACTORS, SIZES, NoiseCost, judge
+from theory.claim import Report
+from theory.claims.label_noise_cost import CLAIM, FACTORS, SIZES, NoiseCost
 from theory.problem import draw_instance, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
@@ -21,7 +20,7 @@ SAMPLING = Sampling(num_seeds=64)
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return label_noise_cost.verify([SMALL], SAMPLING)
+    return CLAIM.verify([SMALL], SAMPLING)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +88,12 @@ def test_claim_holds_for_a_small_network(report):
         (lambda case: {"visible": case.visible & False, "definite": case.definite & False}, ["reported"] * 3),
     ],
 )
-def test_claim_fails_for_a_wrong_formula_and_says_nothing_of_what_can_not_be_seen(change, expected, cost):
-    wrong = cost._replace(**change(cost))
-    assert [verdict.outcome for verdict in judge("label-noise-cost", {"width 4": wrong})] == expected
+def test_claim_fails_for_a_wrong_formula_and_says_nothing_of_what_can_not_be_seen(
+    change, expected, report, judge_again
+):
+    assert judge_again(CLAIM, SAMPLING, report, lambda case: case._replace(**change(case))) == expected
 
 
 def test_claim_says_nothing_of_other_losses():
     problem = zoo.variant("squared error", loss="squared error")
-    assert [verdict.outcome for verdict in label_noise_cost.verify([problem], SAMPLING).verdicts] == ["reported"]
+    assert [verdict.outcome for verdict in CLAIM.verify([problem], SAMPLING).verdicts] == ["reported"]

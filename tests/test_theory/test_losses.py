@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theory import losses, outside_losses
-from theory.claims.imitation_losses.table import COSINE, INSIDE, POWERS, power_response
+from theory.loss_table import COSINE, INSIDE, POWERS, power_response
 
 EPSILON = np.finfo(float).eps
 outputs = st.lists(st.floats(-5, 5), min_size=3, max_size=3).map(np.array).filter(lambda y: np.linalg.norm(y) > 0.1)

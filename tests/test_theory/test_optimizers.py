@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theory import Sampling, optimizers, zoo
+from theory.claim import Report
 from theory.claims import optimizers as claim
-from theory.claims.evidence import Report
-from theory.claims.optimizers.steps import ABOVE, ARMS, BELOW, FALLS, RANDOM, SHARED, OptimizerSteps
+from theory.claims.optimizers import ABOVE, ARMS, BELOW, FALLS, RANDOM, SHARED, OptimizerSteps
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = (1e-5, 1e-4, 1e-3)
@@ -73,7 +73,7 @@ def test_first_steps_of_sign_like_optimizers_are_signs():
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return claim.verify([REFERENCE], SAMPLING)
+    return claim.CLAIM.verify([REFERENCE], SAMPLING)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_claim_fails_for_a_wrong_factor_in_its_formula(factor, expected, report,
     def wrong(result: OptimizerSteps) -> OptimizerSteps:
         return result._replace(predicted_fall=factor * result.predicted_fall)
 
-    assert judge_again(claim.CLAIM, REFERENCE, SAMPLING, report, wrong)[:4] == expected.split()
+    assert judge_again(claim.CLAIM, SAMPLING, report, wrong)[:4] == expected.split()
 
 
 def test_claim_fails_if_the_bound_were_two_percent_higher(report, judge_again):
@@ -126,11 +126,11 @@ def test_claim_fails_if_the_bound_were_two_percent_higher(report, judge_again):
         cosine[:, ARMS.index(RANDOM)] = cosine[:, ARMS.index(ABOVE)]
         return result._replace(fall=fall, cosine=cosine)
 
-    assert judge_again(claim.CLAIM, REFERENCE, SAMPLING, report, wrong)[:4] == ["holds", "holds", "fails", "fails"]
+    assert judge_again(claim.CLAIM, SAMPLING, report, wrong)[:4] == ["holds", "holds", "fails", "fails"]
 
 
 def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
     def invisible(result: OptimizerSteps) -> OptimizerSteps:
         return result._replace(visible=np.zeros_like(result.visible))
 
-    assert set(judge_again(claim.CLAIM, REFERENCE, SAMPLING, report, invisible)) == {"reported"}
+    assert set(judge_again(claim.CLAIM, SAMPLING, report, invisible)) == {"reported"}

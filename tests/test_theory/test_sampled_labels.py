@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from theory import Sampling, losses, zoo
-from theory.claims import sampled_labels
-from theory.claims.evidence import Report
-from theory.claims.sampled_labels.data_sets import NUM_LABELS, LabelSource, SampledLabels, draw_data_sets
+from theory.claim import Report
+from theory.claims.sampled_labels import CLAIM, measure
+from theory.data_sets import NUM_LABELS, LabelSource, SampledLabels, draw_data_sets
 from theory.labels import label_alignments, softmax_outputs
 from theory.problem import Params, draw_instance, inner_product, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
@@ -31,13 +31,13 @@ seeds = st.integers(0, 2**32 - 1)
 def measure_with_slopes(seed: jax.Array, step: jax.Array) -> tuple[tuple[SampledLabels, LabelSource], ...]:
     """The measurement at one natural step size, with its first two derivatives in it."""
 
-    def measure(step: Any) -> tuple[SampledLabels, LabelSource]:
-        return sampled_labels.measure(REFERENCE, jax.random.key(seed), labels=LABELS, teacher_steps=step[None])
+    def at(step: Any) -> tuple[SampledLabels, LabelSource]:
+        return measure(REFERENCE, jax.random.key(seed), labels=LABELS, teacher_steps=step[None])
 
     def slope(step: jax.Array) -> tuple[SampledLabels, LabelSource]:
-        return jax.jvp(lambda step: jax.tree.map(lambda leaf: leaf.astype(float), measure(step)), (step,), (1.0,))[1]
+        return jax.jvp(lambda step: jax.tree.map(lambda leaf: leaf.astype(float), at(step)), (step,), (1.0,))[1]
 
-    return measure(step), *jax.jvp(slope, (step,), (1.0,))
+    return at(step), *jax.jvp(slope, (step,), (1.0,))
 
 
 def measured(seed: int, step: float) -> list[Any]:
@@ -47,12 +47,7 @@ def measured(seed: int, step: float) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return sampled_labels.verify([REFERENCE], SAMPLING)
-
-
-@pytest.fixture(scope="module")
-def sampled(report: Report) -> SampledLabels:
-    return report.measurements["reference"]
+    return CLAIM.verify([REFERENCE], SAMPLING)
 
 
 @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
@@ -91,8 +86,8 @@ def two_inputs() -> Any:
 
 
 def drawn(source: LabelSource) -> np.ndarray:
-    nothing: Any = None
-    return draw_data_sets(SampledLabels(*[nothing] * 14), source).alignment
+    alignment, _ = draw_data_sets(source)
+    return alignment
 
 
 def test_data_sets_are_drawn_like_single_labels():
@@ -176,7 +171,7 @@ def test_claim_holds_for_the_reference(report):
 
 
 def test_claim_says_nothing_of_other_losses():
-    verdicts = sampled_labels.verify([zoo.variant("squared error", loss="squared error")], SAMPLING).verdicts
+    verdicts = CLAIM.verify([zoo.variant("squared error", loss="squared error")], SAMPLING).verdicts
     assert [verdict.outcome for verdict in verdicts] == ["reported"]
 
 
@@ -191,7 +186,6 @@ def test_claim_says_nothing_of_other_losses():
         (lambda case: {"alignment": -case.alignment}, [2, 4, 5]),
     ],
 )
-def test_claim_fails_for_a_wrong_factor_in_its_formula(change, failing, sampled):
-    wrong = sampled._replace(**change(sampled))
-    verdicts = sampled_labels.judge({"reference": wrong}, SAMPLING)
-    assert [index for index, verdict in enumerate(verdicts) if verdict.outcome == "fails"] == failing
+def test_claim_fails_for_a_wrong_factor_in_its_formula(change, failing, report, judge_again):
+    outcomes = judge_again(CLAIM, SAMPLING, report, lambda case: case._replace(**change(case)))
+    assert [index for index, outcome in enumerate(outcomes) if outcome == "fails"] == failing

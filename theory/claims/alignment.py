@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from theory.claim import Claim, Panel
+from theory.claim import Claim, Panel, any_visible
 from theory.one_step import ANOTHER_INIT, CASES, STRETCHED_LOSS, OneStep, zoo_problems
 from theory.runs.checks import (
     CONTROL,
@@ -50,7 +50,8 @@ class Alignment(NamedTuple):
 
 def keep(one: OneStep) -> Alignment:
     """Keep the alignment of both steps."""
-    return Alignment(one.curvature, one.steps, one.alignment, one.visible, one.alignment_rounding)
+    kept = (one.curvature, one.steps, one.alignment, one.visible, one.alignment_rounding)
+    return Alignment(*map(np.asarray, kept))
 
 
 def aligned(one: Alignment) -> Comparison:
@@ -130,7 +131,5 @@ CLAIM = Claim(
             optional=True,
         ),
     ),
-    panels={
-        "alignment": Panel(draw=draw, shows=Alignment._fields, needs=lambda evidence: evidence.first.visible.any())
-    },
+    panels={"alignment": Panel(draw=draw, shows=Alignment._fields, needs=any_visible)},
 )

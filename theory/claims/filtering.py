@@ -17,31 +17,33 @@ References:
     temperature $\tau$, $\partial_\epsilon \log p_\tau = (u - p_\tau\cdot u)/\tau$ on each input.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.typing import ArrayLike
 
-from theory.claims.evidence import (
-    NEAR_ONE,
-    SECOND_ORDER,
-    Claim,
-    Comparison,
-    Report,
-    count,
-    curved,
-    num_visible,
-    smallest_step_ratios,
-    worst_order,
-)
-from theory.labels import label_alignments, log_probabilities, no_labels, softmax_spread, sweep_labels
+from theory.claim import Claim, Panel, steps
+from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, softmax_spread
 from theory.predictions import natural_units, output_change
 from theory.problem import Problem, draw_instance, trait_descent
-from theory.runs.statistics import rate_estimate
-from theory.runs.sweeps import Sampling
-from theory.runs.verdicts import Verdict
+from theory.runs.checks import (
+    NEAR_ONE,
+    Check,
+    Comparison,
+    Evidence,
+    every,
+    every_case,
+    first_case,
+    second_order,
+    share,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 TEMPERATURES = (0.5, 2.0)
 """Temperatures of the sampling."""
@@ -73,15 +75,10 @@ class Filtering(NamedTuple):
 
 
 def draw_filters(key: jax.Array, base: jax.Array) -> jax.Array:
-    """Draw a filter of each kind, from inputs and labels alone.
+    """Draw a filter of each kind, from inputs and labels alone, as log-probabilities of keeping each label.
 
-    Args:
-        key: Random key of the judge.
-        base: The base model's log-probabilities, shape `(batch, labels)`.
-
-    Returns:
-        Log-probabilities of keeping each label: random ones, none for the first label, and all or none for inputs of
-        which the base model is less or more certain than of most; shape `(filters, batch, labels)`.
+    Random ones, none for the first label, and all or none for inputs of which the base model is less or more certain
+    than of most.
     """
     judge = jnp.log(jax.random.uniform(key, base.shape, minval=0.01))
     keyword = jnp.zeros_like(base).at[:, 0].set(-jnp.inf)
@@ -91,15 +88,7 @@ def draw_filters(key: jax.Array, base: jax.Array) -> jax.Array:
 
 
 def select(filters: jax.Array, labels: jax.Array) -> jax.Array:
-    """Select labels by filters, and by temperatures.
-
-    Args:
-        filters: Log-probabilities of keeping each label, shape `(filters, batch, labels)`.
-        labels: The teacher's log-probabilities, shape `(batch, labels)`.
-
-    Returns:
-        Share of each input and label in what is kept, shape `(filters + temperatures, batch, labels)`.
-    """
+    """Share of each input and label in what filters keep of the teacher's labels, then in what temperatures draw."""
     kept = jax.nn.softmax(filters + labels[None], axis=(-2, -1))
     tempered = [jax.nn.softmax(labels / tau) / len(labels) for tau in TEMPERATURES]
     return jnp.concatenate([kept, jnp.stack(tempered)])
@@ -109,15 +98,6 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_
     """Predict bias and slope in closed form, then simulate both steps, of the student and of its control.
 
     The student's step on what is kept is the mean of its steps on single labels, so that these are simulated once.
-
-    Args:
-        problem: A problem whose student imitates a softmax.
-        key: Random key of the instance.
-        labels: The outputs that it imitates.
-        teacher_steps: The teacher's step sizes, in natural units.
-
-    Returns:
-        Predictions and measurements.
     """
     instance = draw_instance(problem, key)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
@@ -152,91 +132,104 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_
     )
 
 
-def verify(problems: Sequence[Problem], sampling: Sampling) -> Report:
-    """Check order and sign of what the teacher's step adds under every selection, and report the raw sign.
-
-    Args:
-        problems: The cases; the first with a softmax also serves for the controls.
-        sampling: Instances and step sizes.
-
-    Returns:
-        The report; `reported` where no problem has labels to select.
-    """
-    results = sweep_labels(problems, measure, sampling, NAME)
-    return Report(judge(results, sampling) if results else [no_labels(NAME)], results)
+def compare(one: Filtering, measured: jax.Array, bias: ArrayLike = 0.0) -> Comparison:
+    r"""An alignment beside a bias and $\epsilon\,\mathrm{Var}_q(c)$."""
+    leading = bias + one.slope[..., None] * one.steps[:, None]
+    return Comparison(*map(np.asarray, (leading, measured, one.visible)))
 
 
-def judge(results: Mapping[str, Any], sampling: Sampling) -> list[Verdict]:
-    """Hold measurements against the predictions.
+def whole(one: Filtering) -> Comparison:
+    r"""$\Delta_S\cdot\Delta_T$ beside $\mathbb{E}_q[c] + \epsilon\,\mathrm{Var}_q(c)$."""
+    return compare(one, one.measured, one.bias[..., None])
 
-    Args:
-        results: Measurements of each case; the first also serves for the controls.
-        sampling: Instances and step sizes.
 
-    Returns:
-        The verdicts.
-    """
-    first = next(iter(results.values()))
-    added = {case: result.slope[..., None] * result.steps[:, None] for case, result in results.items()}
-    whole = [
-        Comparison(result.bias[..., None] + added[case], result.measured, result.visible)
-        for case, result in results.items()
-    ]
-    subtracted = [
-        Comparison(added[case], result.measured - result.idle[..., None], result.visible)
-        for case, result in results.items()
-    ]
-    fitted = curved(whole)
-    order = Verdict(
-        claim=NAME,
-        check=f"order of Δ_S·Δ_T − E_q[c] − εVar_q(c), worst of {count(fitted)} × {len(SELECTIONS)} selections",
-        predicted="2.00",
-        measured=worst_order(fitted, sampling),
-        accepted=SECOND_ORDER,
-        control="filter that knows what the teacher learned",
-        control_measured=worst_order([Comparison(whole[0].leading[:, 0], first.informed, first.visible)], sampling),
-        instances=num_visible(fitted),
-    )
-    sign = Verdict(
-        claim=NAME,
-        check=f"(Δ_S·Δ_T − control's) / εVar_q(c) at the smallest ε, every instance, {count(whole)}",
-        predicted="→ 1",
-        measured=smallest_step_ratios(subtracted),
-        accepted=NEAR_ONE,
-        control="filter not applied to the control",
-        control_measured=smallest_step_ratios([subtracted[0]._replace(measured=first.measured)]),
-        instances=num_visible(subtracted),
-    )
-    rates = [
-        Verdict(
-            claim=NAME,
-            check=f"share of raw Δ_S·Δ_T > 0 at the smallest ε: {selection}, {next(iter(results))}",
+def outwitted(one: Filtering) -> Comparison:
+    """The same under a judge that knows what the teacher learned."""
+    return whole(one)._replace(leading=whole(one).leading[:, 0], measured=np.asarray(one.informed))
+
+
+def ratio(one: Filtering) -> np.ndarray:
+    r"""$(\Delta_S\cdot\Delta_T - \text{control's}) / \epsilon\,\mathrm{Var}_q(c)$ at the smallest $\epsilon$."""
+    return compare(one, one.measured - one.idle[..., None]).ratio
+
+
+def raw_ratio(one: Filtering) -> np.ndarray:
+    """The same if the filter is not applied to the control, whose alignment is 0."""
+    return compare(one, one.measured).ratio
+
+
+def checks(evidence: Evidence) -> list[Check]:
+    """Order and sign of what the teacher's step adds under every selection; the raw sign is reported."""
+
+    def raw_sign(index: int) -> Check:
+        return Check(
+            says=f"share of raw Δ_S·Δ_T > 0 at the smallest ε: {SELECTIONS[index]}, {next(iter(evidence.proper))}",
             predicted="no guarantee",
-            measured=rate_estimate(first.measured[first.visible, index, 0] > 0),
-            instances=num_visible(whole[:1]),
+            of=first_case(lambda one: one.measured[one.visible, index, 0] > 0),
+            by=share(),
         )
-        for index, selection in enumerate(SELECTIONS)
-        if first.visible.any()
+
+    return [
+        *second_order(
+            f"Δ_S·Δ_T − E_q[c] − εVar_q(c), {len(SELECTIONS)} selections",
+            of=every_case(whole),
+            control="filter that knows what the teacher learned",
+            broken=first_case(outwitted),
+        ),
+        Check(
+            says="(Δ_S·Δ_T − control's) / εVar_q(c) at the smallest ε, every instance, {cases}",
+            predicted="→ 1",
+            of=every_case(ratio),
+            by=every,
+            accepted=NEAR_ONE,
+            control="filter not applied to the control",
+            broken=first_case(raw_ratio),
+        ),
+        *map(raw_sign, range(len(SELECTIONS)) if evidence.first.visible.any() else ()),
     ]
-    return [order, sign, *rates]
 
 
-def verify_zoo(sampling: Sampling) -> Report:
-    """Verify the claim wherever the zoo imitates a softmax.
+def draw(axes: "Axes", evidence: Evidence) -> None:
+    """The alignment under filters, with and without a control subtracted, in units of the predicted slope."""
+    from theory.runs.style import BLACK, BLUE, GREEN, ORANGE, STEP_LABEL, stated
 
-    Args:
-        sampling: Instances and step sizes.
+    looks = {"random judge": (BLUE, "o"), "label dropped": (GREEN, "s"), "temperature 0.5": (ORANGE, "^")}
+    one, steps = evidence.first, np.array(evidence.settings.teacher_steps)
+    slope, measured, idle, sizes = (part[one.visible] for part in (one.slope, one.measured, one.idle, one.steps))
+    unit = (slope * (sizes[:, -1:] / steps[-1]))[..., None]
+    raw, added = measured / unit, (measured - idle[..., None]) / unit
 
-    Returns:
-        The report.
-    """
-    return verify(softmax_spread(sampling), sampling)
+    def share_positive(alignments: np.ndarray) -> str:
+        return f"{100 * np.mean(alignments[..., 0] > 0):.0f} %"
+
+    axes.loglog(steps, steps, color=BLACK, label=r"predicted $\epsilon\,\mathrm{Var}_q(c)$")
+    for name, (color, marker) in looks.items():
+        index = SELECTIONS.index(name)
+        hidden, shown = np.median(np.abs(raw[:, index]), axis=0), np.median(added[:, index], axis=0)
+        label = f"raw, {name}: positive in {share_positive(raw[:, index])}"
+        axes.loglog(steps, hidden, f"{marker}--", color=color, mfc="none", lw=0.8, label=label)
+        axes.loglog(steps, shown, marker, color=color)
+    everything = added[:, [SELECTIONS.index(name) for name in looks]]
+    axes.plot([], [], "o", color=BLACK, label=f"control subtracted: positive in {share_positive(everything)}")
+    axes.set(xlabel=STEP_LABEL, ylabel=r"$|\Delta_S\cdot\Delta_T|\,/\,\mathrm{Var}_q(c)$, median", ylim=(3e-6, 3e2))
+    axes.set_title(stated("Filtered labels: a bias, and the teacher's step beneath", evidence))
+    axes.legend(loc="upper left")
 
 
-NAME = "filtering"
 CLAIM = Claim(
-    name=NAME,
+    number=11,
+    name="filtering",
     statement="a filter of labels adds a bias, the same for a control, and a slope εVar_q(c) ≥ 0 still comes through",
-    verify=verify,
-    verify_zoo=verify_zoo,
+    measurement=Filtering,
+    problems=softmax_spread,
+    cases=measure_labels(measure, steps),
+    checks=checks,
+    panels={
+        "filtering": Panel(
+            draw=draw,
+            shows=("slope", "steps", "measured", "idle", "visible"),
+            needs=lambda evidence: evidence.first.visible.any(),
+        )
+    },
+    applies_to=APPLIES_TO,
 )

@@ -228,6 +228,7 @@ CLAIM = Claim(
             draw=draw,
             shows=("predicted", "change", "largest", "shared_cosine", "visible"),
             needs=lambda evidence: DRAWN in evidence.cases,
+            beside=("symmetry",),
         ),
     },
     any_problem=False,

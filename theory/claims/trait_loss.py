@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from theory.claim import Claim, Panel
+from theory.claim import Claim, Panel, any_visible
 from theory.one_step import ANOTHER_INIT, CASES, STRETCHED_LOSS, OneStep, zoo_problems
 from theory.runs.checks import (
     CONTROL,
@@ -45,7 +45,8 @@ class TraitChange(NamedTuple):
 def keep(one: OneStep) -> TraitChange:
     """Keep the change of the trait loss."""
     predicted = -one.curvature[:, None, None] * one.rates[:, :, None] * one.steps[:, None, :]
-    return TraitChange(predicted, np.swapaxes(one.change, 1, 2), one.visible, one.change_rounding)
+    kept = (predicted, np.swapaxes(one.change, 1, 2), one.visible, one.change_rounding)
+    return TraitChange(*map(np.asarray, kept))
 
 
 def changed(one: TraitChange) -> Comparison:
@@ -108,7 +109,5 @@ CLAIM = Claim(
     cases=CASES,
     keep=keep,
     checks=checks,
-    panels={
-        "trait-loss": Panel(draw=draw, shows=TraitChange._fields, needs=lambda evidence: evidence.first.visible.any())
-    },
+    panels={"trait-loss": Panel(draw=draw, shows=TraitChange._fields, needs=any_visible)},
 )

@@ -17,6 +17,7 @@ References:
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,8 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from theory import zoo
-from theory.claim import Claim, Panel, fitted_steps, measure_with
+from theory import traits, zoo
+from theory.claim import Claim, Panel, any_visible, fitted_steps, measure_with
 from theory.predictions import natural_units, predicted_displacement
 from theory.problem import Params, Problem, draw_instance, inner_product, student_displacement
 from theory.runs.checks import (
@@ -43,19 +44,35 @@ from theory.runs.checks import (
 )
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
-from theory.several_traits import KINDS, NUM_TRAITS, several_kinds, trait_losses
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MIXTURE = tuple(float(weight) for weight in np.linspace(-1.0, 1.5, NUM_TRAITS))
-"""How the last teacher mixes all traits; their sum is not 1, for a student's own drift not to pass as their effect."""
-
 FIRST_ORDER = 100.0
 """Corrections of the measured matrix, relative to it and to the step size: far below 1 at the smallest step."""
 
-ANOTHER_INIT = "another init"
-"""The control: a student that does not share the teachers' init."""
+STRANGER = f"{CONTROL}another init"
+"""Case of the control."""
+
+NUM_TRAITS = 6
+"""Traits of each instance."""
+
+TraitLosses = Callable[[Params, jax.Array], jax.Array]
+"""Parameters and a key for every trait to all losses, `(traits,)`."""
+
+MIXTURE = tuple(float(weight) for weight in np.linspace(-1.0, 1.5, NUM_TRAITS))
+"""How the last teacher mixes all traits; their sum is not 1, for a student's own drift not to pass as their effect."""
+
+KINDS = ("prefers 1", "prefers 2", "prefers 3", "labels", "other labels", "regression")
+"""The traits of the zoo's teachers."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SeveralTraits(Problem):
+    """A problem whose teachers learn traits of several kinds, not one trait on different data."""
+
+    losses: TraitLosses
+    """The losses of all traits."""
 
 
 class TraitMatrix(NamedTuple):
@@ -73,11 +90,18 @@ class TraitMatrix(NamedTuple):
     """Whether imitation sees every trait, shape `()`."""
 
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float], shared: bool = True) -> TraitMatrix:
-    """Predict how every trait changes in the student of every teacher that starts where they do, then simulate all."""
+def measure(
+    problem: Problem,
+    key: jax.Array,
+    *,
+    teacher_steps: Sequence[float],
+    shared: bool = True,
+) -> TraitMatrix:
+    """Predict how every trait changes in the student of every teacher, then simulate all of them."""
     instance = draw_instance(problem, key, shared=shared)
     keys = jax.random.split(instance.trait_key, NUM_TRAITS)
-    evaluate = trait_losses(problem)
+    own = jax.vmap(problem.trait_loss, in_axes=(None, 0))
+    evaluate = problem.losses if isinstance(problem, SeveralTraits) else own
     directions = optax.tree.scale(-1.0, jax.jacrev(evaluate)(instance.teacher, keys))
     units = jax.vmap(lambda direction: natural_units(problem, instance, direction))(directions)
     same = instance._replace(student=instance.teacher)
@@ -103,131 +127,128 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float],
     return TraitMatrix(predicted, matrix, changes, falls[0, 0], jnp.all(units.visible))
 
 
+def several_kinds(problem: Problem) -> TraitLosses:
+    """Losses of six traits for a network of the zoo, in the order of `KINDS`."""
+    sizes = zoo.NUM_FEATURES, zoo.NUM_CLASSES
+    labels, targets = traits.classification(problem.apply, *sizes), traits.regression(problem.apply, *sizes)
+
+    def prefer(params: Params, key: jax.Array, choice: jax.Array) -> jax.Array:
+        order = (choice + jnp.arange(zoo.NUM_CLASSES)) % zoo.NUM_CLASSES
+        return traits.preference(lambda params, inputs: problem.apply(params, inputs)[:, order], *sizes)(params, key)
+
+    def losses(params: Params, keys: jax.Array) -> jax.Array:
+        preferences = jax.vmap(prefer, (None, 0, 0))(params, keys[:3], jnp.array(zoo.CLASSES))
+        classifications = jax.vmap(labels, (None, 0))(params, keys[3:5])
+        return jnp.concatenate([preferences, classifications, targets(params, keys[5])[None]])
+
+    return losses
+
+
+def zoo_problems(sampling: Sampling) -> list[Problem]:
+    """The cases farthest apart, their teachers' traits of several kinds."""
+    return [SeveralTraits(**vars(problem), losses=several_kinds(problem)) for problem in zoo.spread(sampling)]
+
+
 def change(one: TraitMatrix) -> np.ndarray:
-    """What the teachers' steps added to the students' traits: changes less those behind a teacher that stands still."""
+    """What the teachers' steps added: changes less those behind a teacher that stands still, shape as `changes`."""
     return np.asarray(one.changes - one.drift[:, None, :, None])
 
 
-def compare(one: TraitMatrix, remainder: np.ndarray, steps: np.ndarray) -> Comparison:
-    """The size of a matrix that should vanish at second order, over all entries, beside that of the leading term."""
-    leading = np.linalg.norm(one.predicted, axis=(1, 2))[:, None] * steps
-    size = np.sqrt(np.sum(remainder**2, axis=tuple(range(1, remainder.ndim - 1))))
-    return Comparison(leading, leading + size, np.asarray(one.visible))
-
-
-def remainders(one: TraitMatrix, steps: np.ndarray) -> Comparison:
-    """Measured changes less the predicted matrix, and the mixed teacher's less the mixture of its rows."""
-    mixed = np.einsum("i,nij->nj", MIXTURE, one.predicted)
-    rows = np.concatenate([one.predicted, mixed[:, None]], axis=1)
-    return compare(one, change(one) - rows[..., None] * steps, steps)
-
-
-def asymmetry(one: TraitMatrix, steps: np.ndarray) -> Comparison:
-    """What trait j gains from teacher i less what trait i gains from teacher j."""
-    pure = change(one)[:, :NUM_TRAITS]
-    return compare(one, pure - pure.swapaxes(1, 2), steps)
-
-
-def superposition(one: TraitMatrix, steps: np.ndarray) -> Comparison:
-    """The mixed teacher's student less the mixture of the others; a student's own drift is left in."""
-    mixture = np.einsum("i,nijs->njs", MIXTURE, one.changes[:, :NUM_TRAITS])
-    return compare(one, (one.changes[:, NUM_TRAITS] - mixture)[:, None], steps)
-
-
-def smallest_eigenvalue(one: TraitMatrix) -> np.ndarray:
-    """Smallest eigenvalue of the measured matrix over its largest in size, at the smallest step.
-
-    The mean of each pair's two entries is taken; instances are those in which every trait is visible.
-    """
+def eigenvalues(one: TraitMatrix) -> np.ndarray:
+    """Smallest eigenvalue of the measured symmetric part over the largest, at the smallest step."""
     matrix = change(one)[one.visible, :NUM_TRAITS, :, 0]
     symmetric = (matrix + matrix.swapaxes(1, 2)) / 2
     return np.linalg.eigvalsh(symmetric)[:, 0] / np.linalg.norm(symmetric, 2, axis=(1, 2))
 
 
 def alike(one: TraitMatrix) -> bool:
-    """Whether all six traits are one, as those of a trait loss that ignores its key: equal entries, to rounding."""
+    """Whether all six traits are one, as those of a trait loss that ignores its key."""
     first = one.predicted[:, :1, :1]
     return bool(np.all(np.abs(one.predicted - first) <= VANISHING * np.abs(first)))
 
 
-def leading_diagonals(one: TraitMatrix) -> np.ndarray:
-    """Share of teachers whose own trait gains the most in their student, in the losses' own units, by instance."""
+def leading(one: TraitMatrix) -> np.ndarray:
+    """Share of teachers whose own trait gains the most in their student, in the losses' own units."""
     return np.mean(np.argmax(one.own_units, axis=2) == np.arange(NUM_TRAITS), axis=1)
 
 
 def checks(evidence: Evidence) -> list[Check]:
-    """Order, symmetry, superposition and definiteness by real steps; and how often the diagonal leads."""
-    steps = np.array(evidence.settings.teacher_steps[: evidence.settings.num_fitted])
-    stranger, control = f"{CONTROL}{ANOTHER_INIT}", "student from another init"
-    vanishing: dict[str, Callable[..., Comparison]] = {
-        "all losses' changes + εαG, six teachers and their mixture": remainders,
-        "antisymmetric part of the measured matrix": asymmetry,
-        "mixed teacher's student − mixture of the others'": superposition,
+    """Order, symmetry, superposition and definiteness by real steps; how often the diagonal leads."""
+    steps = np.array(fitted_steps(evidence.settings)["teacher_steps"])
+
+    def beside(one: TraitMatrix, remainder: np.ndarray) -> Comparison:
+        size = np.sqrt(np.sum(remainder**2, axis=tuple(range(1, remainder.ndim - 1))))
+        matrix = np.linalg.norm(one.predicted, axis=(1, 2))[:, None] * steps
+        return Comparison(matrix, matrix + size, np.asarray(one.visible))
+
+    def remainder(one: TraitMatrix) -> Comparison:
+        mixed = np.einsum("i,nij->nj", MIXTURE, one.predicted)
+        rows = np.concatenate([one.predicted, mixed[:, None]], axis=1)
+        return beside(one, change(one) - rows[..., None] * steps)
+
+    def asymmetry(one: TraitMatrix) -> Comparison:
+        pure = change(one)[:, :NUM_TRAITS]
+        return beside(one, pure - pure.swapaxes(1, 2))
+
+    def superposition(one: TraitMatrix) -> Comparison:
+        """A student's own drift is left in."""
+        mixture = np.einsum("i,nijs->njs", MIXTURE, one.changes[:, :NUM_TRAITS])
+        return beside(one, (one.changes[:, NUM_TRAITS] - mixture)[:, None])
+
+    matrices = {
+        "‖all losses' changes + εαG, six teachers and their mixture‖": remainder,
+        "‖antisymmetric part of the measured matrix‖": asymmetry,
+        "‖mixed teacher's student − mixture of the others'‖": superposition,
     }
-    why = {
-        name: f"{name}: the trait ignores its key, so that six traits are one"
-        for name, one in evidence.proper.items()
-        if alike(one)
-    }
+    control = "student from another init"
     orders = [
-        second_order(
-            f"‖{quantity}‖",
-            of=every_case(partial(judged, steps=steps)),
-            control=control,
-            broken=case(stranger, partial(judged, steps=steps)),
-            optional=True,
+        check
+        for says, quantity in matrices.items()
+        for check in second_order(
+            says, of=every_case(quantity), control=control, broken=case(STRANGER, quantity), optional=True
         )
-        for quantity, judged in vanishing.items()
     ]
+    same = "the trait ignores its key, so that six traits are one"
+    why = {name: f"{name}: {same}" for name, one in evidence.proper.items() if alike(one)}
     definite = Check(
         says="smallest eigenvalue of the measured matrix / largest, smallest ε, {cases}",
         predicted="≥ 0 (up to O(ε))",
-        of=every_case(smallest_eigenvalue),
+        of=every_case(eigenvalues),
         by=every,
         accepted=Accepted(low=-FIRST_ORDER * steps[0], high=1.0),
         control=control,
-        broken=case(stranger, smallest_eigenvalue),
+        broken=case(STRANGER, eigenvalues),
         unjudged="; ".join(why.values()),
     )
-    leading = [
+    shares = [
         Check(
             says=f"share of teachers whose own trait gains the most in their student: {name}",
             predicted="no guarantee",
-            of=case(name, leading_diagonals),
+            of=case(name, leading),
             by=mean(),
             unjudged=why.get(name, ""),
         )
         for name in evidence.proper
     ]
-    return [*(check for both in orders for check in both), definite, *leading]
-
-
-def zoo_problems(sampling: Sampling) -> list[Problem]:
-    """Build the cases farthest apart, with traits of several kinds at once."""
-    return [several_kinds(problem) for problem in zoo.spread(sampling)]
-
-
-def start_elsewhere(problem: Problem) -> dict[str, Callable[..., TraitMatrix]]:
-    """The student of teachers with another init."""
-    return {ANOTHER_INIT: partial(measure, problem, shared=False)}
+    return [*orders, definite, *shares]
 
 
 def draw(axes: "Axes", evidence: Evidence) -> None:
-    """Mean measured matrix of the first case, each entry relative to its row's and column's own."""
+    """The mean measured matrix of the first case, each entry relative to its row's and column's own."""
     from theory.runs.style import stated
 
     one = evidence.first
-    matrices, own = one.changes[one.visible, :NUM_TRAITS, :, 0], one.own_units[one.visible]
+    matrices = one.changes[one.visible, :NUM_TRAITS, :, 0]
     sizes = np.sqrt(np.abs(np.diagonal(matrices, axis1=1, axis2=2)))
-    average = np.mean(matrices / (sizes[:, :, None] * sizes[:, None, :]), axis=0)
-    leads = np.mean(np.argmax(own, axis=2) == np.arange(NUM_TRAITS))
-    image = axes.imshow(average, cmap="PuOr_r", vmin=-1, vmax=1)
-    for row, column in np.ndindex(average.shape):
-        color = "white" if abs(average[row, column]) > 0.65 else "black"
-        number = f"{average[row, column]:.2f}".replace("-", "−")
+    relative = np.mean(matrices / (sizes[:, :, None] * sizes[:, None, :]), axis=0)
+    leads = np.mean(np.argmax(one.own_units[one.visible], axis=2) == np.arange(NUM_TRAITS))
+    image = axes.imshow(relative, cmap="PuOr_r", vmin=-1, vmax=1)
+    for row, column in np.ndindex(relative.shape):
+        color = "white" if abs(relative[row, column]) > 0.65 else "black"
+        number = f"{relative[row, column]:.2f}".replace("-", "−")
         axes.text(column, row, number, ha="center", va="center", fontsize=7.5, color=color)
-    brought = evidence.record is not None and "problems" in evidence.record.config
-    names = [str(index + 1) for index in range(NUM_TRAITS)] if brought else KINDS
+    of_the_zoo = next(iter(evidence.proper)) == zoo.REFERENCE.name
+    names = KINDS if of_the_zoo else [str(index + 1) for index in range(NUM_TRAITS)]
     axes.set_xticks(range(NUM_TRAITS), names, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(NUM_TRAITS), names)
     axes.tick_params(length=0)
@@ -240,9 +261,9 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.set_title(f"{title}\n(own trait gains the most: {100 * leads:.0f} % of teachers)")
 
 
-def is_seen(evidence: Evidence) -> bool:
-    """Whether the first case has an instance in which every trait is visible."""
-    return bool(evidence.proper) and bool(np.any(evidence.first.visible))
+def another_init(problem: Problem) -> dict[str, Callable[..., TraitMatrix]]:
+    """Students that don't start where the teachers do."""
+    return {"another init": partial(measure, problem, shared=False)}
 
 
 CLAIM = Claim(
@@ -251,7 +272,7 @@ CLAIM = Claim(
     statement="trait j passes to a student of teacher i as i to j: one positive semi-definite matrix, not its diagonal",
     measurement=TraitMatrix,
     problems=zoo_problems,
-    cases=measure_with(measure, fitted_steps, start_elsewhere),
+    cases=measure_with(measure, fitted_steps, another_init),
     checks=checks,
-    panels={"trait-matrix": Panel(draw=draw, shows=("own_units", "changes", "visible"), needs=is_seen)},
+    panels={"trait-matrix": Panel(draw=draw, shows=("own_units", "changes", "visible"), needs=any_visible)},
 )

@@ -179,6 +179,20 @@ def case(name: str, quantity: Callable[[Any], Any]) -> Select:
     return lambda evidence: [quantity(evidence.cases[name])]
 
 
+def nothing(quantities: Sequence[Any], settings: Any = None) -> Estimate:
+    """Make no figure of what is only counted.
+
+    Args:
+        quantities: Not used.
+        settings: Not used.
+
+    Returns:
+        NaN.
+    """
+    del quantities, settings
+    return NOTHING
+
+
 def _together(quantities: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.ravel(values) for values in quantities]) if quantities else np.zeros(0)
 
@@ -260,11 +274,26 @@ def worst_median(predicted: float) -> Figure:
 
     def estimate(quantities: Sequence[np.ndarray], settings: Any = None) -> Estimate:
         del settings
-        columns = [column for values in quantities for column in values.reshape(len(values), -1).T]
+        columns = [column for values in quantities if len(values) for column in values.reshape(len(values), -1).T]
         confidence = joint_confidence(max(1, len(columns)))
         return hull([median_estimate(column, confidence) for column in columns], predicted) if columns else NOTHING
 
     return estimate
+
+
+def least_agreeing(estimates: Sequence[Estimate], accepted: Accepted) -> Estimate:
+    """Choose among estimates that are judged together.
+
+    Args:
+        estimates: The estimates, their intervals at a joint level.
+        accepted: What agrees.
+
+    Returns:
+        The one with the least margin relative to its width; NaN if there is none or one is NaN.
+    """
+    if not estimates or np.isnan(np.array(estimates)).any():
+        return NOTHING
+    return min(estimates, key=lambda one: accepted.margin(one) / max(one.high - one.low, VANISHING))
 
 
 def order(predicted: float) -> Figure:
@@ -378,7 +407,7 @@ class Check:
                 claim=claim,
                 check=self.says.replace("{cases}", count(quantities)),
                 predicted=self.predicted,
-                measured=NOTHING if self.unjudged else self.by(quantities, settings),
+                measured=self.by(quantities, settings),
                 accepted=self.accepted,
                 control=self.control,
                 control_measured=None if self.broken is None else self.by(self.broken(evidence), settings),
@@ -390,7 +419,7 @@ class Check:
 
 
 def _instances(quantity: Any) -> int:
-    return quantity.num_visible if isinstance(quantity, Comparison) else len(quantity)
+    return quantity.num_visible if hasattr(quantity, "num_visible") else len(quantity)
 
 
 def count(cases: Sequence[object]) -> str:
@@ -436,7 +465,7 @@ def second_order(
             says=f"order of {quantity}, {{cases}}",
             predicted="2.00",
             of=of,
-            by=order(2.0),
+            by=nothing,
             among=rounded,
             optional=True,
             unjudged="fewer than three step sizes above rounding",

@@ -1,6 +1,6 @@
-r"""Where the decrease of claim 2 ends, measured, beside where it should."""
+"""Where the decrease of the trait loss ends: simulated in several settings, beside prediction and derivatives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from theory.curvature import expand, second_derivative_along, surely_ended, surely_falling
+from theory.curvature import expand, second_derivative_along
 from theory.line import bend, first_zero
-from theory.problem import Params
 from theory.predictions import natural_units, predicted_displacement
-from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
 
 STIFFNESSES = np.geomspace(1, 1e4, 5)
 r"""Curvatures $\kappa$ added to the trait loss, in units of one over the teacher's unit step."""
@@ -59,18 +58,17 @@ class Ends(NamedTuple):
     """Whether $A > 0$ by more than rounding, and $g$ is no parabola (for which all this is exact), shape `()`."""
 
 
+def settings(learning_rates: Sequence[float]) -> np.ndarray:
+    r"""Step size $\alpha$, added curvature $\kappa$ and added quartic of each setting, in natural units."""
+    groups = [(rate, 0.0, 0.0) for rate in learning_rates]
+    groups += [(1.0, stiffness, 0.0) for stiffness in STIFFNESSES]
+    groups += [(1.0, 0.0, quartic) for quartic in QUARTICS]
+    groups += [(rate, 0.0, 0.0) for rate in LARGE_RATES]
+    return np.array(groups).T
+
+
 def stiffened(problem: Problem, center: Params, quadratic: jax.Array, quartic: jax.Array) -> Problem:
-    r"""Add $\tfrac12\kappa\|\theta - \theta^0\|^2 + \tfrac14 q\|\theta - \theta^0\|^4$ to a problem's trait loss.
-
-    Args:
-        problem: The problem.
-        center: $\theta^0$, where neither value nor gradient changes.
-        quadratic: $\kappa$, shape `()`.
-        quartic: $q$, shape `()`.
-
-    Returns:
-        The problem with the same $\Delta_T$ and $A$ at $\theta^0$.
-    """
+    r"""Add $\tfrac12\kappa\|\theta - \theta^0\|^2 + \tfrac14 q\|\theta - \theta^0\|^4$: the same $\Delta_T$ and $A$."""
 
     def trait_loss(params: Params, key: jax.Array) -> jax.Array:
         square = jnp.asarray(optax.tree.norm(optax.tree.sub(params, center), squared=True))
@@ -80,16 +78,7 @@ def stiffened(problem: Problem, center: Params, quadratic: jax.Array, quartic: j
 
 
 def measure_ends(problem: Problem, key: jax.Array, *, learning_rates: Sequence[float]) -> Ends:
-    """Predict where the decrease ends, then simulate both steps and look for the first zero of the change.
-
-    Args:
-        problem: The problem.
-        key: Random key of the instance.
-        learning_rates: The student's step sizes, in natural units.
-
-    Returns:
-        Both, in every setting.
-    """
+    """Predict where the decrease ends, then simulate both steps and look for the first zero of the change."""
     instance = draw_instance(problem, key)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
     units = natural_units(problem, instance, direction)
@@ -138,107 +127,3 @@ def measure_ends(problem: Problem, key: jax.Array, *, learning_rates: Sequence[f
     plain = slice(len(learning_rates))
     curved = jnp.isfinite(found["predicted"][plain]) & (found["largest_third"][plain] > SLACK)
     return Ends(**found, limit=jax.vmap(find_limit)(ways), visible=units.visible & jnp.all(curved))
-
-
-def settings(learning_rates: Sequence[float]) -> np.ndarray:
-    r"""List the settings in which an end is sought.
-
-    Args:
-        learning_rates: The student's step sizes, in natural units.
-
-    Returns:
-        Step size $\alpha$, added curvature $\kappa$ and added quartic, in natural units, shape `(3, settings)`: the
-        learning rates, then at step size 1 `STIFFNESSES` and `QUARTICS`, last `LARGE_RATES`.
-    """
-    groups = [(rate, 0.0, 0.0) for rate in learning_rates]
-    groups += [(1.0, stiffness, 0.0) for stiffness in STIFFNESSES]
-    groups += [(1.0, 0.0, quartic) for quartic in QUARTICS]
-    groups += [(rate, 0.0, 0.0) for rate in LARGE_RATES]
-    return np.array(groups).T
-
-
-class Judged(NamedTuple):
-    """Ends of all cases in some settings, one entry an instance and setting; only visible instances with an end."""
-
-    predicted: np.ndarray
-    """As in `Ends`, shape `(entries,)`, as are all."""
-    measured: np.ndarray
-    """As in `Ends`."""
-    reach: np.ndarray
-    """As in `Ends`."""
-    third: np.ndarray
-    """As in `Ends`."""
-    largest_third: np.ndarray
-    """As in `Ends`."""
-    fourth: np.ndarray
-    """As in `Ends`."""
-
-    @property
-    def ratio(self) -> np.ndarray:
-        """Measured end over predicted."""
-        return self.measured / self.predicted
-
-    @property
-    def taylor(self) -> np.ndarray:
-        """Third- and fourth-order terms at the predicted end, relative to the second, from derivatives at 0."""
-        return self.third + self.fourth
-
-    @property
-    def certain(self) -> np.ndarray:
-        """Whether there is an end by Taylor's theorem, if the bound of $g'''$ is one."""
-        seen = self.reach >= 2 * self.predicted * (1 - SLACK)
-        return seen & (self.predicted > 0) & (self.largest_third + SLACK <= 0.25)
-
-    def select(self, chosen: np.ndarray) -> "Judged":
-        """Keep some entries.
-
-        Args:
-            chosen: Shape `(entries,)`, boolean.
-
-        Returns:
-            The same with these alone.
-        """
-        return Judged(*(column[chosen] for column in self))
-
-    def safe(self, third: np.ndarray) -> np.ndarray:
-        """The teacher's step up to which Taylor's theorem lets the trait loss fall, given the third-order share.
-
-        Args:
-            third: A bound of that share, shape `(entries,)`.
-
-        Returns:
-            Same shape, never more than `reach`.
-        """
-        falling = surely_falling(third + SLACK, np.sign(self.predicted))
-        return np.minimum(self.reach, falling * np.abs(self.predicted))
-
-    def position(self, third: np.ndarray) -> np.ndarray:
-        """Where in its interval by Taylor's theorem an end lies: 0 where predicted, 1 at the interval's own end.
-
-        Args:
-            third: The bound of the third-order share, shape `(entries,)`, at most 1/4.
-
-        Returns:
-            Same shape, in logarithms.
-        """
-        late = self.ratio > 1
-        allowed = np.where(late, surely_ended(third + SLACK), surely_falling(third + SLACK, np.ones(third.shape)))
-        return np.log(self.ratio) / np.log(allowed)
-
-
-def gather(ends: Mapping[str, Ends], chosen: slice) -> Judged:
-    """Put the ends of several cases together.
-
-    Args:
-        ends: A result for each case.
-        chosen: Which settings.
-
-    Returns:
-        Every visible instance whose curvature isn't exactly zero.
-    """
-    columns = [
-        np.concatenate([getattr(result, field)[result.visible][:, chosen].ravel() for result in ends.values()])
-        for field in Judged._fields
-    ]
-    together = Judged(*columns)
-    return together.select(np.isfinite(together.predicted))

@@ -1,0 +1,76 @@
+"""Pictures of the committed record: labeled, true of its verdicts, and drawn from the fields that they say they show."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures.gallery import slide
+from theory.claim import all_claims
+from theory.pictures import draw, draw_alone, panels_of
+from theory.runs.records import Record, in_memory, read_record
+
+RECORD = read_record(Path(__file__).parents[2] / "figures" / "theory-verify")
+NAMES = [name for claim in all_claims().values() for name in claim.panels]
+
+
+def owner(name: str) -> str:
+    return next(claim.name for claim in all_claims().values() if name in claim.panels)
+
+
+def main_axes(figure: Figure) -> Axes:
+    return figure.axes[0]
+
+
+def numbers(axes: Axes) -> list[np.ndarray]:
+    """All that is drawn to scale: lines, bars, areas and images."""
+    drawn = [np.ravel(np.asarray(line.get_xydata(), float)) for line in axes.lines]
+    drawn += [np.ravel(path.vertices) for collection in axes.collections for path in collection.get_paths()]
+    drawn += [np.ravel(image.get_array()) for image in axes.images]  # pyright: ignore
+    return drawn + [patch.get_path().vertices.ravel() for patch in axes.patches]  # pyright: ignore
+
+
+def test_every_picture_is_in_the_committed_record_in_the_order_of_the_claims():
+    assert [name for name, _, _ in panels_of(RECORD)] == NAMES
+    assert len(draw(RECORD).axes) >= len(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_slide_is_drawn_from_its_own_numbers_with_labels_and_the_same_picture(name):
+    alone = main_axes(draw_alone(name, RECORD))
+    outcome = slide(name, RECORD)
+    assert set(outcome.results) < set(RECORD.results)
+    again = main_axes(draw_alone(name, in_memory(outcome, Path(), RECORD.config, {})))
+    assert alone.get_xlabel()
+    assert alone.get_ylabel() or alone.get_yticklabels() or alone.texts
+    for one, other in zip(numbers(alone), numbers(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_title_is_true_of_the_verdicts(name):
+    def title(outcome: str) -> str:
+        verdicts = [verdict | {"verdict": outcome} for verdict in RECORD.verdicts]
+        axes = main_axes(draw_alone(name, RECORD._replace(verdicts=verdicts)))
+        return axes.get_title(loc="left")
+
+    holds = title("holds")
+    assert holds
+    assert "fails" not in holds
+    assert title("fails") == holds.replace(holds.split("\n")[0], f"{holds.split(chr(10))[0]}: fails")
+    assert "not decided" in title("reported")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_numbers_are_another_picture(name):
+    def changed(record: Record) -> Record:
+        arrays = {
+            array: values[::-1] * 1.5 if values.dtype.kind == "f" else values
+            for array, values in record.results.items()
+        }
+        return record._replace(results=arrays)
+
+    one, other = (numbers(main_axes(draw_alone(name, record))) for record in (RECORD, changed(RECORD)))
+    assert len(one) != len(other) or any(a.shape != b.shape or np.any(a != b) for a, b in zip(one, other, strict=True))

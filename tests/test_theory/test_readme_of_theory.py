@@ -1,0 +1,31 @@
+"""The README of the theory: its example of a claim is one, found by being there, and its control flips."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import theory.claims
+from theory import Sampling
+from theory import claim as claims
+
+README = Path(theory.__file__).parent / "README.md"
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> claims.Claim:
+    (source,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "doubling.py").write_text(source, encoding="utf-8")
+    monkeypatch.setattr("theory.claims.__path__", [*theory.claims.__path__, str(tmp_path)])
+    return claims.find_claim("doubling")
+
+
+def test_the_example_of_a_claim_holds_and_its_control_flips(example):
+    report = example.verify(None, Sampling(num_seeds=32, cases="few"))
+    assert [verdict.outcome for verdict in report.verdicts] == ["holds"]
+    assert report.verdicts[0].control_flips
+
+
+def test_every_module_named_in_the_map_is_there():
+    for name in re.findall(r"\]\(([a-z_/]+(?:\.py)?)\)", README.read_text(encoding="utf-8")):
+        assert (README.parent / name).exists(), name
