@@ -247,8 +247,8 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
         color = "white" if abs(relative[row, column]) > 0.65 else "black"
         number = f"{relative[row, column]:.2f}".replace("-", "−")
         axes.text(column, row, number, ha="center", va="center", fontsize=7.5, color=color)
-    of_the_zoo = next(iter(evidence.proper)) == zoo.REFERENCE.name
-    names = KINDS if of_the_zoo else [str(index + 1) for index in range(NUM_TRAITS)]
+    brought = evidence.record is not None and "problems" in evidence.record.config
+    names = [str(index + 1) for index in range(NUM_TRAITS)] if brought else KINDS
     axes.set_xticks(range(NUM_TRAITS), names, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(NUM_TRAITS), names)
     axes.tick_params(length=0)
