@@ -1,4 +1,4 @@
-"""Pictures of the committed record: labeled, true of its verdicts, and drawn from the fields that they say they show."""
+"""Pictures of the committed record: labeled, true of its verdicts, and drawn from the fields that they name."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def test_the_title_is_true_of_the_verdicts(name):
 def test_other_numbers_are_another_picture(name):
     def changed(record: Record) -> Record:
         arrays = {
-            array: values[::-1] * 1.5 if values.dtype.kind == "f" else values
+            array: values[::-1] * -1.5 if values.dtype.kind == "f" else values
             for array, values in record.results.items()
         }
         return record._replace(results=arrays)
