@@ -17,7 +17,7 @@ import theory
 from mlp_mnist.arms import Arm, Measured
 from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.seeds import SeedGroup
+from mlp_mnist.seed_group import SeedGroup
 from theory.runs.chunks import Keeper, source_hash
 from theory.runs.memory import free_memory, require_memory
 from theory.runs.progress import follow
@@ -30,23 +30,12 @@ GROUP = {"cpu": 1, "gpu": 20, "tpu": 20}
 
 
 def group_size() -> int:
-    """Say how many seeds are computed together: always the same, so that results don't depend on how many run.
-
-    Returns:
-        Seeds in a group.
-    """
+    """Say how many seeds are computed together: always the same, so that results don't depend on how many run."""
     return GROUP.get(jax.default_backend(), 1)
 
 
 def num_workers(num_groups: int) -> int:
-    """Say how many groups run side by side: one a device, or one a core.
-
-    Args:
-        num_groups: How many there are.
-
-    Returns:
-        Number of threads.
-    """
+    """Say how many groups run side by side: one a device, or one a core."""
     cores = (psutil.cpu_count(logical=False) or 1) if jax.default_backend() == "cpu" else 1
     return min(num_groups, max(cores, jax.local_device_count()))
 
@@ -54,13 +43,7 @@ def num_workers(num_groups: int) -> int:
 def make_keeper(asked: Sequence[Any], data: Dataset, other_images: np.ndarray | None = None) -> Keeper:
     """Make a keeper of finished groups of seeds.
 
-    Args:
-        asked: All that is asked for but the number of seeds, ready for JSON.
-        data: The images.
-        other_images: Real images of another set, if a point needs them.
-
-    Returns:
-        The keeper; its name also stands for the images, the code and the size of a group.
+    What it keeps belongs to all that is asked for but the number of seeds, the images, the code and the group's size.
     """
     images = hashlib.sha256()
     for array in (*data, *([] if other_images is None else [other_images])):
@@ -78,16 +61,7 @@ def run_seeds(
 ) -> Measured:
     """Run all points for many seeds, and keep what is finished if a folder for it is set.
 
-    Args:
-        points: The points; those with equal teachers share them.
-        arms: The students, the same at every point.
-        data: The images.
-        seed: Root of all randomness.
-        num_seeds: How many seeds.
-        other_images: Real images of another set, as stored, if a point needs them.
-
-    Returns:
-        Measurements with leading axes `(points, seeds)`.
+    Points with equal teachers share them. The measurements have leading axes `(points, seeds)`.
     """
     num_pixels = int(np.prod(data.train_images.shape[1:]))
     needed = max(point.least_memory(num_pixels) for point in points) * group_size()
@@ -115,27 +89,12 @@ def run_seeds(
 
 
 def stack(measured: Sequence[Measured]) -> Measured:
-    """Put points together.
-
-    Args:
-        measured: What each measured.
-
-    Returns:
-        The same with a leading axis of points.
-    """
+    """Put points together."""
     return Measured(*(np.stack(each) for each in zip(*measured, strict=True)))
 
 
 def run_all(run_group: Callable[[int], Result], starts: Sequence[int]) -> Iterator[Result]:
-    """Run groups of seeds side by side, under a progress bar.
-
-    Args:
-        run_group: Runs the group that starts at a seed.
-        starts: First seed of each group.
-
-    Yields:
-        What each measured, in order.
-    """
+    """Run groups of seeds side by side, under a progress bar."""
     pool = ThreadPoolExecutor(num_workers(len(starts)))
     try:
         results = pool.map(run_group, starts)
@@ -146,14 +105,5 @@ def run_all(run_group: Callable[[int], Result], starts: Sequence[int]) -> Iterat
 
 
 def place_data(data: Dataset, other_images: np.ndarray | None, device: Any) -> tuple[Dataset, jax.Array | None]:
-    """Copy the images to a device.
-
-    Args:
-        data: The images.
-        other_images: Real images of another set.
-        device: Where to.
-
-    Returns:
-        Both, on the device.
-    """
+    """Copy the images to a device."""
     return jax.device_put(data, device), None if other_images is None else jax.device_put(other_images, device)

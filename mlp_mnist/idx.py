@@ -107,15 +107,11 @@ def files_of(origin: Origin) -> tuple[IdxFile, ...]:
 
 
 def find_file(folder: Path, file: IdxFile) -> Path | None:
-    """Look for a file as people have it.
+    """Look for a file as people have it, with `.gz` rather than without.
 
-    Args:
-        folder: Where the set is: its files, torchvision's `MNIST/raw` with them, or a folder above that.
-        file: Which of the eight.
-
-    Returns:
-        The file, with `.gz` rather than without, under its own name or with a dot in it (`train-images.idx3-ubyte`),
-        or, as Kaggle's archive unpacks, in a folder that is named like it; None if there is none.
+    The folder holds the set's files, or torchvision's `MNIST/raw` with them, or is one above that. The file goes by its
+    own name, or with a dot in it (`train-images.idx3-ubyte`), or lies, as Kaggle's archive unpacks, in a folder that is
+    named like it.
     """
     title = TITLES[file.origin].replace("-", "")
     for place in (folder, folder / "raw", folder / title / "raw"):
@@ -137,16 +133,6 @@ def read_idx(folder: Path, file: IdxFile) -> np.ndarray:
 
     The original is known by the SHA-256 of its contents or, for Fashion-MNIST, of its archive. An uncompressed file of
     Fashion-MNIST can only be held to the original's shape, and to not being MNIST's.
-
-    Args:
-        folder: Holds the file, as of `find_file`.
-        file: Which of the eight.
-
-    Returns:
-        Bytes, read-only, shape `(examples, rows, columns)` for images and `(examples,)` for labels.
-
-    Raises:
-        InputError: If the file can't be read or isn't the original.
     """
     path = find_file(folder, file) or folder / file.name
     title = TITLES[file.origin]

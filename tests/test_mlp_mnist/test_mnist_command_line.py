@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mlp_mnist import __main__ as command_line
+from mlp_mnist import commands
 from mlp_mnist.arms import Measured
 from mlp_mnist.protocol import PROTOCOLS, Protocol
 from theory.runs.records import FILES
@@ -52,14 +53,14 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
     """Have every run measure this accuracy of students of shared init and of strangers."""
 
     def replace(student: float, stranger: float) -> None:
-        def run_seeds(points, arms, data, seed, num_seeds):
+        def run_seeds(points, arms, data, seed, num_seeds, other_images):
             noise = np.random.default_rng(seed).normal(0, 0.01, (len(points), num_seeds, 2))
             strange = [int(arm.init == "stranger") for arm in arms]
             accuracies = np.array([student, stranger])[strange] + noise[..., strange]
             reference, teacher = 0.1 + noise[..., 0], 0.95 + noise[..., 0]
             return Measured(reference, teacher, accuracies, accuracies - 0.1)
 
-        monkeypatch.setattr(command_line, "run_seeds", run_seeds)
+        monkeypatch.setattr(commands, "run_seeds", run_seeds)
 
     return replace
 
@@ -69,7 +70,7 @@ def uncomputed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise AssertionError("nothing was to be computed")
 
-    monkeypatch.setattr(command_line, "run_seeds", refuse)
+    monkeypatch.setattr(commands, "run_seeds", refuse)
 
 
 def assert_refused_in_one_line(end: End) -> None:
@@ -161,7 +162,7 @@ def test_a_demo_is_recorded_whole_then_skipped_then_refused_to_another(call, sma
     def refuse(*arguments: object) -> None:
         raise AssertionError("nothing was to be computed")
 
-    monkeypatch.setattr(command_line, "run_seeds", refuse)
+    monkeypatch.setattr(commands, "run_seeds", refuse)
     contents = {name: (output / name).read_bytes() for name in FILES}
     skipped = call(*arguments)
     assert (skipped.status, skipped.stderr) == (0, "")

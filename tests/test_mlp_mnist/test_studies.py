@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlp_mnist import sweeps
+from mlp_mnist.knobs import nearest, parse
+from mlp_mnist.options import StudyOptions, SweepOptions
 from mlp_mnist.protocol import PROTOCOLS, Protocol
-from mlp_mnist.studies import sweep
-from mlp_mnist.studies.catalog import STUDIES
-from mlp_mnist.studies.command import StudyOptions, SweepOptions, nearest, parse, run_field_sweep, run_studies
-from mlp_mnist.studies.plots import split_lines
-from mlp_mnist.studies.verdicts import is_chance
+from mlp_mnist.studies import STUDIES
+from mlp_mnist.study_pictures import split_lines
+from mlp_mnist.study_verdicts import is_chance
+from mlp_mnist.sweeps import run_field_sweep, run_studies
 from theory.runs.command_line import InputError
 from theory.runs.records import read_record
 
@@ -146,7 +148,7 @@ def test_an_unfinished_run_of_another_configuration_is_refused(small_digits, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("mlp_mnist.studies.sweep.judge_sweep", interrupt)
+        patched.setattr("mlp_mnist.sweeps.judge_sweep", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_field_sweep(options("1", "3"))
     with pytest.raises(InputError, match="unfinished run of another configuration"):
@@ -161,7 +163,7 @@ def test_a_finished_study_of_which_others_now_say_something_else_is_judged_again
     options = StudyOptions(names=("depth",), data="digits", num_seeds=2, output=tmp_path / "out")
     assert run_studies(options)
     before = read_record(tmp_path / "out")
-    monkeypatch.setattr(sweep, "run_seeds", lambda *_: pytest.fail("a study that is recorded was run again"))
+    monkeypatch.setattr(sweeps, "run_seeds", lambda *_: pytest.fail("a study that is recorded was run again"))
     study = replace(STUDIES["depth"], question="Does it still?")
     monkeypatch.setitem(STUDIES, "depth", study)
     assert run_studies(options)
