@@ -37,8 +37,9 @@ def draw_sweep(record: Record) -> Figure:
 
 
 def estimates(record: Record, quantity: str, labels: Sequence[str]) -> np.ndarray:
-    """Average over seeds."""
-    return np.array([mean_estimate(record.results[f"{quantity}/{label}"]) for label in labels])
+    """Average over seeds: mean and both ends of its 95 % interval, which are the mean of a single seed."""
+    table = np.array([mean_estimate(record.results[f"{quantity}/{label}"]) for label in labels])
+    return np.where(np.isinf(table), table[:, :1], table)
 
 
 def is_control(record: Record, label: str) -> bool:
@@ -100,7 +101,7 @@ def draw_list(axes: Axes, record: Record, quantity: str) -> None:
     for place, label in enumerate(labels):
         color = ORANGE if is_control(record, label) else BLUE
         values = record.results[f"{quantity}/{label}"]
-        mean, low, high = mean_estimate(values)
+        mean, low, high = estimates(record, quantity, [label])[0]
         axes.plot(values, np.full(len(values), place), ".", color=color, ms=2.5, alpha=0.3)
         axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color=color, capsize=3)
     if quantity == "accuracy":
