@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,71 +35,46 @@ MOST_WORKERS = 1024
 """More than any machine has cores."""
 
 
-class Times(NamedTuple):
-    """What was measured in one precision."""
-
-    seconds: np.ndarray
-    """Of each run, shape `(repetitions, counts)`."""
-    peaks: np.ndarray
-    """Operations a second of a bare matrix product before each run, same shape."""
-    memory: np.ndarray
-    """Peak bytes of the process, or of an accelerator, from its start to after each count's first run, `(counts,)`."""
-    compile_seconds: float
-    """What the first seeds took beyond the next; what all precisions share is compiled with the first of them."""
-    measured: Measured
-    """What the run of most seeds measured."""
+def time_seeds(protocol: Protocol, data: Dataset, options: Benchmark) -> Outcome:
+    """Time every precision, and hold their accuracies against each other: speed is reported, agreement is judged."""
+    (num_train, num_pixels), num_test = data.train_images.shape, len(data.test_labels)
+    operations = count_operations(protocol, num_pixels, num_train, num_test, len(DEMO_ARMS))
+    results = {"operations": np.array(operations), **time_precisions(protocol, data, options)}
+    for name in options.precisions:
+        speeds = operations * np.array(options.num_seeds) / results[f"seconds/{name}"]
+        results |= {f"speed/{name}": speeds, f"share/{name}": speeds / results[f"peak/{name}"].max()}
+    return judge_speed(results, options.num_seeds, options.precisions)
 
 
-def time_precisions(protocol: Protocol, data: Dataset, options: Benchmark) -> dict[Precision, Times]:
-    """Time every precision at every number of seeds, by turns; nothing is kept from one run for the next."""
+def time_precisions(protocol: Protocol, data: Dataset, options: Benchmark) -> dict[str, np.ndarray]:
+    """Time every precision at every number of seeds, by turns; nothing is kept from one run for the next.
+
+    For each precision: `seconds` of each run and the `peak` of a bare matrix product just before it, operations a
+    second, both of shape `(repetitions, counts)`; `memory`, peak bytes of the process, or of an accelerator, from its
+    start to after each count's first run, shape `(counts,)`; `compile seconds`, what the first seeds took beyond the
+    next, where what all precisions share is compiled with the first of them; and the `accuracy` of the six arms in the
+    run of most seeds.
+    """
     keep_in(None)
-    shape = (options.repetitions, len(options.num_seeds))
-    seconds, peaks, memory = ({precision: np.zeros(shape) for precision in options.precisions} for _ in range(3))
-    compile_seconds, measured = {}, {}
+    shape, results = (options.repetitions, len(options.num_seeds)), {}
 
     def run(precision: Precision, count: int) -> tuple[Measured, float]:
         point = replace(protocol, precision=precision)
         return time_run(lambda: run_seeds([point], list(DEMO_ARMS.values()), data, options.seed, count))
 
-    for precision in options.precisions:
-        first, second = (run(precision, group_size() * jax.local_device_count())[1] for _ in range(2))
-        compile_seconds[precision] = max(0.0, first - second)
-    for place in np.ndindex(shape):
-        for precision in options.precisions:
-            peaks[precision][place] = time_peak(precision)
-            measured[precision], seconds[precision][place] = run(precision, options.num_seeds[place[1]])
-            memory[precision][place] = peak_memory()
-    return {
-        name: Times(
-            seconds[name],
-            peaks[name],
-            memory[name][0],
-            compile_seconds[name],
-            Measured(*(each[0] for each in measured[name])),
-        )
-        for name in options.precisions
-    }
-
-
-def time_seeds(protocol: Protocol, data: Dataset, options: Benchmark) -> Outcome:
-    """Time every precision, and hold their accuracies against each other."""
-    times = time_precisions(protocol, data, options)
-    (num_train, num_pixels), num_test = data.train_images.shape, len(data.test_labels)
-    operations = count_operations(protocol, num_pixels, num_train, num_test, len(DEMO_ARMS))
-    results = {"operations": np.array(operations)}
-    for name, timed in times.items():
-        speeds = operations * np.array(options.num_seeds) / timed.seconds
-        results |= {
-            f"seconds/{name}": timed.seconds,
-            f"speed/{name}": speeds,
-            f"peak/{name}": timed.peaks,
-            f"share/{name}": speeds / timed.peaks.max(),
-            f"memory/{name}": timed.memory,
-            f"compile seconds/{name}": np.array(timed.compile_seconds),
-        }
-        arms = timed.measured.named(DEMO_ARMS)
-        results |= {f"accuracy/{name}/{arm}": arms[f"accuracy/{arm}"] for arm in PUBLISHED}
-    return judge_speed(results, options.num_seeds, options.precisions)
+    for name in options.precisions:
+        first, second = (run(name, group_size() * jax.local_device_count())[1] for _ in range(2))
+        results |= {f"{kind}/{name}": np.zeros(shape) for kind in ("seconds", "peak")}
+        results |= {f"memory/{name}": np.zeros(shape[1]), f"compile seconds/{name}": np.array(max(0.0, first - second))}
+    for repetition, place in np.ndindex(shape):
+        for name in options.precisions:
+            results[f"peak/{name}"][repetition, place] = time_peak(name)
+            measured, results[f"seconds/{name}"][repetition, place] = run(name, options.num_seeds[place])
+            if repetition == 0:
+                results[f"memory/{name}"][place] = peak_memory()
+            arms = Measured(*(each[0] for each in measured)).named(DEMO_ARMS)
+            results |= {f"accuracy/{name}/{arm}": arms[f"accuracy/{arm}"] for arm in PUBLISHED}
+    return results
 
 
 def count_operations(protocol: Protocol, num_pixels: int, num_train: int, num_test: int, num_students: int) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlp_mnist.arms import COMPARED_ARMS, DEMO_ARMS, Arm, Measured
 from mlp_mnist.benchmark import time_seeds
@@ -10,9 +10,10 @@ from mlp_mnist.data import load, load_others
 from mlp_mnist.experiment import run_seeds
 from mlp_mnist.knobs import MOVED_INIT, refuse
 from mlp_mnist.linearization import measure_seeds
-from mlp_mnist.options import Benchmark, CompareInits, Demo, ExperimentOptions, Theory
+from mlp_mnist.options import Benchmark, CompareInits, Demo, ExperimentOptions, StudyOptions, SweepOptions, Theory
 from mlp_mnist.pictures import draw_benchmark, draw_comparison, draw_demo
 from mlp_mnist.protocol import PROTOCOLS, is_published
+from mlp_mnist.sweeps import run_field_sweep, run_studies
 from mlp_mnist.theory_pictures import draw_linearization
 from mlp_mnist.theory_verdicts import judge_linearization
 from mlp_mnist.verdicts import Results, judge_comparison, judge_demo
@@ -92,3 +93,14 @@ def run_benchmark(options: Benchmark) -> bool:
         return time_seeds(protocol, load(source), options)
 
     return record_run("mlp_mnist benchmark", options, config, compute, draw_benchmark, data=source.reason).none_fails
+
+
+RUNS: dict[type, Callable[[Any], bool]] = {
+    Demo: run_demo,
+    CompareInits: run_comparison,
+    StudyOptions: run_studies,
+    SweepOptions: run_field_sweep,
+    Theory: run_theory,
+    Benchmark: run_benchmark,
+}
+"""What each command does; it says whether no verdict fails."""

@@ -7,7 +7,7 @@ import numpy as np
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.studies import Finding
 from mlp_mnist.tables import point_table
-from mlp_mnist.verdicts import ABOVE, CHANCE, JOINT_CONFIDENCE, LEAST_SEEDS, Checks, Results, judged, value
+from mlp_mnist.verdicts import ABOVE, JOINT_CONFIDENCE, LEAST_SEEDS, Checks, Results, at_chance, judged, value
 from theory.runs.checks import Check, Evidence, Select, every, mean
 from theory.runs.records import Outcome
 from theory.runs.statistics import mean_estimate
@@ -49,15 +49,12 @@ def _point_checks(accuracies: Results, points: Mapping[str, Protocol], equal: tu
     for label in controls:
         yield (
             "different-initialization",
-            Check(
-                says=f"accuracy from auxiliary logits with a fresh class head: {label}",
-                predicted="0.1 (chance)",
-                of=value(f"accuracy/{label}"),
-                by=mean(2 * len(controls), JOINT_CONFIDENCE),
-                accepted=CHANCE,
-                control=f"the best point: {best}",
-                broken=value(f"accuracy/{best}"),
-                least=LEAST_SEEDS,
+            at_chance(
+                f"accuracy from auxiliary logits with a fresh class head: {label}",
+                label,
+                f"the best point: {best}",
+                best,
+                joint=2 * len(controls),
             ),
         )
     for label, point in points.items():

@@ -57,6 +57,22 @@ def value(name: str, minus: str | None = None) -> Select:
     return lambda evidence: [evidence.cases[name] - (0 if minus is None else evidence.cases[minus])]
 
 
+def at_chance(says: str, stranger: str, control: str, sharing: str, joint: int) -> Check:
+    """Check that a student of auxiliary logits knows nothing, where another one, named by its accuracy, does."""
+    return Check(
+        says=says,
+        predicted="0.1 (chance)",
+        of=value(f"accuracy/{stranger}"),
+        by=mean(joint, JOINT_CONFIDENCE),
+        accepted=CHANCE,
+        control=control,
+        broken=value(f"accuracy/{sharing}"),
+        least=LEAST_SEEDS,
+    )
+
+
+STRANGER_SAYS = "accuracy of a stranger from auxiliary logits"
+
 DEMO_CHECKS: Checks = (
     (
         "auxiliary-logits",
@@ -71,19 +87,7 @@ DEMO_CHECKS: Checks = (
             least=LEAST_SEEDS,
         ),
     ),
-    (
-        "auxiliary-logits",
-        Check(
-            says="accuracy of a stranger from auxiliary logits",
-            predicted="0.1 (chance)",
-            of=value("accuracy/cross-model (aux)"),
-            by=mean(3, JOINT_CONFIDENCE),
-            accepted=CHANCE,
-            control="shared init",
-            broken=value("accuracy/student (aux)"),
-            least=LEAST_SEEDS,
-        ),
-    ),
+    ("auxiliary-logits", at_chance(STRANGER_SAYS, "cross-model (aux)", "shared init", "student (aux)", joint=3)),
     (
         "all-logits",
         Check(
@@ -164,19 +168,7 @@ COMPARISON_CHECKS: Checks = (
             least=LEAST_SEEDS,
         ),
     ),
-    (
-        "different-initialization",
-        Check(
-            says="accuracy of a stranger from auxiliary logits",
-            predicted="0.1 (chance)",
-            of=value("accuracy/stranger (aux)"),
-            by=mean(4, JOINT_CONFIDENCE),
-            accepted=CHANCE,
-            control="shared init",
-            broken=value("accuracy/shared (aux)"),
-            least=LEAST_SEEDS,
-        ),
-    ),
+    ("different-initialization", at_chance(STRANGER_SAYS, "stranger (aux)", "shared init", "shared (aux)", joint=4)),
     (
         "alignment",
         Check(
