@@ -51,6 +51,12 @@ def make_keeper(asked: Sequence[Any], data: Dataset, other_images: np.ndarray | 
     return Keeper(json.dumps([*asked, images.hexdigest(), source_hash(mlp_mnist, theory), group_size()]))
 
 
+def require_room(points: Sequence[Protocol], data: Dataset, num_seeds: int) -> None:
+    """Refuse points whose students surely don't fit in memory, so many seeds at once."""
+    needed = max(point.least_memory(int(np.prod(data.train_images.shape[1:]))) for point in points) * num_seeds
+    require_memory("training doesn't fit in memory, take a smaller network or fewer images", needed, free_memory())
+
+
 def run_seeds(
     points: Sequence[Protocol],
     arms: Sequence[Arm],
@@ -63,28 +69,26 @@ def run_seeds(
 
     Points with equal teachers share them. The measurements have leading axes `(points, seeds)`.
     """
-    num_pixels = int(np.prod(data.train_images.shape[1:]))
-    needed = max(point.least_memory(num_pixels) for point in points) * group_size()
-    require_memory("training doesn't fit in memory, take a smaller network or fewer images", needed, free_memory())
+    require_room(points, data, group_size())
     keeper = make_keeper([list(map(asdict, points)), list(map(str, arms)), seed], data, other_images)
     size = group_size()
-    starts = range(0, num_seeds, size)
+    firsts = range(0, num_seeds, size)
     devices = jax.local_devices()
     stored = [place_data(data, other_images, device) for device in devices]
 
-    def run_group(start: int) -> Measured:
-        place = start // size % len(devices)
+    def run_group(first: int) -> Measured:
+        place = first // size % len(devices)
         like = Measured(*[np.zeros(0)] * len(Measured._fields))
-        if (kept := keeper.load(start, like)) is not None:
+        if (kept := keeper.load(first, like)) is not None:
             return kept
         with jax.default_device(devices[place]):
-            group = SeedGroup(*stored[place], jax.random.key(seed), start + jnp.arange(size, dtype=jnp.uint32))
+            group = SeedGroup(*stored[place], jax.random.key(seed), first + jnp.arange(size, dtype=jnp.uint32))
             measured = stack([group.measure(point, arms) for point in points])
-        keeper.save(start, measured)
+        keeper.save(first, measured)
         return measured
 
     return Measured(
-        *(np.concatenate(each, axis=1)[:, :num_seeds] for each in zip(*run_all(run_group, starts), strict=True))
+        *(np.concatenate(each, axis=1)[:, :num_seeds] for each in zip(*run_all(run_group, firsts), strict=True))
     )
 
 
@@ -93,13 +97,13 @@ def stack(measured: Sequence[Measured]) -> Measured:
     return Measured(*(np.stack(each) for each in zip(*measured, strict=True)))
 
 
-def run_all(run_group: Callable[[int], Result], starts: Sequence[int]) -> Iterator[Result]:
+def run_all(run_group: Callable[[int], Result], firsts: Sequence[int]) -> Iterator[Result]:
     """Run groups of seeds side by side, under a progress bar."""
-    pool = ThreadPoolExecutor(num_workers(len(starts)))
+    pool = ThreadPoolExecutor(num_workers(len(firsts)))
     try:
-        results = pool.map(run_group, starts)
+        results = pool.map(run_group, firsts)
         unit = "seeds" if group_size() == 1 else f"groups of {group_size()} seeds"
-        yield from follow(results, "training", unit, len(starts))
+        yield from follow(results, "training", unit, len(firsts))
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -38,7 +38,7 @@ def draw_networks(keys: jax.Array, body: tuple, num_pixels: int, num_auxiliary: 
 def blend(start: Params, fresh: Params, noise: Params, protocol: Protocol, kept: tuple[str, ...]) -> Params:
     r"""Take shared layers some way off the teacher's: $\rho\,\theta + \sqrt{1 - \rho^2}\,\theta' + \sigma\,\theta''$.
 
-    All three are independent inits of one spread.
+    Those beside the init are others, independent of it and of the same spread.
     """
     rho, sigma = protocol.correlation, protocol.init_noise
     mixed = jax.tree.map(lambda a, b, c: rho * a + (1 - rho**2) ** 0.5 * b + sigma * c, start, fresh, noise)

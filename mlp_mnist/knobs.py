@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import fields, make_dataclass, replace
 from difflib import get_close_matches
 from itertools import pairwise
@@ -124,7 +124,7 @@ def turn(**values: Any) -> Knobs:
     return replace(whole, **grouped[""], **held)
 
 
-def refuse(knobs: Knobs, names: Sequence[str], why: str) -> None:
+def refuse(knobs: Knobs, names: Container[str], why: str) -> None:
     """End in a line if one of these knobs is turned."""
     if wrong := [f"--{FLAGS[name]}" for name in turned(knobs) if name in names]:
         raise InputError(f"{wrong[0]} can't be used here: {why}")

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from mlp_mnist.data import Dataset
 from mlp_mnist.distillation import imitate_epoch, label_images, score
-from mlp_mnist.experiment import make_keeper, place_data, run_all
+from mlp_mnist.experiment import make_keeper, place_data, require_room, run_all
 from mlp_mnist.initialization import epoch_keys
 from mlp_mnist.predictions import (
     Case,
@@ -218,6 +218,7 @@ def measure_seeds(
     other_images: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Measure many seeds, one at a time on each core or device, and keep what is finished if a folder for it is set."""
+    require_room([replace(protocol, num_auxiliary=max(numbers))], data, 1)
     keeper = make_keeper(["linearization", asdict(protocol), numbers, seed], data, other_images)
     devices = jax.local_devices()
     stored = [place_data(data, other_images, device) for device in devices]

@@ -10,7 +10,7 @@ from mlp_mnist.data import DataName, Source, resolve
 from mlp_mnist.knobs import Knobs, changed, turned
 from mlp_mnist.protocol import PROTOCOLS, Precision, Protocol
 from mlp_mnist.studies import STUDIES
-from theory.runs.command_line import RunOptions, require, require_seeds
+from theory.runs.command_line import RunOptions, require, require_count, require_seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +117,7 @@ class Theory(ExperimentOptions):
         require(
             bool(self.numbers) and ascending and min(self.numbers) >= 2, "numbers", "ascending from 2", self.numbers
         )
+        require_count("numbers", self.numbers[-1])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ from typing import Any
 from mlp_mnist.arms import SWEPT_ARM
 from mlp_mnist.data import Source, load, load_others
 from mlp_mnist.experiment import run_seeds
-from mlp_mnist.knobs import FLAGS, changed, find_field, nearest, parse, turned
+from mlp_mnist.knobs import FLAGS, changed, find_field, nearest, parse, refuse, turned
 from mlp_mnist.options import ImageOptions, StudyOptions, SweepOptions
 from mlp_mnist.protocol import Protocol, is_published
-from mlp_mnist.studies import STUDIES, Finding
+from mlp_mnist.studies import STUDIES, Finding, Study
 from mlp_mnist.study_pictures import draw_sweep
 from mlp_mnist.study_verdicts import judge_sweep
 from theory.runs.command_line import InputError
@@ -29,7 +29,8 @@ def run_studies(options: StudyOptions) -> bool:
     """Run the studies that were named; say whether no verdict fails."""
     names = list(STUDIES) if "all" in options.names else list(options.names)
     for name in names:
-        nearest(name, list(STUDIES), "study")
+        study = STUDIES[nearest(name, list(STUDIES), "study")]
+        refuse(options.knobs, _varied_by(study), f"the study {name} varies it")
     if not names:
         raise InputError(f"name a study, or all: there are {', '.join(STUDIES)}")
     source, good = options.source(), True
@@ -52,6 +53,12 @@ def run_studies(options: StudyOptions) -> bool:
         seeds = options.num_seeds or study.num_seeds
         good &= run_sweep("mlp_mnist study", own, source, points, seeds, about, findings, study.equal)
     return good
+
+
+def _varied_by(study: Study) -> set[str]:
+    """List the fields that a study's points change, but for the controls' init."""
+    changes = {change for point in study.points.values() for change in point.items()}
+    return {name for name, _ in changes - {("shared", "nothing")}}
 
 
 def run_field_sweep(options: SweepOptions) -> bool:

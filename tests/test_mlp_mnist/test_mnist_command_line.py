@@ -257,6 +257,9 @@ def test_a_demo_is_recorded_by_the_knobs_that_were_turned(call, measure, small_d
         (["compare-inits", "--student.shared", "heads"], "--student.shared can't be used here"),
         (["theory", "--student.removed", "aligned"], "--student.removed can't be used here"),
         (["theory", "--num-auxiliary", "3"], "--num-auxiliary can't be used here: --numbers says"),
+        (["theory", "--hidden", "2000000", "2000000"], "take a smaller network or fewer images"),
+        (["study", "depth", "width", "--hidden", "64"], "--hidden can't be used here: the study depth varies it"),
+        (["study", "heads", "--student.shared", "heads"], "--student.shared can't be used here"),
     ],
 )
 def test_a_knob_that_makes_no_sense_is_refused_by_its_flag(arguments, named, call, uncomputed):
