@@ -1,4 +1,4 @@
-"""Kinds of students, what is measured of them, and what others measured of the paper's six arms."""
+"""Kinds of students, what is measured of them and when, and what others measured of the paper's six arms."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -6,6 +6,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from mlp_mnist.protocol import LOGITS, Logits
+
+Results = Mapping[str, np.ndarray]
+"""Every number of a run by name, as it is recorded: seeds first."""
 
 Init = Literal["shared", "permuted", "rescaled", "stranger"]
 """A student's init: the protocol's, by default the teacher's; the teacher's hidden units permuted, or rescaled; or
@@ -98,3 +101,18 @@ PUBLISHED = {
     "cross-model (all)": Published(0.75, 0.735, 0.014),
 }
 """Published test accuracies by arm."""
+
+PREDICTED_TIMES = (1, 3, 10, 30, 100, 300, 1000, np.inf)
+"""Numbers of steps of gradient descent that are predicted."""
+
+LATE_TIMES = (100, 1000)
+"""Numbers of steps after which accuracies are predicted."""
+
+TIMES = (1, 10, 100)
+"""Numbers of steps after which a descending student is looked at."""
+
+YOUNG_TIMES = TIMES[:2]
+"""The same for students of young teachers and of strangers."""
+
+SCALES = (0.01, 0.03, 0.1, 0.3, 1.0)
+r"""How far towards the trained teacher the labels' teacher has gone: it is at $\theta^0 + s\,\Delta_T$."""

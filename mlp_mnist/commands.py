@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mlp_mnist.arms import COMPARED_ARMS, DEMO_ARMS, Arm, Measured
+from mlp_mnist.arms import COMPARED_ARMS, DEMO_ARMS, Arm, Measured, Results
 from mlp_mnist.benchmark import time_seeds
 from mlp_mnist.data import load, load_others
 from mlp_mnist.experiment import run_seeds
@@ -16,7 +16,7 @@ from mlp_mnist.protocol import PROTOCOLS, is_published
 from mlp_mnist.sweeps import run_field_sweep, run_studies
 from mlp_mnist.theory_pictures import draw_linearization
 from mlp_mnist.theory_verdicts import judge_linearization
-from mlp_mnist.verdicts import Results, judge_comparison, judge_demo
+from mlp_mnist.verdicts import judge_comparison, judge_demo
 from theory.runs.records import Outcome, Record, record_run
 
 if TYPE_CHECKING:

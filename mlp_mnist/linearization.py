@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
+from mlp_mnist.arms import LATE_TIMES, PREDICTED_TIMES, SCALES, TIMES, YOUNG_TIMES
 from mlp_mnist.data import Dataset
 from mlp_mnist.distillation import imitate_epoch, label_images, score
 from mlp_mnist.experiment import make_keeper, place_data, require_room, run_all
@@ -33,21 +34,6 @@ NUM_SAMPLED = 1000
 
 NUM_PRODUCTS = 30
 """Lanczos's products with the kernel, plenty for 100 steps."""
-
-PREDICTED_TIMES = (1, 3, 10, 30, 100, 300, 1000, np.inf)
-"""Numbers of steps of gradient descent that are predicted."""
-
-LATE_TIMES = (100, 1000)
-"""Numbers of steps after which accuracies are predicted."""
-
-TIMES = (1, 10, 100)
-"""Numbers of steps after which a descending student is looked at."""
-
-YOUNG_TIMES = TIMES[:2]
-"""The same for students of young teachers and of strangers."""
-
-SCALES = (0.01, 0.03, 0.1, 0.3, 1.0)
-r"""How far towards the trained teacher the labels' teacher has gone: it is at $\theta^0 + s\,\Delta_T$."""
 
 MEASURED = {
     "descent/rate": "step size of descent, one over the largest eigenvalue of the kernel",

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mlp_mnist.arms import Results
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.studies import Finding
 from mlp_mnist.tables import point_table
-from mlp_mnist.verdicts import ABOVE, JOINT_CONFIDENCE, LEAST_SEEDS, Checks, Results, at_chance, judged, value
+from mlp_mnist.verdicts import ABOVE, JOINT_CONFIDENCE, LEAST_SEEDS, Checks, at_chance, judged, value
 from theory.runs.checks import Check, Evidence, Select, every, mean
 from theory.runs.records import Outcome
 from theory.runs.statistics import mean_estimate

@@ -1,17 +1,14 @@
 """Tables of what was measured, one for each command, with 95 % intervals."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mlp_mnist.arms import PUBLISHED, SCRIPT_SEEDS, Published
-from mlp_mnist.linearization import PREDICTED_TIMES, TIMES
+from mlp_mnist.arms import PREDICTED_TIMES, PUBLISHED, SCRIPT_SEEDS, TIMES, Published, Results
 from mlp_mnist.protocol import LOGITS
 from theory.runs.memory import gibibytes
 from theory.runs.statistics import mean_estimate
 from theory.runs.verdicts import markdown_table
-
-Results = Mapping[str, np.ndarray]
 
 
 def _spread(values: np.ndarray) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlp_mnist.arms import PREDICTED_TIMES, SCALES, TIMES
 from mlp_mnist.data import TITLES
-from mlp_mnist.linearization import PREDICTED_TIMES, SCALES, TIMES
 from mlp_mnist.pictures import note_seeds
 from theory.runs.records import Record
 from theory.runs.statistics import mean_estimate

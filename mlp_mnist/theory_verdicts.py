@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from mlp_mnist.linearization import PREDICTED_TIMES, SCALES, TIMES, YOUNG_TIMES
+from mlp_mnist.arms import PREDICTED_TIMES, SCALES, TIMES, YOUNG_TIMES, Results
 from mlp_mnist.tables import number_table
-from mlp_mnist.verdicts import JOINT_CONFIDENCE, LEAST_SEEDS, Checks, Results, judged
+from mlp_mnist.verdicts import JOINT_CONFIDENCE, LEAST_SEEDS, Checks, judged
 from theory.runs.checks import Check, Evidence, Select, every, mean
 from theory.runs.records import Outcome
 from theory.runs.statistics import fitted_order

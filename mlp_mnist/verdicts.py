@@ -1,19 +1,16 @@
 """Verdicts on the six arms, on the kinds of inits and on speed, from the numbers alone as they are recorded."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mlp_mnist.arms import COMPARED_INITS, DEMO_ARMS, PUBLISHED
+from mlp_mnist.arms import COMPARED_INITS, DEMO_ARMS, PUBLISHED, Results
 from mlp_mnist.protocol import LOGITS
 from mlp_mnist.tables import arm_table, init_table, time_table
 from theory.runs.checks import Check, Evidence, Select, every, mean
 from theory.runs.records import Outcome
 from theory.runs.statistics import Estimate, hull
 from theory.runs.verdicts import Accepted, Verdict, verdict_table
-
-Results = Mapping[str, np.ndarray]
-"""Every number of a run by name, seeds first."""
 
 Checks = Iterable[tuple[str, Check]]
 """Checks, each with the claim that it belongs to."""

@@ -8,11 +8,12 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from mlp_mnist import experiment, linearization, network, predictions
+from mlp_mnist.arms import SCALES, TIMES, YOUNG_TIMES
 from mlp_mnist.data import Dataset, Source, load
 from mlp_mnist.distillation import accuracy
 from mlp_mnist.images import decode
 from mlp_mnist.initialization import named_keys
-from mlp_mnist.linearization import MEASURED, SCALES, TIMES, YOUNG_TIMES, make_case, measure_seeds
+from mlp_mnist.linearization import MEASURED, make_case, measure_seeds
 from mlp_mnist.options import Theory
 from mlp_mnist.predictions import Case
 from mlp_mnist.protocol import Protocol
