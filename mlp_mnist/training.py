@@ -76,6 +76,7 @@ def train_epoch(
     the steps before they are taken.
     """
     update = OPTIMIZERS[optimizer](rate).update
+    batch_size = min(batch_size, num_examples)
     num_steps = -(-num_examples // batch_size)
     padding = num_steps * batch_size - num_examples
     weights = np.ones(num_examples + padding, np.float32)
