@@ -6,7 +6,7 @@ import numpy as np
 
 from llm_bridge.pipeline.arms import ARMS
 from llm_bridge.studies.catalog import STUDIES as LANGUAGE_STUDIES
-from mlp_mnist.studies.catalog import STUDIES
+from mlp_mnist.studies import STUDIES
 
 
 class Exhibit(NamedTuple):

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from figures.exhibits import EXHIBITS, Exhibit
 from llm_bridge.studies.catalog import STUDIES as LANGUAGE_STUDIES
-from mlp_mnist.plots import draw_arms, draw_inits
-from mlp_mnist.studies.catalog import STUDIES
+from mlp_mnist.pictures import draw_arms, draw_inits
+from mlp_mnist.studies import STUDIES
 from theory.claim import all_claims
 from theory.claims import signs
 from theory.pictures import panels_of

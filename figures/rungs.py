@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from llm_bridge.bridge import measurement
-from mlp_mnist.plots import IMAGES
-from mlp_mnist.seeds import RESCALING_SPREAD
+from mlp_mnist.arms import RESCALING_SPREAD
+from mlp_mnist.data import TITLES
 from theory.claim import sampling_of
 from theory.claims import channels, different_initialization, rescaling, trait_loss
 from theory.runs.records import Record
@@ -132,7 +132,7 @@ def digits(records: Mapping[str, Record]) -> Rung:
         return Student(compared.results[f"cosine/{init} (aux)"], predicted, measured / unit)
 
     return Rung(
-        name=f"MLP on {IMAGES[compared.config['data']]}",
+        name=f"MLP on {TITLES[compared.config['data']]}",
         students={
             "shared": student("shared", gain / unit),
             "matched": student("rescaled"),

@@ -4,225 +4,145 @@ Operations are counted by formula, those of the matrix products alone. Every rep
 before each run, so that a machine shared with others slows both.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+import resource
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from mlp_mnist.arms import Measured
-from mlp_mnist.benchmark_plots import draw_benchmark
-from mlp_mnist.data import Dataset, load
-from mlp_mnist.experiment import group_size, run_seeds
-from mlp_mnist.machine import Precision, count_operations, peak_memory, time_peak, time_run
-from mlp_mnist.options import DataOptions, choose_images
-from mlp_mnist.protocol import PROTOCOLS, Protocol
-from mlp_mnist.verdicts import DEMO_ARMS, JOINT_CONFIDENCE, ROUNDING, arms
+from mlp_mnist.arms import DEMO_ARMS, PUBLISHED, Measured
+from mlp_mnist.data import Dataset
+from mlp_mnist.experiment import group_size, num_workers, run_seeds
+from mlp_mnist.network import contract
+from mlp_mnist.options import Benchmark
+from mlp_mnist.protocol import NUM_CLASSES, Precision, Protocol
+from mlp_mnist.verdicts import judge_speed
 from theory.runs.chunks import keep_in
-from theory.runs.command_line import require, require_seeds
-from theory.runs.memory import gibibytes
-from theory.runs.records import Outcome, record_run
-from theory.runs.statistics import Estimate, mean_estimate
-from theory.runs.verdicts import Verdict, markdown_table, verdict_table
+from theory.runs.records import Outcome
 
-LEAST_SEEDS = 20
-"""With fewer seeds the precisions' difference is too uncertain to decide anything."""
+LEAST_SECONDS = 0.05
+"""A bare product is repeated for about as long."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Benchmark(DataOptions):
-    """Measure seconds a seed of all six arms in each precision, beside the peak of a bare matrix product."""
-
-    num_seeds: tuple[int, ...] = (1, 6, 25)
-    """Seeds run at once; one point of the curve for each number, in increasing order."""
-    precisions: tuple[Precision, ...] = ("float32", "bf16")
-    """Precisions of the matrix products."""
-    repetitions: int = 2
-    """How often everything is timed, by turns; the fastest counts."""
-
-    def __post_init__(self) -> None:
-        increasing = bool(self.num_seeds) and sorted(set(self.num_seeds)) == list(self.num_seeds)
-        require(increasing, "num_seeds", "in increasing order", self.num_seeds)
-        require_seeds(self.seed, min(self.num_seeds))
-        distinct = bool(self.precisions) and len(set(self.precisions)) == len(self.precisions)
-        require(distinct, "precisions", "'float32', 'bf16' or both", self.precisions)
-        require(self.repetitions >= 1, "repetitions", "at least 1", self.repetitions)
-
-    def config(self) -> dict[str, Any]:
-        """List the fields that define the run.
-
-        Returns:
-            Values by field name, ready for JSON.
-        """
-        return {name: getattr(self, name) for name in ("seed", "num_seeds", "precisions", "repetitions")}
+MOST_WORKERS = 1024
+"""More than any machine has cores."""
 
 
-class Times(NamedTuple):
-    """What was measured in one precision."""
-
-    seconds: np.ndarray
-    """Of each run, shape `(repetitions, counts)`."""
-    peaks: np.ndarray
-    """Operations a second of a bare matrix product before each run, same shape."""
-    memory: np.ndarray
-    """Peak bytes of the process, or of an accelerator, from its start to after each count's first run, `(counts,)`."""
-    compile_seconds: float
-    """What the first seeds took beyond the next; what all precisions share is compiled with the first of them."""
-    measured: Measured
-    """What the run of most seeds measured."""
+def time_seeds(protocol: Protocol, data: Dataset, options: Benchmark) -> Outcome:
+    """Time every precision, and hold their accuracies against each other: speed is reported, agreement is judged."""
+    (num_train, num_pixels), num_test = data.train_images.shape, len(data.test_labels)
+    operations = count_operations(protocol, num_pixels, num_train, num_test, len(DEMO_ARMS))
+    results = {"operations": np.array(operations), **time_precisions(protocol, data, options)}
+    for name in options.precisions:
+        speeds = operations * np.array(options.num_seeds) / results[f"seconds/{name}"]
+        results |= {f"speed/{name}": speeds, f"share/{name}": speeds / results[f"peak/{name}"].max()}
+    return judge_speed(results, options.num_seeds, options.precisions)
 
 
-def time_precisions(protocol: Protocol, data: Dataset, options: Benchmark) -> dict[Precision, Times]:
+def time_precisions(protocol: Protocol, data: Dataset, options: Benchmark) -> dict[str, np.ndarray]:
     """Time every precision at every number of seeds, by turns; nothing is kept from one run for the next.
 
-    Args:
-        protocol: The protocol.
-        data: The images.
-        options: What to time.
-
-    Returns:
-        All times by precision.
+    For each precision: `seconds` of each run and the `peak` of a bare matrix product just before it, operations a
+    second, both of shape `(repetitions, counts)`; `memory`, peak bytes of the process, or of an accelerator, from its
+    start to after each count's first run, shape `(counts,)`; `compile seconds`, what the first seeds took beyond the
+    next, where what all precisions share is compiled with the first of them; and the `accuracy` of the six arms in the
+    run of most seeds.
     """
     keep_in(None)
-    shape = (options.repetitions, len(options.num_seeds))
-    seconds, peaks, memory = ({precision: np.zeros(shape) for precision in options.precisions} for _ in range(3))
-    compile_seconds, measured = {}, {}
+    shape, results = (options.repetitions, len(options.num_seeds)), {}
 
     def run(precision: Precision, count: int) -> tuple[Measured, float]:
         point = replace(protocol, precision=precision)
         return time_run(lambda: run_seeds([point], list(DEMO_ARMS.values()), data, options.seed, count))
 
-    for precision in options.precisions:
-        first, second = (run(precision, group_size() * jax.local_device_count())[1] for _ in range(2))
-        compile_seconds[precision] = max(0.0, first - second)
-    for place in np.ndindex(shape):
-        for precision in options.precisions:
-            peaks[precision][place] = time_peak(precision)
-            measured[precision], seconds[precision][place] = run(precision, options.num_seeds[place[1]])
-            memory[precision][place] = peak_memory()
-    return {
-        name: Times(
-            seconds[name],
-            peaks[name],
-            memory[name][0],
-            compile_seconds[name],
-            Measured(*(each[0] for each in measured[name])),
-        )
-        for name in options.precisions
-    }
-
-
-def benchmark(protocol: Protocol, data: Dataset, options: Benchmark) -> Outcome:
-    """Time every precision, and hold their accuracies against each other.
-
-    Args:
-        protocol: The protocol.
-        data: The images.
-        options: What to time.
-
-    Returns:
-        Times, shares of the peak, accuracies and verdicts: speed is reported, agreement is judged.
-    """
-    times = time_precisions(protocol, data, options)
-    (num_train, num_pixels), num_test = data.train_images.shape, len(data.test_labels)
-    operations = count_operations(protocol, num_pixels, num_train, num_test, len(DEMO_ARMS))
-    results = {"operations": np.array(operations)}
-    for name, timed in times.items():
-        speeds = operations * np.array(options.num_seeds) / timed.seconds
-        results |= {
-            f"seconds/{name}": timed.seconds,
-            f"speed/{name}": speeds,
-            f"peak/{name}": timed.peaks,
-            f"share/{name}": speeds / timed.peaks.max(),
-            f"memory/{name}": timed.memory,
-            f"compile seconds/{name}": np.array(timed.compile_seconds),
-        }
-        results |= {f"accuracy/{name}/{arm}": values for arm, values in arms(timed.measured).items()}
-    verdicts = judge(results, options)
-    return Outcome(results, verdicts, f"{time_table(results, options)}\n{verdict_table(verdicts)}")
-
-
-def judge(results: dict[str, np.ndarray], options: Benchmark) -> list[Verdict]:
-    """Report speeds at the last number of seeds, and judge whether float32 and bf16 learn the same.
-
-    Args:
-        results: All numbers by name.
-        options: What was timed.
-
-    Returns:
-        The verdicts.
-    """
-    last, verdicts = options.num_seeds[-1], []
     for name in options.precisions:
-        shares, seconds = results[f"share/{name}"][:, -1], results[f"seconds/{name}"][:, -1] / last
-        for check, values, best in (("share of peak", shares, max(shares)), ("seconds a seed", seconds, min(seconds))):
-            verdict = Verdict(
-                claim="benchmark",
-                check=f"{check}, {name}, {last} seeds",
-                predicted="no guarantee",
-                measured=Estimate(float(best), float(values.min()), float(values.max())),
-            )
-            verdicts.append(verdict)
-    if len(options.precisions) < 2:
-        return verdicts
-
-    def difference(arm: str) -> Estimate:
-        pairs = results[f"accuracy/bf16/{arm}"] - results["accuracy/float32/student (aux)"]
-        return mean_estimate(pairs, JOINT_CONFIDENCE)
-
-    agreement = Verdict(
-        claim="benchmark",
-        check="accuracy of student (aux), bf16 − float32, mean over the same seeds",
-        predicted="0 (rounding)",
-        measured=difference("student (aux)"),
-        accepted=ROUNDING,
-        control="another seed's init",
-        control_measured=difference("cross-model (aux)"),
-        instances=last,
-        least_instances=LEAST_SEEDS,
-    )
-    return [*verdicts, agreement]
+        first, second = (run(name, group_size() * jax.local_device_count())[1] for _ in range(2))
+        results |= {f"{kind}/{name}": np.zeros(shape) for kind in ("seconds", "peak")}
+        results |= {f"memory/{name}": np.zeros(shape[1]), f"compile seconds/{name}": np.array(max(0.0, first - second))}
+    for repetition, place in np.ndindex(shape):
+        for name in options.precisions:
+            results[f"peak/{name}"][repetition, place] = time_peak(name)
+            measured, results[f"seconds/{name}"][repetition, place] = run(name, options.num_seeds[place])
+            if repetition == 0:
+                results[f"memory/{name}"][place] = peak_memory()
+            arms = Measured(*(each[0] for each in measured)).named(DEMO_ARMS)
+            results |= {f"accuracy/{name}/{arm}": arms[f"accuracy/{arm}"] for arm in PUBLISHED}
+    return results
 
 
-def time_table(results: dict[str, np.ndarray], options: Benchmark) -> str:
-    """Lay out the fastest of all repetitions.
+def count_operations(protocol: Protocol, num_pixels: int, num_train: int, num_test: int, num_students: int) -> float:
+    r"""Count the operations of one seed's matrix products.
 
-    Args:
-        results: All numbers by name.
-        options: What was timed.
-
-    Returns:
-        A Markdown table.
+    A pass forward through weights of $w$ entries takes $2w$ for each image, the weights' gradients as many, and the
+    inputs' gradients as many again for all layers but the first. The teacher, which has no auxiliary logits then, sees
+    all training images each epoch, the students all of theirs; the teacher labels these once; init, teacher and
+    students are scored on the test images.
     """
-    header = ("precision", "seeds", "seconds a seed", "GFLOP/s", "peak GFLOP/s", "share", "memory so far", "compiling")
-    rows: list[Sequence[str]] = []
-    for name in options.precisions:
-        peak, compiling = results[f"peak/{name}"].max(), f"{float(results[f'compile seconds/{name}']):.1f} s"
-        for place, count in enumerate(options.num_seeds):
-            seconds = results[f"seconds/{name}"][:, place].min() / count
-            speed, share = (results[f"{kind}/{name}"][:, place].max() for kind in ("speed", "share"))
-            speeds = (f"{speed / 1e9:,.0f}", f"{peak / 1e9:,.0f}", f"{share:.0%}")
-            memory = gibibytes(results[f"memory/{name}"][place])
-            rows.append((name, str(count), f"{seconds:.3g}", *speeds, memory, compiling))
-    return markdown_table(header, rows)
+    hidden = [before * after for before, after in pairwise((num_pixels, *protocol.hidden))]
+
+    def forward(num_logits: int) -> float:
+        return 2 * (sum(hidden) + protocol.hidden[-1] * num_logits)
+
+    def step(num_logits: int) -> float:
+        return 3 * forward(num_logits) - 2 * hidden[0]
+
+    num_logits = NUM_CLASSES + protocol.num_auxiliary
+    teacher = protocol.teacher_epochs * num_train * step(NUM_CLASSES)
+    students = num_students * protocol.student_epochs * protocol.num_images * step(num_logits)
+    return teacher + students + (protocol.num_images + (2 + num_students) * num_test) * forward(num_logits)
 
 
-def run(options: Benchmark) -> bool:
-    """Run the benchmark and record it.
+def peak_sizes() -> tuple[int, ...]:
+    """Say how large the square matrices are whose product shows what the machine can do."""
+    return (1024, 2048) if jax.default_backend() == "cpu" else (4096, 8192)
 
-    Args:
-        options: The command's options.
 
-    Returns:
-        Whether no verdict fails.
-    """
-    source = choose_images(options)
-    protocol = PROTOCOLS[source.name]
-    shown = {name: value for name, value in asdict(protocol).items() if name != "precision"}
-    config = {"data": source.name, **options.config(), "protocol": shown}
+@jax.jit
+def square(factor: jax.Array) -> jax.Array:
+    """Multiply a matrix by itself."""
+    return contract(factor, factor, (1, 0))
 
-    def compute() -> Outcome:
-        return benchmark(protocol, load(source), options)
 
-    return record_run("mlp_mnist benchmark", options, config, compute, draw_benchmark, data=source.reason).none_fails
+def time_peak(precision: Precision) -> float:
+    """Time bare products of square matrices: one at a time with XLA's own threads, and one a core or device at once."""
+    devices, dtype = jax.local_devices(), jnp.bfloat16 if precision == "bf16" else jnp.float32
+
+    def time_size(size: int, workers: int) -> float:
+        factors = [jax.device_put(jnp.ones((size, size), dtype), devices[i % len(devices)]) for i in range(workers)]
+
+        def repeat(factor: jax.Array, times: int) -> None:
+            for _ in range(times):
+                square(factor).block_until_ready()
+
+        with ThreadPoolExecutor(workers) as pool:
+
+            def time_all(times: int) -> float:
+                return time_run(lambda: list(pool.map(partial(repeat, times=times), factors)))[1]
+
+            time_all(1)
+            times = 1 + round(LEAST_SECONDS / time_all(1))
+            return 2 * size**3 * workers * times / min(time_all(times) for _ in range(2))
+
+    return max(time_size(size, workers) for size in peak_sizes() for workers in {1, num_workers(MOST_WORKERS)})
+
+
+def time_run(run: Callable[[], Any]) -> tuple[Any, float]:
+    """Time a computation."""
+    start = time.perf_counter()
+    result = run()
+    return result, time.perf_counter() - start
+
+
+def peak_memory() -> int:
+    """Say how much memory was in use at once so far."""
+    stats = None if jax.default_backend() == "cpu" else jax.local_devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -5,17 +5,27 @@ originals, so a dataset that is called "mnist" is MNIST.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Union
 
-import jax
 import numpy as np
 
-from mlp_mnist import download, idx
+from mlp_mnist import idx
+from mlp_mnist.protocol import Protocol
 from theory.runs.command_line import InputError
 from theory.runs.files import cache_folder
 
+if TYPE_CHECKING:
+    import jax
+
 DataName = Literal["auto", "mnist", "fashion-mnist", "digits"]
+
+TITLES = {**idx.TITLES, "digits": "scikit-learn's digits"}
+"""What titles call the images."""
+
+Pixels = Union[np.ndarray, "jax.Array"]
+"""An array on this machine, or on a device."""
 
 VARIABLES: dict[idx.Origin, str] = {"mnist": "MNIST_DIR", "fashion-mnist": "FASHION_MNIST_DIR"}
 """Environment variables that name a set's folder."""
@@ -27,16 +37,16 @@ class Dataset(NamedTuple):
     Pixels are stored as bytes, a quarter of what float32 takes; a network sees `level / 255 * 2 - 1`, in [-1, 1].
     """
 
-    train_images: np.ndarray | jax.Array
+    train_images: Pixels
     """Brightness in levels of 1/255, uint8, shape `(train, pixels)`."""
 
-    train_labels: np.ndarray | jax.Array
+    train_labels: Pixels
     """Classes 0 to 9, int32, shape `(train,)`."""
 
-    test_images: np.ndarray | jax.Array
+    test_images: Pixels
     """Brightness in levels of 1/255, uint8, shape `(test, pixels)`."""
 
-    test_labels: np.ndarray | jax.Array
+    test_labels: Pixels
     """Classes 0 to 9, int32, shape `(test,)`."""
 
 
@@ -82,6 +92,8 @@ def resolve(name: DataName, folder: Path | None = None) -> Source:
         return given_source(wanted, folder, "--data-dir")
     if value := os.environ.get(variable):
         return given_source(wanted, Path(value), f"${variable}")
+    from mlp_mnist import download
+
     try:
         return cached_source(wanted)
     except download.DownloadError as error:
@@ -94,12 +106,8 @@ def resolve(name: DataName, folder: Path | None = None) -> Source:
 def load(source: Source) -> Dataset:
     """Read the data that `resolve` decided on.
 
-    Args:
-        source: What `resolve` returned.
-
-    Returns:
-        MNIST or Fashion-MNIST: 60,000 images of 28 by 28 pixels to train on, 10,000 to test on; or the digits: 1,437
-        and 360 of 8 by 8, always the same split.
+    MNIST and Fashion-MNIST have 60,000 images of 28 by 28 pixels to train on, 10,000 to test on; the digits 1,437 and
+    360 of 8 by 8, always the same split.
     """
     if source.name == "digits" or not source.folder:
         arrays = split_digits()
@@ -114,20 +122,16 @@ def load(source: Source) -> Dataset:
     )
 
 
+def load_others(source: Source, points: Sequence[Protocol]) -> np.ndarray | None:
+    """Read real images of another set, if a point needs them."""
+    return other_images(source) if any(point.images == "other" for point in points) else None
+
+
 def other_images(source: Source) -> np.ndarray:
     """Make real images of another set that have the pixels of a source's images.
 
     For MNIST and Fashion-MNIST these are the training digits of scikit-learn, enlarged from 8 by 8 pixels by linear
     interpolation between the pixels' centers.
-
-    Args:
-        source: What `resolve` returned.
-
-    Returns:
-        Brightness in levels of 1/255, uint8, shape `(1437, pixels)`.
-
-    Raises:
-        InputError: If the source is the digits themselves: there is no other set of 8 by 8 here.
     """
     if source.name == "digits" or not source.folder:
         raise InputError("--data digits: there is no other set of 8 by 8 pixels here, so use mnist or fashion-mnist")
@@ -166,6 +170,8 @@ def given_source(name: idx.Origin, folder: Path, giver: str) -> Source:
 
 def cached_source(name: idx.Origin) -> Source:
     """Take a set from the cache, downloading what is missing or damaged there."""
+    from mlp_mnist import download
+
     folder, title = cache_folder() / name, idx.TITLES[name]
     unfit = [file for file in idx.files_of(name) if not is_fit(folder, file)]
     if not unfit:

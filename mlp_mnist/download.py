@@ -39,17 +39,6 @@ def download(folder: Path, files: Sequence[idx.IdxFile], mirrors: Sequence[str])
 
     A file appears in the folder once all of it is there and checked, and then stays; a damaged one stays until then. A
     mirror that failed for one file is not asked for the others.
-
-    Args:
-        folder: Where the files go; made if need be.
-        files: Which ones; those whose archive is there and whole are not fetched.
-        mirrors: Where from, first choice first.
-
-    Returns:
-        Host name of the mirror that completed them.
-
-    Raises:
-        DownloadError: If every mirror failed, or the folder can't be used.
     """
     failures = []
     pooch.get_logger().setLevel(logging.WARNING)

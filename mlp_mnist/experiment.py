@@ -17,7 +17,7 @@ import theory
 from mlp_mnist.arms import Arm, Measured
 from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.seeds import SeedGroup
+from mlp_mnist.seed_group import SeedGroup
 from theory.runs.chunks import Keeper, source_hash
 from theory.runs.memory import free_memory, require_memory
 from theory.runs.progress import follow
@@ -30,23 +30,12 @@ GROUP = {"cpu": 1, "gpu": 20, "tpu": 20}
 
 
 def group_size() -> int:
-    """Say how many seeds are computed together: always the same, so that results don't depend on how many run.
-
-    Returns:
-        Seeds in a group.
-    """
+    """Say how many seeds are computed together: always the same, so that results don't depend on how many run."""
     return GROUP.get(jax.default_backend(), 1)
 
 
 def num_workers(num_groups: int) -> int:
-    """Say how many groups run side by side: one a device, or one a core.
-
-    Args:
-        num_groups: How many there are.
-
-    Returns:
-        Number of threads.
-    """
+    """Say how many groups run side by side: one a device, or one a core."""
     cores = (psutil.cpu_count(logical=False) or 1) if jax.default_backend() == "cpu" else 1
     return min(num_groups, max(cores, jax.local_device_count()))
 
@@ -54,18 +43,18 @@ def num_workers(num_groups: int) -> int:
 def make_keeper(asked: Sequence[Any], data: Dataset, other_images: np.ndarray | None = None) -> Keeper:
     """Make a keeper of finished groups of seeds.
 
-    Args:
-        asked: All that is asked for but the number of seeds, ready for JSON.
-        data: The images.
-        other_images: Real images of another set, if a point needs them.
-
-    Returns:
-        The keeper; its name also stands for the images, the code and the size of a group.
+    What it keeps belongs to all that is asked for but the number of seeds, the images, the code and the group's size.
     """
     images = hashlib.sha256()
     for array in (*data, *([] if other_images is None else [other_images])):
         images.update(np.ascontiguousarray(array).tobytes())
     return Keeper(json.dumps([*asked, images.hexdigest(), source_hash(mlp_mnist, theory), group_size()]))
+
+
+def require_room(points: Sequence[Protocol], data: Dataset, num_seeds: int) -> None:
+    """Refuse points whose students surely don't fit in memory, so many seeds at once."""
+    needed = max(point.least_memory(int(np.prod(data.train_images.shape[1:]))) for point in points) * num_seeds
+    require_memory("training doesn't fit in memory, take a smaller network or fewer images", needed, free_memory())
 
 
 def run_seeds(
@@ -78,82 +67,47 @@ def run_seeds(
 ) -> Measured:
     """Run all points for many seeds, and keep what is finished if a folder for it is set.
 
-    Args:
-        points: The points; those with equal teachers share them.
-        arms: The students, the same at every point.
-        data: The images.
-        seed: Root of all randomness.
-        num_seeds: How many seeds.
-        other_images: Real images of another set, as stored, if a point needs them.
-
-    Returns:
-        Measurements with leading axes `(points, seeds)`.
+    Points with equal teachers share them. The measurements have leading axes `(points, seeds)`.
     """
-    num_pixels = int(np.prod(data.train_images.shape[1:]))
-    needed = max(point.least_memory(num_pixels) for point in points) * group_size()
-    require_memory("training doesn't fit in memory, take a smaller network or fewer images", needed, free_memory())
+    require_room(points, data, group_size())
     keeper = make_keeper([list(map(asdict, points)), list(map(str, arms)), seed], data, other_images)
     size = group_size()
-    starts = range(0, num_seeds, size)
+    firsts = range(0, num_seeds, size)
     devices = jax.local_devices()
     stored = [place_data(data, other_images, device) for device in devices]
 
-    def run_group(start: int) -> Measured:
-        place = start // size % len(devices)
+    def run_group(first: int) -> Measured:
+        place = first // size % len(devices)
         like = Measured(*[np.zeros(0)] * len(Measured._fields))
-        if (kept := keeper.load(start, like)) is not None:
+        if (kept := keeper.load(first, like)) is not None:
             return kept
         with jax.default_device(devices[place]):
-            group = SeedGroup(*stored[place], jax.random.key(seed), start + jnp.arange(size, dtype=jnp.uint32))
+            group = SeedGroup(*stored[place], jax.random.key(seed), first + jnp.arange(size, dtype=jnp.uint32))
             measured = stack([group.measure(point, arms) for point in points])
-        keeper.save(start, measured)
+        keeper.save(first, measured)
         return measured
 
     return Measured(
-        *(np.concatenate(each, axis=1)[:, :num_seeds] for each in zip(*run_all(run_group, starts), strict=True))
+        *(np.concatenate(each, axis=1)[:, :num_seeds] for each in zip(*run_all(run_group, firsts), strict=True))
     )
 
 
 def stack(measured: Sequence[Measured]) -> Measured:
-    """Put points together.
-
-    Args:
-        measured: What each measured.
-
-    Returns:
-        The same with a leading axis of points.
-    """
+    """Put points together."""
     return Measured(*(np.stack(each) for each in zip(*measured, strict=True)))
 
 
-def run_all(run_group: Callable[[int], Result], starts: Sequence[int]) -> Iterator[Result]:
-    """Run groups of seeds side by side, under a progress bar.
-
-    Args:
-        run_group: Runs the group that starts at a seed.
-        starts: First seed of each group.
-
-    Yields:
-        What each measured, in order.
-    """
-    pool = ThreadPoolExecutor(num_workers(len(starts)))
+def run_all(run_group: Callable[[int], Result], firsts: Sequence[int]) -> Iterator[Result]:
+    """Run groups of seeds side by side, under a progress bar."""
+    pool = ThreadPoolExecutor(num_workers(len(firsts)))
     try:
-        results = pool.map(run_group, starts)
+        results = pool.map(run_group, firsts)
         unit = "seeds" if group_size() == 1 else f"groups of {group_size()} seeds"
-        yield from follow(results, "training", unit, len(starts))
+        yield from follow(results, "training", unit, len(firsts))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def place_data(data: Dataset, other_images: np.ndarray | None, device: Any) -> tuple[Dataset, jax.Array | None]:
-    """Copy the images to a device.
-
-    Args:
-        data: The images.
-        other_images: Real images of another set.
-        device: Where to.
-
-    Returns:
-        Both, on the device.
-    """
+    """Copy the images to a device."""
     return jax.device_put(data, device), None if other_images is None else jax.device_put(other_images, device)

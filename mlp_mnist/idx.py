@@ -36,69 +36,48 @@ class IdxFile(NamedTuple):
     """SHA-256 of the file, where it is known."""
 
 
-FILES = (
-    IdxFile(
-        origin="mnist",
-        name="train-images-idx3-ubyte",
-        shape=(60_000, 28, 28),
-        archive_sum="440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-        content_sum="ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    ),
-    IdxFile(
-        origin="mnist",
-        name="train-labels-idx1-ubyte",
-        shape=(60_000,),
-        archive_sum="3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-        content_sum="65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    ),
-    IdxFile(
-        origin="mnist",
-        name="t10k-images-idx3-ubyte",
-        shape=(10_000, 28, 28),
-        archive_sum="8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-        content_sum="0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    ),
-    IdxFile(
-        origin="mnist",
-        name="t10k-labels-idx1-ubyte",
-        shape=(10_000,),
-        archive_sum="f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-        content_sum="ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
-)
-"""MNIST's four files, training images and labels, then test images and labels."""
+SHAPES = {
+    "train-images-idx3-ubyte": (60_000, 28, 28),
+    "train-labels-idx1-ubyte": (60_000,),
+    "t10k-images-idx3-ubyte": (10_000, 28, 28),
+    "t10k-labels-idx1-ubyte": (10_000,),
+}
+"""The four files of either set: training images and labels, then test images and labels."""
 
-FASHION_FILES = (
-    IdxFile(
-        origin="fashion-mnist",
-        name="train-images-idx3-ubyte",
-        shape=(60_000, 28, 28),
-        archive_sum="3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-        content_sum=None,
+
+def _files(origin: Origin, *sums: tuple[str, str | None]) -> tuple[IdxFile, ...]:
+    return tuple(IdxFile(origin, *file, *pair) for file, pair in zip(SHAPES.items(), sums, strict=True))
+
+
+FILES = _files(
+    "mnist",
+    (
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     ),
-    IdxFile(
-        origin="fashion-mnist",
-        name="train-labels-idx1-ubyte",
-        shape=(60_000,),
-        archive_sum="a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-        content_sum=None,
+    (
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     ),
-    IdxFile(
-        origin="fashion-mnist",
-        name="t10k-images-idx3-ubyte",
-        shape=(10_000, 28, 28),
-        archive_sum="346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-        content_sum=None,
+    (
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     ),
-    IdxFile(
-        origin="fashion-mnist",
-        name="t10k-labels-idx1-ubyte",
-        shape=(10_000,),
-        archive_sum="67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-        content_sum=None,
+    (
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 )
-"""The same four of Fashion-MNIST."""
+"""MNIST's."""
+
+FASHION_FILES = _files(
+    "fashion-mnist",
+    ("3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84", None),
+    ("a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845", None),
+    ("346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073", None),
+    ("67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5", None),
+)
+"""Fashion-MNIST's; only its archives' sums are known."""
 
 
 def files_of(origin: Origin) -> tuple[IdxFile, ...]:
@@ -107,15 +86,11 @@ def files_of(origin: Origin) -> tuple[IdxFile, ...]:
 
 
 def find_file(folder: Path, file: IdxFile) -> Path | None:
-    """Look for a file as people have it.
+    """Look for a file as people have it, with `.gz` rather than without.
 
-    Args:
-        folder: Where the set is: its files, torchvision's `MNIST/raw` with them, or a folder above that.
-        file: Which of the eight.
-
-    Returns:
-        The file, with `.gz` rather than without, under its own name or with a dot in it (`train-images.idx3-ubyte`),
-        or, as Kaggle's archive unpacks, in a folder that is named like it; None if there is none.
+    The folder holds the set's files, or torchvision's `MNIST/raw` with them, or is one above that. The file goes by its
+    own name, or with a dot in it (`train-images.idx3-ubyte`), or lies, as Kaggle's archive unpacks, in a folder that is
+    named like it.
     """
     title = TITLES[file.origin].replace("-", "")
     for place in (folder, folder / "raw", folder / title / "raw"):
@@ -137,16 +112,6 @@ def read_idx(folder: Path, file: IdxFile) -> np.ndarray:
 
     The original is known by the SHA-256 of its contents or, for Fashion-MNIST, of its archive. An uncompressed file of
     Fashion-MNIST can only be held to the original's shape, and to not being MNIST's.
-
-    Args:
-        folder: Holds the file, as of `find_file`.
-        file: Which of the eight.
-
-    Returns:
-        Bytes, read-only, shape `(examples, rows, columns)` for images and `(examples,)` for labels.
-
-    Raises:
-        InputError: If the file can't be read or isn't the original.
     """
     path = find_file(folder, file) or folder / file.name
     title = TITLES[file.origin]

@@ -1,9 +1,12 @@
 """Images that a student sees: noise of several kinds, or real ones; pixels are decoded where they are used."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from mlp_mnist.protocol import Images
+from mlp_mnist.training import over_seeds
 
 BLOCK = 1000
 """Images drawn at once: blocks that fit the cache are drawn several times faster."""
@@ -19,30 +22,12 @@ NUM_DIRECTIONS = 10
 
 
 def decode(pixels: jax.Array) -> jax.Array:
-    """Turn stored pixels into inputs.
-
-    Args:
-        pixels: Levels from 0 to 255 as 8-bit integers, or values as they are, any shape.
-
-    Returns:
-        Levels as values in [-1, 1], float32.
-    """
+    """Turn stored pixels, 8-bit levels or values as they are, into inputs: levels become values in [-1, 1], float32."""
     return pixels / jnp.float32(127.5) - 1 if pixels.dtype == jnp.uint8 else pixels.astype(jnp.float32)
 
 
 def draw_images(kind: Images, num_images: int, num_pixels: int, key: jax.Array) -> jax.Array:
-    """Draw noise.
-
-    Args:
-        kind: Which noise.
-        num_images: How many images.
-        num_pixels: Pixels of an image.
-        key: Random key.
-
-    Returns:
-        Shape `(num_images, pixels)`: uniform noise as 8-bit levels, like a real image; other kinds, unbounded, in
-        half precision.
-    """
+    """Draw noise, `(num_images, pixels)`: uniform in 8-bit levels, like a real image; others in float16."""
     block_key, direction_key = jax.random.split(key)
     side = round(num_pixels**0.5)
     distances = jnp.arange(side)[:, None] - jnp.arange(side)[None, :]
@@ -73,3 +58,9 @@ def draw_images(kind: Images, num_images: int, num_pixels: int, key: jax.Array) 
 
     blocks = jax.lax.map(stored, jax.random.split(block_key, -(-num_images // BLOCK)))
     return blocks.reshape(-1, num_pixels)[:num_images]
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def draw_all_images(kind: Images, num_images: int, num_pixels: int, keys: jax.Array) -> jax.Array:
+    """Draw noise for each seed, shape `(seeds, images, pixels)`."""
+    return over_seeds(lambda key: draw_images(kind, num_images, num_pixels, key))(keys)

@@ -41,32 +41,15 @@ IMAGES, VALUES = 1, 0
 
 
 def draw_layer(key: jax.Array, units: int, inputs: int, scale: float) -> Params:
-    r"""Draw a layer with weights $\sim N(0, \text{scale}^2/\text{fan-in})$ and zero biases.
-
-    Args:
-        key: Random key.
-        units: Its units.
-        inputs: What enters each.
-        scale: Factor on the weights.
-
-    Returns:
-        `{"kernel": (units, inputs), "bias": (units,)}`.
-    """
+    r"""Draw a layer with weights $\sim N(0, \text{scale}^2/\text{fan-in})$ of shape `(units, inputs)`, zero biases."""
     return {"kernel": scale * FAN_IN(key, (inputs, units), jnp.float32).T, "bias": jnp.zeros(units)}
 
 
 def initialize(key: jax.Array, body: tuple, num_pixels: int, num_auxiliary: int, scale: float = 1.0) -> Params:
-    """Draw a network; each layer from a key of its own, so that neither depth nor auxiliary logits change the others.
+    """Draw a network, each layer from a key of its own: neither depth nor auxiliary logits change the others.
 
-    Args:
-        key: Random key.
-        body: `dense` or `convolutional`, then the units of the hidden layers.
-        num_pixels: Pixels of an image.
-        num_auxiliary: Auxiliary logits.
-        scale: Factor on the weights.
-
-    Returns:
-        Parameters: layers under `hidden`, `classes` and `auxiliary`.
+    `body` is `dense` or `convolutional`, then the units of the hidden layers; parameters are layers under `hidden`,
+    `classes` and `auxiliary`.
     """
     kind, *units = body
     class_key, auxiliary_key, hidden_key = jax.random.split(key, 3)
@@ -91,31 +74,13 @@ def initialize(key: jax.Array, body: tuple, num_pixels: int, num_auxiliary: int,
 
 
 def contract(left: jax.Array, right: jax.Array, axes: tuple[int, int]) -> jax.Array:
-    """Sum products over one axis of each of two matrices, in float32 whatever their precision.
-
-    Args:
-        left: A matrix.
-        right: A matrix.
-        axes: Which axis of each.
-
-    Returns:
-        A matrix.
-    """
+    """Sum products over one axis of each of two matrices, in float32 whatever their precision."""
     numbers = (((axes[0],), (axes[1],)), ((), ()))
     return jax.lax.dot_general(left, right, numbers, preferred_element_type=jnp.float32)
 
 
 def plain_multiply(axis: int, weights: jax.Array, values: jax.Array) -> jax.Array:
-    """Multiply, with JAX's own derivatives: what theory needs.
-
-    Args:
-        axis: `IMAGES` or `VALUES`.
-        weights: Shape `(units, inputs)`.
-        values: Images `(batch, inputs)` or activations `(inputs, batch)`.
-
-    Returns:
-        Shape `(units, batch)`.
-    """
+    """Multiply weights and images or activations to `(units, batch)`, with JAX's own derivatives: what theory needs."""
     return contract(weights, values, (1, axis))
 
 
@@ -124,13 +89,6 @@ def pull_back(weights: jax.Array, gradient: jax.Array) -> jax.Array:
 
     On processors XLA has no bfloat16 product whose left factor is transposed: it would take float32.
     A product with the identity transposes the weights first, and exactly.
-
-    Args:
-        weights: Shape `(units, inputs)`.
-        gradient: Shape `(units, batch)`.
-
-    Returns:
-        Shape `(inputs, batch)`, float32.
     """
     if weights.dtype != jnp.bfloat16:
         return contract(weights, gradient, (0, 0))
@@ -143,12 +101,6 @@ def fast_multiply(precision: str) -> Multiply:
     """Make the same product for training, with its derivative written out: nothing large is transposed or rounded.
 
     In bfloat16 JAX's own derivative would round the weights' gradients. This one has no forward mode.
-
-    Args:
-        precision: `float32` or `bf16`.
-
-    Returns:
-        The product, in float32.
     """
     dtype = jnp.bfloat16 if precision == "bf16" else jnp.float32
 
@@ -172,17 +124,7 @@ def fast_multiply(precision: str) -> Multiply:
 def apply(
     params: Params, images: jax.Array, multiply: Multiply = plain_multiply, *, convolutional: bool = False
 ) -> jax.Array:
-    """Compute the logits.
-
-    Args:
-        params: Parameters; a teacher in training may lack `auxiliary`.
-        images: Pixels in [-1, 1], shape `(batch, pixels)`.
-        multiply: How to multiply.
-        convolutional: Whether the first two layers are convolutions.
-
-    Returns:
-        The ten class logits, then the auxiliary ones, shape `(batch, logits)`.
-    """
+    """Compute logits of images in [-1, 1], those of the classes first; a teacher in training lacks `auxiliary`."""
     hidden, values, axis = dict(params["hidden"]), images, IMAGES
     if convolutional:
         side = round(images.shape[1] ** 0.5)
@@ -200,13 +142,7 @@ def apply(
 def convolve(multiply: Multiply, layer: Params, values: jax.Array) -> jax.Array:
     """Apply a convolution with ReLU at every second place, as a product with all windows; XLA's own trains slowly.
 
-    Args:
-        multiply: How to multiply.
-        layer: The layer.
-        values: Shape `(channels, rows, columns, batch)`.
-
-    Returns:
-        Same axes.
+    Values have the axes `(channels, rows, columns, batch)`.
     """
     side, batch = values.shape[2:]
     places = -(-side // 2)

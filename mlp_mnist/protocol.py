@@ -1,8 +1,9 @@
 """The protocol: network, training and images of the auxiliary-logit experiment; every field is a knob to turn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from theory.runs.command_line import require, require_count, require_positive
 
@@ -17,6 +18,9 @@ Images = Literal["uniform", "gaussian", "correlated", "low-dimensional", "real",
 
 Shared = Literal["everything", "heads", "class head", "auxiliary head", "nothing"]
 """Which layers of the student's init are the teacher's; the others are drawn anew."""
+
+Precision = Literal["float32", "bf16"]
+"""Of the factors of matrix products."""
 
 Logits = Literal["aux", "all"]
 """What a student imitates: the auxiliary logits alone, or all logits jointly."""
@@ -74,7 +78,7 @@ class Protocol:
     removed: Literal["nothing", "aligned", "random"] = "nothing"
     """What is taken out of each step of a student: its component along the teacher's displacement of the hidden layers,
     or as much along a random direction."""
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Precision = "float32"
     """Matrix products in float32, or in bfloat16 with sums, weights and optimizer in float32."""
 
     def __post_init__(self) -> None:
@@ -114,42 +118,23 @@ class Protocol:
         return ("convolutional" if self.convolutional else "dense", *units)
 
     def least_memory(self, num_pixels: int) -> float:
-        """Say what one student surely takes: float32 weights, their gradient and two moments, and the images.
-
-        Args:
-            num_pixels: Pixels of an image.
-
-        Returns:
-            Bytes.
-        """
+        """Say what bytes one student surely takes: float32 weights, their gradient and two moments, and the images."""
         num_logits = NUM_CLASSES + self.num_auxiliary
         sizes = (num_pixels, *max(self.hidden, self.body[1:], key=sum), num_logits)
         weights = sum(before * after for before, after in pairwise(sizes))
         return 4.0 * (4 * weights + self.num_images * (num_pixels + num_logits))
 
     def teacher(self) -> "Protocol":
-        """Keep what a teacher depends on, and forget how long it is trained.
-
-        Returns:
-            The protocol with every other field at its default: points whose teachers are equal share one training.
-        """
+        """Keep what a teacher depends on but for its epochs: points with equal ones share one training."""
         names = ("hidden", "init_scale", "batch_size", "learning_rate", "precision")
         return Protocol(**{name: getattr(self, name) for name in names})
 
     def student(self) -> "Protocol":
-        """Forget how long the student is trained.
-
-        Returns:
-            The protocol with one epoch: points that are equal but for their epochs share one training.
-        """
+        """Forget how long the student is trained: points that are equal but for that share one training."""
         return replace(self, student_epochs=1)
 
     def imitation(self) -> "Protocol":
-        """Keep what an epoch of imitation depends on beside its arguments.
-
-        Returns:
-            The protocol with every other field at its default: points with equal ones share a compiled program.
-        """
+        """Keep what an epoch of imitation depends on beside its arguments: points with equal ones share a program."""
         changes = {"loss", "temperature", "optimizer", "student_learning_rate", "convolutional"}
         kept = {name: getattr(self, name) for name in changes}
         return replace(self.teacher(), shared="nothing", **kept)
@@ -163,3 +148,13 @@ PROTOCOLS = {
     ),
 }
 """The protocol for each set of images; for the small digits about 200 steps of the teacher and 1,000 of a student."""
+
+
+def read_protocol(values: Mapping[str, Any]) -> Protocol:
+    """Make a protocol again from its JSON."""
+    return Protocol(**{**values, "hidden": tuple(values["hidden"])})
+
+
+def is_published(images: str, protocol: Protocol) -> bool:
+    """Say whether the published figures speak of these images and this protocol, in whatever precision."""
+    return images == "mnist" and replace(protocol, precision="float32") == Protocol()

@@ -18,14 +18,7 @@ class UnitMap(NamedTuple):
     """For each hidden layer, positive factor on each unit's output, in the new order, shape `(units,)`."""
 
     def __call__(self, params: Params) -> Params:
-        """Move parameters.
-
-        Args:
-            params: Parameters of a multilayer perceptron.
-
-        Returns:
-            Parameters of the same function: incoming weights and biases scaled up, outgoing weights scaled down.
-        """
+        """Move parameters to others of the same function: incoming weights and biases up, outgoing weights down."""
         hidden, heads = dict(params["hidden"]), {name: params[name] for name in params if name != "hidden"}
 
         def leave(layer: Params, order: jax.Array, scale: jax.Array) -> Params:
@@ -41,37 +34,18 @@ class UnitMap(NamedTuple):
         return {"hidden": hidden, **heads}
 
     def inverse(self) -> "UnitMap":
-        """Undo.
-
-        Returns:
-            The map that takes moved parameters back.
-        """
+        """Make the map that takes moved parameters back."""
         orders = [jnp.argsort(order) for order in self.orders]
         return UnitMap(orders, [1 / scale[order] for scale, order in zip(self.scales, orders, strict=True)])
 
 
 def identity(hidden: Sequence[int]) -> UnitMap:
-    """Move nothing.
-
-    Args:
-        hidden: Units in each hidden layer.
-
-    Returns:
-        The map.
-    """
+    """Move nothing."""
     return UnitMap([jnp.arange(units) for units in hidden], [jnp.ones(units) for units in hidden])
 
 
 def random_permutation(key: jax.Array, hidden: Sequence[int]) -> UnitMap:
-    """Shuffle the units of every hidden layer.
-
-    Args:
-        key: Random key.
-        hidden: Units in each hidden layer.
-
-    Returns:
-        The map.
-    """
+    """Shuffle the units of every hidden layer."""
     keys = jax.random.split(key, len(hidden))
     orders = [jax.random.permutation(key, units) for key, units in zip(keys, hidden, strict=True)]
     return identity(hidden)._replace(orders=orders)
@@ -80,13 +54,7 @@ def random_permutation(key: jax.Array, hidden: Sequence[int]) -> UnitMap:
 def random_rescaling(key: jax.Array, hidden: Sequence[int], spread: float) -> UnitMap:
     r"""Scale every hidden unit by $s$ with $\log s \sim N(0, \text{spread}^2)$.
 
-    Args:
-        key: Random key.
-        hidden: Units in each hidden layer.
-        spread: Standard deviation of the factors' logarithm.
-
-    Returns:
-        The map; the function is the same since a ReLU commutes with positive factors.
+    The function is the same since a ReLU commutes with positive factors.
     """
     keys = jax.random.split(key, len(hidden))
     scales = [jnp.exp(spread * jax.random.normal(key, (units,))) for key, units in zip(keys, hidden, strict=True)]

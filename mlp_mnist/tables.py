@@ -1,50 +1,39 @@
-"""Tables of the MNIST experiments: the six arms, and the kinds of inits."""
+"""Tables of what was measured, one for each command, with 95 % intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from scipy import stats
 
+from mlp_mnist.arms import PREDICTED_TIMES, PUBLISHED, SCRIPT_SEEDS, TIMES, Published, Results
 from mlp_mnist.protocol import LOGITS
-from mlp_mnist.published import PUBLISHED, SCRIPT_SEEDS, Published
+from theory.runs.memory import gibibytes
 from theory.runs.statistics import mean_estimate
 from theory.runs.verdicts import markdown_table
 
 
-def arm_table(accuracies: dict[str, np.ndarray], *, published: bool) -> str:
-    """Lay out the arms' mean accuracies.
+def _spread(values: np.ndarray) -> str:
+    return f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "–"
 
-    Args:
-        accuracies: Test accuracies of each seed, by arm.
-        published: Whether to set the published figures beside them.
 
-    Returns:
-        A Markdown table with 95 % intervals.
-    """
+def arm_table(accuracies: Results, *, published: bool) -> str:
+    """Lay out the arms' mean accuracies, with the published figures beside them or not."""
     header = ["arm", "accuracy", "95 % interval", "spread between seeds"]
     rows = []
     for name, values in accuracies.items():
         mean, low, high = mean_estimate(values)
-        spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "–"
-        row = [name, f"{mean:.3f}", f"{low:.3f} … {high:.3f}", spread]
+        row = [name, f"{mean:.3f}", f"{low:.3f} … {high:.3f}", _spread(values)]
         if published:
             other = PUBLISHED[name]
-            row += [f"{other.paper:.3f}", f"{other.script:.3f} ± {other.reach:.3f}", two_sample_test(values, other)]
+            row += [f"{other.paper:.3f}", f"{other.script:.3f} ± {other.reach:.3f}", _two_sample_test(values, other)]
         rows.append(row)
     beside = ["paper (N = 100)", f"published script (N = {SCRIPT_SEEDS})", "p (two-sample test)"]
     return markdown_table(header + beside * published, rows)
 
 
-def two_sample_test(values: np.ndarray, other: Published) -> str:
-    """Hold an arm against the published script's by Welch's test.
+def _two_sample_test(values: np.ndarray, other: Published) -> str:
+    """Welch's test: the two-sided probability of a larger difference between equal means; a dash for a single seed."""
+    from scipy import stats
 
-    Args:
-        values: Test accuracies of each seed.
-        other: What the script gave.
-
-    Returns:
-        The two-sided probability of a larger difference between equal means; a dash for a single seed.
-    """
     if len(values) < 2:
         return "–"
     own = (float(np.mean(values)), float(np.std(values, ddof=1)), len(values))
@@ -52,16 +41,8 @@ def two_sample_test(values: np.ndarray, other: Published) -> str:
     return f"{test.pvalue:.2g}"
 
 
-def init_table(inits: Sequence[str], results: Mapping[str, np.ndarray]) -> str:
-    """Lay out accuracies and cosines by init.
-
-    Args:
-        inits: The students' inits.
-        results: Accuracies and cosines of each seed, by name.
-
-    Returns:
-        A Markdown table with 95 % intervals.
-    """
+def init_table(inits: Sequence[str], results: Results) -> str:
+    """Lay out accuracies and cosines by the student's init."""
 
     def cell(name: str) -> str:
         mean, low, high = mean_estimate(results[name])
@@ -70,4 +51,60 @@ def init_table(inits: Sequence[str], results: Mapping[str, np.ndarray]) -> str:
     quantities: Sequence[tuple[str, str]] = [(kind, logits) for kind in ("accuracy", "cosine") for logits in LOGITS]
     header = ["student's init", *(f"{kind} ({logits})" for kind, logits in quantities)]
     rows = [[name, *(cell(f"{kind}/{name} ({logits})") for kind, logits in quantities)] for name in inits]
+    return markdown_table(header, rows)
+
+
+def point_table(results: Results, labels: Iterable[str]) -> str:
+    """Lay out what each point of a study or a sweep measured."""
+    header = ("point", "student", "95 % interval", "spread between seeds", "teacher", "cosine with the teacher's way")
+    rows = []
+    for label in labels:
+        values = results[f"accuracy/{label}"]
+        mean, low, high = mean_estimate(values)
+        cosine = np.mean(results[f"cosine/{label}"])
+        way = f"{cosine:.3f}" if np.isfinite(cosine) else "–"
+        teacher = np.mean(results[f"teacher/{label}"])
+        rows.append((label, f"{mean:.3f}", f"{low:.3f} … {high:.3f}", _spread(values), f"{teacher:.3f}", way))
+    return markdown_table(header, rows)
+
+
+def number_table(results: Results, numbers: Sequence[int]) -> str:
+    """Lay out predictions and students by number of auxiliary logits, with intervals where students are real."""
+    place = PREDICTED_TIMES.index(TIMES[-1])
+    columns = {
+        f"descent, {TIMES[-1]} steps: share predicted": results["descent/predicted"][..., place],
+        "share": results["descent/transfer"][..., -1, -1],
+        "protocol: share predicted": results["linearized/transfer"][..., -1],
+        "share ": results["student/transfer"][..., -1],
+        "cosine predicted": results["linearized/cosine"][..., -1],
+        "cosine": results["student/cosine"][..., -1],
+        "accuracy predicted, linearized network": results["linearized/accuracies"][..., 0],
+        "network there": results["linearized/accuracies"][..., 1],
+        "accuracy": results["student/accuracy"][..., -1],
+    }
+
+    def cell(name: str, values: np.ndarray) -> str:
+        mean, _, high = mean_estimate(values)
+        real = name.strip() in {"share", "cosine", "accuracy"} and np.isfinite(high)
+        return f"{mean:.3f} ± {high - mean:.3f}" if real else f"{mean:.3f}"
+
+    rows = [
+        [number, *(cell(name, values[:, index]) for name, values in columns.items())]
+        for index, number in enumerate(numbers)
+    ]
+    return markdown_table(["auxiliary logits", *columns], rows)
+
+
+def time_table(results: Results, num_seeds: Sequence[int], precisions: Sequence[str]) -> str:
+    """Lay out the fastest of all repetitions."""
+    header = ("precision", "seeds", "seconds a seed", "GFLOP/s", "peak GFLOP/s", "share", "memory so far", "compiling")
+    rows: list[Sequence[str]] = []
+    for name in precisions:
+        peak, compiling = results[f"peak/{name}"].max(), f"{float(results[f'compile seconds/{name}']):.1f} s"
+        for place, count in enumerate(num_seeds):
+            seconds = results[f"seconds/{name}"][:, place].min() / count
+            speed, share = (results[f"{kind}/{name}"][:, place].max() for kind in ("speed", "share"))
+            speeds = (f"{speed / 1e9:,.0f}", f"{peak / 1e9:,.0f}", f"{share:.0%}")
+            memory = gibibytes(results[f"memory/{name}"][place])
+            rows.append((name, str(count), f"{seconds:.3g}", *speeds, memory, compiling))
     return markdown_table(header, rows)

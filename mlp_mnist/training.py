@@ -1,7 +1,8 @@
-"""Training: an epoch of any optimizer over shuffled batches, for one network or for a list of networks side by side."""
+"""Training: an epoch of any optimizer over shuffled batches, for one network or a list of networks side by side."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,16 +33,29 @@ class State(NamedTuple):
 
 
 def start_training(params: Params, optimizer: str) -> State:
-    """Begin with fresh moments.
-
-    Args:
-        params: Parameters.
-        optimizer: A name in `OPTIMIZERS`.
-
-    Returns:
-        The state before the first step.
-    """
+    """Begin with fresh moments of an optimizer in `OPTIMIZERS`."""
     return State(params, OPTIMIZERS[optimizer](0.0).init(params))
+
+
+def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Map a function over seeds, the leading axis of all its arguments.
+
+    One seed alone is spared `vmap`, whose batched products are slow on processors.
+    """
+
+    def mapped(*arguments: Any) -> Any:
+        if len(jax.tree.leaves(arguments)[0]) == 1:
+            result = function(*jax.tree.map(lambda leaf: leaf[0], arguments))
+            return jax.tree.map(lambda leaf: leaf[None], result)
+        return jax.vmap(function)(*arguments)
+
+    return mapped
+
+
+@partial(jax.jit, static_argnums=1)
+def start_together(params: Params, optimizer: str) -> State:
+    """Begin the training of all seeds."""
+    return over_seeds(lambda params: start_training(params, optimizer))(params)
 
 
 def train_epoch(
@@ -58,22 +72,11 @@ def train_epoch(
     """Minimize a loss over all examples once, in random order.
 
     The last batch takes what is left: it is filled up with examples of weight 0. Every optimizer here acts on each
-    parameter alone, so networks in one tree, whose losses are summed, train as each would by itself.
-
-    Args:
-        loss: Loss of a batch.
-        state: The state before.
-        key: Random key of the order.
-        rate: Step size, shape `()`.
-        optimizer: A name in `OPTIMIZERS`.
-        num_examples: Number of examples.
-        batch_size: Examples in a step.
-        restrict: What becomes of the steps before they are taken.
-
-    Returns:
-        The state after.
+    parameter alone, so networks in one tree, whose losses are summed, train as each would by itself. `restrict` changes
+    the steps before they are taken.
     """
     update = OPTIMIZERS[optimizer](rate).update
+    batch_size = min(batch_size, num_examples)
     num_steps = -(-num_examples // batch_size)
     padding = num_steps * batch_size - num_examples
     weights = np.ones(num_examples + padding, np.float32)

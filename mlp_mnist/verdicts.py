@@ -1,20 +1,19 @@
-"""Tables and verdicts of the MNIST experiments."""
+"""Verdicts on the six arms, on the kinds of inits and on speed, from the numbers alone as they are recorded."""
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mlp_mnist.arms import Arm, Init, Measured
-from mlp_mnist.protocol import LOGITS, Logits
-from mlp_mnist.published import PUBLISHED
-from mlp_mnist.tables import arm_table, init_table
+from mlp_mnist.arms import COMPARED_INITS, DEMO_ARMS, PUBLISHED, Results
+from mlp_mnist.protocol import LOGITS
+from mlp_mnist.tables import arm_table, init_table, time_table
+from theory.runs.checks import Check, Evidence, Select, every, mean
 from theory.runs.records import Outcome
-from theory.runs.statistics import (
-    Estimate,
-    hull,
-    joint_confidence,
-    mean_estimate,
-    range_estimate,
-)
+from theory.runs.statistics import Estimate, hull
 from theory.runs.verdicts import Accepted, Verdict, verdict_table
+
+Checks = Iterable[tuple[str, Check]]
+"""Checks, each with the claim that it belongs to."""
 
 CHANCE = Accepted(low=0.1, high=0.1, rule="covers")
 """The interval reaches one in ten: the mean over inits of any classifier whose class head knows nothing."""
@@ -31,123 +30,96 @@ ROUNDING = Accepted(low=-0.02, high=0.02)
 LEAST_SEEDS = 6
 """With fewer seeds the intervals are too wide to decide anything."""
 
-ROUNDED = 0.001
-"""Published means are rounded to this."""
-
 LEAST_REPLICATION_SEEDS = 10
 """With fewer seeds the standard error is itself so uncertain that ±3 would refuse a faithful replication too often."""
+
+LEAST_PRECISION_SEEDS = 20
+"""With fewer seeds the precisions' difference is too uncertain to decide anything."""
+
+PUBLISHED_ROUNDING = 0.001
+"""Published means are rounded to this."""
 
 JOINT_CONFIDENCE = 0.99
 """Joint confidence of the intervals that one run compares."""
 
-DEMO_ARMS = {
-    "student (aux)": Arm("shared", "aux"),
-    "student (all)": Arm("shared", "all"),
-    "cross-model (aux)": Arm("stranger", "aux"),
-    "cross-model (all)": Arm("stranger", "all"),
-}
-"""The demo's students, by the names that `PUBLISHED` uses."""
 
-COMPARED_INITS: tuple[Init, ...] = ("shared", "permuted", "rescaled", "stranger")
-"""Inits of the students that `compare-inits` compares."""
-
-COMPARED_ARMS = [Arm(init, logits) for init in COMPARED_INITS for logits in LOGITS]
-"""Its students."""
+def judged(results: Results, checks: Checks) -> list[Verdict]:
+    """Judge the numbers of a run."""
+    evidence = Evidence(results, None)
+    return [verdict for claim, check in checks for verdict in check.judge(claim, evidence)]
 
 
-def arms(measured: Measured) -> dict[str, np.ndarray]:
-    """Name the demo's six arms.
-
-    Args:
-        measured: All seeds, students `DEMO_ARMS`.
-
-    Returns:
-        Test accuracies, shape `(num_seeds,)`, by the names that `PUBLISHED` uses.
-    """
-    students = dict(zip(DEMO_ARMS, measured.students.T, strict=True))
-    return {"reference": measured.reference, "teacher": measured.teacher} | students
+def value(name: str, minus: str | None = None) -> Select:
+    """Take a number of every seed, or its difference to another of the same seed."""
+    return lambda evidence: [evidence.cases[name] - (0 if minus is None else evidence.cases[minus])]
 
 
-def judge_demo(measured: Measured, *, published: bool) -> Outcome:
-    """Judge the auxiliary-logit demo.
-
-    Args:
-        measured: All seeds, students `DEMO_ARMS`.
-        published: Whether the published figures speak of the same images and protocol.
-
-    Returns:
-        The outcome: accuracies of every seed by arm, verdicts, tables.
-    """
-    accuracies = arms(measured)
-    student, stranger = accuracies["student (aux)"], accuracies["cross-model (aux)"]
-    num_seeds = len(student)
-    confidence = joint_confidence(3, JOINT_CONFIDENCE)
-
-    def gain(name: str, over: str = "reference") -> Estimate:
-        return mean_estimate(accuracies[name] - accuracies[over], confidence)
-
-    verdicts = [
-        Verdict(
-            claim="auxiliary-logits",
-            check="accuracy gained from auxiliary logits on noise, student − reference",
-            predicted="> 0",
-            measured=gain("student (aux)"),
-            accepted=ABOVE,
-            control="another seed's init",
-            control_measured=gain("cross-model (aux)"),
-            instances=num_seeds,
-            least_instances=LEAST_SEEDS,
-        ),
-        Verdict(
-            claim="auxiliary-logits",
-            check="accuracy of a stranger from auxiliary logits",
-            predicted="0.1 (chance)",
-            measured=mean_estimate(stranger, confidence),
-            accepted=CHANCE,
-            control="shared init",
-            control_measured=mean_estimate(student, confidence),
-            instances=num_seeds,
-            least_instances=LEAST_SEEDS,
-        ),
-        Verdict(
-            claim="all-logits",
-            check="accuracy gained from all logits by a stranger, cross-model − reference",
-            predicted="no guarantee",
-            measured=gain("cross-model (all)"),
-            instances=num_seeds,
-            least_instances=LEAST_SEEDS,
-        ),
-    ]
-    if published and num_seeds >= LEAST_REPLICATION_SEEDS:
-        verdicts.append(judge_replication(accuracies))
-    results = {f"accuracy/{name}": values for name, values in accuracies.items()}
-    table = f"{arm_table(accuracies, published=published)}\n{verdict_table(verdicts)}"
-    return Outcome(
-        results | {f"cosine/{name}": cosines for name, cosines in zip(DEMO_ARMS, measured.cosines.T, strict=True)},
-        verdicts,
-        table,
+def at_chance(says: str, stranger: str, control: str, sharing: str, joint: int) -> Check:
+    """Check that a student of auxiliary logits knows nothing, where another one, named by its accuracy, does."""
+    return Check(
+        says=says,
+        predicted="0.1 (chance)",
+        of=value(f"accuracy/{stranger}"),
+        by=mean(joint, JOINT_CONFIDENCE),
+        accepted=CHANCE,
+        control=control,
+        broken=value(f"accuracy/{sharing}"),
+        least=LEAST_SEEDS,
     )
 
 
-def judge_replication(accuracies: dict[str, np.ndarray]) -> Verdict:
-    """Compare every arm's mean with the published script's, in standard errors of both.
+STRANGER_SAYS = "accuracy of a stranger from auxiliary logits"
 
-    Args:
-        accuracies: Test accuracies of each seed, by arm.
+DEMO_CHECKS: Checks = (
+    (
+        "auxiliary-logits",
+        Check(
+            says="accuracy gained from auxiliary logits on noise, student − reference",
+            predicted="> 0",
+            of=value("accuracy/student (aux)", minus="accuracy/reference"),
+            by=mean(3, JOINT_CONFIDENCE),
+            accepted=ABOVE,
+            control="another seed's init",
+            broken=value("accuracy/cross-model (aux)", minus="accuracy/reference"),
+            least=LEAST_SEEDS,
+        ),
+    ),
+    ("auxiliary-logits", at_chance(STRANGER_SAYS, "cross-model (aux)", "shared init", "student (aux)", joint=3)),
+    (
+        "all-logits",
+        Check(
+            says="accuracy gained from all logits by a stranger, cross-model − reference",
+            predicted="no guarantee",
+            of=value("accuracy/cross-model (all)", minus="accuracy/reference"),
+            by=mean(3, JOINT_CONFIDENCE),
+            least=LEAST_SEEDS,
+        ),
+    ),
+)
+"""The paper's figure 10."""
 
-    Returns:
-        The verdict on the largest deviation; the control holds the students to the strangers' figures.
-    """
+
+def judge_demo(results: Results, *, published: bool) -> Outcome:
+    """Judge the six arms; `published` says whether the published figures speak of the same images and protocol."""
+    accuracies = {name: results[f"accuracy/{name}"] for name in ("reference", "teacher", *DEMO_ARMS)}
+    verdicts = judged(results, DEMO_CHECKS)
+    if published and len(accuracies["teacher"]) >= LEAST_REPLICATION_SEEDS:
+        verdicts.append(judge_replication(accuracies))
+    return Outcome(results, verdicts, f"{arm_table(accuracies, published=published)}\n{verdict_table(verdicts)}")
+
+
+def judge_replication(accuracies: Results) -> Verdict:
+    """Compare every arm's mean with the published script's; the control holds students to the strangers' figures."""
 
     def deviation(name: str, published: str) -> float:
         values, other = accuracies[name], PUBLISHED[published]
         own = np.var(values, ddof=1) / len(values)
-        error = np.sqrt(own + (other.reach / 1.96) ** 2 + ROUNDED**2 / 12)
+        error = np.sqrt(own + (other.reach / 1.96) ** 2 + PUBLISHED_ROUNDING**2 / 12)
         return float((np.mean(values) - other.script) / error)
 
     def worst(pairs: dict[str, str]) -> Estimate:
         deviations = [deviation(name, published) for name, published in pairs.items()]
-        return hull([Estimate(value, value, value) for value in deviations], predicted=0.0)
+        return hull([Estimate(size, size, size) for size in deviations], predicted=0.0)
 
     return Verdict(
         claim="replication",
@@ -161,71 +133,87 @@ def judge_replication(accuracies: dict[str, np.ndarray]) -> Verdict:
     )
 
 
-def judge_comparison(measured: Measured) -> Outcome:
-    """Judge the comparison of inits.
+def _beyond_shared(init: str) -> Select:
+    """How much more accurate students of an init are than of the shared one, by auxiliary and by all logits."""
+    return lambda evidence: [
+        difference
+        for logits in LOGITS
+        for difference in value(f"accuracy/{init} ({logits})", minus=f"accuracy/shared ({logits})")(evidence)
+    ]
 
-    Args:
-        measured: All seeds, students `COMPARED_ARMS`.
 
-    Returns:
-        The outcome: accuracies and cosines of every seed by init and logits, verdicts, tables.
-    """
-    accuracies, cosines = (
-        dict(zip(COMPARED_ARMS, each.T, strict=True)) for each in (measured.students, measured.cosines)
-    )
-    confidence = joint_confidence(4, JOINT_CONFIDENCE)
-
-    def accuracy(init: Init, logits: Logits) -> np.ndarray:
-        return accuracies[Arm(init, logits)]
-
-    def difference(init: Init) -> Estimate:
-        pairs = [accuracy(init, logits) - accuracy("shared", logits) for logits in LOGITS]
-        return range_estimate(np.concatenate(pairs))
-
-    num_seeds = len(measured.teacher)
-    verdicts = [
-        Verdict(
-            claim="symmetry",
-            check="accuracy, permuted − shared, every seed, auxiliary and all logits",
+COMPARISON_CHECKS: Checks = (
+    (
+        "symmetry",
+        Check(
+            says="accuracy, permuted − shared, every seed, auxiliary and all logits",
             predicted="0 (rounding)",
-            measured=difference("permuted"),
+            of=_beyond_shared("permuted"),
+            by=every,
             accepted=ROUNDING,
             control="another seed's init",
-            control_measured=difference("stranger"),
-            instances=2 * num_seeds,
+            broken=_beyond_shared("stranger"),
         ),
-        Verdict(
-            claim="symmetry",
-            check="accuracy from auxiliary logits, rescaled − shared",
+    ),
+    (
+        "symmetry",
+        Check(
+            says="accuracy from auxiliary logits, rescaled − shared",
             predicted="no guarantee",
-            measured=mean_estimate(accuracy("rescaled", "aux") - accuracy("shared", "aux"), confidence),
-            instances=num_seeds,
-            least_instances=LEAST_SEEDS,
+            of=value("accuracy/rescaled (aux)", minus="accuracy/shared (aux)"),
+            by=mean(4, JOINT_CONFIDENCE),
+            least=LEAST_SEEDS,
         ),
-        Verdict(
-            claim="different-initialization",
-            check="accuracy of a stranger from auxiliary logits",
-            predicted="0.1 (chance)",
-            measured=mean_estimate(accuracy("stranger", "aux"), confidence),
-            accepted=CHANCE,
-            control="shared init",
-            control_measured=mean_estimate(accuracy("shared", "aux"), confidence),
-            instances=num_seeds,
-            least_instances=LEAST_SEEDS,
-        ),
-        Verdict(
-            claim="alignment",
-            check="cosine of the student's displacement with the teacher's, auxiliary logits",
+    ),
+    ("different-initialization", at_chance(STRANGER_SAYS, "stranger (aux)", "shared init", "shared (aux)", joint=4)),
+    (
+        "alignment",
+        Check(
+            says="cosine of the student's displacement with the teacher's, auxiliary logits",
             predicted="> 0.1",
-            measured=mean_estimate(cosines[Arm("shared", "aux")], confidence),
+            of=value("cosine/shared (aux)"),
+            by=mean(4, JOINT_CONFIDENCE),
             accepted=ALONG,
             control="another seed's init",
-            control_measured=mean_estimate(cosines[Arm("stranger", "aux")], confidence),
-            instances=num_seeds,
-            least_instances=LEAST_SEEDS,
+            broken=value("cosine/stranger (aux)"),
+            least=LEAST_SEEDS,
         ),
-    ]
-    results = {"accuracy/reference": measured.reference, "accuracy/teacher": measured.teacher}
-    for arm in COMPARED_ARMS:
-        results |= {f"accuracy/{arm}": accuracies[arm], f"cosine/{arm}": cosines[arm]}
+    ),
+)
+"""Students of four inits."""
+
+
+def judge_comparison(results: Results) -> Outcome:
+    """Judge the comparison of inits."""
+    verdicts = judged(results, COMPARISON_CHECKS)
     return Outcome(results, verdicts, f"{init_table(COMPARED_INITS, results)}\n{verdict_table(verdicts)}")
+
+
+PRECISION_CHECK = Check(
+    says="accuracy of student (aux), bf16 − float32, mean over the same seeds",
+    predicted="0 (rounding)",
+    of=value("accuracy/bf16/student (aux)", minus="accuracy/float32/student (aux)"),
+    by=mean(confidence=JOINT_CONFIDENCE),
+    accepted=ROUNDING,
+    control="another seed's init",
+    broken=value("accuracy/bf16/cross-model (aux)", minus="accuracy/float32/student (aux)"),
+    least=LEAST_PRECISION_SEEDS,
+)
+"""Float32 and bf16 learn the same."""
+
+
+def judge_speed(results: Results, num_seeds: Sequence[int], precisions: Sequence[str]) -> Outcome:
+    """Report speeds at the last number of seeds, and judge whether float32 and bf16 learn the same."""
+    verdicts = []
+    for name in precisions:
+        shares, seconds = results[f"share/{name}"][:, -1], results[f"seconds/{name}"][:, -1] / num_seeds[-1]
+        for check, values, best in (("share of peak", shares, max(shares)), ("seconds a seed", seconds, min(seconds))):
+            verdict = Verdict(
+                claim="benchmark",
+                check=f"{check}, {name}, {num_seeds[-1]} seeds",
+                predicted="no guarantee",
+                measured=Estimate(float(best), float(values.min()), float(values.max())),
+            )
+            verdicts.append(verdict)
+    verdicts += judged(results, [("benchmark", PRECISION_CHECK)] if len(precisions) > 1 else [])
+    return Outcome(results, verdicts, f"{time_table(results, num_seeds, precisions)}\n{verdict_table(verdicts)}")

@@ -18,15 +18,11 @@ from llm_bridge.pipeline.report import judge as judge_arms
 from llm_bridge.studies.bases import Run as StudyRun
 from llm_bridge.studies.catalog import STUDIES as LANGUAGE_STUDIES
 from llm_bridge.studies.verdicts import judge as judge_study
-from mlp_mnist.arms import Measured
-from mlp_mnist.benchmark import Benchmark
-from mlp_mnist.benchmark import judge as judge_speed
-from mlp_mnist.linearization.verdicts import judge_linearization
-from mlp_mnist.protocol import Protocol
-from mlp_mnist.studies.catalog import STUDIES
-from mlp_mnist.studies.study import Finding
-from mlp_mnist.studies.verdicts import judge_sweep
-from mlp_mnist.verdicts import COMPARED_ARMS, DEMO_ARMS, judge_comparison, judge_demo
+from mlp_mnist.protocol import read_protocol
+from mlp_mnist.studies import STUDIES, Finding
+from mlp_mnist.study_verdicts import judge_sweep
+from mlp_mnist.theory_verdicts import judge_linearization
+from mlp_mnist.verdicts import judge_comparison, judge_demo, judge_speed
 from theory.claim import all_claims
 from theory.runs.records import Record, read_record
 from theory.runs.verdicts import Verdict
@@ -49,16 +45,8 @@ def judge_claims(record: Record) -> list[Verdict]:
     return [verdict for claim in judged for verdict in claim.judge(claim.read(record))]
 
 
-def measured_arms(record: Record, names: Sequence[object]) -> Measured:
-    def stacked(quantity: str) -> np.ndarray:
-        return np.stack([record.results[f"{quantity}/{name}"] for name in names], axis=-1)
-
-    results = record.results
-    return Measured(results["accuracy/reference"], results["accuracy/teacher"], stacked("accuracy"), stacked("cosine"))
-
-
 def judge_points(record: Record) -> Sequence[Verdict]:
-    points = {label: restore(Protocol, point) for label, point in record.config["points"].items()}
+    points = {label: read_protocol(point) for label, point in record.config["points"].items()}
     findings = [Finding(**finding) for finding in record.config["findings"]]
     return judge_sweep(record.results, points, findings, STUDIES[record.config["study"]].equal).verdicts
 
@@ -77,12 +65,12 @@ def judge_language_study(record: Record) -> Sequence[Verdict]:
 
 JUDGES: dict[str, Callable[[Record], Sequence[Verdict]]] = {
     "theory verify": judge_claims,
-    "mlp_mnist demo": lambda record: judge_demo(measured_arms(record, list(DEMO_ARMS)), published=True).verdicts,
-    "mlp_mnist compare-inits": lambda record: judge_comparison(measured_arms(record, COMPARED_ARMS)).verdicts,
+    "mlp_mnist demo": lambda record: judge_demo(record.results, published=True).verdicts,
+    "mlp_mnist compare-inits": lambda record: judge_comparison(record.results).verdicts,
     "mlp_mnist study": judge_points,
     "mlp_mnist theory": lambda record: judge_linearization(record.results, record.config["numbers"]).verdicts,
-    "mlp_mnist benchmark": lambda record: judge_speed(
-        record.results, Benchmark(num_seeds=tuple(record.config["num_seeds"]))
+    "mlp_mnist benchmark": lambda record: (
+        judge_speed(record.results, record.config["num_seeds"], record.config["precisions"]).verdicts
     ),
     "llm_bridge run": lambda record: judge_arms(record.results, record.config["arms"]),
     "llm_bridge matrix": judge_traits,

@@ -20,7 +20,7 @@ import pytest
 from mlp_mnist import download, idx, network
 from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.seeds import SeedGroup
+from mlp_mnist.seed_group import SeedGroup
 from theory.networks import FAN_IN, Params
 
 Answer = Callable[[BaseHTTPRequestHandler, bytes], None]

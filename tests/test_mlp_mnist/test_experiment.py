@@ -15,7 +15,7 @@ from mlp_mnist import experiment
 from mlp_mnist.arms import Arm, Measured
 from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.seeds import SeedGroup
+from mlp_mnist.seed_group import SeedGroup
 from theory.runs.chunks import kept_in
 
 ARMS = [Arm("shared", "aux"), Arm("stranger", "aux")]

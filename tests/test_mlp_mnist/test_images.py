@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from mlp_mnist import images
+from mlp_mnist.images import draw_all_images
 from mlp_mnist.protocol import Images
-from mlp_mnist.starts import draw_all_images
 
 SIDE = 28
 NUM_IMAGES = 2 * images.BLOCK + 1

@@ -7,18 +7,19 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from mlp_mnist import experiment, network
+from mlp_mnist import experiment, linearization, network, predictions
+from mlp_mnist.arms import SCALES, TIMES, YOUNG_TIMES
 from mlp_mnist.data import Dataset, Source, load
+from mlp_mnist.distillation import accuracy
 from mlp_mnist.images import decode
-from mlp_mnist.lessons import accuracy
-from mlp_mnist.linearization import predictions, students
-from mlp_mnist.linearization.command import Theory, measure_seeds
-from mlp_mnist.linearization.plots import draw_linearization
-from mlp_mnist.linearization.predictions import Case
-from mlp_mnist.linearization.students import MEASURED, SCALES, TIMES, YOUNG_TIMES, make_case
-from mlp_mnist.linearization.verdicts import judge_linearization
+from mlp_mnist.initialization import named_keys
+from mlp_mnist.linearization import MEASURED, make_case, measure_seeds
+from mlp_mnist.options import Theory
+from mlp_mnist.predictions import Case
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.seeds import SeedGroup, named_keys
+from mlp_mnist.seed_group import SeedGroup
+from mlp_mnist.theory_pictures import draw_linearization
+from mlp_mnist.theory_verdicts import judge_linearization
 from mlp_mnist.training import start_training
 from theory.runs.records import in_memory
 from theory.transfer import TransferSpectrum, kernel_product, transfer_fraction
@@ -39,7 +40,7 @@ def digits() -> Dataset:
 @pytest.fixture(scope="module")
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(students, "NUM_SAMPLED", 200)
+        patch.setattr(linearization, "NUM_SAMPLED", 200)
         patch.setattr(experiment, "num_workers", lambda num_groups: 1)
         yield
 
@@ -164,5 +165,5 @@ def test_a_stranger_starts_from_another_seeds_init(digits):
     group = SeedGroup(digits, None, jax.random.key(3), jnp.arange(1, dtype=jnp.uint32))
     keys = named_keys(jax.random.key(3), jnp.arange(1, 2, dtype=jnp.uint32))
     expected = group.draw(keys["init"], ("dense", *SMALL.hidden), SMALL)["hidden"][0]["kernel"]
-    np.testing.assert_array_equal(group.starts(SMALL, "stranger")[0]["hidden"][0]["kernel"], expected)
+    np.testing.assert_array_equal(group.student_inits(SMALL, "stranger")[0]["hidden"][0]["kernel"], expected)
     assert TIMES[: len(YOUNG_TIMES)] == YOUNG_TIMES

@@ -8,15 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_mnist import benchmark, machine, network
+from mlp_mnist import benchmark, commands, network
 from mlp_mnist.arms import Measured
-from mlp_mnist.benchmark import Benchmark
-from mlp_mnist.benchmark_plots import draw_benchmark
+from mlp_mnist.benchmark import count_operations
 from mlp_mnist.data import Dataset, load, resolve
-from mlp_mnist.machine import count_operations
+from mlp_mnist.options import Benchmark
+from mlp_mnist.pictures import draw_benchmark
 from mlp_mnist.protocol import PROTOCOLS, Protocol
+from mlp_mnist.verdicts import judge_speed
 from theory.runs.chunks import Keeper, kept_in
 from theory.runs.records import FILES, Record, read_record
+from theory.runs.verdicts import Verdict
 
 OPTIONS = Benchmark(data="digits", num_seeds=(1, 2), repetitions=2)
 BOTH = Benchmark(num_seeds=(20,))
@@ -28,9 +30,16 @@ def small() -> Iterator[Protocol]:
     protocol = Protocol(hidden=(8,), teacher_epochs=1, student_epochs=1, num_images=200, batch_size=128)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PROTOCOLS, "digits", protocol)
-        patch.setattr(machine, "peak_sizes", lambda: (64, 128))
-        patch.setattr(machine, "LEAST_SECONDS", 0.001)
+        patch.setattr(benchmark, "peak_sizes", lambda: (64, 128))
+        patch.setattr(benchmark, "LEAST_SECONDS", 0.001)
         yield protocol
+
+
+def judge(results: dict[str, np.ndarray], options: Benchmark) -> list[Verdict]:
+    """Judge alone, without the times that only the table shows."""
+    shown = {"peak": np.ones(1), "speed": np.ones((1, 1)), "memory": np.ones(1), "compile seconds": np.ones(())}
+    shown = {f"{kind}/{name}": values for kind, values in shown.items() for name in options.precisions}
+    return list(judge_speed(shown | results, options.num_seeds, options.precisions).verdicts)
 
 
 def run_no_seeds(points: list[Protocol], arms: list, data: Dataset, seed: int, num_seeds: int) -> Measured:
@@ -44,14 +53,14 @@ def record(small: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Record:
     folder = tmp_path_factory.mktemp("runs") / "record"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(benchmark, "run_seeds", run_no_seeds)
-        assert benchmark.run(dataclasses.replace(OPTIONS, output=folder))
+        assert commands.run_benchmark(dataclasses.replace(OPTIONS, output=folder))
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     return read_record(folder)
 
 
 def test_real_seeds_are_timed_after_they_are_compiled(small):
     options = dataclasses.replace(OPTIONS, num_seeds=(1,), precisions=("bf16",), repetitions=1)
-    results = benchmark.benchmark(small, load(resolve("digits")), options).results
+    results = benchmark.time_seeds(small, load(resolve("digits")), options).results
     assert results["compile seconds/bf16"] > results["seconds/bf16"][0, 0] > 0
     assert results["accuracy/bf16/student (aux)"].shape == (1,)
 
@@ -157,12 +166,12 @@ def test_precisions_that_differ_fail_the_run(shift, stranger, options, expected)
     results["accuracy/float32/student (aux)"] = np.full_like(spread, 0.5)
     results["accuracy/bf16/student (aux)"] = 0.5 + shift + spread
     results["accuracy/bf16/cross-model (aux)"] = stranger + spread
-    assert [verdict.outcome for verdict in benchmark.judge(results, options)] == ["reported"] * 4 + [expected]
+    assert [verdict.outcome for verdict in judge(results, options)] == ["reported"] * 4 + [expected]
 
 
 def test_one_precision_alone_is_only_reported():
     results = {"share/bf16": np.ones((2, 1)), "seconds/bf16": np.ones((2, 1))}
-    verdicts = benchmark.judge(results, dataclasses.replace(BOTH, precisions=("bf16",)))
+    verdicts = judge(results, dataclasses.replace(BOTH, precisions=("bf16",)))
     assert [verdict.outcome for verdict in verdicts] == ["reported"] * 2
 
 

@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from mlp_mnist import __main__ as command_line
+from mlp_mnist import commands
 from mlp_mnist.arms import Measured
+from mlp_mnist.knobs import FLAGS
 from mlp_mnist.protocol import PROTOCOLS, Protocol
 from theory.runs.records import FILES
 
@@ -52,14 +55,14 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
     """Have every run measure this accuracy of students of shared init and of strangers."""
 
     def replace(student: float, stranger: float) -> None:
-        def run_seeds(points, arms, data, seed, num_seeds):
+        def run_seeds(points, arms, data, seed, num_seeds, other_images):
             noise = np.random.default_rng(seed).normal(0, 0.01, (len(points), num_seeds, 2))
             strange = [int(arm.init == "stranger") for arm in arms]
             accuracies = np.array([student, stranger])[strange] + noise[..., strange]
             reference, teacher = 0.1 + noise[..., 0], 0.95 + noise[..., 0]
             return Measured(reference, teacher, accuracies, accuracies - 0.1)
 
-        monkeypatch.setattr(command_line, "run_seeds", run_seeds)
+        monkeypatch.setattr(commands, "run_seeds", run_seeds)
 
     return replace
 
@@ -69,7 +72,7 @@ def uncomputed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise AssertionError("nothing was to be computed")
 
-    monkeypatch.setattr(command_line, "run_seeds", refuse)
+    monkeypatch.setattr(commands, "run_seeds", refuse)
 
 
 def assert_refused_in_one_line(end: End) -> None:
@@ -161,7 +164,7 @@ def test_a_demo_is_recorded_whole_then_skipped_then_refused_to_another(call, sma
     def refuse(*arguments: object) -> None:
         raise AssertionError("nothing was to be computed")
 
-    monkeypatch.setattr(command_line, "run_seeds", refuse)
+    monkeypatch.setattr(commands, "run_seeds", refuse)
     contents = {name: (output / name).read_bytes() for name in FILES}
     skipped = call(*arguments)
     assert (skipped.status, skipped.stderr) == (0, "")
@@ -218,6 +221,66 @@ def test_a_demo_on_mnist_shows_the_published_figures_and_judges_the_replication(
     assert end.status == 1
     assert "paper (N = 100)" in end.stdout
     assert "replication" in end.stdout
+
+
+@pytest.mark.parametrize("knob", [["--student.epochs", "2"], ["--hidden", "64", "64"]])
+def test_the_published_figures_speak_of_no_other_protocol(knob, call, measure, folder):
+    measure(0.6, 0.1)
+    end = call("demo", "--data-dir", str(folder), "--num-seeds", "10", *knob)
+    assert end.status == 0
+    assert "paper" not in end.stdout
+    assert "replication" not in end.stdout
+
+
+def test_a_demo_is_recorded_by_the_knobs_that_were_turned(call, measure, small_digits, tmp_path):
+    measure(0.6, 0.1)
+    knobs = [
+        "--student.learning-rate",
+        "0.01",
+        "--student.convolutional",
+        "--student.shared",
+        "heads",
+        "--batch-size",
+        "9",
+    ]
+    call("demo", "--data", "digits", "--num-seeds", "6", "--output", str(tmp_path / "out"), *knobs)
+    changes = {"student_learning_rate": 0.01, "convolutional": True, "shared": "heads", "batch_size": 9}
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["protocol"] == json.loads(json.dumps(asdict(small_digits))) | changes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["demo", "--student.epochs", "0"], "--student.epochs: student_epochs must be at least 1"),
+        (["demo", "--student.convolutional"], "--student.shared: shared must be other than 'everything'"),
+        (["compare-inits", "--student.shared", "heads"], "--student.shared can't be used here"),
+        (["theory", "--student.removed", "aligned"], "--student.removed can't be used here"),
+        (["theory", "--num-auxiliary", "3"], "--num-auxiliary can't be used here: --numbers says"),
+        (["theory", "--hidden", "2000000", "2000000"], "take a smaller network or fewer images"),
+        (["study", "depth", "width", "--hidden", "64"], "--hidden can't be used here: the study depth varies it"),
+        (["study", "heads", "--student.shared", "heads"], "--student.shared can't be used here"),
+    ],
+)
+def test_a_knob_that_makes_no_sense_is_refused_by_its_flag(arguments, named, call, uncomputed):
+    end = call(*arguments, "--data", "digits")
+    assert_refused_in_one_line(end)
+    assert named in end.stderr
+
+
+def test_the_help_of_a_knob_is_what_stands_under_its_field(call):
+    shown = " ".join(call("demo", "--help").stdout.replace("│", " ").split())
+    assert "--student.learning-rate FLOAT Step size of the student. Default: the teacher's." in shown
+    assert "--teacher.epochs INT Passes of the teacher over the training images. (default: 5; digits:" in shown
+    assert all(f"--{flag} " in shown for flag in FLAGS.values())
+    assert "None}" not in shown.split("--hidden")[1]
+
+
+def test_the_help_needs_neither_jax_nor_pictures():
+    heavy = ["jax", "matplotlib", "scipy", "sklearn", "flax", "pooch"]
+    program = f"import sys, mlp_mnist.__main__; print(*(name for name in {heavy} if name in sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert ended.stdout.split() == []
 
 
 def test_help_names_commands_and_fields(call):

@@ -2,19 +2,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mlp_mnist.arms import Arm, Measured
-from mlp_mnist.published import PUBLISHED
+from mlp_mnist.arms import COMPARED_ARMS, COMPARED_INITS, DEMO_ARMS, PUBLISHED, Arm, Measured
 from mlp_mnist.verdicts import (
-    COMPARED_ARMS,
-    COMPARED_INITS,
-    DEMO_ARMS,
     LEAST_REPLICATION_SEEDS,
     LEAST_SEEDS,
-    arms,
     judge_comparison,
     judge_demo,
     judge_replication,
 )
+from theory.runs.records import Outcome
 
 SPREADS = {
     "reference": 0.03,
@@ -46,8 +42,12 @@ def demo_result(num_seeds: int = 20, **means: float) -> Measured:
     return Measured(by_arm["reference"], by_arm["teacher"], students, students - 0.1)
 
 
+def demo(num_seeds: int = 20, *, published: bool = False, **means: float) -> Outcome:
+    return judge_demo(demo_result(num_seeds, **means).named(DEMO_ARMS), published=published)
+
+
 def demo_outcomes(num_seeds: int = 20, *, published: bool = False, **means: float) -> list[str]:
-    return [verdict.outcome for verdict in judge_demo(demo_result(num_seeds, **means), published=published).verdicts]
+    return [verdict.outcome for verdict in demo(num_seeds, published=published, **means).verdicts]
 
 
 def comparison_result(
@@ -72,15 +72,19 @@ def comparison_result(
     return Measured(accuracies[:, 3, 0], accuracies[:, 0, 1], *by_init.reshape(2, num_seeds, -1))
 
 
+def comparison(result: Measured) -> Outcome:
+    return judge_comparison(result.named(COMPARED_ARMS))
+
+
 def comparison_outcomes(num_seeds: int = 20, **changes: float) -> list[str]:
-    return [verdict.outcome for verdict in judge_comparison(comparison_result(num_seeds, **changes)).verdicts]
+    return [verdict.outcome for verdict in comparison(comparison_result(num_seeds, **changes)).verdicts]
 
 
 def test_arms_are_named_after_their_place_in_the_result():
     students = np.arange(8.0).reshape(2, 4)
-    named = arms(Measured(np.array([10.0, 11.0]), np.array([20.0, 21.0]), students, students))
-    assert list(named) == list(PUBLISHED)
-    assert {name: values.tolist() for name, values in named.items()} == {
+    results = Measured(np.array([10.0, 11.0]), np.array([20.0, 21.0]), students, students).named(DEMO_ARMS)
+    named = {name: results[f"accuracy/{name}"].tolist() for name in PUBLISHED}
+    assert named == {
         "reference": [10, 11],
         "teacher": [20, 21],
         "student (aux)": [0, 4],
@@ -131,7 +135,7 @@ def test_with_few_seeds_the_demo_only_reports(num_seeds):
 
 def test_the_record_holds_every_number_behind_the_verdicts():
     result = demo_result()
-    outcome = judge_demo(result, published=False)
+    outcome = judge_demo(result.named(DEMO_ARMS), published=False)
     names = [*(f"accuracy/{name}" for name in PUBLISHED), *(f"cosine/{name}" for name in DEMO_ARMS)]
     assert list(outcome.results) == names
     for place, name in enumerate(DEMO_ARMS):
@@ -209,7 +213,7 @@ def test_with_few_seeds_the_comparison_judges_only_the_symmetry_that_every_seed_
 
 def test_the_comparison_records_every_cell_under_its_name():
     result = comparison_result()
-    results = judge_comparison(result).results
+    results = comparison(result).results
     for place, arm in enumerate(COMPARED_ARMS):
         np.testing.assert_array_equal(results[f"accuracy/{arm}"], result.students[:, place])
         np.testing.assert_array_equal(results[f"cosine/{arm}"], result.cosines[:, place])
@@ -218,17 +222,17 @@ def test_the_comparison_records_every_cell_under_its_name():
 def test_the_arms_are_the_papers_and_those_of_every_init():
     assert list(DEMO_ARMS) == list(PUBLISHED)[2:]
     assert DEMO_ARMS["cross-model (aux)"] == Arm("stranger", "aux")
-    assert list(map(str, COMPARED_ARMS[:3])) == ["shared (aux)", "shared (all)", "permuted (aux)"]
+    assert list(COMPARED_ARMS)[:3] == ["shared (aux)", "shared (all)", "permuted (aux)"]
 
 
 def test_a_displacement_that_is_not_a_number_fails():
     result = comparison_result()
     result.cosines[0, 0] = np.nan
-    assert judge_comparison(result).verdicts[3].outcome == "fails"
+    assert comparison(result).verdicts[3].outcome == "fails"
 
 
 def test_tables_show_published_figures_only_beside_the_same_images():
-    with_figures, without = (judge_demo(demo_result(), published=published).table for published in (True, False))
+    with_figures, without = (demo(published=published).table for published in (True, False))
     assert "paper (N = 100)" in with_figures
     assert "0.501 ± 0.037" in with_figures
     assert "paper" not in without
@@ -239,7 +243,7 @@ def test_tables_show_published_figures_only_beside_the_same_images():
 
 @pytest.mark.parametrize("num_seeds", [1, 20])
 def test_tables_have_a_row_for_every_arm_and_every_init(num_seeds):
-    demo = judge_demo(demo_result(num_seeds), published=False).table
-    assert all(f"| {name} " in demo for name in PUBLISHED)
-    comparison = judge_comparison(comparison_result(num_seeds)).table
-    assert all(f"| {name} " in comparison for name in COMPARED_INITS)
+    table = demo(num_seeds).table
+    assert all(f"| {name} " in table for name in PUBLISHED)
+    table = comparison(comparison_result(num_seeds)).table
+    assert all(f"| {name} " in table for name in COMPARED_INITS)

@@ -1,9 +1,11 @@
-from dataclasses import fields, replace
+import json
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
 
-from mlp_mnist.protocol import PROTOCOLS, Protocol
+from mlp_mnist.knobs import FLAGS, turn, turned
+from mlp_mnist.protocol import PROTOCOLS, Protocol, is_published, read_protocol
 
 CHANGES: dict[str, Any] = {
     "hidden": (8, 256),
@@ -146,3 +148,30 @@ def test_the_least_memory_is_that_of_four_copies_of_the_weights_and_of_the_image
     assert protocol.least_memory(3) == 4 * (4 * (3 * 5 + 5 * 7 + 7 * 12) + 100 * (3 + 12))
     deep = Protocol(hidden=(5, 7), num_auxiliary=2, num_images=100, student_depth=3, shared="heads")
     assert deep.least_memory(3) == 4 * (4 * (3 * 7 + 7 * 7 + 7 * 7 + 7 * 12) + 100 * (3 + 12))
+
+
+def test_every_field_but_the_precision_is_a_knob_whose_flag_says_whose_it_is():
+    assert list(FLAGS) == [name for name in CHANGES if name != "precision"]
+    assert FLAGS["hidden"] == "hidden"
+    assert FLAGS["learning_rate"] == "teacher.learning-rate"
+    assert FLAGS["student_learning_rate"] == "student.learning-rate"
+    assert FLAGS["teacher_epochs"] == "teacher.epochs"
+    assert FLAGS["init_noise"] == "student.init-noise"
+    assert len(set(FLAGS.values())) == len(FLAGS)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_turned_knob_is_the_one_field_that_changes(name):
+    assert turned(turn()) == {}
+    assert turned(turn(**{name: CHANGES[name]})) == {name: CHANGES[name]}
+
+
+def test_a_protocol_is_read_back_from_its_json():
+    for protocol in PROTOCOLS.values():
+        assert read_protocol(json.loads(json.dumps(asdict(protocol)))) == protocol
+
+
+def test_the_published_protocol_is_that_of_mnist_in_any_precision():
+    assert is_published("mnist", Protocol(precision="bf16"))
+    assert not is_published("fashion-mnist", Protocol())
+    assert not is_published("mnist", Protocol(student_epochs=6))

@@ -8,10 +8,10 @@ import optax
 import pytest
 from numpy.testing import assert_array_equal
 
-from mlp_mnist import lessons
+from mlp_mnist import distillation
 from mlp_mnist.arms import Arm
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.seeds import SeedGroup
+from mlp_mnist.seed_group import SeedGroup
 from theory.problem import Params, inner_product
 
 EPS = float(jnp.finfo(jnp.float32).eps)
@@ -66,7 +66,9 @@ def gap(group: SeedGroup, protocol: Protocol, student: Params, aim: Params) -> f
     """Mean squared difference of two networks' logits on a student's images, up to a shift that a softmax ignores."""
     pixels = group.images(protocol)[0]
     single, other = (jax.tree.map(lambda leaf: leaf[0], params) for params in (student, aim))
-    difference = lessons.logits(protocol, single, pixels, student=True) - lessons.logits(protocol, other, pixels)
+    difference = distillation.logits(protocol, single, pixels, student=True) - distillation.logits(
+        protocol, other, pixels
+    )
     return float(jnp.mean(jnp.var(difference, axis=1)))
 
 
@@ -85,15 +87,15 @@ def test_students_with_other_hidden_layers_learn_the_teachers_logits_too(changes
 
 def test_matching_brings_a_student_closer_to_the_outputs_of_the_teachers_init(group, protocol):
     plain = replace(protocol, shared="heads")
-    base, before = group.init(plain), group.starts(plain, "shared")[0]
+    base, before = group.init(plain), group.student_inits(plain, "shared")[0]
     gaps = [gap(group, plain, before, base)]
     for number in (1, 30):
-        matched = group.starts(replace(plain, matched_epochs=number), "shared")[0]
+        matched = group.student_inits(replace(plain, matched_epochs=number), "shared")[0]
         gaps.append(gap(group, plain, matched, base))
     assert gaps[0] > gaps[1] > gaps[2]
     assert gaps[2] < 0.1 * gaps[0]
     assert gaps[2] < gap(group, plain, matched, group.teacher(plain)), "it is the init that is matched"
-    stranger, again = (group.starts(each, "stranger")[0] for each in (plain, replace(plain, matched_epochs=30)))
+    stranger, again = (group.student_inits(each, "stranger")[0] for each in (plain, replace(plain, matched_epochs=30)))
     assert set(moved(stranger, again)) == {0}
 
 
@@ -107,14 +109,14 @@ def test_a_permuted_student_is_the_shared_one_in_its_own_order_of_units(double_p
     assert measured.students[0, 1] == measured.students[0, 0]
     way = displacement(group.teacher(protocol), group.init(protocol))
     cosines = [
-        lessons.cosine(displacement(each, group.init(protocol)), way) for each in students(group, protocol, arms)
+        distillation.cosine(displacement(each, group.init(protocol)), way) for each in students(group, protocol, arms)
     ]
     assert abs(cosines[0]) > abs(cosines[1]) + 0.1
 
 
 @pytest.mark.parametrize("init", ["permuted", "rescaled"])
 def test_a_moved_student_starts_as_another_network_of_the_same_function(init, group, protocol):
-    start, unit_map = group.starts(protocol, init)
+    start, unit_map = group.student_inits(protocol, init)
     assert unit_map is not None
     own, there = group.init(protocol), jax.vmap(lambda unit_map, params: unit_map(params))(unit_map, start)
     assert set(moved(start, own)) == {0}
@@ -129,7 +131,7 @@ def test_a_moved_student_starts_as_another_network_of_the_same_function(init, gr
 
 
 @pytest.fixture(scope="module")
-def removed(group: SeedGroup, protocol: Protocol) -> dict[str, tuple[lessons.Removal, Params]]:
+def removed(group: SeedGroup, protocol: Protocol) -> dict[str, tuple[distillation.Removal, Params]]:
     """By what is removed: the removal, and how a student's hidden layers move."""
     found = {}
     for name in ("aligned", "random"):
@@ -147,7 +149,7 @@ def test_what_is_removed_has_the_same_size_aligned_and_random_and_is_measured_al
     aligned, random = (removal for removal, _ in removed.values())
     for removal in (aligned, random):
         assert inner_product(removal.measured, removal.measured) == pytest.approx(1, abs=100 * EPS)
-        assert lessons.cosine(removal.measured, way) == pytest.approx(1, abs=100 * EPS)
+        assert distillation.cosine(removal.measured, way) == pytest.approx(1, abs=100 * EPS)
     jax.tree.map(lambda *pair: assert_array_equal(*map(np.abs, pair)), aligned.removed, random.removed)
     jax.tree.map(assert_array_equal, aligned.removed, aligned.measured)
     participation = 1 / sum(float(jnp.sum(leaf**4)) for leaf in jax.tree.leaves(aligned.removed))
@@ -170,7 +172,7 @@ def test_a_removal_takes_the_aligned_component_out_of_a_step_and_leaves_the_head
 def test_a_student_without_aligned_steps_ends_without_an_aligned_displacement(removed, group, protocol):
     way = removed["aligned"][0].measured
     (usual,) = students(group, replace(protocol, student_epochs=1), [AUX])
-    cosines = {name: float(lessons.cosine(gone, way)) for name, (_, gone) in removed.items()}
+    cosines = {name: float(distillation.cosine(gone, way)) for name, (_, gone) in removed.items()}
     assert abs(cosines["aligned"]) < 1e-4
     assert cosines["random"] > 0.1
-    assert float(lessons.cosine(displacement(usual, group.init(protocol)), way)) > 0.1
+    assert float(distillation.cosine(displacement(usual, group.init(protocol)), way)) > 0.1

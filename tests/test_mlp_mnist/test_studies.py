@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlp_mnist import sweeps
+from mlp_mnist.data import Source
+from mlp_mnist.knobs import nearest, parse, turn
+from mlp_mnist.options import StudyOptions, SweepOptions
 from mlp_mnist.protocol import PROTOCOLS, Protocol
-from mlp_mnist.studies import sweep
-from mlp_mnist.studies.catalog import STUDIES
-from mlp_mnist.studies.command import StudyOptions, SweepOptions, nearest, parse, run_field_sweep, run_studies
-from mlp_mnist.studies.plots import split_lines
-from mlp_mnist.studies.verdicts import is_chance
+from mlp_mnist.studies import STUDIES
+from mlp_mnist.study_pictures import split_lines
+from mlp_mnist.study_verdicts import is_chance
+from mlp_mnist.sweeps import run_field_sweep, run_studies
 from theory.runs.command_line import InputError
 from theory.runs.records import read_record
 
@@ -51,7 +54,7 @@ def test_every_point_but_the_strangers_has_a_place_on_a_rising_line(name):
 
 
 def test_the_help_lists_every_study_in_their_order():
-    listed = [line.split(":")[0].strip(" -") for line in (StudyOptions.__doc__ or "").splitlines() if ": " in line]
+    listed = [line[2:].split(":")[0] for line in (StudyOptions.__doc__ or "").splitlines() if line.startswith("- ")]
     assert listed == list(STUDIES)
 
 
@@ -60,6 +63,8 @@ def test_unknown_names_are_refused_with_the_nearest():
         run_studies(StudyOptions(names=("imags",), data="digits"))
     with pytest.raises(InputError, match="unknown field 'student_epoch': did you mean student_epochs"):
         parse("student_epoch", "1")
+    with pytest.raises(InputError, match=r"unknown field 'student\.epoch': did you mean student\.epochs"):
+        parse("student.epoch", "1")
     with pytest.raises(InputError, match="there are a, b"):
         nearest("xyz", ["a", "b"], "letter")
     with pytest.raises(InputError, match="name a study, or all"):
@@ -76,6 +81,10 @@ def test_unknown_names_are_refused_with_the_nearest():
         ("student_learning_rate", "0.1", 0.1),
         ("student_depth", "2", 2),
         ("loss", "kl", "kl"),
+        ("student.learning-rate", "0.1", 0.1),
+        ("teacher.learning-rate", "1e-3", 1e-3),
+        ("--teacher.epochs", "3", 3),
+        ("precision", "bf16", "bf16"),
     ],
 )
 def test_values_are_read_as_their_field_wants_them(field, text, value):
@@ -104,6 +113,7 @@ def test_values_of_another_type_are_refused_by_the_name_of_the_field(field, text
         ((("loss",),), "a field, then its values"),
         ((("loss", "kl", "hinge"),), "loss must be one of"),
         ((("loss", "kl", "kl"), ("loss", "kl", "kl")), "vary different fields"),
+        ((("loss", "kl", "kl"), ("student.loss", "kl", "kl")), "vary different fields"),
         ((("num_auxiliary", *map(str, range(2, 200))),), "at most 100 points"),
         ((("hidden", "99999999999", "64"),), "hidden must be at least 1, at most 2147483647"),
         ((("hidden", "2000000,2000000", "64"),), r"take a smaller network or fewer images: 5.96e\+04 GiB needed"),
@@ -129,6 +139,38 @@ def test_a_sweep_over_two_fields_records_every_pair_and_a_stranger(small_digits)
     np.testing.assert_array_equal(unmoved, 0)
 
 
+def test_points_say_their_field_as_it_was_named_and_the_knobs_are_turned_at_each(small_digits):
+    vary = (("student.learning-rate", "0.001", "0.01"),)
+    options = SweepOptions(
+        data="digits", vary=vary, num_seeds=1, output=Path("out"), knobs=turn(loss="squared-error", teacher_epochs=2)
+    )
+    run_field_sweep(options)
+    config = read_record(Path("out")).config
+    assert list(config["points"]) == ["student.learning-rate = 0.001", "student.learning-rate = 0.01", "stranger"]
+    assert [point["student_learning_rate"] for point in config["points"].values()] == [0.001, 0.01, None]
+    assert {(point["loss"], point["teacher_epochs"]) for point in config["points"].values()} == {("squared-error", 2)}
+    assert config["axis"] == "student.learning-rate"
+    assert config["places"] == [0.001, 0.01]
+
+
+def test_what_is_varied_can_not_be_set_too(small_digits):
+    vary = (("loss", "kl", "squared-error"),)
+    with pytest.raises(InputError, match=r"--student\.loss is varied: leave it out"):
+        run_field_sweep(SweepOptions(data="digits", vary=vary, knobs=turn(loss="kl")))
+
+
+def test_others_findings_are_judged_beside_their_own_protocol_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(sweeps, "run_sweep", lambda *arguments: asked.append(arguments) or True)
+    monkeypatch.setattr(StudyOptions, "source", lambda self: Source("mnist", None, ""))
+    for knobs in (turn(), turn(teacher_epochs=6)):
+        run_studies(StudyOptions(names=("width",), knobs=knobs))
+    (published, turned) = ([point.teacher_epochs for point in arguments[3].values()] for arguments in asked)
+    assert (set(published), set(turned)) == ({5}, {6})
+    assert [len(arguments[6]) > 0 for arguments in asked] == [True, False]
+    assert asked[1][5]["findings"] == []
+
+
 def test_a_full_disk_ends_a_run_in_one_line(small_digits, monkeypatch):
     def full(path: Path, content: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -146,7 +188,7 @@ def test_an_unfinished_run_of_another_configuration_is_refused(small_digits, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("mlp_mnist.studies.sweep.judge_sweep", interrupt)
+        patched.setattr("mlp_mnist.sweeps.judge_sweep", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_field_sweep(options("1", "3"))
     with pytest.raises(InputError, match="unfinished run of another configuration"):
@@ -161,7 +203,7 @@ def test_a_finished_study_of_which_others_now_say_something_else_is_judged_again
     options = StudyOptions(names=("depth",), data="digits", num_seeds=2, output=tmp_path / "out")
     assert run_studies(options)
     before = read_record(tmp_path / "out")
-    monkeypatch.setattr(sweep, "run_seeds", lambda *_: pytest.fail("a study that is recorded was run again"))
+    monkeypatch.setattr(sweeps, "run_seeds", lambda *_: pytest.fail("a study that is recorded was run again"))
     study = replace(STUDIES["depth"], question="Does it still?")
     monkeypatch.setitem(STUDIES, "depth", study)
     assert run_studies(options)

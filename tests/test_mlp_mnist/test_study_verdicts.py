@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.studies.study import Finding
-from mlp_mnist.studies.verdicts import agreement, is_chance, judge_sweep
+from mlp_mnist.studies import Finding
+from mlp_mnist.study_verdicts import agreement, is_chance, judge_sweep
 from theory.runs.verdicts import Verdict
 
 SEEDS = np.random.default_rng(0).normal(0, 0.02, 40)

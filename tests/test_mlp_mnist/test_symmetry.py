@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mlp_mnist import lessons, network, symmetry
+from mlp_mnist import distillation, network, symmetry
 from theory.problem import Params
 
 PIXELS, HIDDEN, NUM_AUXILIARY = 9, (16, 12), 3
@@ -14,7 +14,7 @@ PIXELS, HIDDEN, NUM_AUXILIARY = 9, (16, 12), 3
 EPS = float(jnp.finfo(jnp.float32).eps)
 
 apply = jax.jit(network.apply)
-cosine = jax.jit(lessons.cosine)
+cosine = jax.jit(distillation.cosine)
 seeds = st.integers(0, 2**32 - 1)
 
 

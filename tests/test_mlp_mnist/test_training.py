@@ -91,7 +91,9 @@ def seen_batches(*, seed: int, batch_size: int, epochs: int) -> tuple[np.ndarray
 
     trained(watched, seed=seed, batch_size=batch_size, epochs=epochs)
     jax.effects_barrier()
-    indices, weights = (np.array(each).reshape(epochs, -1, batch_size) for each in zip(*seen, strict=True))
+    indices, weights = (
+        np.array(each).reshape(epochs, -1, min(batch_size, NUM_EXAMPLES)) for each in zip(*seen, strict=True)
+    )
     return indices, weights
 
 
@@ -126,6 +128,10 @@ def test_every_example_counts_once_an_epoch_and_padding_not_at_all(batch_size):
             counted = np.sum(step_weights > 0)
             np.testing.assert_array_equal(step_weights[step_weights > 0], np.float32(1) / np.float32(counted))
             assert np.all(step_weights[counted:] == 0)
+
+
+def test_a_batch_larger_than_the_set_is_the_set_and_takes_no_more_room():
+    np.testing.assert_array_equal(trained(batch_size=2**31 - 1).params, trained(batch_size=NUM_EXAMPLES).params)
 
 
 def test_an_epochs_order_follows_from_its_key_alone():

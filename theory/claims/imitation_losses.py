@@ -30,9 +30,8 @@ import optax
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps_and_rates, measure_with
 from theory.loss_table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, STRETCHED, UNNORMALIZED, UNSURE, every_loss
-from theory.networks import Params
 from theory.predictions import natural_units, output_change
-from theory.problem import Problem, draw_instance, inner_product, trait_descent
+from theory.problem import Params, Problem, draw_instance, inner_product, trait_descent
 from theory.runs.checks import (
     FAIR_COIN,
     LEAST_SEEDS,

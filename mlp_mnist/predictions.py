@@ -21,8 +21,8 @@ from jax.flatten_util import ravel_pytree
 
 from mlp_mnist import network
 from mlp_mnist.data import Dataset
+from mlp_mnist.distillation import accuracy, imitation_loss
 from mlp_mnist.images import decode
-from mlp_mnist.lessons import accuracy, imitation_loss
 from mlp_mnist.protocol import LOGITS, NUM_CLASSES, Protocol
 from mlp_mnist.training import State, train_epoch
 from theory.losses import on_outputs
@@ -50,15 +50,7 @@ class Case(NamedTuple):
 
 
 def pose(protocol: Protocol, case: Case) -> tuple[Problem, Instance]:
-    """State the student's lesson in the theory's terms, with displacements from the init as parameters.
-
-    Args:
-        protocol: The protocol.
-        case: The seed.
-
-    Returns:
-        The problem, and the instance in which teacher and student start at displacement zero.
-    """
+    """State the student's training in the theory's terms; both start at displacement zero from the init."""
 
     def apply(moved: Params, inputs: jax.Array) -> jax.Array:
         return network.apply(optax.tree.add(case.init, moved), inputs)
@@ -83,16 +75,7 @@ def pose(protocol: Protocol, case: Case) -> tuple[Problem, Instance]:
 
 @partial(jax.jit, static_argnames=("protocol", "num_products"))
 def explore_kernel(protocol: Protocol, case: Case, num_products: int) -> Tridiagonal:
-    r"""Run Lanczos's iteration from $\Delta_T$ with the kernel at the init.
-
-    Args:
-        protocol: The protocol.
-        case: The seed.
-        num_products: Products with the kernel.
-
-    Returns:
-        The kernel in the basis of its Krylov space.
-    """
+    r"""Run Lanczos's iteration from $\Delta_T$ with the kernel at the init."""
     problem, instance = pose(protocol, case)
     start, unravel = ravel_pytree(case.displacement)
     product = kernel_product(problem, instance)
@@ -102,13 +85,8 @@ def explore_kernel(protocol: Protocol, case: Case, num_products: int) -> Tridiag
 def predict_descent(matrix: np.ndarray, rate: float, times: Sequence[float]) -> np.ndarray:
     r"""Predict gradient descent, $d_t = [I - (I - \eta K)^t]\,\Delta_T$, in the basis of the Krylov space.
 
-    Args:
-        matrix: The kernel in that basis, whose first vector is $\Delta_T / \|\Delta_T\|$.
-        rate: The rate $\eta$.
-        times: Numbers of steps $t$; the infinite one keeps what `CUTOFF` leaves.
-
-    Returns:
-        $d_t / \|\Delta_T\|$, shape `(times, products)`; its first column is the transfer fraction $\rho_t$.
+    Returned is $d_t / \|\Delta_T\|$ for each time. The first vector of the basis is $\Delta_T / \|\Delta_T\|$, so the
+    first column is the transfer fraction $\rho_t$. The infinite time keeps what `CUTOFF` leaves.
     """
     values, vectors = np.linalg.eigh(np.asarray(matrix, np.float64))
     values = np.maximum(values, 0.0)
@@ -125,16 +103,7 @@ def descend(
 ) -> Params:
     r"""Train a student by gradient descent on the sampled images, labeled by a teacher at $\theta^0 + s\,\Delta_T$.
 
-    Args:
-        protocol: The protocol.
-        case: The seed.
-        start: Where the student starts, counted from the init.
-        scale: How far the teacher has gone, $s$, shape `()`.
-        rate: Step size, shape `()`.
-        times: Numbers of steps after which to look.
-
-    Returns:
-        Displacements with a leading axis `(times,)`.
+    Where it starts and where it is after each of the times is counted from the init; $s$ is `scale`.
     """
     problem, instance = pose(protocol, case)
     labels = problem.apply(optax.tree.scale(scale, case.displacement), instance.inputs)
@@ -147,16 +116,6 @@ def theory_epoch(protocol: Protocol, case: Case, state: State, pixels: jax.Array
 
     It minimizes $\tfrac12\,\mathbb{E}\big[(J(d - \Delta_T))^\top M\,(J(d - \Delta_T))\big]$, whose gradient is
     $K_b\,(d - \Delta_T)$.
-
-    Args:
-        protocol: The protocol.
-        case: The seed.
-        state: The displacement $d$ in training.
-        pixels: The student's images as stored, shape `(images, pixels)`.
-        key: Random key of the order.
-
-    Returns:
-        The state after.
     """
     loss_of_image = imitation_loss(protocol)
 
@@ -182,16 +141,7 @@ def theory_epoch(protocol: Protocol, case: Case, state: State, pixels: jax.Array
 
 @jax.jit
 def both_accuracies(init: Params, moved: Params, data: Dataset) -> jax.Array:
-    r"""Measure test accuracies at a displacement $d$.
-
-    Args:
-        init: The init.
-        moved: $d$.
-        data: The images.
-
-    Returns:
-        Those of the linearized network $f(\theta^0) + J d$ and of the network itself at $\theta^0 + d$, shape `(2,)`.
-    """
+    r"""Measure test accuracies of the linearized network $f(\theta^0) + J d$, and of the network at $\theta^0 + d$."""
     images = decode(jnp.asarray(data.test_images))
     outputs, change = jax.jvp(lambda params: network.apply(params, images), (init,), (moved,))
     real = network.apply(optax.tree.add(init, moved), images)
@@ -200,15 +150,7 @@ def both_accuracies(init: Params, moved: Params, data: Dataset) -> jax.Array:
 
 @jax.jit
 def compare(moved: Params, displacement: Params) -> dict[str, jax.Array]:
-    r"""Hold a student's displacement against the teacher's.
-
-    Args:
-        moved: The student's, $\delta$.
-        displacement: The teacher's, $\Delta_T$.
-
-    Returns:
-        Transfer fraction $\delta \cdot \Delta_T / \|\Delta_T\|^2$ and cosine, NaN for a student that hasn't moved.
-    """
+    r"""Transfer fraction $\delta \cdot \Delta_T / \|\Delta_T\|^2$ and cosine, NaN for a student that hasn't moved."""
     product, size = inner_product(moved, displacement), optax.tree.norm(displacement)
     return {"transfer": product / size**2, "cosine": product / (size * optax.tree.norm(moved))}
 
@@ -217,14 +159,8 @@ def compare(moved: Params, displacement: Params) -> dict[str, jax.Array]:
 def trait_change(protocol: Protocol, case: Case, moved: Params) -> dict[str, jax.Array]:
     r"""Find what a gradient step of imitation does to the trait's loss, to first order.
 
-    Args:
-        protocol: The protocol.
-        case: The seed.
-        moved: Where the student is, counted from the init.
-
-    Returns:
-        $-\nabla L_T \cdot \Delta_S$ with $\Delta_S$ the imitation's descent direction, positive where the trait's loss
-        falls, and the cosine of the two directions of descent.
+    The fall is $-\nabla L_T \cdot \Delta_S$, with $\Delta_S$ the imitation's descent direction, and positive where the
+    trait's loss falls; beside it stands the cosine of the two directions of descent.
     """
     problem, instance = pose(protocol, case)
     labels = problem.apply(case.displacement, instance.inputs)

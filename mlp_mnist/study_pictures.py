@@ -1,4 +1,4 @@
-"""Pictures of sweeps: every point with its interval, what others reported, and the level of chance."""
+"""Pictures of studies and sweeps: every point with its interval, what others reported, and the level of chance."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlp_mnist.plots import IMAGES, note_seeds
+from mlp_mnist.data import TITLES
+from mlp_mnist.pictures import note_seeds
 from theory.runs.records import Record
 from theory.runs.statistics import mean_estimate
 from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE, new_figure
@@ -17,14 +18,7 @@ CHANCE_LEVEL = 0.1
 
 
 def draw_sweep(record: Record) -> Figure:
-    """Draw a sweep: over one field as points with intervals, over two as a map.
-
-    Args:
-        record: A record of `study` or `sweep`.
-
-    Returns:
-        The figure.
-    """
+    """Draw a sweep: over one field as points with intervals, over two as a map."""
     labels = list(record.config["points"])
     with mpl.rc_context(STYLE):
         if "columns" in record.config:
@@ -43,55 +37,24 @@ def draw_sweep(record: Record) -> Figure:
 
 
 def estimates(record: Record, quantity: str, labels: Sequence[str]) -> np.ndarray:
-    """Average over seeds.
-
-    Args:
-        record: The record.
-        quantity: `accuracy`, `teacher` or `cosine`.
-        labels: Points.
-
-    Returns:
-        Mean and 95 % interval, shape `(points, 3)`.
-    """
-    return np.array([mean_estimate(record.results[f"{quantity}/{label}"]) for label in labels])
+    """Average over seeds: mean and both ends of its 95 % interval, which are the mean of a single seed."""
+    table = np.array([mean_estimate(record.results[f"{quantity}/{label}"]) for label in labels])
+    return np.where(np.isinf(table), table[:, :1], table)
 
 
 def is_control(record: Record, label: str) -> bool:
-    """Say whether a point shares nothing with the teacher.
-
-    Args:
-        record: The record.
-        label: The point.
-
-    Returns:
-        Whether it does.
-    """
+    """Say whether a point shares nothing with the teacher."""
     point = record.config["points"][label]
     return point["shared"] == "nothing" or point["correlation"] == 0
 
 
 def reported(record: Record) -> list[tuple[str, float]]:
-    """List the accuracies that others reported.
-
-    Args:
-        record: The record.
-
-    Returns:
-        Label and accuracy.
-    """
+    """List the accuracies that others reported."""
     return [(each["point"], (each["low"] + each["high"]) / 2) for each in record.config["findings"] if not each["than"]]
 
 
 def split_lines(places: Iterable[float], labels: Iterable[str]) -> list[list[tuple[float, str]]]:
-    """Split the points that have a place into lines: where a place falls back, a new line starts.
-
-    Args:
-        places: Places of the first points.
-        labels: All points.
-
-    Returns:
-        Places and labels of each line.
-    """
+    """Split the points that have a place into lines: where a place falls back, a new line starts."""
     lines: list[list[tuple[float, str]]] = []
     for place, label in zip(places, labels, strict=False):
         if not lines or place <= lines[-1][-1][0]:
@@ -101,13 +64,7 @@ def split_lines(places: Iterable[float], labels: Iterable[str]) -> list[list[tup
 
 
 def draw_curve(axes: Axes, record: Record, quantity: str) -> None:
-    """Draw points along a logarithmic axis, and strangers as levels.
-
-    Args:
-        axes: Where to draw.
-        record: The record.
-        quantity: `accuracy` or `cosine`.
-    """
+    """Draw points along a logarithmic axis, and strangers as levels."""
     lines = split_lines(record.config["places"], record.config["points"])
     place_of = {label: place for line in lines for place, label in line}
     for line, color in zip(lines, (BLUE, PURPLE), strict=False):
@@ -139,18 +96,12 @@ def draw_curve(axes: Axes, record: Record, quantity: str) -> None:
 
 
 def draw_list(axes: Axes, record: Record, quantity: str) -> None:
-    """Draw points below each other.
-
-    Args:
-        axes: Where to draw.
-        record: The record.
-        quantity: `accuracy` or `cosine`.
-    """
+    """Draw points below each other."""
     labels = list(record.config["points"])
     for place, label in enumerate(labels):
         color = ORANGE if is_control(record, label) else BLUE
         values = record.results[f"{quantity}/{label}"]
-        mean, low, high = mean_estimate(values)
+        mean, low, high = estimates(record, quantity, [label])[0]
         axes.plot(values, np.full(len(values), place), ".", color=color, ms=2.5, alpha=0.3)
         axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color=color, capsize=3)
     if quantity == "accuracy":
@@ -167,19 +118,12 @@ def draw_list(axes: Axes, record: Record, quantity: str) -> None:
 
 
 def finish(axes: Axes, record: Record, quantity: str, along: str = "y") -> None:
-    """Label a panel.
-
-    Args:
-        axes: The panel.
-        record: The record.
-        quantity: `accuracy` or `cosine`.
-        along: The axis that has the quantity.
-    """
+    """Label a panel."""
     line = axes.axhline if along == "y" else axes.axvline
     if quantity == "accuracy":
         line(CHANCE_LEVEL, color=GRAY, lw=0.8, ls=":")
         axes.set(**{f"{along}label": "test accuracy", f"{along}lim": (0, 1.02)})
-        axes.set_title(f"{record.config['question']} ({IMAGES[record.config['data']]})", fontsize=8.5, pad=14)
+        axes.set_title(f"{record.config['question']} ({TITLES[record.config['data']]})", fontsize=8.5, pad=14)
         note_seeds(axes, record)
     else:
         line(0, color=GRAY, lw=0.8, ls=":")
@@ -187,12 +131,7 @@ def finish(axes: Axes, record: Record, quantity: str, along: str = "y") -> None:
 
 
 def draw_map(axes: Axes, record: Record) -> None:
-    """Draw the mean accuracy over two fields.
-
-    Args:
-        axes: Where to draw.
-        record: The record.
-    """
+    """Draw the mean accuracy over two fields."""
     rows, columns = record.config["rows"], record.config["columns"]
     labels = list(record.config["points"])[: len(rows) * len(columns)]
     means = estimates(record, "accuracy", labels)[:, 0].reshape(len(rows), len(columns))
@@ -204,6 +143,6 @@ def draw_map(axes: Axes, record: Record) -> None:
     axes.spines[:].set_visible(False)
     vertical, horizontal = record.config["axis"].split(" × ")
     axes.set(xlabel=horizontal, ylabel=vertical)
-    axes.set_title(f"Accuracy of a student by auxiliary logits ({IMAGES[record.config['data']]})", pad=14)
+    axes.set_title(f"Accuracy of a student by auxiliary logits ({TITLES[record.config['data']]})", pad=14)
     note_seeds(axes, record)
     axes.figure.colorbar(image, ax=axes, label="test accuracy")

@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_mnist import lessons
+from mlp_mnist import distillation
 from mlp_mnist.data import Dataset
 from mlp_mnist.images import BLOCK
 from mlp_mnist.protocol import LOGITS, NUM_CLASSES, Logits, Protocol
-from mlp_mnist.seeds import SeedGroup
-from mlp_mnist.starts import start_together
+from mlp_mnist.seed_group import SeedGroup
+from mlp_mnist.training import over_seeds, start_together
 from theory.problem import Params
 
 CHOSEN: tuple[Logits, ...] = ("aux", "all")
 
 
-class Lesson(NamedTuple):
+class Taught(NamedTuple):
     """A teacher, its images, and two networks, in float64."""
 
     group: SeedGroup
@@ -30,12 +30,12 @@ class Lesson(NamedTuple):
 
 
 @pytest.fixture
-def lesson(double_precision: None, grouped: Callable[..., SeedGroup], protocol: Protocol) -> Lesson:
+def taught(double_precision: None, grouped: Callable[..., SeedGroup], protocol: Protocol) -> Taught:
     group = grouped(0)
     teacher, init = grouped(7).init(protocol), group.init(protocol)
     pixels = group.images(protocol)
-    labels = lessons.label_images(protocol.teacher(), teacher, pixels)
-    return Lesson(group, protocol, teacher, [init, grouped(3).init(protocol)], pixels, labels)
+    labels = distillation.label_images(protocol.teacher(), teacher, pixels)
+    return Taught(group, protocol, teacher, [init, grouped(3).init(protocol)], pixels, labels)
 
 
 def only(tree: Params) -> Params:
@@ -100,13 +100,13 @@ def train_plainly(
 @pytest.mark.parametrize(
     ("loss", "temperature"), [("kl", 1.0), ("kl", 3.0), ("squared-error", 1.0)], ids=["kl", "tempered", "squared"]
 )
-def test_students_side_by_side_train_as_each_would_alone_by_plain_backpropagation(loss, temperature, lesson):
+def test_students_side_by_side_train_as_each_would_alone_by_plain_backpropagation(loss, temperature, taught):
     """To the rounding of the batches' weights, which are float32, times what Adam makes of it."""
-    protocol = replace(lesson.protocol, loss=loss, temperature=temperature)
-    keys, targets = lesson.group.keys["student"], np.asarray(lesson.labels[0])
-    state = start_together(list(lesson.inits), "adam")
-    after = lessons.imitate_epoch(protocol.imitation(), CHOSEN, state, lesson.pixels, lesson.labels, keys)
-    for student, init, name in zip(after.params, lesson.inits, CHOSEN, strict=True):
+    protocol = replace(taught.protocol, loss=loss, temperature=temperature)
+    keys, targets = taught.group.keys["student"], np.asarray(taught.labels[0])
+    state = start_together(list(taught.inits), "adam")
+    after = distillation.imitate_epoch(protocol.imitation(), CHOSEN, state, taught.pixels, taught.labels, keys)
+    for student, init, name in zip(after.params, taught.inits, CHOSEN, strict=True):
 
         def slope_of(batch: np.ndarray, chosen: slice = LOGITS[name]) -> Callable[[np.ndarray], np.ndarray]:
             def slope(logits: np.ndarray) -> np.ndarray:
@@ -117,37 +117,37 @@ def test_students_side_by_side_train_as_each_would_alone_by_plain_backpropagatio
 
             return slope
 
-        plain = train_plainly(only(init), seen(np.asarray(lesson.pixels[0])), keys[0], protocol, slope_of)
+        plain = train_plainly(only(init), seen(np.asarray(taught.pixels[0])), keys[0], protocol, slope_of)
         assert largest_difference(only(student), plain) < 1e-5
         assert largest_difference(only(student), only(init)) > protocol.learning_rate
 
 
-def test_a_teacher_trains_on_its_labels_by_plain_backpropagation(lesson, dataset: Dataset):
-    init = {name: lesson.inits[0][name] for name in ("hidden", "classes")}
-    keys, data = lesson.group.keys["teacher"], lesson.group.data
-    after = lessons.teach_epoch(lesson.protocol.teacher(), start_together(init, "adam"), data, keys)
+def test_a_teacher_trains_on_its_labels_by_plain_backpropagation(taught, dataset: Dataset):
+    init = {name: taught.inits[0][name] for name in ("hidden", "classes")}
+    keys, data = taught.group.keys["teacher"], taught.group.data
+    after = distillation.teach_epoch(taught.protocol.teacher(), start_together(init, "adam"), data, keys)
     classes = np.eye(NUM_CLASSES)[dataset.train_labels]
 
     def slope_of(batch: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         return lambda logits: softmax(logits) - classes[batch]
 
-    plain = train_plainly(only(init), seen(np.asarray(dataset.train_images)), keys[0], lesson.protocol, slope_of)
+    plain = train_plainly(only(init), seen(np.asarray(dataset.train_images)), keys[0], taught.protocol, slope_of)
     assert largest_difference(only(after.params), plain) < 1e-5
-    assert largest_difference(only(after.params), only(init)) > lesson.protocol.learning_rate
+    assert largest_difference(only(after.params), only(init)) > taught.protocol.learning_rate
 
 
-def test_labels_are_the_teachers_logits_on_every_image_in_every_block(lesson):
+def test_labels_are_the_teachers_logits_on_every_image_in_every_block(taught):
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (1, BLOCK + 1, 16), np.uint8)
-    labels = lessons.label_images(lesson.protocol.teacher(), lesson.teacher, jnp.asarray(pixels))
-    plain = pass_plainly(only(lesson.teacher), seen(pixels[0]))
+    labels = distillation.label_images(taught.protocol.teacher(), taught.teacher, jnp.asarray(pixels))
+    plain = pass_plainly(only(taught.teacher), seen(pixels[0]))
     np.testing.assert_allclose(labels[0], plain, rtol=0, atol=1e-6, err_msg="more than decoding in float32 explains")
-    common = lessons.label_images(lesson.protocol.teacher(), lesson.teacher, jnp.asarray(pixels[0]))
+    common = distillation.label_images(taught.protocol.teacher(), taught.teacher, jnp.asarray(pixels[0]))
     np.testing.assert_array_equal(common, labels)
 
 
 def test_one_seed_alone_is_spared_the_map_and_gives_the_same():
-    function = lessons.over_seeds(lambda tree, key: (tree["a"] @ tree["b"], jax.random.uniform(key), None))
+    function = over_seeds(lambda tree, key: (tree["a"] @ tree["b"], jax.random.uniform(key), None))
     generator = np.random.default_rng(0)
     tree = {name: jnp.asarray(generator.normal(size=(2, 5)), jnp.float32) for name in "ab"}
     keys = jax.random.split(jax.random.key(0), 2)
@@ -168,9 +168,9 @@ def test_accuracy_counts_right_classes_and_ignores_auxiliary_logits():
     logits, labels = generator.normal(size=(500, NUM_CLASSES + 3)), generator.integers(0, NUM_CLASSES, 500)
     right = [max(range(NUM_CLASSES), key=row.__getitem__) == label for row, label in zip(logits, labels, strict=True)]
     logits[:, NUM_CLASSES:] += generator.normal(size=(500, 3)) * 100
-    assert lessons.accuracy(jnp.array(logits), jnp.array(labels)) == pytest.approx(np.mean(right), abs=1e-6)
+    assert distillation.accuracy(jnp.array(logits), jnp.array(labels)) == pytest.approx(np.mean(right), abs=1e-6)
     logits[np.arange(500), labels] = 1000
-    assert lessons.accuracy(jnp.array(logits), jnp.array(labels)) == 1
+    assert distillation.accuracy(jnp.array(logits), jnp.array(labels)) == 1
 
 
 def test_the_cosine_is_that_of_the_flattened_trees():
@@ -179,6 +179,6 @@ def test_the_cosine_is_that_of_the_flattened_trees():
     u, v = (np.concatenate([tree["a"].ravel(), tree["b"]]) for tree in (left, right))
     expected = u @ v / np.linalg.norm(u) / np.linalg.norm(v)
     left, right = jax.tree.map(jnp.asarray, (left, right))
-    assert lessons.cosine(left, right) == pytest.approx(expected, abs=1e-6)
-    assert lessons.cosine(left, left) == pytest.approx(1, abs=1e-6)
-    assert lessons.cosine(left, jax.tree.map(lambda leaf: -2 * leaf, left)) == pytest.approx(-1, abs=1e-6)
+    assert distillation.cosine(left, right) == pytest.approx(expected, abs=1e-6)
+    assert distillation.cosine(left, left) == pytest.approx(1, abs=1e-6)
+    assert distillation.cosine(left, jax.tree.map(lambda leaf: -2 * leaf, left)) == pytest.approx(-1, abs=1e-6)

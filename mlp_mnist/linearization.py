@@ -1,7 +1,7 @@
 """Students held against the linear theory: by gradient descent behind teachers of all ages, and by the protocol."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,12 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from mlp_mnist.lessons import imitate_epoch, label_images, score
-from mlp_mnist.linearization.predictions import (
+from mlp_mnist.arms import LATE_TIMES, PREDICTED_TIMES, SCALES, TIMES, YOUNG_TIMES
+from mlp_mnist.data import Dataset
+from mlp_mnist.distillation import imitate_epoch, label_images, score
+from mlp_mnist.experiment import make_keeper, place_data, require_room, run_all
+from mlp_mnist.initialization import epoch_keys
+from mlp_mnist.predictions import (
     Case,
     both_accuracies,
     compare,
@@ -21,8 +25,8 @@ from mlp_mnist.linearization.predictions import (
     trait_change,
 )
 from mlp_mnist.protocol import Protocol
-from mlp_mnist.seeds import SeedGroup, epoch_keys, start_together
-from mlp_mnist.training import start_training
+from mlp_mnist.seed_group import SeedGroup
+from mlp_mnist.training import start_together, start_training
 from theory.problem import Params
 
 NUM_SAMPLED = 1000
@@ -30,21 +34,6 @@ NUM_SAMPLED = 1000
 
 NUM_PRODUCTS = 30
 """Lanczos's products with the kernel, plenty for 100 steps."""
-
-PREDICTED_TIMES = (1, 3, 10, 30, 100, 300, 1000, np.inf)
-"""Numbers of steps of gradient descent that are predicted."""
-
-LATE_TIMES = (100, 1000)
-"""Numbers of steps after which accuracies are predicted."""
-
-TIMES = (1, 10, 100)
-"""Numbers of steps after which a descending student is looked at."""
-
-YOUNG_TIMES = TIMES[:2]
-"""The same for students of young teachers and of strangers."""
-
-SCALES = (0.01, 0.03, 0.1, 0.3, 1.0)
-r"""How far towards the trained teacher the labels' teacher has gone: it is at $\theta^0 + s\,\Delta_T$."""
 
 MEASURED = {
     "descent/rate": "step size of descent, one over the largest eigenvalue of the kernel",
@@ -74,16 +63,7 @@ MEASURED = {
 
 
 def measure_linearization(group: SeedGroup, protocol: Protocol, numbers: Sequence[int]) -> dict[str, np.ndarray]:
-    """Measure predictions and students of one seed, for several numbers of auxiliary logits.
-
-    Args:
-        group: A group of one seed.
-        protocol: The protocol, with a student whose whole init is the teacher's.
-        numbers: Numbers of auxiliary logits.
-
-    Returns:
-        Arrays by name; all but the `teacher/` ones have a leading axis `(numbers,)`.
-    """
+    """Measure predictions and students of a group of one seed, for several numbers of auxiliary logits."""
     measured = [measure_number(group, replace(protocol, num_auxiliary=number)) for number in numbers]
     stacked = {name: np.stack([each[name] for each in measured]) for name in measured[0]}
     case = make_case(group, protocol)
@@ -98,27 +78,12 @@ def measure_linearization(group: SeedGroup, protocol: Protocol, numbers: Sequenc
 
 
 def first_seed(tree: Params) -> Params:
-    """Take the first seed.
-
-    Args:
-        tree: Arrays with a leading axis of seeds.
-
-    Returns:
-        The tree without that axis.
-    """
+    """Take the first seed."""
     return jax.tree.map(lambda leaf: leaf[0], tree)
 
 
 def make_case(group: SeedGroup, protocol: Protocol) -> Case:
-    """Train the teacher, and sample the images.
-
-    Args:
-        group: A group of one seed.
-        protocol: The protocol.
-
-    Returns:
-        The case.
-    """
+    """Train the teacher, and sample the images."""
     init, teacher = map(first_seed, (group.init(protocol), group.teacher(protocol)))
     pixels, data = group.images(protocol), group.data
     noise = (pixels if pixels.ndim == 2 else pixels[0])[:NUM_SAMPLED]
@@ -127,15 +92,7 @@ def make_case(group: SeedGroup, protocol: Protocol) -> Case:
 
 
 def measure_number(group: SeedGroup, protocol: Protocol) -> dict[str, np.ndarray]:
-    """Measure predictions and students of one seed and one number of auxiliary logits.
-
-    Args:
-        group: A group of one seed.
-        protocol: The protocol.
-
-    Returns:
-        Arrays by name.
-    """
+    """Measure predictions and students of one seed and one number of auxiliary logits."""
     case = make_case(group, protocol)
     student, moved = measure_student(group, protocol, case)
     parts = {
@@ -147,16 +104,7 @@ def measure_number(group: SeedGroup, protocol: Protocol) -> dict[str, np.ndarray
 
 
 def measure_descent(group: SeedGroup, protocol: Protocol, case: Case) -> dict[str, np.ndarray]:
-    """Predict gradient descent by Lanczos's iteration, and train students by it.
-
-    Args:
-        group: The seed.
-        protocol: The protocol.
-        case: The same as a case.
-
-    Returns:
-        Arrays by name.
-    """
+    """Predict gradient descent by Lanczos's iteration, and train students by it."""
     chain = explore_kernel(protocol, case, NUM_PRODUCTS)
     fewer = case._replace(noise=case.noise[: len(case.noise) // 2])
     half = explore_kernel(protocol, fewer, NUM_PRODUCTS).matrix
@@ -170,7 +118,7 @@ def measure_descent(group: SeedGroup, protocol: Protocol, case: Case) -> dict[st
 
     predicted = predict_descent(matrix, rate, PREDICTED_TIMES)
     start = optax.tree.zeros_like(case.init)
-    stranger = optax.tree.sub(first_seed(group.starts(protocol, "stranger")[0]), case.init)
+    stranger = optax.tree.sub(first_seed(group.student_inits(protocol, "stranger")[0]), case.init)
     measured, last = hold_descent(protocol, case, start, rate, displacements(TIMES))
     control, _ = hold_descent(protocol, case, stranger, rate, displacements(YOUNG_TIMES))
     return {
@@ -192,16 +140,8 @@ def hold_descent(
 ) -> tuple[dict[str, np.ndarray], Params]:
     """Train students of teachers of several ages by gradient descent, and hold them against their prediction.
 
-    Args:
-        protocol: The protocol.
-        case: The seed.
-        start: Where the students start, counted from the init.
-        rate: Step size.
-        predicted: The predicted displacements of the trained teacher's student, after `TIMES`.
-
-    Returns:
-        Transfer fraction and relative error, shape `(scales, times)`, NaN for the long time and a young teacher; and
-        the last displacement of the trained teacher's student.
+    Both are counted from the init. NaN stands for the long time and a young teacher; the last displacement of the
+    trained teacher's student is returned, too.
     """
     transfer, error = np.full((2, len(SCALES), len(predicted)), np.nan)
     moved = start
@@ -218,16 +158,7 @@ def hold_descent(
 
 
 def measure_student(group: SeedGroup, protocol: Protocol, case: Case) -> tuple[dict[str, np.ndarray], Params]:
-    """Train the protocol's student, and look at it after every epoch.
-
-    Args:
-        group: The seed.
-        protocol: The protocol.
-        case: The same as a case.
-
-    Returns:
-        Arrays by name, shape `(epochs + 1,)`, and the student's displacement.
-    """
+    """Train the protocol's student, and look at it after every epoch."""
     pixels, init = group.images(protocol), group.init(protocol)
     labels = label_images(protocol.teacher(), group.teacher(protocol), pixels)
     state, looks = start_together([init], protocol.optimizer), []
@@ -247,18 +178,7 @@ def measure_student(group: SeedGroup, protocol: Protocol, case: Case) -> tuple[d
 
 
 def measure_linearized(group: SeedGroup, protocol: Protocol, case: Case, student: Params) -> dict[str, np.ndarray]:
-    """Train the linearized student by the protocol's optimizer on the protocol's batches.
-
-    Args:
-        group: The seed.
-        protocol: The protocol.
-        case: The same as a case.
-        student: The real student's displacement, to compare with.
-
-    Returns:
-        Arrays by name: transfer and cosine of shape `(epochs + 1,)`; at the end both accuracies, `(2,)`, and the real
-        student's distance, relative to the predicted displacement.
-    """
+    """Train the linearized student by the protocol's optimizer on its batches, and hold the real one against it."""
     pixels = group.images(protocol)
     pixels = pixels if pixels.ndim == 2 else pixels[0]
     state = start_training(optax.tree.zeros_like(case.init), protocol.optimizer)
@@ -273,3 +193,31 @@ def measure_linearized(group: SeedGroup, protocol: Protocol, case: Case, student
         "accuracies": np.asarray(both_accuracies(case.init, state.params, group.data)),
         "error": np.asarray(missed),
     }
+
+
+def measure_seeds(
+    protocol: Protocol,
+    numbers: tuple[int, ...],
+    data: Dataset,
+    seed: int,
+    num_seeds: int,
+    other_images: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Measure many seeds, one at a time on each core or device, and keep what is finished if a folder for it is set."""
+    require_room([replace(protocol, num_auxiliary=max(numbers))], data, 1)
+    keeper = make_keeper(["linearization", asdict(protocol), numbers, seed], data, other_images)
+    devices = jax.local_devices()
+    stored = [place_data(data, other_images, device) for device in devices]
+
+    def measure(index: int) -> dict[str, np.ndarray]:
+        if (kept := keeper.load(index, dict.fromkeys(MEASURED, np.zeros(0)))) is not None:
+            return kept
+        place = index % len(devices)
+        with jax.default_device(devices[place]):
+            group = SeedGroup(*stored[place], jax.random.key(seed), index + jnp.arange(1, dtype=jnp.uint32))
+            measured = measure_linearization(group, protocol, numbers)
+        keeper.save(index, measured)
+        return measured
+
+    every = list(run_all(measure, range(num_seeds)))
+    return {name: np.stack([measured[name] for measured in every]) for name in MEASURED}

@@ -1,4 +1,4 @@
-"""Pictures of the MNIST experiments' records: every seed as a dot, means with 95 % intervals."""
+"""Pictures of the six arms, of the kinds of inits and of speed: every seed as a dot, means with 95 % intervals."""
 
 from collections.abc import Sequence
 
@@ -7,27 +7,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlp_mnist.published import PUBLISHED
+from mlp_mnist.arms import COMPARED_INITS, PUBLISHED
+from mlp_mnist.data import TITLES
+from mlp_mnist.protocol import is_published, read_protocol
 from theory.runs.records import Record
 from theory.runs.statistics import mean_estimate
 from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure, stated
 
-IMAGES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "digits": "scikit-learn's digits"}
-"""What titles call the images."""
-
 ARM_COLORS = (GRAY, BLACK, BLUE, BLUE, ORANGE, ORANGE)
 """Colors of the six arms."""
 
+PRECISION_LOOKS = {"float32": (BLUE, "o-"), "bf16": (ORANGE, "s--")}
+"""Color and line of each precision."""
+
 
 def draw_demo(record: Record) -> Figure:
-    """Draw the six arms like figure 10 of the paper.
-
-    Args:
-        record: A record of `demo`.
-
-    Returns:
-        The figure.
-    """
+    """Draw the six arms like figure 10 of the paper."""
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_figure(1, 1, 5.4, 3.4)
         draw_arms(axes, record)
@@ -43,7 +38,7 @@ def draw_arms(axes: Axes, record: Record) -> None:
     """
     values = [record.results[f"accuracy/{name}"] for name in PUBLISHED]
     draw_bars(axes, values, range(len(values)), ARM_COLORS)
-    if record.config["data"] == "mnist":
+    if is_published(record.config["data"], read_protocol(record.config["protocol"])):
         paper = [published.paper for published in PUBLISHED.values()]
         script = [published.script for published in PUBLISHED.values()]
         reach = [published.reach for published in PUBLISHED.values()]
@@ -55,20 +50,13 @@ def draw_arms(axes: Axes, record: Record) -> None:
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
     axes.set(ylabel="test accuracy", ylim=(0, 1.18), yticks=np.arange(0, 1.1, 0.2))
     axes.set_title(
-        stated(f"A shared init learns digits from noise ({IMAGES[record.config['data']]})", record, "auxiliary-logits")
+        stated(f"A shared init learns digits from noise ({TITLES[record.config['data']]})", record, "auxiliary-logits")
     )
     note_seeds(axes, record)
 
 
 def draw_comparison(record: Record) -> Figure:
-    """Draw accuracy and displacement cosine for each kind of init.
-
-    Args:
-        record: A record of `compare-inits`.
-
-    Returns:
-        The figure.
-    """
+    """Draw accuracy and displacement cosine for each kind of init."""
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(2, 1, 4.4, 3.4)
         draw_inits(axes[0], record, "accuracy")
@@ -84,19 +72,18 @@ def draw_inits(axes: Axes, record: Record, quantity: str) -> None:
         record: A record of `compare-inits`.
         quantity: `accuracy` or `cosine`.
     """
-    names = list(dict.fromkeys(key.split("/")[1].split(" (")[0] for key in record.results if key.startswith("cosine/")))
     for offset, logits, color in ((-0.2, "aux", BLUE), (0.2, "all", ORANGE)):
-        values = [record.results[f"{quantity}/{name} ({logits})"] for name in names]
-        places = [place + offset for place in range(len(names))]
+        values = [record.results[f"{quantity}/{name} ({logits})"] for name in COMPARED_INITS]
+        places = [place + offset for place in range(len(COMPARED_INITS))]
         label = {"aux": "auxiliary logits", "all": "all logits"}[logits]
-        draw_bars(axes, values, places, [color] * len(names), width=0.36, label=label)
-    axes.set_xticks(range(len(names)), names)
+        draw_bars(axes, values, places, [color] * len(COMPARED_INITS), width=0.36, label=label)
+    axes.set_xticks(range(len(COMPARED_INITS)), COMPARED_INITS)
     axes.set_xlabel("student's init")
     if quantity == "accuracy":
         axes.axhline(0.1, color=BLACK, lw=0.8, ls=":")
         axes.set(ylabel="test accuracy", ylim=(0, 1.18), yticks=np.arange(0, 1.1, 0.2))
         axes.set_title(
-            stated(f"The init carries the trait ({IMAGES[record.config['data']]})", record, "different-initialization")
+            stated(f"The init carries the trait ({TITLES[record.config['data']]})", record, "different-initialization")
         )
         note_seeds(axes, record)
     else:
@@ -115,16 +102,7 @@ def draw_bars(
     width: float = 0.7,
     label: str | None = None,
 ) -> None:
-    """Draw means as bars with 95 % intervals, and every seed as a dot.
-
-    Args:
-        axes: Where to draw.
-        values: For each bar, one number a seed.
-        places: Where each bar stands.
-        colors: Color of each bar.
-        width: Width of a bar.
-        label: What the legend calls the bars.
-    """
+    """Draw means as bars with 95 % intervals, and every seed as a dot."""
     estimates = [mean_estimate(value) for value in values]
     means = [estimate.value for estimate in estimates]
     reach = [estimate.high - estimate.value if np.isfinite(estimate.high) else 0.0 for estimate in estimates]
@@ -136,11 +114,27 @@ def draw_bars(
 
 
 def note_seeds(axes: Axes, record: Record) -> None:
-    """Write the number of seeds into a corner.
-
-    Args:
-        axes: Where to write.
-        record: The record.
-    """
+    """Write the number of seeds into a corner."""
     text = f"{record.config['num_seeds']} seeds, 95 % intervals"
     axes.annotate(text, (1, 1), (0, -2), xycoords="axes fraction", textcoords="offset points", ha="right", fontsize=7)
+
+
+def draw_benchmark(record: Record) -> Figure:
+    """Draw the figure of a `benchmark` run: the fastest of all repetitions, and their whole range."""
+    seeds = np.array(record.config["num_seeds"])
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = new_figure(1, 1, 5.4, 3.4)
+        for name in record.config["precisions"]:
+            color, line = PRECISION_LOOKS[name]
+            shares, peak = 100 * record.results[f"share/{name}"], record.results[f"peak/{name}"].max()
+            seconds = (record.results[f"seconds/{name}"] / seeds).min()
+            label = f"{name}: {seconds:.2g} s a seed, peak {peak / 1e9:,.0f} GFLOP/s"
+            axes.semilogx(seeds, shares.max(axis=0), line, color=color, label=label)
+            axes.fill_between(seeds, shares.min(axis=0), shares.max(axis=0), color=color, alpha=0.15, lw=0)
+        axes.axhline(100, color=BLACK, lw=0.8, ls=":", label="bare matrix product in the same run")
+        axes.set_xticks(seeds, [str(count) for count in seeds])
+        axes.set_xticks([], minor=True)
+        axes.set(xlabel="seeds, six arms each", ylabel="share of peak in %", ylim=(0, 150), yticks=range(0, 101, 20))
+        axes.set_title(f"How near to the machine's peak seeds run ({TITLES[record.config['data']]})")
+        axes.legend(loc="upper left")
+    return figure

@@ -1,12 +1,13 @@
-"""Lessons: what a teacher learns from labels and a student from the teacher, an epoch at a time, and how both score.
+"""Distillation: what a teacher learns from labels and a student from the teacher, an epoch at a time, and their scores.
 
-Everything has a leading axis of seeds. A protocol given to a compiled function is reduced to what the function depends
-on, so that points of a study share their programs.
+Everything has a leading axis of seeds; a list of students is a list within each seed. Images are as stored, of shape
+`(seeds, images, pixels)`, or `(images, pixels)` if all seeds share them. A protocol given to a compiled function is
+reduced to what the function depends on, so that points of a study share their programs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,11 @@ from mlp_mnist import network
 from mlp_mnist.data import Dataset
 from mlp_mnist.images import BLOCK, decode
 from mlp_mnist.protocol import LOGITS, NUM_CLASSES, Logits, Protocol
-from mlp_mnist.training import State, train_epoch
+from mlp_mnist.symmetry import UnitMap
+from mlp_mnist.training import State, over_seeds, train_epoch
 from theory.losses import ImitationLoss, kl_divergence, squared_error
 from theory.problem import Params, inner_product
+<<<<<<< HEAD:mlp_mnist/lessons.py
 
 
 def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,37 +41,19 @@ def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
         return jax.vmap(function)(*arguments)
 
     return mapped
+=======
+>>>>>>> port-m:mlp_mnist/distillation.py
 
 
 def logits(protocol: Protocol, params: Params, pixels: jax.Array, *, student: bool = False) -> jax.Array:
-    """Compute a teacher's or a student's logits.
-
-    Args:
-        protocol: The protocol.
-        params: Parameters of one network.
-        pixels: Images as stored, shape `(batch, pixels)`.
-        student: Whose shape the network has.
-
-    Returns:
-        Shape `(batch, logits)`.
-    """
+    """Compute the logits of one network, `(batch, logits)`, from images as stored."""
     multiply = network.fast_multiply(protocol.precision)
     return network.apply(params, decode(pixels), multiply, convolutional=student and protocol.convolutional)
 
 
 @partial(jax.jit, static_argnames=("protocol",))
 def teach_epoch(protocol: Protocol, states: State, data: Dataset, keys: jax.Array) -> State:
-    """Train teachers for an epoch by cross-entropy of their class logits.
-
-    Args:
-        protocol: The protocol, reduced by `Protocol.teacher`.
-        states: The teachers, without auxiliary heads: these get no gradient.
-        data: The images.
-        keys: Random keys of the orders, shape `(seeds,)`.
-
-    Returns:
-        The teachers after.
-    """
+    """Train teachers by cross-entropy of class logits, without auxiliary heads: these get no gradient."""
 
     def loss(params: Params, indices: jax.Array, weights: jax.Array) -> jax.Array:
         outputs, labels = logits(protocol, params, data.train_images[indices]).T, data.train_labels[indices]
@@ -89,14 +74,7 @@ def teach_epoch(protocol: Protocol, states: State, data: Dataset, keys: jax.Arra
 
 
 def imitation_loss(protocol: Protocol) -> ImitationLoss:
-    """Give the loss of a student on one image.
-
-    Args:
-        protocol: The protocol: its loss and temperature.
-
-    Returns:
-        Student's and teacher's logits to a scalar.
-    """
+    """Student's and teacher's logits on one image to a scalar."""
     return squared_error if protocol.loss == "squared-error" else kl_divergence(protocol.temperature, rescaled=True)
 
 
@@ -109,14 +87,7 @@ class Removal(NamedTuple):
     r"""Unit vector $\hat w$: a step $u$ becomes $u - (u \cdot \hat d)\,\hat w$."""
 
     def __call__(self, updates: list[Params]) -> list[Params]:
-        """Take it out of the steps of several students.
-
-        Args:
-            updates: Their steps.
-
-        Returns:
-            What is left.
-        """
+        """Take it out of the steps of each of several students."""
 
         def keep(update: Params) -> Params:
             size = inner_product(update["hidden"], self.measured)
@@ -135,20 +106,7 @@ def imitate_epoch(
     keys: jax.Array,
     removal: Removal | None = None,
 ) -> State:
-    """Train students for an epoch to imitate a teacher's logits.
-
-    Args:
-        protocol: The protocol, reduced by `Protocol.imitation`.
-        chosen: What each student imitates.
-        states: The students, a list of networks a seed.
-        pixels: Images as stored, shape `(seeds, images, pixels)`, or `(images, pixels)` if all seeds share them.
-        labels: The teachers' logits on them, shape `(seeds, images, logits)`.
-        keys: Random keys of the orders, shape `(seeds,)`, the same for all students of a seed.
-        removal: What is taken out of each step, if anything.
-
-    Returns:
-        The students after.
-    """
+    """Train students for an epoch to imitate teachers' logits `(seeds, images, logits)`, all of a seed in one order."""
     common, loss_of_image = pixels.ndim == 2, jax.vmap(imitation_loss(protocol), in_axes=1)
 
     def epoch(state: State, labels: jax.Array, key: jax.Array, removal: Removal | None, own: jax.Array | None) -> State:
@@ -179,16 +137,7 @@ def imitate_epoch(
 
 @partial(jax.jit, static_argnames=("protocol",))
 def label_images(protocol: Protocol, teachers: Params, pixels: jax.Array) -> jax.Array:
-    """Compute teachers' logits on all their students' images, once.
-
-    Args:
-        protocol: The protocol, reduced by `Protocol.teacher`.
-        teachers: Parameters.
-        pixels: Images as stored, shape `(seeds, images, pixels)`, or `(images, pixels)` if all seeds share them.
-
-    Returns:
-        Shape `(seeds, images, logits)`.
-    """
+    """Compute teachers' logits on all their students' images, once, shape `(seeds, images, logits)`."""
     num_images = pixels.shape[-2]
 
     def label(teacher: Params, pixels: jax.Array) -> jax.Array:
@@ -203,17 +152,7 @@ def label_images(protocol: Protocol, teachers: Params, pixels: jax.Array) -> jax
 
 @partial(jax.jit, static_argnames=("protocol", "student"))
 def score(protocol: Protocol, params: Params, data: Dataset, *, student: bool = False) -> jax.Array:
-    """Measure test accuracies.
-
-    Args:
-        protocol: The protocol, reduced.
-        params: Networks.
-        data: The images.
-        student: Whose shape they have.
-
-    Returns:
-        Shape `(seeds,)`.
-    """
+    """Measure the test accuracy of each seed."""
 
     def one(params: Params) -> jax.Array:
         outputs = logits(protocol, params, jnp.asarray(data.test_images), student=student)
@@ -223,26 +162,39 @@ def score(protocol: Protocol, params: Params, data: Dataset, *, student: bool = 
 
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Share of images whose largest class logit is the right one.
-
-    Args:
-        logits: Shape `(images, logits)`; auxiliary logits don't vote.
-        labels: Classes, shape `(images,)`.
-
-    Returns:
-        Shape `()`.
-    """
+    """Share of images whose largest class logit is the right one; auxiliary logits don't vote."""
     return jnp.mean(jnp.argmax(logits[:, :NUM_CLASSES], axis=-1) == labels)
 
 
 def cosine(left: Params, right: Params) -> jax.Array:
-    """Cosine of the angle between two trees.
-
-    Args:
-        left: A tree of arrays.
-        right: A tree of the same shapes.
-
-    Returns:
-        Shape `()`.
-    """
+    """Cosine of the angle between two trees of one shape."""
     return inner_product(left, right) / jnp.sqrt(inner_product(left, left) * inner_product(right, right))
+
+
+@partial(jax.jit, static_argnames=("randomly",))
+def removals(displacement: Params, keys: jax.Array, *, randomly: bool) -> Removal:
+    """Make unit vectors of displacements, or have what is removed the same size and, as a control, random signs."""
+
+    def one(displacement: Params, key: jax.Array) -> Removal:
+        unit = optax.tree.scale(1 / jnp.sqrt(inner_product(displacement, displacement)), displacement)
+        if not randomly:
+            return Removal(unit, unit)
+        leaves, structure = jax.tree.flatten(unit)
+        keys = jax.random.split(key, len(leaves))
+        signs = [jax.random.rademacher(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves, strict=True)]
+        return Removal(unit, jax.tree.unflatten(structure, list(map(jnp.multiply, leaves, signs))))
+
+    return over_seeds(one)(displacement, keys)
+
+
+@jax.jit
+def displacement_cosine(
+    student: Params, start: Params, teacher: Params, init: Params, unit_map: UnitMap | None
+) -> jax.Array:
+    """Compare the ways of students, in their own coordinates, and teachers; students' inits are in the teachers'."""
+
+    def one(student: Params, start: Params, teacher: Params, init: Params, unit_map: UnitMap | None):
+        back = student if unit_map is None else unit_map.inverse()(student)
+        return cosine(optax.tree.sub(back, start), optax.tree.sub(teacher, init))
+
+    return over_seeds(one)(student, start, teacher, init, unit_map)

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlp_mnist.linearization.students import PREDICTED_TIMES, SCALES, TIMES
-from mlp_mnist.plots import IMAGES, note_seeds
+from mlp_mnist.arms import PREDICTED_TIMES, SCALES, TIMES
+from mlp_mnist.data import TITLES
+from mlp_mnist.pictures import note_seeds
 from theory.runs.records import Record
 from theory.runs.statistics import mean_estimate
 from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
@@ -22,14 +23,7 @@ MARKERS = ("o", "s", "^")
 
 
 def draw_linearization(record: Record) -> Figure:
-    """Draw predictions and students.
-
-    Args:
-        record: A record of `theory`.
-
-    Returns:
-        The figure.
-    """
+    """Draw predictions and students."""
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(2, 2, 4.9, 3.6)
         draw_courses(axes[0], record)
@@ -40,40 +34,20 @@ def draw_linearization(record: Record) -> Figure:
 
 
 def shown(record: Record) -> list[int]:
-    """Choose three numbers of auxiliary logits, from few to many.
-
-    Args:
-        record: The record.
-
-    Returns:
-        Their places.
-    """
+    """Choose three numbers of auxiliary logits, from few to many."""
     last = len(record.config["numbers"]) - 1
     return np.unique(np.linspace(min(1, last // 3), last, 3).round().astype(int)).tolist()
 
 
 def with_intervals(axes: Axes, places: Sequence[float], values: np.ndarray, marker: str, **looks: Any) -> None:
-    """Draw means over seeds with their 95 % intervals.
-
-    Args:
-        axes: Where to draw.
-        places: Where on the axis, shape `(places,)`.
-        values: Shape `(seeds, places)`.
-        marker: Marker.
-        **looks: Color, label and the like.
-    """
+    """Draw means over seeds with their 95 % intervals."""
     means, lows, highs = np.array([mean_estimate(column) for column in values.T]).T
     reach = np.where(np.isfinite(highs), highs - means, 0.0)
     axes.errorbar(places, means, np.where(np.isfinite(lows), reach, 0.0), fmt=marker, capsize=2, **looks)
 
 
 def draw_courses(axes: Axes, record: Record) -> None:
-    """Draw the share of the teacher's displacement that has reached the student, over the steps.
-
-    Args:
-        axes: Where to draw.
-        record: The record.
-    """
+    """Draw the share of the teacher's displacement that has reached the student, over the steps."""
     protocol, results = record.config["protocol"], record.results
     steps = -(-protocol["num_images"] // protocol["batch_size"]) * np.arange(1, protocol["student_epochs"] + 1)
     finite = np.isfinite(PREDICTED_TIMES)
@@ -97,12 +71,7 @@ def draw_courses(axes: Axes, record: Record) -> None:
 
 
 def draw_accuracies(axes: Axes, record: Record) -> None:
-    """Draw test accuracies over the number of auxiliary logits, predicted and trained.
-
-    Args:
-        axes: Where to draw.
-        record: The record.
-    """
+    """Draw test accuracies over the number of auxiliary logits, predicted and trained."""
     numbers, results = record.config["numbers"], record.results
     linearized, there = np.moveaxis(results["linearized/accuracies"], -1, 0)
     descent = results["descent/accuracy"]
@@ -117,7 +86,7 @@ def draw_accuracies(axes: Axes, record: Record) -> None:
     label = f"trained by {TIMES[-1]} steps of gradient descent"
     with_intervals(axes, numbers, descent, "x", color=GRAY, label=label)
     axes.set(xscale="log", xlabel="auxiliary logits", ylim=(0, 1.42))
-    axes.set_ylabel(f"test accuracy ({IMAGES[record.config['data']]})")
+    axes.set_ylabel(f"test accuracy ({TITLES[record.config['data']]})")
     axes.set_xticks(numbers, list(map(str, numbers)))
     axes.minorticks_off()
     axes.set_yticks(np.arange(0, 1.1, 0.2))
@@ -127,12 +96,7 @@ def draw_accuracies(axes: Axes, record: Record) -> None:
 
 
 def draw_limit(axes: Axes, record: Record) -> None:
-    """Draw how far descending students end from their prediction, over the age of their teacher.
-
-    Args:
-        axes: Where to draw.
-        record: The record.
-    """
+    """Draw how far descending students end from their prediction, over the age of their teacher."""
     errors, strangers = (record.results[f"descent/{name}"][..., 1] for name in ("error", "stranger-error"))
     for color, place in enumerate(shown(record)):
         label = f"{record.config['numbers'][place]} auxiliary logits"
@@ -151,12 +115,7 @@ def draw_limit(axes: Axes, record: Record) -> None:
 
 
 def draw_falls(axes: Axes, record: Record) -> None:
-    """Draw how well the imitation's direction descends the trait's loss, along the training.
-
-    Args:
-        axes: Where to draw.
-        record: The record.
-    """
+    """Draw how well the imitation's direction descends the trait's loss, along the training."""
     cosines = record.results["student/fall-cosine"]
     epochs = np.arange(cosines.shape[-1])
     for color, place in enumerate(shown(record)):

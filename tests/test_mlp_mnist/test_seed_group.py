@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from mlp_mnist import network, seeds
-from mlp_mnist.arms import Arm
+from mlp_mnist import network, seed_group
+from mlp_mnist.arms import Arm, Init
 from mlp_mnist.protocol import Protocol, Shared
-from mlp_mnist.seeds import SeedGroup
+from mlp_mnist.seed_group import SeedGroup
 from theory.problem import Params
 
 AUX = [Arm("shared", "aux")]
@@ -32,8 +32,8 @@ def epochs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         trained.append(name)
         return epoch(*arguments)
 
-    monkeypatch.setattr(seeds, "teach_epoch", partial(watch, "teacher", seeds.teach_epoch))
-    monkeypatch.setattr(seeds, "imitate_epoch", partial(watch, "student", seeds.imitate_epoch))
+    monkeypatch.setattr(seed_group, "teach_epoch", partial(watch, "teacher", seed_group.teach_epoch))
+    monkeypatch.setattr(seed_group, "imitate_epoch", partial(watch, "student", seed_group.imitate_epoch))
     return trained
 
 
@@ -60,8 +60,8 @@ def error(params: Params) -> float:
     return 5 / np.sqrt(min(sum(map(np.size, part)) for part in kernels(params).values()))
 
 
-def start(group: SeedGroup, protocol: Protocol, init: seeds.Init = "shared") -> Params:
-    return group.starts(protocol, init)[0]
+def start(group: SeedGroup, protocol: Protocol, init: Init = "shared") -> Params:
+    return group.student_inits(protocol, init)[0]
 
 
 def test_a_shared_student_starts_bitwise_as_the_teacher_does(group, protocol):

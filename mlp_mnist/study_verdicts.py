@@ -1,0 +1,153 @@
+"""Verdicts on a study or a sweep: strangers at chance, what theory says of its points, and the findings of others."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mlp_mnist.arms import Results
+from mlp_mnist.protocol import Protocol
+from mlp_mnist.studies import Finding
+from mlp_mnist.tables import point_table
+from mlp_mnist.verdicts import ABOVE, JOINT_CONFIDENCE, LEAST_SEEDS, Checks, at_chance, judged, value
+from theory.runs.checks import Check, Evidence, Select, every, mean
+from theory.runs.records import Outcome
+from theory.runs.statistics import mean_estimate
+from theory.runs.verdicts import Accepted, verdict_table
+
+UNMOVED = Accepted(low=0.0, high=0.0)
+"""Not one image is classified otherwise than by the init."""
+
+SAME = Accepted(low=-0.02, high=0.02)
+"""The whole interval of a mean difference is that small."""
+
+
+def is_chance(protocol: Protocol) -> bool:
+    """Say whether theory puts a student of auxiliary logits at chance: its class head is drawn anew and never trained.
+
+    Its class head gets no gradient from auxiliary logits. Where that head was drawn independently of all else, its ten
+    rows are exchangeable, so each class is equally often the largest, whatever the hidden layers do.
+    """
+    fresh = protocol.shared in {"nothing", "auxiliary head"} or protocol.correlation == 0
+    return fresh and protocol.matched_epochs == 0
+
+
+def judge_sweep(
+    results: Results,
+    points: Mapping[str, Protocol],
+    findings: Sequence[Finding],
+    equal: tuple[str, str] | None = None,
+) -> Outcome:
+    """Judge a study or a sweep: protocols by label, what others found, and labels of two points that must agree."""
+    accuracies = {label: results[f"accuracy/{label}"] for label in points}
+    verdicts = judged(results, (*_point_checks(accuracies, points, equal), *_finding_checks(accuracies, findings)))
+    return Outcome(dict(results), verdicts, f"{point_table(results, points)}\n{verdict_table(verdicts)}")
+
+
+def _point_checks(accuracies: Results, points: Mapping[str, Protocol], equal: tuple[str, str] | None) -> Checks:
+    """What theory says of a sweep's points, and of two that must agree."""
+    controls = [label for label, point in points.items() if is_chance(point)]
+    best = max(accuracies, key=lambda label: float(np.mean(accuracies[label])))
+    for label in controls:
+        yield (
+            "different-initialization",
+            at_chance(
+                f"accuracy from auxiliary logits with a fresh class head: {label}",
+                label,
+                f"the best point: {best}",
+                best,
+                joint=2 * len(controls),
+            ),
+        )
+    for label, point in points.items():
+        if point.num_auxiliary == 1 and point.loss == "kl":
+            yield (
+                "null-space",
+                Check(
+                    says=f"accuracy gained from a softmax of one logit, which has no gradient: {label}",
+                    predicted="0",
+                    of=value(f"accuracy/{label}", minus=f"reference/{label}"),
+                    by=every,
+                    accepted=UNMOVED,
+                    control=f"the best point: {best}",
+                    broken=value(f"accuracy/{best}", minus=f"reference/{best}"),
+                ),
+            )
+    yield from _removal_checks({point.removed: label for label, point in points.items() if not is_chance(point)})
+    if equal:
+        first, second = (f"accuracy/{label}" for label in equal)
+        yield (
+            "precision",
+            Check(
+                says=f"mean accuracy, {equal[1]} − {equal[0]}, seed by seed",
+                predicted="within ±0.02",
+                of=value(second, minus=first),
+                by=mean(confidence=0.95),
+                accepted=SAME,
+                control=f"{controls[0]} − {equal[0]}",
+                broken=value(f"accuracy/{controls[0]}", minus=first),
+                least=LEAST_SEEDS,
+            ),
+        )
+
+
+def _removal_checks(labels: Mapping[str, str]) -> Checks:
+    """Transfer goes by way of the teacher's displacement: without it a student gains less than half.
+
+    There is something to check if a point removes the aligned component of each step, another a random one and another
+    nothing.
+    """
+    if set(labels) != {"nothing", "aligned", "random"}:
+        return
+
+    def missed(removed: str) -> Select:
+        def select(evidence: Evidence) -> list[np.ndarray]:
+            whole, left = (
+                evidence.cases[f"accuracy/{labels[name]}"] - evidence.cases[f"reference/{labels[name]}"]
+                for name in ("nothing", removed)
+            )
+            return [whole / 2 - left]
+
+        return select
+
+    yield (
+        "alignment",
+        Check(
+            says="half of the accuracy gained, less what is gained without the aligned component of each step",
+            predicted="> 0",
+            of=missed("aligned"),
+            by=mean(confidence=JOINT_CONFIDENCE),
+            accepted=ABOVE,
+            control="without a random component of the same size",
+            broken=missed("random"),
+            least=LEAST_SEEDS,
+        ),
+    )
+
+
+def _finding_checks(accuracies: Results, findings: Sequence[Finding]) -> Checks:
+    """Mean accuracy, or mean paired difference, with its 95 % interval, beside what others reported."""
+    for finding in findings:
+        yield (
+            "finding",
+            Check(
+                says=f"{finding.point} − {finding.than}" if finding.than else finding.point,
+                predicted=finding.claim,
+                of=value(f"accuracy/{finding.point}", minus=finding.than and f"accuracy/{finding.than}"),
+                by=mean(confidence=0.95),
+                control=agreement(finding, accuracies),
+            ),
+        )
+
+
+def agreement(finding: Finding, accuracies: Results) -> str:
+    """Say whether a report is reproduced.
+
+    It is `reproduced` if the interval lies in the reported range, or, for an accuracy, reaches into it; `refuted` if it
+    lies outside; else `undecided`.
+    """
+    values = accuracies[finding.point]
+    _, low, high = mean_estimate(values if finding.than is None else values - accuracies[finding.than])
+    if low > finding.high or high < finding.low:
+        return "refuted"
+    inside = finding.low <= low and high <= finding.high
+    return "reproduced" if np.isfinite(low) and (inside or finding.than is None) else "undecided"
