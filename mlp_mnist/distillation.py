@@ -21,28 +21,6 @@ from mlp_mnist.symmetry import UnitMap
 from mlp_mnist.training import State, over_seeds, train_epoch
 from theory.losses import ImitationLoss, kl_divergence, squared_error
 from theory.problem import Params, inner_product
-<<<<<<< HEAD:mlp_mnist/lessons.py
-
-
-def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Map a function over the leading axis of all its arguments.
-
-    Args:
-        function: For one seed.
-
-    Returns:
-        For several; one alone is spared `vmap`, whose batched products are slow on processors.
-    """
-
-    def mapped(*arguments: Any) -> Any:
-        if len(jax.tree.leaves(arguments)[0]) == 1:
-            result = function(*jax.tree.map(lambda leaf: leaf[0], arguments))
-            return jax.tree.map(lambda leaf: leaf[None], result)
-        return jax.vmap(function)(*arguments)
-
-    return mapped
-=======
->>>>>>> port-m:mlp_mnist/distillation.py
 
 
 def logits(protocol: Protocol, params: Params, pixels: jax.Array, *, student: bool = False) -> jax.Array:
