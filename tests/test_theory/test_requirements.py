@@ -213,6 +213,6 @@ def test_inputs_may_be_whole_numbers_without_further_axes():
 def test_every_instance_drawn_alike_is_refused(monkeypatch):
     draw = requirements.draw_instance
     monkeypatch.setattr(
-        checks, "draw_instance", lambda problem, key, **options: draw(problem, jax.random.key(0), **options)
+        requirements, "draw_instance", lambda problem, key, **options: draw(problem, jax.random.key(0), **options)
     )
     assert "initialize gives the same for every key" in refused(YOURS)
