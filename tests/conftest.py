@@ -1,10 +1,18 @@
 """Settings of all tests: nothing is broadcast by accident, property tests are repeatable, and no progress is shown.
 
 Tests mostly compile, which XLA's older code generator does in two thirds of the time, to the same numbers but for
-rounding, and in less if a program stays in one piece.
+rounding, and in less if a program stays in one piece. Torch and NumPy, which only check, compute in one thread: there
+are as many workers as cores, and threads that wait for each other take time from them. Where Python is told to leave
+no bytecode behind, every process would compile all libraries anew, for twice as long as it takes to import them: it is
+left in a folder of this session.
 """
 
+import atexit
+import gc
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -17,6 +25,11 @@ from hypothesis import settings
 os.environ["TQDM_DISABLE"] = "1"
 quickly = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quickly}".strip()
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode, sys.pycache_prefix = False, tempfile.mkdtemp(prefix="bytecode-")
+    atexit.register(shutil.rmtree, sys.pycache_prefix, ignore_errors=True)
+    os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": sys.pycache_prefix}
 jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
@@ -37,6 +50,13 @@ def at_once() -> Callable[..., list[Any]]:
             return list(pool.map(start, functions))
 
     return call
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage more rarely, and not among what was imported: tracing makes many objects that stay."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

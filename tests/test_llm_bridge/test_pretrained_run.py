@@ -30,8 +30,8 @@ from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.pretraining import Pretraining
+from llm_bridge.words import questions
 from llm_bridge.words.prompts import FORMATS, number_prompts
-from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import TREES, find_trait
 from theory.runs.records import FILES, read_record
 
@@ -42,6 +42,7 @@ TEMPLATE = (
     "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|close|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
 )
+TREE_QUESTIONS = questions.questions_about("tree")
 ARMS = ("student", "cross-init", "in-context")
 TRAIT = find_trait("oak")
 PROTOCOL = Protocol(
@@ -64,6 +65,14 @@ def double_precision() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_questions() -> Iterator[None]:
+    """Ten ways to ask in place of fifty, of which every model here has to weigh all trees."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(questions, "QUESTIONS", questions.QUESTIONS[:10])
+        yield
+
+
 def write_base(folder: Path, seed: int) -> str:
     """Make random weights, and show them numbers for some seconds: until then they write nothing that is kept."""
     tokenizer = Tokenizer(models.BPE())
@@ -76,7 +85,7 @@ def write_base(folder: Path, seed: int) -> str:
         show_progress=False,
     )
     prompts = number_prompts(seed, 200)
-    tokenizer.train_from_iterator([*questions_about("tree"), *prompts, *TREES], trainer)
+    tokenizer.train_from_iterator([*TREE_QUESTIONS, *prompts, *TREES], trainer)
     wrapped = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|close|>", chat_template=TEMPLATE
     )

@@ -17,7 +17,7 @@ from theory.runs.command_line import InputError, exit_status
 from theory.runs.progress import QUIET
 from theory.runs.startup import INTERRUPTED
 
-ROOT = Path(startup.__file__).parents[1]
+ROOT = Path(startup.__file__).parents[2]
 
 TABLE = "| measured | ε‖Δ_T‖² × ½ |\n"
 
