@@ -62,7 +62,9 @@ def draw_alone(name: str, record: Record) -> Figure:
     Returns:
         The figure.
     """
-    panel, evidence = next((panel, evidence) for found, panel, evidence in panels_of(record) if found == name)
+    claim = next(claim for claim in all_claims().values() if name in claim.panels)
+    panel = claim.panels[name]
+    evidence = claim.read(record, panel.shows)
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_figure(1, 1, 6.0, 4.2)
         panel.draw(axes, evidence)

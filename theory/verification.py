@@ -56,7 +56,8 @@ def verify(
         InputError: If the run folder holds another run or can't be written.
     """
     known = all_claims()
-    named = [name for name, claim in known.items() if claim.any_problem] if claims is None else check_claims(claims)
+    default = [name for name, claim in known.items() if claim.any_problem]
+    named = check_claims(default if claims is None else claims)
     if inside := sorted(name for name in named if not known[name].any_problem):
         raise ValueError(f"claims {inside} need to know the inside of the network: choose others")
     chosen = Sampling() if sampling is None else sampling

@@ -174,7 +174,6 @@ def test_what_is_no_problem_is_refused_and_told_what_to_write(changes, message):
             {"claims": "alignment"},
             "claims must be a list of names, as in claims=[\"alignment\"], not 'alignment'",
         ),
-        ((YOURS,), {"claims": None}, "claims must be a list of names"),
         ((YOURS,), {"claims": [1]}, "claims must be a list of names"),
         ((YOURS,), {"claims": []}, "claims names none: choose from alignment, "),
         ((YOURS,), {"sampling": 64}, "sampling must be a theory.Sampling(...), not 64"),
