@@ -30,7 +30,7 @@ SEEN = np.array([True, True])
 
 @pytest.mark.parametrize("columns", [1, 5, 50])
 def test_medians_judged_together_each_hold_at_the_joint_level(columns):
-    judged = worst_median(0.0)([SAMPLES[:, :columns]])
+    judged = worst_median(0.0)([SAMPLES[:, :columns]], None)
     single = [median_estimate(column, joint_confidence(columns)) for column in SAMPLES[:, :columns].T]
     assert judged.low == min(one.low for one in single)
     assert judged.high == max(one.high for one in single)
@@ -38,14 +38,14 @@ def test_medians_judged_together_each_hold_at_the_joint_level(columns):
 
 
 def test_cases_count_among_what_is_judged_together():
-    together = worst_median(0.0)([SAMPLES[:, :1], SAMPLES[:, 1:3]])
-    assert together == worst_median(0.0)([SAMPLES[:, :3]])
+    together = worst_median(0.0)([SAMPLES[:, :1], SAMPLES[:, 1:3]], None)
+    assert together == worst_median(0.0)([SAMPLES[:, :3]], None)
 
 
 def test_means_and_shares_hold_at_the_joint_level():
     values, wins = SAMPLES[:, 0], SAMPLES[:, 0] > 0
-    assert mean(8)([values]) == mean_estimate(values, joint_confidence(8))
-    assert share(8)([wins]) == rate_estimate(wins, joint_confidence(8))
+    assert mean(8)([values], None) == mean_estimate(values, joint_confidence(8))
+    assert share(8)([wins], None) == rate_estimate(wins, joint_confidence(8))
 
 
 def test_of_joint_intervals_the_one_that_agrees_least_is_kept():

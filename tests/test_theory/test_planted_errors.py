@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,3 +48,17 @@ def test_claims_and_tests_that_are_asked_are_there():
     assert {claim for error in PLANTED.ERRORS for claim in error.claims} <= set(claim_names())
     names = {f"{name}.py" for error in PLANTED.ERRORS for name in error.tests}
     assert names <= {path.name for path in Path(__file__).parent.glob("test_*.py")}
+
+
+@pytest.mark.parametrize(
+    ("name", "ask", "by"),
+    [
+        ("sign of M", PLANTED.ask_verdicts, "conditions: A where outputs move by 1"),
+        ("order fitted through the origin", PLANTED.ask_tests, "test_order_of_an_exact_power_is_its_exponent"),
+        ("control dropped in the judge", PLANTED.ask_tests, "test_outcome_follows_from_measurement_and_control"),
+    ],
+)
+def test_planted_error_is_caught(name: str, ask: Callable[[Any, Path], str], by: str, tmp_path: Path):
+    (error,) = (error for error in PLANTED.ERRORS if error.name == name)
+    PLANTED.plant(error, tmp_path)
+    assert ask(error, tmp_path).startswith(by)

@@ -25,8 +25,8 @@ References:
     $O(\epsilon)$, which adds $O(\epsilon^2)$ to the variance. KL is the Fisher metric $\mathrm{Var}_p u$ times
     $\epsilon^2/2$. To third order: under $q$ the mean of $\log q/p$ has the derivative
     $\mathrm{Cov}_q(u + \epsilon w, v) = \epsilon A + \epsilon^2 S + \tfrac32\epsilon^2 B$ in $\epsilon$, with
-    $v = \epsilon u + \tfrac12\epsilon^2 w$; under $p$ that of $\log p/q$ is $\log\mathbb{E}_p e^v - \mathbb{E}_p v$, whose
-    terms of third order are $\epsilon^3(S/6 + B/2)$.
+    $v = \epsilon u + \tfrac12\epsilon^2 w$; under $p$ that of $\log p/q$ is $\log\mathbb{E}_p e^v - \mathbb{E}_p v$, to
+    third order $\epsilon^3(S/6 + B/2)$.
 """
 
 from collections.abc import Callable, Sequence
