@@ -94,6 +94,13 @@ def test_spread_is_exactly_that_of_gaussian_forms():
     assert float(steps.deviation) == pytest.approx(np.sqrt(variance), rel=1e-10)
 
 
+def test_no_two_matrices_share_a_number_of_their_adapters():
+    params = {"first": jnp.zeros((8, 16)), "second": jnp.zeros((16, 16)), "third": jnp.zeros((16, 6))}
+    adapters = jax.tree.leaves(draw_adapters(jax.random.key(0), params, 4))
+    numbers = np.concatenate([np.ravel(leaf) for leaf in adapters])
+    assert len(np.unique(numbers)) == numbers.size == 4 * (8 + 16 + 16)
+
+
 @pytest.fixture(scope="module")
 def report() -> Report:
     return low_rank.CLAIM.verify([freeze_vectors(REFERENCE)], SAMPLING)

@@ -87,6 +87,13 @@ def test_instances_of_two_keys_share_no_number(linear):
     assert linear.apart.trait_key != other.trait_key
 
 
+def test_no_number_is_drawn_from_the_trait_s_key(strangers):
+    again = jax.jit(lambda key: (REFERENCE.initialize(key), REFERENCE.draw_inputs(key)))(strangers.trait_key)
+    kernel, inputs = again[0]["head"]["kernel"], again[1]
+    assert not np.any(inputs == strangers.inputs)
+    assert not any(np.any(kernel == params["head"]["kernel"]) for params in (strangers.teacher, strangers.student))
+
+
 def test_student_displacement_equals_a_linear_model_s_gradient_by_hand(linear):
     inputs = np.asarray(linear.apart.inputs)
     trees = (linear.apart.student, linear.apart.teacher, linear.direction)

@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -13,8 +14,8 @@ from theory import Sampling, zoo
 from theory.claim import Report
 from theory.claims import trait_matrix
 from theory.claims.trait_matrix import NUM_TRAITS, SeveralTraits, TraitMatrix, several_kinds
-from theory.predictions import transfer_form
-from theory.problem import draw_instance
+from theory.predictions import natural_units, transfer_form
+from theory.problem import draw_instance, inner_product, student_displacement
 from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
@@ -33,6 +34,28 @@ def predict(key: jax.Array) -> jax.Array:
     directions = optax.tree.scale(-1.0, jax.jacrev(several_kinds(REFERENCE))(instance.teacher, keys))
     row = jax.vmap(partial(transfer_form, REFERENCE, instance), (0, None))
     return jax.vmap(row, (None, 0))(directions, directions)
+
+
+@partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+def teach_first_and_look_at_fourth(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Fall of trait 4 in the student, from another init, of a teacher of trait 1; and of trait 1 behind one of 4."""
+    instance, losses = draw_instance(REFERENCE, key, shared=False), several_kinds(REFERENCE)
+    keys = jax.random.split(instance.trait_key, NUM_TRAITS)
+    directions = optax.tree.scale(-1.0, jax.jacrev(losses)(instance.teacher, keys))
+    same = instance._replace(student=instance.teacher)
+    scales = jax.vmap(lambda one: natural_units(REFERENCE, instance, one).teacher_step)(directions)
+    norms = jax.vmap(inner_product)(directions, directions)
+    forms = jax.vmap(lambda one: transfer_form(REFERENCE, same, one, one))(directions)
+    rate = (scales**2 @ norms) / (scales**2 @ forms)
+
+    def fall(teacher: int, trait: int) -> jax.Array:
+        direction = jax.tree.map(lambda leaves: scales[teacher] * leaves[teacher], directions)
+        moved = student_displacement(REFERENCE, instance, direction, jnp.array(STEPS[-1]))
+        after = optax.tree.add_scale(instance.student, rate, moved)
+        before, after = losses(instance.student, keys), losses(after, keys)
+        return scales[trait] * (before - after)[trait] / rate
+
+    return fall(0, 3), fall(3, 0)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +122,14 @@ def test_another_trait_may_gain_the_most_but_never_once_each_has_its_own_unit(re
 
 def test_preferences_for_different_outputs_work_against_each_other(reference):
     assert np.mean(reference.predicted[:, 0, 1] < 0) > 0.9
+
+
+def test_rows_are_teachers_and_columns_are_traits(stranger):
+    key = jax.random.fold_in(jax.random.key(SAMPLING.seed), 0)
+    fourth, first = map(float, teach_first_and_look_at_fourth(key))
+    assert stranger.changes[0, 0, 3, -1] == pytest.approx(fourth, rel=1e-8)
+    assert stranger.changes[0, 3, 0, -1] == pytest.approx(first, rel=1e-8)
+    assert fourth != pytest.approx(first, rel=1e-3)
 
 
 def test_stranger_breaks_the_symmetry_at_first_order(stranger):

@@ -13,7 +13,9 @@ $w = \partial_\epsilon^2 y^\epsilon$. The step on $N$ labels has
 $$\text{signal-to-noise } \epsilon\sqrt{AN} = \sqrt{2N\,\mathrm{KL}}, \qquad
 \mathrm{KL} = \tfrac12\epsilon^2 A + O(\epsilon^3) \text{ nats a label between teacher and base:}$$
 
-a data set transmits at $k$ standard deviations once it carries $k^2/2$ nats in all.
+a data set transmits at $k$ standard deviations once it carries $k^2/2$ nats in all. The next term tells the direction
+of the divergence: it is $\epsilon^3(\tfrac13 S + \tfrac12 B)$, and of the base from the teacher
+$\epsilon^3(\tfrac16 S + \tfrac12 B)$.
 
 References:
     Derived here. The teacher's probabilities $q$ start as $\partial_\epsilon q = p\,c$ and
@@ -21,7 +23,10 @@ References:
     $\epsilon\,\mathrm{Var}_p u$, whose mean over inputs is $A$ since $M = \mathrm{diag}(p) - pp^\top$; and
     $\mathbb{E}_q c^2$ as $\mathrm{Var}_p u + \epsilon\sum p c^3$. The means of different inputs differ by
     $O(\epsilon)$, which adds $O(\epsilon^2)$ to the variance. KL is the Fisher metric $\mathrm{Var}_p u$ times
-    $\epsilon^2/2$.
+    $\epsilon^2/2$. To third order: under $q$ the mean of $\log q/p$ has the derivative
+    $\mathrm{Cov}_q(u + \epsilon w, v) = \epsilon A + \epsilon^2 S + \tfrac32\epsilon^2 B$ in $\epsilon$, with
+    $v = \epsilon u + \tfrac12\epsilon^2 w$; under $p$ that of $\log p/q$ is $\log\mathbb{E}_p e^v - \mathbb{E}_p v$, to
+    third order $\epsilon^3(S/6 + B/2)$.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,12 +60,16 @@ from theory.problem import Params, Problem, draw_instance, trait_descent
 from theory.runs.checks import (
     LEAST_SEEDS,
     NO_EXCESS,
+    ROUNDING,
+    THIRD_ORDER,
     Check,
     Comparison,
     Evidence,
+    curved,
     every_case,
     first_case,
     mean,
+    order,
     second_order,
 )
 from theory.runs.verdicts import Accepted
@@ -139,6 +148,19 @@ def nats(one: SampledLabels) -> Comparison:
     return Comparison(*map(np.asarray, (leading, one.information / one.steps, one.visible)))
 
 
+def expanded_nats(one: SampledLabels, skew: float = 1 / 3) -> Comparison:
+    r"""The same beside $\epsilon A/2 + \epsilon^2(\text{skew}\,S + B/2)$, above the rounding of it."""
+    compared = nats(one)
+    bend = np.asarray(one.mean_drift + (skew - 0.5) * one.variance_drift)[:, None]
+    rounding = ROUNDING * np.finfo(float).eps * np.sqrt(np.abs(np.asarray(one.curvature)))
+    return compared._replace(leading=compared.leading + np.asarray(one.steps) ** 2 * bend, rounding=rounding)
+
+
+def reversed_nats(one: SampledLabels) -> Comparison:
+    """The same beside what it would be of the base model from the teacher."""
+    return expanded_nats(one, 1 / 6)
+
+
 def hard_variances(one: SampledLabels) -> Comparison:
     """The same if each input has its most likely label."""
     compared = variances(one)
@@ -212,6 +234,17 @@ def checks(evidence: Evidence) -> list[Check]:
             broken=first_case(hard_variances),
         ),
         *second_order("KL/ε − εA/2", of=every_case(nats), control=hardly, broken=first_case(hard_nats)),
+        Check(
+            says="order of KL/ε − εA/2 − ε²(S/3 + B/2), worst of {cases}",
+            predicted="3.00",
+            of=every_case(expanded_nats),
+            by=order(3.0),
+            among=curved,
+            accepted=THIRD_ORDER,
+            control="KL of the base from the teacher, S/6",
+            broken=first_case(reversed_nats),
+            optional=True,
+        ),
         check_drawn(f"mean − εA (and its drift), in σ: {kinds}", mean_excess, base, from_base),
         check_drawn(f"variance / (A/N) (and its drift): {kinds}", variance_ratio, hardly, hard, NO_FACTOR),
         check_drawn(f"signal-to-noise − ε√(AN): {kinds}", signal_to_noise_excess, "one label, N times", copied),

@@ -1,0 +1,735 @@
+"""Errors planted in the theory, one at a time: which verdict and which test catches each.
+
+`uv run python tests/planted_errors.py [NAME …]` plants them in copies of the theory and its tests, asks both, and
+prints a table. What none may catch says why. `tests/test_theory/test_planted_errors.py` keeps their texts true.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+FAST = {
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+    "TQDM_DISABLE": "1",
+}
+"""Settings under which small programs compile in half of the time."""
+
+
+class Error(NamedTuple):
+    """An error, and who is asked about it."""
+
+    name: str
+    """What is wrong, in words."""
+    file: str
+    """Where, below `theory/`."""
+    right: str
+    """What stands there, exactly once."""
+    wrong: str
+    """What replaces it."""
+    claims: tuple[str, ...]
+    """Claims whose verdicts are asked."""
+    tests: tuple[str, ...]
+    """Files of `tests/test_theory/` that are asked, without their ending."""
+    no_verdict: str = ""
+    """Why no verdict can catch it, where that is so."""
+    no_test: str = ""
+    """Why no test can."""
+    seeds: int = 64
+    """Instances of each case behind the verdicts."""
+
+
+LENIENT = "a judge that errs in favor of what it judges passes whatever is true"
+"""Why verdicts say nothing of a judge that is too mild."""
+
+ERRORS = (
+    Error(
+        "mean over inputs is a sum",
+        "predictions.py",
+        "return jnp.mean(jnp.sum(student.change * response, axis=-1))",
+        "return jnp.sum(jnp.sum(student.change * response, axis=-1))",
+        ("alignment",),
+        ("test_predictions",),
+    ),
+    Error(
+        "sign of M",
+        "predictions.py",
+        "return -response",
+        "return response",
+        ("conditions",),
+        ("test_predictions",),
+    ),
+    Error(
+        "M at the student's p, not the teacher's",
+        "predictions.py",
+        "problem.imitation_loss, student.outputs, teacher.outputs, teacher.change",
+        "problem.imitation_loss, student.outputs, student.outputs, teacher.change",
+        ("different-initialization",),
+        ("test_predictions",),
+    ),
+    Error(
+        "teacher's Jacobian at the student's init",
+        "predictions.py",
+        "teacher = output_change(problem, instance.teacher, instance.inputs, teacher_direction)",
+        "teacher = output_change(problem, instance.student, instance.inputs, teacher_direction)",
+        ("different-initialization",),
+        ("test_predictions",),
+    ),
+    Error(
+        "channels transposed",
+        "predictions.py",
+        "student_changes[:, None] * responses[None]",
+        "student_changes[None] * responses[:, None]",
+        ("channels",),
+        ("test_channels",),
+    ),
+    Error(
+        "natural unit without its square root",
+        "predictions.py",
+        "jnp.sqrt(square / move), jnp.inf)",
+        "square / move, jnp.inf)",
+        ("alignment", "trait-loss"),
+        ("test_predictions",),
+        no_verdict="a unit only says at which steps one looks, and laws hold at all small ones",
+    ),
+    Error(
+        "trait descent goes up",
+        "problem.py",
+        "optax.tree.scale(-1.0, jax.grad(problem.trait_loss)(params, trait_key))",
+        "optax.tree.scale(1.0, jax.grad(problem.trait_loss)(params, trait_key))",
+        ("trait-loss",),
+        ("test_problems",),
+    ),
+    Error(
+        "student descends the sum over inputs",
+        "problem.py",
+        "return jnp.mean(jax.vmap(problem.imitation_loss)(problem.apply(params, inputs), labels))",
+        "return jnp.sum(jax.vmap(problem.imitation_loss)(problem.apply(params, inputs), labels))",
+        ("initialization-distance",),
+        ("test_problems",),
+    ),
+    Error(
+        "teacher starts at the student's init",
+        "problem.py",
+        "teacher = optax.tree.add_scale(instance.teacher, teacher_step, direction)",
+        "teacher = optax.tree.add_scale(instance.student, teacher_step, direction)",
+        ("channels",),
+        ("test_problems",),
+    ),
+    Error(
+        "a stranger shares the init: a control that is the claim",
+        "problem.py",
+        "student = teacher if shared else problem.initialize(student_key)",
+        "student = teacher if shared else problem.initialize(teacher_key)",
+        ("alignment",),
+        ("test_problems",),
+    ),
+    Error(
+        "inputs drawn from the trait's key",
+        "problem.py",
+        "problem.draw_inputs(inputs_key)",
+        "problem.draw_inputs(trait_key)",
+        ("alignment",),
+        ("test_problems",),
+        no_verdict="every statement holds on any inputs, the trait's own among them",
+    ),
+    Error(
+        "one input too many",
+        "problem.py",
+        "jnp.arange(len(instance.inputs)) % num_inputs",
+        "jnp.arange(len(instance.inputs)) % (num_inputs + 1)",
+        ("dimensions",),
+        ("test_limits", "test_many_steps"),
+    ),
+    Error(
+        "fast student climbs",
+        "one_step.py",
+        "pull_back(-slopes)",
+        "pull_back(slopes)",
+        ("alignment",),
+        ("test_one_step",),
+    ),
+    Error(
+        "stretched loss is the loss: a control that is the claim",
+        "one_step.py",
+        "partial(measure_with_rounding, outside)",
+        "partial(measure_with_rounding, problem)",
+        ("alignment",),
+        ("test_alignment", "test_trait_loss"),
+    ),
+    Error(
+        "sign of the bending",
+        "curvature.py",
+        "-learning_rate * self.bending + learning_rate**2 * self.climb",
+        "learning_rate * self.bending + learning_rate**2 * self.climb",
+        ("how-small",),
+        ("test_how_small",),
+    ),
+    Error(
+        "third derivative of the loss dropped",
+        "curvature.py",
+        "return response + second_derivative_along(descent, outputs, change)",
+        "return response",
+        ("how-small",),
+        ("test_how_small",),
+    ),
+    Error(
+        "end of the decrease without its factor 2",
+        "curvature.py",
+        "return -2 * self.first_derivative(learning_rate)",
+        "return -self.first_derivative(learning_rate)",
+        ("ends",),
+        ("test_ends",),
+    ),
+    Error(
+        "one step of training too few",
+        "transfer.py",
+        "jnp.diff(jnp.array((0, *times)))",
+        "jnp.diff(jnp.array((1, *times)))",
+        ("many-steps",),
+        ("test_transfer",),
+    ),
+    Error(
+        "transfer fraction a step late",
+        "transfer.py",
+        "return 1 - matrix_power(decay, steps)[0, 0]",
+        "return 1 - matrix_power(decay, steps - 1)[0, 0]",
+        ("many-steps",),
+        ("test_transfer",),
+    ),
+    Error(
+        "student that never arrives",
+        "transfer.py",
+        "product(optax.tree.sub(direction, moved))",
+        "product(direction)",
+        ("many-steps",),
+        ("test_transfer",),
+    ),
+    Error(
+        "steps on labels climb",
+        "labels.py",
+        "return -slopes",
+        "return slopes",
+        ("filtering",),
+        ("test_sampled_labels",),
+    ),
+    Error(
+        "adapters of variance 1, not 1/r",
+        "adapters.py",
+        "jnp.sqrt(variance / rank)",
+        "jnp.sqrt(variance)",
+        ("low-rank",),
+        ("test_low_rank",),
+    ),
+    Error(
+        "one key for the adapters of all matrices",
+        "adapters.py",
+        "keys = jax.random.split(key, len(leaves))",
+        "keys = [key] * len(leaves)",
+        ("low-rank",),
+        ("test_low_rank",),
+        seeds=512,
+    ),
+    Error(
+        "skew part symmetric: a control that is the claim",
+        "optimizers.py",
+        "(jnp.roll(signs * flat, 1) - jnp.roll(signs * flat, -1))",
+        "(jnp.roll(signs * flat, 1) + jnp.roll(signs * flat, -1))",
+        ("optimizers",),
+        ("test_optimizers",),
+    ),
+    Error(
+        "critical condition number without cos φ",
+        "optimizers.py",
+        "return (1 + cosine) / (1 - cosine)",
+        "return 1 / (1 - cosine)",
+        ("optimizers",),
+        ("test_optimizers",),
+    ),
+    Error(
+        "worst matrix shrinks where it should stretch",
+        "optimizers.py",
+        "amount * inner_product(axis, direction), axis)",
+        "-amount * inner_product(axis, direction), axis)",
+        ("optimizers",),
+        ("test_optimizers",),
+    ),
+    Error(
+        "outgoing weights multiplied, not divided",
+        "symmetries.py",
+        'above["kernel"][order] / factor[:, None]',
+        'above["kernel"][order] * factor[:, None]',
+        ("rescaling",),
+        ("test_symmetry",),
+    ),
+    Error(
+        "incoming weights left in their order",
+        "symmetries.py",
+        'layer["kernel"][:, order] * factor[None, :]',
+        'layer["kernel"] * factor[None, :]',
+        ("symmetry",),
+        ("test_symmetry",),
+    ),
+    Error(
+        "zero sought one place late",
+        "line.py",
+        "bracket = steps[index], steps[index + 1], values[index], values[index + 1]",
+        "bracket = steps[index + 1], steps[index + 2], values[index + 1], values[index + 2]",
+        ("ends",),
+        ("test_ends",),
+    ),
+    Error(
+        "derivatives on an interval twice as long",
+        "line.py",
+        "return 2.0**order * chebyshev.chebvander",
+        "return chebyshev.chebvander",
+        ("ends",),
+        ("test_ends",),
+    ),
+    Error(
+        "half of the third-order share",
+        "decrease.py",
+        "share = jnp.abs(end / (3 * curvature))",
+        "share = jnp.abs(end / (6 * curvature))",
+        ("ends",),
+        ("test_ends",),
+    ),
+    Error(
+        "quartic penalty quadratic: a control that is the claim",
+        "decrease.py",
+        "quartic * square**2 / 4",
+        "quartic * square / 4",
+        ("ends",),
+        ("test_ends",),
+    ),
+    Error(
+        "unit of the noise without A",
+        "paths.py",
+        "jnp.where(units.visible, curvature / positive, 1.0)",
+        "jnp.where(units.visible, 1 / positive, 1.0)",
+        ("initialization-distance",),
+        ("test_initialization_distance",),
+    ),
+    Error(
+        "noise keeps its height",
+        "paths.py",
+        "height - inner_product(noise, around.uphill)",
+        "height",
+        ("initialization-distance",),
+        ("test_initialization_distance",),
+    ),
+    Error(
+        "temperature rescaled by τ, not τ²",
+        "losses.py",
+        "factor = temperature**2 if rescaled else 1.0",
+        "factor = temperature if rescaled else 1.0",
+        ("imitation-losses",),
+        ("test_losses",),
+    ),
+    Error(
+        "stretched by nothing: a control that is the claim",
+        "losses.py",
+        "loss(student, 1.5 * teacher)",
+        "loss(student, 1.0 * teacher)",
+        ("trait-loss",),
+        ("test_alignment", "test_losses"),
+    ),
+    Error(
+        "Fisher information without pp'",
+        "loss_table.py",
+        "return p * (change - jnp.dot(p, change))",
+        "return p * change",
+        ("imitation-losses",),
+        ("test_imitation_losses",),
+    ),
+    Error(
+        "response to a power without its exponent",
+        "loss_table.py",
+        "exponent * jnp.abs(change) ** (exponent - 1)",
+        "jnp.abs(change) ** (exponent - 1)",
+        ("imitation-losses",),
+        ("test_imitation_losses",),
+    ),
+    Error(
+        "signs of the head negated in part",
+        "sharing.py",
+        ".multiply(-1)",
+        ".multiply(-0.5)",
+        ("signs",),
+        ("test_problems",),
+    ),
+    Error(
+        "worst order without Bonferroni",
+        "runs/checks.py",
+        "confidence = joint_confidence(max(1, len(columns)))",
+        "confidence = joint_confidence(1)",
+        ("trait-loss",),
+        ("test_checks",),
+        no_verdict="orders lie so close together that their intervals agree at any level",
+    ),
+    Error(
+        "ratio at the largest step",
+        "runs/checks.py",
+        "return self.measured[self.visible, ..., 0] / self.leading[self.visible, ..., 0]",
+        "return self.measured[self.visible, ..., -1] / self.leading[self.visible, ..., -1]",
+        ("alignment",),
+        ("test_alignment",),
+    ),
+    Error(
+        "the best of the joint intervals",
+        "runs/checks.py",
+        "return min(estimates, key=",
+        "return max(estimates, key=",
+        ("sampled-labels",),
+        ("test_checks",),
+    ),
+    Error(
+        "controls among the cases",
+        "runs/checks.py",
+        "for name, case in self.cases.items() if CONTROL not in name}",
+        "for name, case in self.cases.items()}",
+        ("alignment",),
+        ("test_checks",),
+    ),
+    Error(
+        "a hull that keeps the best",
+        "runs/statistics.py",
+        "float(worst), float(np.min(table[:, 1])), float(np.max(table[:, 2]))",
+        "*map(float, table[np.argmin(np.abs(table[:, 0] - predicted))])",
+        ("trait-loss",),
+        ("test_statistics",),
+        no_verdict=LENIENT,
+    ),
+    Error(
+        "order fitted through the origin",
+        "runs/statistics.py",
+        "logs = np.where(seen, logs - logs.sum(axis=-1, keepdims=True) / num_seen, 0.0)",
+        "logs = np.where(seen, logs, 0.0)",
+        ("filtering",),
+        ("test_statistics",),
+    ),
+    Error(
+        "rounding fitted as a remainder",
+        "runs/statistics.py",
+        "seen = ~(np.abs(remainders) < ABOVE_ROUNDING * np.expand_dims(rounding, -1))",
+        "seen = ~(np.abs(remainders) < 0 * np.expand_dims(rounding, -1))",
+        ("sampled-labels",),
+        ("test_statistics",),
+    ),
+    Error(
+        "deviation for the error of a mean",
+        "runs/statistics.py",
+        "error = float(np.std(samples, ddof=1)) / np.sqrt(len(samples))",
+        "error = float(np.std(samples, ddof=1))",
+        ("low-rank", "sampled-labels"),
+        ("test_statistics",),
+    ),
+    Error(
+        "orders fitted to the large steps",
+        "runs/sweeps.py",
+        "small = slice(self.num_fitted)",
+        "small = slice(self.num_fitted, None)",
+        ("filtering",),
+        ("test_sweeps",),
+    ),
+    Error(
+        "all instances are one",
+        "runs/programs.py",
+        "key = jax.random.fold_in(root, index)",
+        "key = jax.random.fold_in(root, index * 0)",
+        ("filtering",),
+        ("test_sweeps",),
+    ),
+    Error(
+        "control dropped in the judge",
+        "runs/verdicts.py",
+        'return "holds" if self.accepted.admits(self.measured) and self.control_flips is not False else "fails"',
+        'return "holds" if self.accepted.admits(self.measured) else "fails"',
+        ("filtering",),
+        ("test_verdicts",),
+        no_verdict=LENIENT,
+    ),
+    Error(
+        "ε left out of the prediction",
+        "claims/alignment.py",
+        "Comparison(one.predicted[:, None] * one.steps, one.measured,",
+        "Comparison(one.predicted[:, None] * one.steps**0, one.measured,",
+        ("alignment",),
+        ("test_alignment",),
+    ),
+    Error(
+        "change of the trait loss predicted upwards",
+        "claims/trait_loss.py",
+        "predicted = -one.curvature[:, None, None]",
+        "predicted = one.curvature[:, None, None]",
+        ("trait-loss",),
+        ("test_trait_loss",),
+    ),
+    Error(
+        "spread of adapters: S not symmetrized",
+        "claims/low_rank.py",
+        "jnp.sum(((product + product.T) / 2) ** 2)",
+        "jnp.sum(product**2)",
+        ("low-rank",),
+        ("test_low_rank",),
+        seeds=512,
+    ),
+    Error(
+        "spread of adapters: S of the outputs",
+        "claims/low_rank.py",
+        "product = moved @ taught.T",
+        "product = moved.T @ taught",
+        ("low-rank",),
+        ("test_low_rank",),
+        seeds=512,
+    ),
+    Error(
+        "KL reversed",
+        "claims/sampled_labels.py",
+        "ratio * jnp.exp(ratio) - jnp.expm1(ratio)",
+        "jnp.expm1(ratio) - ratio",
+        ("sampled-labels",),
+        ("test_sampled_labels",),
+    ),
+    Error(
+        "mean drift halved",
+        "claims/sampled_labels.py",
+        "mean_drift=(skewness + bend) / 2,",
+        "mean_drift=(skewness + bend) / 4,",
+        ("sampled-labels",),
+        ("test_sampled_labels",),
+    ),
+    Error(
+        "one generator for all data sets",
+        "data_sets.py",
+        "np.random.default_rng(seed)",
+        "np.random.default_rng(0)",
+        ("sampled-labels",),
+        ("test_sampled_labels",),
+        no_verdict="labels of other teachers on other inputs are hardly alike even if drawn from the same numbers",
+    ),
+    Error(
+        "half of the nats",
+        "data_sets.py",
+        "stats.norm.cdf(np.sqrt(2 * cell.nats))",
+        "stats.norm.cdf(np.sqrt(cell.nats))",
+        ("sampled-labels",),
+        ("test_sampled_labels",),
+    ),
+    Error(
+        "measured trait matrix transposed",
+        "claims/trait_matrix.py",
+        "changes = jnp.moveaxis(falls[:, 1:], 1, 2)",
+        "changes = jnp.moveaxis(falls[:, 1:], 1, 2).at[:-1].apply(lambda pure: pure.swapaxes(0, 1))",
+        ("trait-matrix",),
+        ("test_trait_matrix",),
+        no_verdict="it is symmetric: that is the claim",
+    ),
+    Error(
+        "mixture of traits unweighted",
+        "claims/trait_matrix.py",
+        'jnp.einsum("t,t...->...", jnp.array(MIXTURE), leaves)',
+        "jnp.sum(leaves, axis=0)",
+        ("trait-matrix",),
+        ("test_trait_matrix",),
+    ),
+    Error(
+        "ε = 0 student not subtracted",
+        "claims/different_initialization.py",
+        "(moved, direction) - idle_alignment,",
+        "(moved, direction),",
+        ("different-initialization",),
+        ("test_different_initialization",),
+    ),
+    Error(
+        "trait descended before the idle step, not after",
+        "claims/different_initialization.py",
+        "own = trait_descent(problem, idle_student, instance.trait_key)",
+        "own = trait_descent(problem, instance.student, instance.trait_key)",
+        ("different-initialization",),
+        ("test_different_initialization",),
+    ),
+    Error(
+        "ε = 0 student not subtracted from the channels",
+        "claims/channels.py",
+        "return table - progress(direction, jnp.zeros(()))[:, None, None]",
+        "return table",
+        ("channels",),
+        ("test_channels",),
+    ),
+    Error(
+        "groups exchanged with themselves: a control that is the claim",
+        "claims/channels.py",
+        "one._replace(predicted=np.swapaxes(one.predicted, 1, 2))",
+        "one._replace(predicted=one.predicted)",
+        ("channels",),
+        ("test_channels",),
+    ),
+    Error(
+        "second moment for a variance",
+        "claims/filtering.py",
+        "(square - bias**2)[: len(filters)]",
+        "square[: len(filters)]",
+        ("filtering",),
+        ("test_filtering",),
+    ),
+    Error(
+        "slope times the temperature",
+        "claims/filtering.py",
+        "[len(filters) :] / jnp.array(TEMPERATURES)",
+        "[len(filters) :] * jnp.array(TEMPERATURES)",
+        ("filtering",),
+        ("test_filtering",),
+    ),
+    Error(
+        "S² in place of S⁻²",
+        "claims/rescaling.py",
+        "preconditioned = jax.tree.map(jnp.divide, own_kernel, scales)",
+        "preconditioned = jax.tree.map(jnp.multiply, own_kernel, scales)",
+        ("rescaling",),
+        ("test_rescaling",),
+    ),
+    Error(
+        "displacement added to the alignment",
+        "claims/initialization_distance.py",
+        "predicted = shared[None, :] - lengths",
+        "predicted = shared[None, :] + lengths",
+        ("initialization-distance",),
+        ("test_initialization_distance",),
+    ),
+    Error(
+        "length for its square",
+        "claims/many_steps.py",
+        "predicted = fraction * inner_product(direction, direction)",
+        "predicted = fraction * optax.tree.norm(direction)",
+        ("many-steps",),
+        ("test_many_steps",),
+    ),
+    Error(
+        "quartic loss with a factor of 3",
+        "claims/null_space.py",
+        "leading = 4 * one.steps**3",
+        "leading = 3 * one.steps**3",
+        ("null-space",),
+        ("test_null_space",),
+    ),
+    Error(
+        "cost of noise without its half",
+        "claims/label_noise_cost.py",
+        "quadratic = rate**2 / 2 * (step**2 * climb + trace)",
+        "quadratic = rate**2 * (step**2 * climb + trace)",
+        ("label-noise-cost",),
+        ("test_label_noise_cost",),
+    ),
+)
+
+
+class Answer(NamedTuple):
+    """What became of a planted error."""
+
+    verdict: str
+    """The first check that fails, or why there is none to see; empty where all hold."""
+    test: str
+    """The first test that fails; empty where all pass."""
+
+
+def plant(error: Error, folder: Path) -> None:
+    """Copy the theory and its tests, with the error."""
+    for name in ("theory", "tests"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy2(ROOT / "pyproject.toml", folder)
+    file = folder / "theory" / error.file
+    text = file.read_text(encoding="utf-8")
+    if text.count(error.right) != 1:
+        raise ValueError(f"{error.name}: {error.file} has {text.count(error.right)} times {error.right!r}, not once")
+    file.write_text(text.replace(error.right, error.wrong), encoding="utf-8")
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of a copy."""
+    command = (sys.executable, "-m", *words)
+    return subprocess.run(command, cwd=folder, env=os.environ | FAST, capture_output=True, text=True, check=False)
+
+
+def ask_verdicts(error: Error, folder: Path) -> str:
+    """Verify the claims of a copy, on few cases."""
+    output = folder / "run"
+    numbers = ("--cases", "few", "--num-seeds", str(error.seeds), "--output", str(output))
+    done = run(folder, "theory", "verify", *error.claims, *numbers)
+    if done.returncode == 0:
+        return ""
+    if not (output / "verdicts.json").exists():
+        return f"no record: {done.stderr.strip().splitlines()[-1]}"
+    verdicts = json.loads((output / "verdicts.json").read_text(encoding="utf-8"))
+    failing = [verdict for verdict in verdicts if verdict["verdict"] == "fails"]
+    return f"{failing[0]['claim']}: {failing[0]['check']}"
+
+
+def ask_tests(error: Error, folder: Path) -> str:
+    """Run the tests of a copy up to the first that fails."""
+    files = [f"tests/test_theory/{name}.py" for name in error.tests]
+    done = run(folder, "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", *files)
+    if done.returncode == 0:
+        return ""
+    failing = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failing[0].split("::")[-1].split(" - ")[0] if failing else f"no test: {done.stdout.strip()[-200:]}"
+
+
+def ask(error: Error) -> Answer:
+    """Plant an error, and ask both."""
+    with TemporaryDirectory() as folder:
+        plant(error, Path(folder))
+        answer = Answer(ask_verdicts(error, Path(folder)), ask_tests(error, Path(folder)))
+    print(f"{error.name}: {answer.verdict or 'no verdict'}; {answer.test or 'no test'}", file=sys.stderr, flush=True)
+    return answer
+
+
+def report(errors: Sequence[Error], answers: Sequence[Answer]) -> str:
+    """Lay out a table of who caught what, and count."""
+
+    def cell(caught: str, why_not: str) -> str:
+        return (caught or f"**no**: {why_not or 'unexplained'}").replace("|", "\\|")
+
+    lines = ["| error | file | verdict | test |", "| --- | --- | --- | --- |"]
+    for error, answer in zip(errors, answers, strict=True):
+        cells = (
+            error.name,
+            f"`{error.file}`",
+            cell(answer.verdict, error.no_verdict),
+            cell(answer.test, error.no_test),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    by_verdict, by_test = (sum(map(bool, column)) for column in zip(*answers, strict=True))
+    counts = f"Of {len(errors)} errors {by_verdict} are caught by a verdict and {by_test} by a test."
+    return "\n".join([*lines, "", counts])
+
+
+def main(names: Sequence[str]) -> int:
+    """Plant the errors that are named, or all; 1 if one that none should miss is missed."""
+    if unknown := set(names) - {error.name for error in ERRORS}:
+        print(f"no such errors: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    chosen = [error for error in ERRORS if not names or error.name in names]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        answers = list(pool.map(ask, chosen))
+    print(report(chosen, answers))
+    pairs = zip(chosen, answers, strict=True)
+    missed = [
+        error.name
+        for error, answer in pairs
+        if not ((answer.verdict or error.no_verdict) and (answer.test or error.no_test))
+    ]
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
