@@ -26,8 +26,8 @@ def commit_all(folder: Path) -> str:
 
 def copy_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the source tree be a copy in this folder."""
-    (folder / "theory").mkdir(parents=True)
-    shutil.copy(provenance.__file__, folder / "theory")
+    (folder / "theory" / "runs").mkdir(parents=True)
+    shutil.copy(provenance.__file__, folder / "theory" / "runs")
     monkeypatch.setattr(provenance, "SOURCE", folder)
     return folder
 
