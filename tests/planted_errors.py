@@ -386,7 +386,7 @@ ERRORS = (
         "return self.measured[self.visible, ..., 0] / self.leading[self.visible, ..., 0]",
         "return self.measured[self.visible, ..., -1] / self.leading[self.visible, ..., -1]",
         ("alignment",),
-        ("test_alignment",),
+        ("test_checks",),
     ),
     Error(
         "the best of the joint intervals",
@@ -494,7 +494,7 @@ ERRORS = (
         "product = moved.T @ taught",
         ("low-rank",),
         ("test_low_rank",),
-        seeds=512,
+        seeds=2048,
     ),
     Error(
         "KL reversed",
