@@ -16,8 +16,8 @@ from typing import Any
 
 PROGRAM = Path(__file__).with_name("fuzzer.py")
 
-PATIENCE = 60.0
-"""Seconds without a word after which a case that can't be interrupted is taken to hang."""
+PATIENCE = 180.0
+"""Seconds without a word after which a case is taken to hang for good; a busy machine starts slowly."""
 
 KNOWN: tuple[str, ...] = ()
 """Faults that are known, as regular expressions."""
@@ -25,7 +25,7 @@ KNOWN: tuple[str, ...] = ()
 
 def fuzz(seed: int, seconds: float) -> Iterator[dict[str, Any]]:
     """Run cases for some seconds; where one takes the process down, go on behind it."""
-    entry: dict[str, Any] = {"case": -1}
+    entry: dict[str, Any] = {"case": -1, "command": "before the first case", "damaged": []}
     end = None
     while end is None or time.monotonic() < end:
         command = [sys.executable, "-W", "ignore", str(PROGRAM), str(seed), "--first", str(entry["case"] + 1)]
