@@ -7,11 +7,14 @@ import theory.runs.startup  # noqa: F401
 
 if TYPE_CHECKING:
     from theory import losses, networks
+    from theory.claim import Claim
     from theory.problem import Problem
     from theory.runs.sweeps import Sampling
     from theory.verification import verify
 
-__all__ = ["Problem", "Sampling", "losses", "networks", "verify"]
+    CLAIMS: dict[str, Claim]
+
+__all__ = ["CLAIMS", "Problem", "Sampling", "losses", "networks", "verify"]
 
 WHERE = {"Problem": "theory.problem", "Sampling": "theory.runs.sweeps", "verify": "theory.verification"}
 """Where the package's names are defined: each is imported when it is asked for."""
@@ -20,6 +23,8 @@ WHERE = {"Problem": "theory.problem", "Sampling": "theory.runs.sweeps", "verify"
 def __getattr__(name: str) -> Any:
     if name in ("losses", "networks"):
         return importlib.import_module(f"theory.{name}")
+    if name == "CLAIMS":
+        return importlib.import_module("theory.claim").all_claims()
     if name in WHERE:
         return getattr(importlib.import_module(WHERE[name]), name)
     raise AttributeError(f"module 'theory' has no attribute {name!r}")

@@ -28,7 +28,7 @@ from theory.runs.records import Outcome, is_finished, save
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Verdict, verdict_table
 
-SLOW = ("different-initialization", "alignment", "many-steps", "how-small")
+SLOW = ("different-initialization", "alignment", "limits", "ends", "many-steps")
 """What workers begin with, so that none is left with it at the end."""
 
 

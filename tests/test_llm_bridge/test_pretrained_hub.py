@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -251,5 +252,6 @@ def test_adapters_of_the_hub_are_fetched_and_a_base_that_is_not_here_can_be_name
     assert sorted(server.sent) == ["adapter_config.json", "adapter_model.safetensors"]
     with pytest.raises(InputError, match="gone', isn't here: name it by --base"):
         load_reader("owner/model", Pretraining())
-    with pytest.raises(InputError, match="no tokenizer"):
+    then = "no tokenizer" if find_spec("transformers") else "published models need transformers"
+    with pytest.raises(InputError, match=then):
         load_reader("owner/model", Pretraining(), Loading(base=str(checkpoint), longest=60))

@@ -9,6 +9,7 @@ from theory import Sampling
 from theory.runs.checks import (
     CONTROL,
     FAIR_COIN,
+    LEAST_SEEDS,
     NO_EXCESS,
     Check,
     Comparison,
@@ -16,6 +17,7 @@ from theory.runs.checks import (
     every,
     every_case,
     first_case,
+    hidden_by_rounding,
     least_agreeing,
     mean,
     order,
@@ -100,3 +102,16 @@ def test_a_check_holds_only_beside_a_control_that_does_not(control, outcome):
     )
     (verdict,) = check.judge("claim", Evidence({"fair": 0.5, f"{CONTROL}loaded": control}, None))
     assert (verdict.outcome, verdict.check, verdict.instances) == (outcome, "share of wins, 1 case", 100)
+
+
+def test_a_case_hidden_by_rounding_is_reported_and_not_left_out():
+    says, sampling = "order of Δ_S·Δ_T − εA", Sampling()
+    sizes = np.array(sampling.teacher_steps)
+    leading = np.ones((LEAST_SEEDS, 1)) * sizes
+    seen, far = np.ones(LEAST_SEEDS, bool), np.full(LEAST_SEEDS, 1e3)
+    evidence = Evidence({"rounded": Comparison(leading, leading + sizes**2, seen, far)}, sampling)
+    (verdict,) = hidden_by_rounding(f"{says}, {{cases}}", "2.00", every_case(lambda one: one)).judge("claim", evidence)
+    assert (verdict.check, verdict.outcome) == (f"{says}, 1 case", "reported")
+    assert verdict.reason == "fewer than three step sizes above rounding"
+    clear = Evidence({"clear": Comparison(leading, leading + sizes**2, seen)}, sampling)
+    assert not hidden_by_rounding(says, "2.00", every_case(lambda one: one)).judge("claim", clear)

@@ -44,6 +44,7 @@ from theory.runs.checks import (
     curved,
     every,
     first_case,
+    hidden_by_rounding,
     order,
     share,
 )
@@ -175,18 +176,20 @@ def control(name: str, quantity: Callable[[LossSteps, str], Any]) -> Select:
     return first_case(lambda one: quantity(one, name))
 
 
-def order_inside(which: str, names: Iterable[str], broken: str, evidence: Evidence) -> Check:
+def order_inside(which: str, names: Iterable[str], broken: str, evidence: Evidence) -> list[Check]:
     """Lemma 1: what is left is of second order at least."""
-    return Check(
-        says=f"order of Δ_S·Δ_T − εA, worst of {which} on {count(list(evidence.proper))}",
-        predicted="2.00 (or more)",
-        of=under(names, aligned),
+    says, predicted, of = "order of Δ_S·Δ_T − εA", "2.00 (or more)", under(names, aligned)
+    judged = Check(
+        says=f"{says}, worst of {which} on {count(list(evidence.proper))}",
+        predicted=predicted,
+        of=of,
         by=order(2.0),
         among=curved,
         accepted=AT_LEAST_SECOND_ORDER,
         control=broken,
         broken=control(broken, aligned),
     )
+    return [judged, hidden_by_rounding(f"{says}, {which}, {{cases}}", predicted, of)]
 
 
 EVERYTHING = (*INSIDE, *COSINE)
@@ -282,8 +285,8 @@ def report_falls(index: int, rate: float) -> Check:
 def checks(evidence: Evidence) -> Sequence[Check]:
     """Both statements inside the class, and what becomes of them outside."""
     return (
-        order_inside(f"{len(INSIDE)} losses inside the class", INSIDE, STRETCHED, evidence),
-        order_inside("cosine distance", COSINE, UNNORMALIZED, evidence),
+        *order_inside(f"{len(INSIDE)} losses inside the class", INSIDE, STRETCHED, evidence),
+        *order_inside("cosine distance", COSINE, UNNORMALIZED, evidence),
         *SIZES,
         *ORDERS_OF_POWERS,
         SIZES_OF_POWERS,

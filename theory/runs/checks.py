@@ -107,9 +107,6 @@ class Comparison(NamedTuple):
         return orders.reshape(len(orders), -1)
 
 
-Quantity = Comparison | np.ndarray
-"""What one case contributes to a check: a comparison, or a number for each instance to be judged, instances first."""
-
 Figure = Callable[[Sequence[Any], Any], Estimate]
 """From the quantities of all cases, and a run's settings, to one figure with its interval."""
 
@@ -139,7 +136,7 @@ class Evidence:
 
 
 Select = Callable[[Evidence], Sequence[Any]]
-"""From the evidence to what each case contributes."""
+"""From the evidence to what each case contributes: a comparison, or numbers with a leading axis of instances."""
 
 
 def every_case(quantity: Callable[[Any], Any]) -> Select:
@@ -461,13 +458,20 @@ def second_order(
             broken=broken,
             optional=optional,
         ),
-        Check(
-            says=f"order of {quantity}, {{cases}}",
-            predicted="2.00",
-            of=of,
-            by=nothing,
-            among=rounded,
-            optional=True,
-            unjudged="fewer than three step sizes above rounding",
-        ),
+        hidden_by_rounding(f"order of {quantity}, {{cases}}", "2.00", of),
     )
+
+
+def hidden_by_rounding(says: str, predicted: str, of: Select) -> Check:
+    """Report the cases to which no order is fitted, so that none is left out without a word.
+
+    Args:
+        says: The order in words.
+        predicted: What theory says of it.
+        of: A comparison of each case.
+
+    Returns:
+        The check; it is left out where there is no such case.
+    """
+    why = "fewer than three step sizes above rounding"
+    return Check(says=says, predicted=predicted, of=of, by=nothing, among=rounded, optional=True, unjudged=why)
