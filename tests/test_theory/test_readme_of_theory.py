@@ -1,6 +1,8 @@
 """The README of the theory: its example of a claim is one, found by being there, and its control flips."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,10 @@ def test_the_example_of_a_claim_holds_and_its_control_flips(example):
 def test_every_module_named_in_the_map_is_there():
     for name in re.findall(r"\]\(([a-z_/]+(?:\.py)?)\)", README.read_text(encoding="utf-8")):
         assert (README.parent / name).exists(), name
+
+
+def test_claims_are_listed_without_what_only_runs_need():
+    listing = "import sys, theory.__main__; from theory.claim import all_claims; all_claims(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True).stdout.split()
+    assert {"jax", "theory.claims.alignment"} <= set(loaded)
+    assert not {"flax", "matplotlib", "scipy.stats", "sklearn"} & set(loaded)

@@ -22,7 +22,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from theory import networks, traits, zoo
+from theory import traits, zoo
 from theory.claim import Claim, Panel, measure_with
 from theory.predictions import natural_units
 from theory.problem import Params, Problem, draw_instance, inner_product, repeat_inputs, trait_descent
@@ -95,6 +95,8 @@ def cross_entropy_on_first(num_outputs: jax.Array, student: jax.Array, teacher: 
 def zoo_problems(sampling: Sampling) -> list[Problem]:
     """The reference network with three class outputs and many auxiliary ones."""
     del sampling
+    from theory import networks
+
     network = networks.mlp((zoo.NUM_FEATURES, 16, 16, zoo.NUM_CLASSES + WIDE))
     wide = replace(
         zoo.build(zoo.REFERENCE),
