@@ -10,9 +10,9 @@ import numpy as np
 import optax
 
 from theory.curvature import expand, second_derivative_along
-from theory.line import bend, first_zero
 from theory.predictions import natural_units, predicted_displacement
 from theory.problem import Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.step_limits import bend, first_zero
 
 STIFFNESSES = np.geomspace(1, 1e4, 5)
 r"""Curvatures $\kappa$ added to the trait loss, in units of one over the teacher's unit step."""

@@ -29,7 +29,7 @@ from theory.predictions import natural_units
 from theory.problem import Params, Problem, draw_instance, repeat_inputs
 from theory.runs.checks import SECOND_ORDER, Check, Evidence, median
 from theory.runs.sweeps import Sampling
-from theory.transfer import train_student, transfer_spectrum
+from theory.tangent_kernel import train_student, transfer_spectrum
 
 NUM_TEACHERS, NUM_INPUTS = 6, (2, 3)
 """Students of six teachers that differ in nothing but their displacement; two inputs, and three for the control."""

@@ -9,7 +9,7 @@ $$g(\epsilon) < 0 \text{ for } 0 < \epsilon < \frac{2\,|\epsilon^*|}{\operatorna
 \epsilon_\text{end} \le \frac{2\,\epsilon^*}{1 + \sqrt{1 - 4t}} \text{ if } c > 0,\ t \le \tfrac14.$$
 
 The largest $|g'''|$ is an estimate: two polynomials must agree about it, on an interval that is halved until they do
-(see `theory.line`). Where they never do, nothing is said of the instance but that.
+(see `theory.step_limits`). Where they never do, nothing is said of the instance but that.
 
 In two limits $\epsilon^*$, or a line, is right: much curvature added to the trait loss, and a student that takes large
 steps. The deviation from the second is $d = a/\alpha + b/\alpha^2 + \dots$: its local order is -1 up to a few times $d$

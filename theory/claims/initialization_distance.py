@@ -28,7 +28,7 @@ import optax
 
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
-from theory.paths import displaced_alignment, draw_neighborhood, draw_noise, with_height
+from theory.displaced_inits import displaced_alignment, draw_neighborhood, draw_noise, with_height
 from theory.problem import Params, Problem, inner_product
 from theory.runs.checks import (
     LEAST_SEEDS,

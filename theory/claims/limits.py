@@ -29,7 +29,7 @@ from theory.problem import Params, Problem, draw_instance, inner_product, repeat
 from theory.runs.checks import LEAST_SEEDS, Check, Evidence, every_case, mean
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
-from theory.transfer import train_student, transfer_fraction, transfer_spectrum
+from theory.tangent_kernel import train_student, transfer_fraction, transfer_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ converges for every visible one below $\eta\lambda_{max} = 2$. A teacher displac
 edges sharp: after two steps its student has $2 - \eta\lambda_{max}$ times the alignment that it had after one.
 
 References:
-    Derived here, see `theory.transfer`. Kitkana and Arora (2026), arXiv:2604.25779, find the alignment of the
+    Derived here, see `theory.tangent_kernel`. Kitkana and Arora (2026), arXiv:2604.25779, find the alignment of the
     instantaneous gradients weakly but consistently positive throughout training, and causal for the transfer. To first
     order it is $\epsilon\,\Delta_T^\top K (I - \eta K)^t \Delta_T$: not negative for $\eta\lambda_{max} \le 1$, and
     fading.
@@ -33,7 +33,7 @@ from theory.predictions import natural_units
 from theory.problem import Instance, Problem, draw_instance, inner_product, trait_descent
 from theory.runs.checks import CONTROL, NEAR_ONE, Check, Comparison, case, every, every_case, second_order
 from theory.runs.verdicts import Accepted
-from theory.transfer import (
+from theory.tangent_kernel import (
     TransferSpectrum,
     train_student,
     transfer_fraction,

@@ -15,7 +15,7 @@ import optax
 
 from theory import zoo
 from theory.claim import Claim, Panel, measure_with
-from theory.paths import displaced_alignment, draw_neighborhood, draw_noise, interpolate, rotate, with_height
+from theory.displaced_inits import displaced_alignment, draw_neighborhood, draw_noise, interpolate, rotate, with_height
 from theory.problem import Params, Problem
 from theory.runs.checks import Check, Evidence, first_case, median, share
 from theory.runs.sweeps import Sampling

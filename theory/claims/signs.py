@@ -8,7 +8,8 @@ References:
     outputs alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -22,7 +23,6 @@ from theory.problem import Params, Problem, draw_instance, trait_descent
 from theory.runs.checks import FAIR_COIN, LEAST_SEEDS, Check, Evidence, case, every, share
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
-from theory.sharing import SHARING, negate_head_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +38,47 @@ EVERYTHING = f"{SIGNS}ReLU, all outputs, squared error"
 
 ODD = Accepted(low=-1 - 1e-9, high=-1 + 1e-9)
 """Negating the head negates the form, to rounding (cancellation in the form costs some digits)."""
+
+
+def share_head_columns(outputs: Sequence[int], teacher: Params, student: Params) -> Params:
+    """Give a student the teacher's weights into some outputs, and keep its own everywhere else.
+
+    Args:
+        outputs: Which outputs.
+        teacher: The teacher's parameters, of a multilayer perceptron.
+        student: The student's parameters.
+
+    Returns:
+        The student's parameters.
+    """
+    columns = jnp.array(outputs)
+    kernel = student["head"]["kernel"].at[:, columns].set(teacher["head"]["kernel"][:, columns])
+    return student | {"head": student["head"] | {"kernel": kernel}}
+
+
+def negate_head_columns(outputs: Sequence[int], params: Params) -> Params:
+    """Flip the sign of the weights into some outputs.
+
+    Args:
+        outputs: Which outputs.
+        params: Parameters of a multilayer perceptron.
+
+    Returns:
+        The same with those columns of the head negated.
+    """
+    kernel = params["head"]["kernel"].at[:, jnp.array(outputs)].multiply(-1)
+    return params | {"head": params["head"] | {"kernel": kernel}}
+
+
+SHARING: dict[str, Callable[[Params, Params], Params]] = {
+    "nothing": lambda teacher, student: student,
+    "all but the auxiliary head": lambda teacher, student: share_head_columns(zoo.AUXILIARY, student, teacher),
+    "both heads": partial(share_head_columns, (*zoo.CLASSES, *zoo.AUXILIARY)),
+    "the class head": partial(share_head_columns, zoo.CLASSES),
+    "the auxiliary head": partial(share_head_columns, zoo.AUXILIARY),
+    "everything": lambda teacher, student: teacher,
+}
+"""What the student's init has in common with the teacher's; from the parameters of both, drawn independently."""
 
 
 class Signs(NamedTuple):
