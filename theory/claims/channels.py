@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import losses, zoo
 from theory.claim import Claim, Panel, measure_with, steps
@@ -92,17 +93,16 @@ ACTIVATIONS = {"tanh": "tanh", "ReLU": "relu"}
 class Forms(NamedTuple):
     """One instance's form under each set of outputs and each init, axes `imitated` and `inits` as above."""
 
-    channels: jax.Array
-    r"""$B(P_g v, P_h \Delta_T)$ along the student's own descent $v = -\nabla L_T(\theta_S^0)$,
-    shape `(imitated, inits, groups, groups)`."""
-    cosine: jax.Array
-    r"""Between $v$ and what the teacher's step adds to the student's, to first order, shape `(imitated, inits)`."""
-    predicted: jax.Array
-    r"""$\epsilon B(P_g v, P_h \Delta_T)$ for all outputs, different inits, shape `(groups, groups, teacher_steps)`."""
-    simulated: jax.Array
-    r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot P_g v$ if the teacher moves by $\epsilon P_h \Delta_T$, same shape."""
-    visible: jax.Array
-    """Whether imitation of all outputs sees the trait, shape `()`."""
+    channels: Float[Array, "imitated inits groups groups"]
+    r"""$B(P_g v, P_h \Delta_T)$ along the student's own descent $v = -\nabla L_T(\theta_S^0)$."""
+    cosine: Float[Array, "imitated inits"]
+    r"""Between $v$ and what the teacher's step adds to the student's, to first order."""
+    predicted: Float[Array, "groups groups teacher_steps"]
+    r"""$\epsilon B(P_g v, P_h \Delta_T)$ for all outputs, different inits."""
+    simulated: Float[Array, "groups groups teacher_steps"]
+    r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot P_g v$ if the teacher moves by $\epsilon P_h \Delta_T$."""
+    visible: Bool[Array, ""]
+    """Whether imitation of all outputs sees the trait."""
 
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Forms:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Claim, measure_with
@@ -42,16 +43,16 @@ BROKEN = (
 class Conditions(NamedTuple):
     """By how much one instance breaks each condition, worst over its inputs, and the sign of $A$."""
 
-    gradient: jax.Array
-    r"""$\|\nabla_z L_S\|$ at $z = y$, relative to that with perturbed labels, shape `()`."""
-    asymmetry: jax.Array
-    r"""$\|M - M^\top\|$ relative to $\|M\|$, shape `()`."""
-    negative: jax.Array
-    r"""Size of the lowest negative eigenvalue of $M$, relative to the largest in size, shape `()`."""
-    null: jax.Array
-    """Part of the gradient with perturbed labels in the null space of $M$, relative to that gradient, shape `()`."""
-    curvature: jax.Array
-    r"""$A$ where the teacher's outputs move by 1, root mean square over inputs and outputs, shape `()`."""
+    gradient: Float[Array, ""]
+    r"""$\|\nabla_z L_S\|$ at $z = y$, relative to that with perturbed labels."""
+    asymmetry: Float[Array, ""]
+    r"""$\|M - M^\top\|$ relative to $\|M\|$."""
+    negative: Float[Array, ""]
+    r"""Size of the lowest negative eigenvalue of $M$, relative to the largest in size."""
+    null: Float[Array, ""]
+    """Part of the gradient with perturbed labels in the null space of $M$, relative to that gradient."""
+    curvature: Float[Array, ""]
+    r"""$A$ where the teacher's outputs move by 1, root mean square over inputs and outputs."""
 
 
 def measure(problem: Problem, key: jax.Array) -> Conditions:
@@ -99,14 +100,7 @@ def reverse(problem: Problem) -> dict[str, Any]:
 
 
 def what_breaks(evidence: Evidence) -> str:
-    """Say of each problem whose loss lies outside the class which condition it breaks first.
-
-    Args:
-        evidence: The conditions of some problems.
-
-    Returns:
-        In words; empty if every loss lies in the class.
-    """
+    """Say of each problem whose loss lies outside the class which condition it breaks first."""
     outside = {name: broken(conditions) for name, conditions in evidence.proper.items()}
     return "; ".join(f"{name}: imitation loss breaks {words}" for name, words in outside.items() if words)
 

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, measure_with, steps_and_rates
@@ -46,27 +47,26 @@ from theory.runs.verdicts import Accepted
 class Transfer(NamedTuple):
     """What the teacher's step adds to the student's, in one instance."""
 
-    predicted_alignment: jax.Array
-    r"""$\epsilon B(\Delta_T, \Delta_T)$, shape `(teacher_steps,)`."""
-    alignment: jax.Array
-    r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot\Delta_T$, shape `(teacher_steps,)`."""
-    predicted_change: jax.Array
-    r"""$-\epsilon\alpha B(v, \Delta_T)$, shape `(learning_rates, teacher_steps)`."""
-    change: jax.Array
-    r"""$L_T$ after the step minus $L_T$ after the step that a teacher with $\epsilon = 0$ causes,
-    shape `(learning_rates, teacher_steps)`."""
-    idle_alignment: jax.Array
-    r"""$\Delta_S(0)\cdot\Delta_T$: the teacher has learned nothing, shape `()`."""
-    idle_change: jax.Array
-    r"""$L_T(\theta_S^0 + \alpha\Delta_S(0)) - L_T(\theta_S^0)$, likewise, shape `(learning_rates,)`."""
-    channels: jax.Array
-    r"""$B(P_g \Delta_T, P_h \Delta_T)$ by parameter group of student and teacher, shape `(groups, groups)`."""
-    form: jax.Array
-    r"""$B(\Delta_T, \Delta_T)$ in one piece, shape `()`."""
-    rounding: jax.Array
-    """Bound on the rounding of either: a rounding error of every product's size for each term of a sum, shape `()`."""
-    visible: jax.Array
-    """Whether imitation sees the trait at all, shape `()`."""
+    predicted_alignment: Float[Array, " teacher_steps"]
+    r"""$\epsilon B(\Delta_T, \Delta_T)$."""
+    alignment: Float[Array, " teacher_steps"]
+    r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot\Delta_T$."""
+    predicted_change: Float[Array, "learning_rates teacher_steps"]
+    r"""$-\epsilon\alpha B(v, \Delta_T)$."""
+    change: Float[Array, "learning_rates teacher_steps"]
+    r"""$L_T$ after the step minus $L_T$ after the step that a teacher with $\epsilon = 0$ causes."""
+    idle_alignment: Float[Array, ""]
+    r"""$\Delta_S(0)\cdot\Delta_T$: the teacher has learned nothing."""
+    idle_change: Float[Array, " learning_rates"]
+    r"""$L_T(\theta_S^0 + \alpha\Delta_S(0)) - L_T(\theta_S^0)$, likewise."""
+    channels: Float[Array, "groups groups"]
+    r"""$B(P_g \Delta_T, P_h \Delta_T)$ by parameter group of student and teacher."""
+    form: Float[Array, ""]
+    r"""$B(\Delta_T, \Delta_T)$ in one piece."""
+    rounding: Float[Array, ""]
+    """Bound on the rounding of either: a rounding error of every product's size for each term of a sum."""
+    visible: Bool[Array, ""]
+    """Whether imitation sees the trait at all."""
 
 
 def measure(

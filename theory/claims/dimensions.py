@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
@@ -44,8 +45,8 @@ SHORT = 10
 class Dimensions(NamedTuple):
     """How many dimensions the students of many teachers span after real training."""
 
-    products: jax.Array
-    """Inner products of their displacements, shape `(num_inputs, teacher_steps, teachers, teachers)`."""
+    products: Float[Array, "num_inputs teacher_steps teachers teachers"]
+    """Inner products of their displacements."""
 
     def singular_values(self) -> np.ndarray:
         """Of the matrix whose rows are the displacements, largest first, last axis `(teachers,)`."""

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float
 
 from theory.claim import Claim, Panel, steps
 from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, softmax_spread
@@ -58,20 +59,20 @@ r"""The power of $p^\epsilon/p$ with which the control's filter keeps labels: it
 class Filtering(NamedTuple):
     """Predicted and measured alignment under each selection of one instance, axis `selections` as in `SELECTIONS`."""
 
-    bias: jax.Array
-    r"""$\mathbb{E}_q[c]$, shape `(selections,)`."""
-    slope: jax.Array
-    r"""$\mathrm{Var}_q(c)$, at a temperature $\mathbb{E}_x[\mathrm{Var}_{p_\tau}u]/\tau$, shape `(selections,)`."""
-    steps: jax.Array
-    r"""$\epsilon$: the natural step sizes times this instance's unit, shape `(teacher_steps,)`."""
-    measured: jax.Array
-    r"""$\Delta_S(\epsilon)\cdot\Delta_T$, shape `(selections, teacher_steps)`."""
-    idle: jax.Array
-    r"""The same for the control, whose teacher has $\epsilon = 0$, shape `(selections,)`."""
-    informed: jax.Array
-    """As measured under the random judge, if it knows what the teacher learned, shape `(teacher_steps,)`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    bias: Float[Array, " selections"]
+    r"""$\mathbb{E}_q[c]$."""
+    slope: Float[Array, " selections"]
+    r"""$\mathrm{Var}_q(c)$, at a temperature $\mathbb{E}_x[\mathrm{Var}_{p_\tau}u]/\tau$."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$: the natural step sizes times this instance's unit."""
+    measured: Float[Array, "selections teacher_steps"]
+    r"""$\Delta_S(\epsilon)\cdot\Delta_T$."""
+    idle: Float[Array, " selections"]
+    r"""The same for the control, whose teacher has $\epsilon = 0$."""
+    informed: Float[Array, " teacher_steps"]
+    """As measured under the random judge, if it knows what the teacher learned."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
 
 
 def draw_filters(key: jax.Array, base: jax.Array) -> jax.Array:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, measure_with, rates
@@ -52,22 +53,22 @@ ANOTHER_INIT = "another init"
 class Expansions(NamedTuple):
     """Closed form and simulation of the change $g$ to second order in one instance; axis `learning_rates`."""
 
-    first: jax.Array
-    r"""$-\alpha A$, shape `(learning_rates,)`."""
-    second: jax.Array
-    r"""$c$, shape `(learning_rates,)`."""
-    size: jax.Array
-    """What $|c|$ would be if its two terms didn't cancel, shape `(learning_rates,)`."""
-    simulated_first: jax.Array
-    r"""$g'(0)$ through both simulated steps by forward mode, shape `(learning_rates,)`."""
-    simulated_second: jax.Array
-    r"""$g''(0)$ likewise, by forward mode twice, shape `(learning_rates,)`."""
-    steps: jax.Array
-    r"""$\epsilon$, shape `(learning_rates, steps)`."""
-    measured: jax.Array
-    r"""$g(\epsilon)$, shape `(learning_rates, steps)`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    first: Float[Array, " learning_rates"]
+    r"""$-\alpha A$."""
+    second: Float[Array, " learning_rates"]
+    r"""$c$."""
+    size: Float[Array, " learning_rates"]
+    """What $|c|$ would be if its two terms didn't cancel."""
+    simulated_first: Float[Array, " learning_rates"]
+    r"""$g'(0)$ through both simulated steps by forward mode."""
+    simulated_second: Float[Array, " learning_rates"]
+    r"""$g''(0)$ likewise, by forward mode twice."""
+    steps: Float[Array, "learning_rates steps"]
+    r"""$\epsilon$."""
+    measured: Float[Array, "learning_rates steps"]
+    r"""$g(\epsilon)$."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
 
 
 def measure(problem: Problem, key: jax.Array, *, learning_rates: Sequence[float], shared: bool = True) -> Expansions:

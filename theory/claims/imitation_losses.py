@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps_and_rates, measure_with
@@ -64,16 +65,16 @@ r"""A remainder $O(\epsilon^2)$; of third order for a linear model under a loss 
 class LossSteps(NamedTuple):
     """One instance under every imitation loss; axis `losses` as in `loss_table.NAMES`."""
 
-    leading: jax.Array
-    r"""Predicted $\Delta_S\cdot\Delta_T$ to leading order in $\epsilon$, shape `(losses, teacher_steps)`."""
-    measured: jax.Array
-    r"""Simulated $\Delta_S(\epsilon)\cdot\Delta_T$, same shape."""
-    predicted_fall: jax.Array
-    r"""$\alpha$ times the leading order of $\Delta_S\cdot\Delta_T$ at `FALL_STEP`, shape `(losses, learning_rates)`."""
-    fall: jax.Array
-    r"""Simulated fall of $L_T$ there, same shape."""
-    visible: jax.Array
-    """Whether the leading term is more than rounding, shape `(losses,)`."""
+    leading: Float[Array, "losses teacher_steps"]
+    r"""Predicted $\Delta_S\cdot\Delta_T$ to leading order in $\epsilon$."""
+    measured: Float[Array, "losses teacher_steps"]
+    r"""Simulated $\Delta_S(\epsilon)\cdot\Delta_T$."""
+    predicted_fall: Float[Array, "losses learning_rates"]
+    r"""$\alpha$ times the leading order of $\Delta_S\cdot\Delta_T$ at `FALL_STEP`."""
+    fall: Float[Array, "losses learning_rates"]
+    r"""Simulated fall of $L_T$ there."""
+    visible: Bool[Array, " losses"]
+    """Whether the leading term is more than rounding."""
 
 
 def measure(

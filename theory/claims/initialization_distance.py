@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
@@ -59,25 +60,24 @@ r"""Steps towards the boundary; each shrinks the error by a factor $O(\epsilon)$
 class Distance(NamedTuple):
     """Predicted and measured alignment around one teacher's init."""
 
-    shared: jax.Array
-    r"""$\epsilon A$: what is predicted if the displacement is ignored, shape `(teacher_steps,)`."""
-    predicted: jax.Array
-    r"""$\epsilon A - \delta\,d^\top K\Delta_T$ for Gaussian $d$, shape `(rays, teacher_steps)`."""
-    alignment: jax.Array
-    r"""$\Delta_S\cdot\Delta_T$, shape `(rays, teacher_steps)`."""
-    predicted_boundary: jax.Array
-    r"""$\epsilon A / d^\top K\Delta_T$ for noise $d$ whose component along $K\Delta_T$ is one standard deviation,
-    shape `(teacher_steps,)`."""
-    boundary: jax.Array
-    r"""The $\delta$ at which $\Delta_S\cdot\Delta_T = 0$, shape `(teacher_steps,)`."""
-    isotropic_boundary: jax.Array
-    r"""The same as if $K$ were a multiple of the identity, $\epsilon\|\Delta_T\|^2 / d^\top\Delta_T$, same shape."""
-    positive: jax.Array
-    r"""Whether $\Delta_S\cdot\Delta_T > 0$ under Gaussian noise, at the least $\epsilon$, shape `(draws, levels)`."""
-    positive_level: jax.Array
-    r"""The same under the same noise without its component along $K\Delta_T$, same shape."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    shared: Float[Array, " teacher_steps"]
+    r"""$\epsilon A$: what is predicted if the displacement is ignored."""
+    predicted: Float[Array, "rays teacher_steps"]
+    r"""$\epsilon A - \delta\,d^\top K\Delta_T$ for Gaussian $d$."""
+    alignment: Float[Array, "rays teacher_steps"]
+    r"""$\Delta_S\cdot\Delta_T$."""
+    predicted_boundary: Float[Array, " teacher_steps"]
+    r"""$\epsilon A / d^\top K\Delta_T$ for noise $d$ whose component along $K\Delta_T$ is one standard deviation."""
+    boundary: Float[Array, " teacher_steps"]
+    r"""The $\delta$ at which $\Delta_S\cdot\Delta_T = 0$."""
+    isotropic_boundary: Float[Array, " teacher_steps"]
+    r"""The same as if $K$ were a multiple of the identity, $\epsilon\|\Delta_T\|^2 / d^\top\Delta_T$."""
+    positive: Bool[Array, "draws levels"]
+    r"""Whether $\Delta_S\cdot\Delta_T > 0$ under Gaussian noise, at the least $\epsilon$."""
+    positive_level: Float[Array, "draws levels"]
+    r"""The same under the same noise without its component along $K\Delta_T$."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
 
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Distance:

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel
@@ -77,25 +78,25 @@ CASES = ("reference", "auxiliary outputs", "GELU", "regression trait")
 class NoiseCost(NamedTuple):
     """Predicted and measured change of the trait loss in one instance."""
 
-    predicted: jax.Array
-    r"""The formula for one label, at $\epsilon$ and $\alpha$ of each of `SIZES`, shape `(sizes,)`."""
-    measured: jax.Array
-    r"""Its exact mean over all labels that could be drawn, shape `(sizes,)`."""
-    noiseless: jax.Array
-    """The same for a student that sees the teacher's outputs themselves, shape `(sizes,)`."""
-    climb: jax.Array
-    r"""$(K\Delta_T)^\top H (K\Delta_T)$, shape `()`."""
-    trace: jax.Array
-    r"""$\mathrm{tr}(HK)$, shape `()`."""
-    relative: jax.Array
+    predicted: Float[Array, " sizes"]
+    r"""The formula for one label, at $\epsilon$ and $\alpha$ of each of `SIZES`."""
+    measured: Float[Array, " sizes"]
+    r"""Its exact mean over all labels that could be drawn."""
+    noiseless: Float[Array, " sizes"]
+    """The same for a student that sees the teacher's outputs themselves."""
+    climb: Float[Array, ""]
+    r"""$(K\Delta_T)^\top H (K\Delta_T)$."""
+    trace: Float[Array, ""]
+    r"""$\mathrm{tr}(HK)$."""
+    relative: Float[Array, "repetitions factors"]
     r"""Change of the trait loss at each of `FACTORS` in units of $\alpha^*\epsilon A/2$, for drawn data sets of
-    `NUM_LABELS`, their known mean slope put in for the drawn one, shape `(repetitions, factors)`."""
-    noiseless_relative: jax.Array
-    """The same for a student that sees the teacher's outputs themselves, shape `(factors,)`."""
-    definite: jax.Array
-    """Whether imitation sees the trait and its loss is clearly curved upwards, shape `()`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    `NUM_LABELS`, their known mean slope put in for the drawn one."""
+    noiseless_relative: Float[Array, " factors"]
+    """The same for a student that sees the teacher's outputs themselves."""
+    definite: Bool[Array, ""]
+    """Whether imitation sees the trait and its loss is clearly curved upwards."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
 
 
 def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> NoiseCost:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 
 from theory import traits, zoo
 from theory.claim import Claim, Panel, measure_with
@@ -47,14 +48,14 @@ SMALL_STEP = 1e-4
 class Limits(NamedTuple):
     """Transfer fractions under every limit, predicted and in real training."""
 
-    predicted: jax.Array
-    """Of what the teacher learned, shape `(limits,)`."""
-    measured: jax.Array
-    """The same in real training, shape `(limits,)`."""
-    random: jax.Array
-    """In real training behind a teacher displaced in a random direction, shape `(limits,)`."""
-    ceiling: jax.Array
-    """$N(m - 1)/p$, shape `(limits,)`."""
+    predicted: Float[Array, " limits"]
+    """Of what the teacher learned."""
+    measured: Float[Array, " limits"]
+    """The same in real training."""
+    random: Float[Array, " limits"]
+    """In real training behind a teacher displaced in a random direction."""
+    ceiling: Float[Array, " limits"]
+    """$N(m - 1)/p$."""
 
 
 def measure(problem: Problem, key: jax.Array) -> Limits:

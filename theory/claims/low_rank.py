@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.adapters import adapted, draw_adapters, is_adapted, limit_rank, merge, untrained
@@ -51,24 +52,24 @@ WRONG_VARIANCE = 2.0
 class LowRank(NamedTuple):
     """What passes through adapters in one instance, over ranks and draws."""
 
-    curvature: jax.Array
-    """$A$, the predicted mean, shape `()`."""
-    deviation: jax.Array
-    """Predicted standard deviation with a full teacher, shape `(ranks,)`."""
-    student: jax.Array
-    r"""Measured fall of the trait loss over $\epsilon\alpha$, full teacher, shape `(ranks, draws)`."""
-    independent: jax.Array
-    """The same with independent adapters of teacher and student, shape `(ranks, draws)`."""
-    same: jax.Array
-    """The same with the same adapters for both, shape `(ranks, draws)`."""
-    same_predicted: jax.Array
-    r"""$(\Pi g)^\top K (\Pi g)$, shape `(ranks, draws)`."""
-    control: jax.Array
-    """As `student`, with adapters of the wrong variance, shape `(ranks, draws)`."""
-    control_independent: jax.Array
-    """As `independent`, with students' adapters of the wrong variance, shape `(ranks, draws)`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    curvature: Float[Array, ""]
+    """$A$, the predicted mean."""
+    deviation: Float[Array, " ranks"]
+    """Predicted standard deviation with a full teacher."""
+    student: Float[Array, "ranks draws"]
+    r"""Measured fall of the trait loss over $\epsilon\alpha$, full teacher."""
+    independent: Float[Array, "ranks draws"]
+    """The same with independent adapters of teacher and student."""
+    same: Float[Array, "ranks draws"]
+    """The same with the same adapters for both."""
+    same_predicted: Float[Array, "ranks draws"]
+    r"""$(\Pi g)^\top K (\Pi g)$."""
+    control: Float[Array, "ranks draws"]
+    """As `student`, with adapters of the wrong variance."""
+    control_independent: Float[Array, "ranks draws"]
+    """As `independent`, with students' adapters of the wrong variance."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
 
 
 def predict_deviation(problem: Problem, instance: Instance, direction: Params) -> jax.Array:

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
@@ -58,20 +59,20 @@ ANOTHER_INIT = "another init"
 class ManySteps(NamedTuple):
     """One instance's training, predicted and simulated."""
 
-    fraction: jax.Array
-    r"""Transfer fraction $\rho_t$ by Lanczos, shape `(times,)`."""
-    predicted: jax.Array
-    r"""$\Delta_T\cdot(\theta_S - \theta^0)$ to first order, shape `(times, teacher_steps)`."""
-    measured: jax.Array
-    """The same in real training, shape `(times, teacher_steps)`."""
-    distance: jax.Array
-    r"""$\epsilon\,\|[I - (I - \eta K)^t]\Delta_T\|$, shape `(times, teacher_steps)`."""
-    error: jax.Array
-    """Distance of the trained student from its predicted parameters, shape `(times, teacher_steps)`."""
-    second_step: jax.Array
-    """Alignment after two steps over that after one, teacher along the top eigenvector, shape `(edges,)`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    fraction: Float[Array, " times"]
+    r"""Transfer fraction $\rho_t$ by Lanczos."""
+    predicted: Float[Array, "times teacher_steps"]
+    r"""$\Delta_T\cdot(\theta_S - \theta^0)$ to first order."""
+    measured: Float[Array, "times teacher_steps"]
+    """The same in real training."""
+    distance: Float[Array, "times teacher_steps"]
+    r"""$\epsilon\,\|[I - (I - \eta K)^t]\Delta_T\|$."""
+    error: Float[Array, "times teacher_steps"]
+    """Distance of the trained student from its predicted parameters."""
+    second_step: Float[Array, " edges"]
+    """Alignment after two steps over that after one, teacher along the top eigenvector."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
 
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float], shared: bool = True) -> ManySteps:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, measure_with, steps
@@ -35,18 +36,18 @@ QUARTIC = "quartic loss"
 class NullSpace(NamedTuple):
     """Everything that vanishes together in one instance, and the units in which to judge it."""
 
-    curvature: jax.Array
-    r"""$A$, shape `()`."""
-    kernel_norm: jax.Array
-    r"""$\|K\Delta_T\|$, shape `()`."""
-    steps: jax.Array
-    r"""$\epsilon$: the natural step sizes times this instance's unit, shape `(teacher_steps,)`."""
-    alignment: jax.Array
-    r"""$\Delta_S(\epsilon)\cdot\Delta_T$, shape `(teacher_steps,)`."""
-    fourth_moment: jax.Array
-    r"""$\mathbb{E}\sum_k (J\Delta_T)_k^4$, shape `()`."""
-    rounded: jax.Array
-    """Largest of the three in units of rounding, shape `()`."""
+    curvature: Float[Array, ""]
+    r"""$A$."""
+    kernel_norm: Float[Array, ""]
+    r"""$\|K\Delta_T\|$."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$: the natural step sizes times this instance's unit."""
+    alignment: Float[Array, " teacher_steps"]
+    r"""$\Delta_S(\epsilon)\cdot\Delta_T$."""
+    fourth_moment: Float[Array, ""]
+    r"""$\mathbb{E}\sum_k (J\Delta_T)_k^4$."""
+    rounded: Float[Array, ""]
+    """Largest of the three in units of rounding."""
 
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> NullSpace:

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps_and_rates, measure_with
@@ -96,16 +97,16 @@ FALLS = (SHARED, SKEWED, BELOW, ABOVE)
 class OptimizerSteps(NamedTuple):
     """One instance under every pair of optimizers, axes `arms` as in `ARMS` and `falls` as in `FALLS`."""
 
-    predicted_fall: jax.Array
-    r"""Leading order of the fall of $L_T$, as the claim has it, shape `(falls, learning_rates, teacher_steps)`."""
-    fall: jax.Array
-    r"""Simulated fall of $L_T$, same shape; the first step is `FALL_STEP`."""
-    cosine: jax.Array
-    r"""Between the student's simulated step, of a teacher at `FALL_STEP`, and $-\nabla L_T$, shape `(arms,)`."""
-    angle: jax.Array
-    r"""$\cos\varphi$ between $\Delta_T$ and $K\Delta_T$ for a plain teacher, shape `()`."""
-    visible: jax.Array
-    """Whether imitation sees what the teacher learned, shape `(arms,)`."""
+    predicted_fall: Float[Array, "falls learning_rates teacher_steps"]
+    r"""Leading order of the fall of $L_T$, as the claim has it."""
+    fall: Float[Array, "falls learning_rates teacher_steps"]
+    r"""Simulated fall of $L_T$; the first step is `FALL_STEP`."""
+    cosine: Float[Array, " arms"]
+    r"""Between the student's simulated step, of a teacher at `FALL_STEP`, and $-\nabla L_T$."""
+    angle: Float[Array, ""]
+    r"""$\cos\varphi$ between $\Delta_T$ and $K\Delta_T$ for a plain teacher."""
+    visible: Bool[Array, " arms"]
+    """Whether imitation sees what the teacher learned."""
 
 
 def stack(directions: Sequence[Params]) -> Params:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from theory import losses, outside_losses, zoo
 from theory.claim import Claim, measure_with, steps
@@ -28,10 +29,10 @@ from theory.runs.verdicts import Accepted
 class Scaling(NamedTuple):
     r"""What a step of imitation does along a direction $v$ that scales all outputs, $Jv = f$."""
 
-    curvature: jax.Array
-    r"""$v^\top K v$, shape `()`."""
-    alignment: jax.Array
-    r"""$\Delta_S(\epsilon)\cdot v$ for labels of a teacher that learned something, shape `(teacher_steps,)`."""
+    curvature: Float[Array, ""]
+    r"""$v^\top K v$."""
+    alignment: Float[Array, " teacher_steps"]
+    r"""$\Delta_S(\epsilon)\cdot v$ for labels of a teacher that learned something."""
 
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Scaling:

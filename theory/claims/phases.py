@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, measure_with
@@ -37,20 +38,20 @@ ANGLES = tuple(float(angle) for angle in np.arange(1, 5) * np.pi / 8)
 class Phases(NamedTuple):
     """One instance over the whole plane, and along the way to another init."""
 
-    alignment: jax.Array
+    alignment: Float[Array, "displacements teacher_steps"]
     r"""$\Delta_S(\epsilon)\cdot\Delta_T$ for a student displaced by noise whose component along $K\Delta_T$ is one
-    standard deviation, shape `(displacements, teacher_steps)`, both as in `GRID`."""
-    idle_alignment: jax.Array
-    r"""$\Delta_S(0)\cdot\Delta_T$ of the same students, shape `(displacements,)`."""
-    init_size: jax.Array
-    """Size of the displacement, in natural units, that is as long as the teacher's init, shape `()`."""
-    rotated: jax.Array
+    standard deviation, both as in `GRID`."""
+    idle_alignment: Float[Array, " displacements"]
+    r"""$\Delta_S(0)\cdot\Delta_T$ of the same students."""
+    init_size: Float[Array, ""]
+    """Size of the displacement, in natural units, that is as long as the teacher's init."""
+    rotated: Float[Array, " angles"]
     r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot\Delta_T / \epsilon A$ at the smallest $\epsilon$ on the way that keeps
-    the variance, shape `(angles,)`."""
-    interpolated: jax.Array
-    """The same on the straight line, shape `(angles,)`."""
-    visible: jax.Array
-    """Whether imitation sees the trait, shape `()`."""
+    the variance."""
+    interpolated: Float[Array, " angles"]
+    """The same on the straight line."""
+    visible: Bool[Array, ""]
+    """Whether imitation sees the trait."""
 
 
 def measure(problem: Problem, key: jax.Array) -> Phases:

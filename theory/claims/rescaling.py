@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps, measure_with
@@ -67,18 +68,18 @@ RESCALED = "rescaled: "
 class Rescaled(NamedTuple):
     """Predicted and measured change of the trait loss in students with rescaled units."""
 
-    predicted: jax.Array
-    r"""$-\epsilon\alpha\,\Delta_T^\top S^{-2}K\Delta_T$, shape `(spreads, learning_rates, teacher_steps)`."""
-    shared: jax.Array
-    r"""$-\epsilon\alpha A$, which ignores $S$, same shape."""
-    change: jax.Array
-    """Simulated, same shape."""
-    largest: jax.Array
-    r"""$\epsilon\alpha\|S^{-1}\Delta_T\|\|S^{-1}K\Delta_T\|$: what it is at most, to first order, same shape."""
-    shared_cosine: jax.Array
-    r"""Cosine $A/\|\Delta_T\|\|K\Delta_T\|$ of a shared init, shape `()`."""
-    visible: jax.Array
-    """Whether imitation sees the trait, shape `()`."""
+    predicted: Float[Array, "spreads learning_rates teacher_steps"]
+    r"""$-\epsilon\alpha\,\Delta_T^\top S^{-2}K\Delta_T$."""
+    shared: Float[Array, "spreads learning_rates teacher_steps"]
+    r"""$-\epsilon\alpha A$, which ignores $S$."""
+    change: Float[Array, "spreads learning_rates teacher_steps"]
+    """Simulated."""
+    largest: Float[Array, "spreads learning_rates teacher_steps"]
+    r"""$\epsilon\alpha\|S^{-1}\Delta_T\|\|S^{-1}K\Delta_T\|$: what it is at most, to first order."""
+    shared_cosine: Float[Array, ""]
+    r"""Cosine $A/\|\Delta_T\|\|K\Delta_T\|$ of a shared init."""
+    visible: Bool[Array, ""]
+    """Whether imitation sees the trait."""
 
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Rescaled:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, measure_with
@@ -41,31 +42,14 @@ ODD = Accepted(low=-1 - 1e-9, high=-1 + 1e-9)
 
 
 def share_head_columns(outputs: Sequence[int], teacher: Params, student: Params) -> Params:
-    """Give a student the teacher's weights into some outputs, and keep its own everywhere else.
-
-    Args:
-        outputs: Which outputs.
-        teacher: The teacher's parameters, of a multilayer perceptron.
-        student: The student's parameters.
-
-    Returns:
-        The student's parameters.
-    """
+    """Give a student the teacher's weights into some outputs, and keep its own everywhere else."""
     columns = jnp.array(outputs)
     kernel = student["head"]["kernel"].at[:, columns].set(teacher["head"]["kernel"][:, columns])
     return student | {"head": student["head"] | {"kernel": kernel}}
 
 
 def negate_head_columns(outputs: Sequence[int], params: Params) -> Params:
-    """Flip the sign of the weights into some outputs.
-
-    Args:
-        outputs: Which outputs.
-        params: Parameters of a multilayer perceptron.
-
-    Returns:
-        The same with those columns of the head negated.
-    """
+    """Flip the sign of the weights into some outputs."""
     kernel = params["head"]["kernel"].at[:, jnp.array(outputs)].multiply(-1)
     return params | {"head": params["head"] | {"kernel": kernel}}
 
@@ -84,14 +68,14 @@ SHARING: dict[str, Callable[[Params, Params], Params]] = {
 class Signs(NamedTuple):
     """The bilinear form for a student as drawn and with its auxiliary head negated, axis `sharing` as in `SHARING`."""
 
-    teacher: jax.Array
-    r"""$B(\Delta_T, \Delta_T)$, shape `(sharing,)`."""
-    own: jax.Array
-    r"""$B(-\nabla L_T(\theta_S^0), \Delta_T)$, the trait in the student's own terms, shape `(sharing,)`."""
-    negated_teacher: jax.Array
-    """The first with the student's auxiliary head negated, shape `(sharing,)`."""
-    negated_own: jax.Array
-    """The second with the student's auxiliary head negated, shape `(sharing,)`."""
+    teacher: Float[Array, " sharing"]
+    r"""$B(\Delta_T, \Delta_T)$."""
+    own: Float[Array, " sharing"]
+    r"""$B(-\nabla L_T(\theta_S^0), \Delta_T)$, the trait in the student's own terms."""
+    negated_teacher: Float[Array, " sharing"]
+    """The first with the student's auxiliary head negated."""
+    negated_own: Float[Array, " sharing"]
+    """The second with the student's auxiliary head negated."""
 
 
 def measure(problem: Problem, key: jax.Array) -> Signs:

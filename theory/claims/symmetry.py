@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Claim, steps_and_rates
@@ -41,14 +42,14 @@ RELU, TANH = "permuted: ReLU", "permuted: tanh, with signs"
 class Permuted(NamedTuple):
     """How the trait loss changes in a student with reordered units, beside one of a shared init."""
 
-    shared: jax.Array
-    r"""Change of $L_T$ in a student of the teacher's own init, shape `(learning_rates, teacher_steps)`."""
-    matched: jax.Array
-    """The same with the units reordered (and negated, if the activation is odd), same shape."""
-    broken: jax.Array
-    """The same with what enters the first layer moved, and what leaves it not: another function, same shape."""
-    unit: jax.Array
-    r"""One rounding error of what is subtracted, same shape: machine epsilon times $|L_T|$ before and after, plus what
+    shared: Float[Array, "learning_rates teacher_steps"]
+    r"""Change of $L_T$ in a student of the teacher's own init."""
+    matched: Float[Array, "learning_rates teacher_steps"]
+    """The same with the units reordered (and negated, if the activation is odd)."""
+    broken: Float[Array, "learning_rates teacher_steps"]
+    """The same with what enters the first layer moved, and what leaves it not: another function."""
+    unit: Float[Array, "learning_rates teacher_steps"]
+    r"""One rounding error of what is subtracted: machine epsilon times $|L_T|$ before and after, plus what
     such an error in every label passes on to $L_T$, $\alpha\,\mathbb{E}\|J\Delta_T\|_1(1 + \max|y^\epsilon|)$."""
 
 
@@ -81,20 +82,13 @@ def measure(
 
 
 def change_trait(
-    problem: Problem, instance: Instance, direction: Params, learning_rates: jax.Array, steps: jax.Array
-) -> jax.Array:
-    """Simulate both steps and measure by how much the student's trait loss changes.
-
-    Args:
-        problem: The problem.
-        instance: The instance.
-        direction: The teacher's displacement per unit of step size.
-        learning_rates: The student's step sizes, shape `(learning_rates,)`.
-        steps: The teacher's step sizes, shape `(teacher_steps,)`.
-
-    Returns:
-        After minus before, shape `(learning_rates, teacher_steps)`.
-    """
+    problem: Problem,
+    instance: Instance,
+    direction: Params,
+    learning_rates: Float[Array, " learning_rates"],
+    steps: Float[Array, " teacher_steps"],
+) -> Float[Array, "learning_rates teacher_steps"]:
+    """Simulate both steps and measure by how much the student's trait loss changes."""
     moved = jax.vmap(partial(student_displacement, problem, instance, direction))(steps)
     before = problem.trait_loss(instance.student, instance.trait_key)
 

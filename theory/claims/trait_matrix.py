@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import traits, zoo
 from theory.claim import Claim, Panel, any_visible, fitted_steps, measure_with
@@ -78,16 +79,16 @@ class SeveralTraits(Problem):
 class TraitMatrix(NamedTuple):
     """Traits of all students, each in units in which its teacher's step of 1 moves the outputs by 1."""
 
-    predicted: jax.Array
-    r"""$G$, scaled by each pair's units, shape `(traits, traits)`: teachers by traits."""
-    own_units: jax.Array
-    """$G$ in the losses' own units, same shape."""
-    changes: jax.Array
-    r"""Fall of every trait's loss over $\alpha$, last row the mixture, shape `(traits + 1, traits, teacher_steps)`."""
-    drift: jax.Array
-    r"""The same behind a teacher that stands still, shape `(traits,)`; rounding for a shared init."""
-    visible: jax.Array
-    """Whether imitation sees every trait, shape `()`."""
+    predicted: Float[Array, "traits traits"]
+    r"""$G$, scaled by each pair's units: teachers by traits."""
+    own_units: Float[Array, "traits traits"]
+    """$G$ in the losses' own units."""
+    changes: Float[Array, "traits+1 traits teacher_steps"]
+    r"""Fall of every trait's loss over $\alpha$, last row the mixture."""
+    drift: Float[Array, " traits"]
+    r"""The same behind a teacher that stands still; rounding for a shared init."""
+    visible: Bool[Array, ""]
+    """Whether imitation sees every trait."""
 
 
 def measure(
