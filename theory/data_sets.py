@@ -73,7 +73,7 @@ class SampledLabels(NamedTuple):
     visible: Bool[Array, ""]
     """Whether $A > 0$ by more than rounding."""
     alignment: Any = None
-    r"""$\Delta_S\cdot\Delta_T$ of each drawn data set, shape `(label_steps, num_labels, repetitions)`."""
+    r"""$\Delta_S\cdot\Delta_T$ of each drawn data set, `(label_steps, num_labels, repetitions)`."""
     hard_alignment: Any = None
     """The same on the same inputs, each with its most likely label."""
 
@@ -87,7 +87,7 @@ def draw_data_sets(source: LabelSource) -> tuple[np.ndarray, np.ndarray]:
     sizes = np.array(NUM_LABELS)
     num_seeds, num_steps, batch, num_choices = source.log_probabilities.shape
     shape = (num_steps, len(sizes), REPETITIONS)
-    drawn, hard = np.full((2, num_seeds, *shape), np.nan)
+    sampled, hard = np.full((2, num_seeds, *shape), np.nan)
     for index, (log_probabilities, alignments, seed) in enumerate(zip(*map(np.asarray, source), strict=True)):
         if not np.isfinite(log_probabilities).all():
             continue
@@ -96,9 +96,9 @@ def draw_data_sets(source: LabelSource) -> tuple[np.ndarray, np.ndarray]:
         sizes_drawn = np.broadcast_to(sizes[:, None], shape)
         counts = np.random.default_rng(seed).multinomial(sizes_drawn, cells).reshape(*shape, batch, num_choices)
         favorites = np.take_along_axis(alignments[None], log_probabilities.argmax(axis=-1)[..., None], axis=-1)
-        drawn[index] = np.einsum("snrbk,bk->snr", counts, alignments) / sizes[:, None]
+        sampled[index] = np.einsum("snrbk,bk->snr", counts, alignments) / sizes[:, None]
         hard[index] = np.einsum("snrb,sb->snr", counts.sum(axis=-1), favorites[..., 0]) / sizes[:, None]
-    return drawn, hard
+    return sampled, hard
 
 
 class Cell(NamedTuple):

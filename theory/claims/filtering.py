@@ -27,8 +27,9 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from theory.claim import Claim, Panel, steps
+from theory.claim import Claim, Panel, any_visible, steps
 from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, softmax_spread
+from theory.losses import Scalar
 from theory.predictions import natural_units, output_change
 from theory.problem import Problem, draw_instance, trait_descent
 from theory.runs.checks import (
@@ -113,7 +114,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_
 
     single = label_alignments(problem, labels, instance.student, instance.inputs, direction)
 
-    def at_step(step: jax.Array) -> jax.Array:
+    def at_step(step: Scalar) -> Float[Array, " filters"]:
         teacher = optax.tree.add_scale(instance.teacher, step, direction)
         learned = log_probabilities(problem, labels, teacher, instance.inputs)
         informed = select(filters + INFORMED * (learned - base)[None], learned)[:1]
@@ -229,7 +230,7 @@ CLAIM = Claim(
         "filtering": Panel(
             draw=draw,
             shows=("slope", "steps", "measured", "idle", "visible"),
-            needs=lambda evidence: evidence.first.visible.any(),
+            needs=any_visible,
         )
     },
     applies_to=APPLIES_TO,

@@ -31,8 +31,9 @@ from jaxtyping import Array, Bool, Float
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps_and_rates, measure_with
 from theory.loss_table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, STRETCHED, UNNORMALIZED, UNSURE, every_loss
+from theory.losses import Scalar
 from theory.predictions import natural_units, output_change
-from theory.problem import Params, Problem, draw_instance, inner_product, trait_descent
+from theory.problem import BatchOutputs, Params, Problem, draw_instance, inner_product, trait_descent
 from theory.runs.checks import (
     FAIR_COIN,
     LEAST_SEEDS,
@@ -94,10 +95,10 @@ def measure(
     unit = natural_units(problem, instance, direction).teacher_step
     steps = jnp.array([FALL_STEP, *teacher_steps]) * unit
 
-    def label(teacher_step: jax.Array) -> jax.Array:
+    def label(teacher_step: Scalar) -> BatchOutputs:
         return problem.apply(optax.tree.add_scale(instance.teacher, teacher_step, direction), instance.inputs)
 
-    def predict(response: Callable, teacher_step: jax.Array) -> jax.Array:
+    def predict(response: Callable, teacher_step: Scalar) -> Scalar:
         responses = jax.vmap(response)(outputs, teacher_step * change)
         return jnp.mean(jnp.sum(change * responses, axis=-1))
 
@@ -108,7 +109,7 @@ def measure(
         first = jax.tree.map(lambda leaf: leaf[0], displacements)
         return alignment[1:], jax.vmap(lambda rate: fall(optax.tree.scale(rate, first)))(rates)
 
-    def fall(displacement: Params) -> jax.Array:
+    def fall(displacement: Params) -> Scalar:
         moved = optax.tree.add(instance.student, displacement)
         before, after = (problem.trait_loss(params, instance.trait_key) for params in (instance.student, moved))
         return before - after

@@ -30,7 +30,8 @@ from jaxtyping import Array, Bool, Float
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
 from theory.displaced_inits import displaced_alignment, draw_neighborhood, draw_noise, with_height
-from theory.problem import Params, Problem, inner_product
+from theory.losses import Scalar
+from theory.problem import Params, Problem, inner_product, stack_trees
 from theory.runs.checks import (
     LEAST_SEEDS,
     NEAR_ONE,
@@ -89,7 +90,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     steps, sizes = natural * around.teacher_unit, natural * around.noise_unit
     shared = steps * around.curvature
 
-    def align(step: jax.Array, size: jax.Array, noise: Params) -> jax.Array:
+    def align(step: Scalar, size: Scalar, noise: Params) -> Scalar:
         return displaced_alignment(problem, around, step, optax.tree.add_scale(teacher, size, noise))
 
     noise = draw_noise(around, noise_key)
@@ -99,15 +100,15 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     predicted = shared[None, :] - lengths * around.slope * inner_product(noise, around.uphill)
     uphill = with_height(around, noise, 1.0)
 
-    def correct(size: jax.Array, _: None) -> tuple[jax.Array, None]:
+    def correct(size: Float[Array, " teacher_steps"], _: None) -> tuple[Float[Array, " teacher_steps"], None]:
         return size + over_steps(steps, size, uphill) / around.slope, None
 
     boundary, _ = jax.lax.scan(correct, sizes, None, length=CORRECTIONS)
     norm, overlap = (inner_product(around.direction, other) for other in (around.direction, uphill))
 
-    def signs(key: jax.Array) -> jax.Array:
-        drawn = draw_noise(around, key)
-        both = jax.tree.map(lambda *leaves: jnp.stack(leaves), drawn, with_height(around, drawn, 0.0))
+    def signs(key: jax.Array) -> Bool[Array, "2 levels"]:
+        other = draw_noise(around, key)
+        both = stack_trees(other, with_height(around, other, 0.0))
         over_levels = jax.vmap(align, in_axes=(None, 0, None))
         return jax.vmap(over_levels, in_axes=(None, None, 0))(steps[0], sizes[0] / jnp.array(LEVELS), both) > 0
 

@@ -31,6 +31,7 @@ from theory import zoo
 from theory.claim import Claim, Panel
 from theory.curvature import second_derivative_along
 from theory.labels import APPLIES_TO, label_losses, log_probabilities, measure_labels
+from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement, transfer_form
 from theory.problem import Params, Problem, draw_instance, inner_product, trait_descent
 from theory.runs.checks import (
@@ -84,9 +85,9 @@ class NoiseCost(NamedTuple):
     r"""Its exact mean over all labels that could be drawn."""
     noiseless: Float[Array, " sizes"]
     """The same for a student that sees the teacher's outputs themselves."""
-    climb: Float[Array, ""]
+    climb: Scalar
     r"""$(K\Delta_T)^\top H (K\Delta_T)$."""
-    trace: Float[Array, ""]
+    trace: Scalar
     r"""$\mathrm{tr}(HK)$."""
     relative: Float[Array, "repetitions factors"]
     r"""Change of the trait loss at each of `FACTORS` in units of $\alpha^*\epsilon A/2$, for drawn data sets of
@@ -107,13 +108,13 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Noise
     units = natural_units(problem, instance, direction)
     curvature = transfer_form(problem, instance, direction, direction)
 
-    def trait(params: Params) -> jax.Array:
+    def trait(params: Params) -> Scalar:
         return problem.trait_loss(params, instance.trait_key)
 
-    def change(displacement: Params, learning_rate: jax.Array) -> jax.Array:
+    def change(displacement: Params, learning_rate: Scalar) -> Scalar:
         return trait(optax.tree.add_scale(start, learning_rate, displacement)) - trait(start)
 
-    def shares(step: jax.Array) -> jax.Array:
+    def shares(step: Scalar) -> Float[Array, " cells"]:
         teacher = optax.tree.add_scale(start, step, direction)
         return jnp.exp(log_probabilities(problem, labels, teacher, inputs)).ravel() / len(inputs)
 
@@ -124,13 +125,13 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Noise
     climb = second_derivative_along(trait, start, predicted_displacement(problem, instance, direction))
     trace = base @ bends
 
-    def mix(weights: jax.Array) -> Params:
+    def mix(weights: Float[Array, " cells"]) -> Params:
         return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, 1), singles)
 
     single_norm = jnp.sqrt(base @ jax.vmap(inner_product)(singles, singles))
     learning_rate = units.teacher_step * optax.tree.norm(direction) / single_norm
 
-    def at_size(size: jax.Array) -> tuple[jax.Array, ...]:
+    def at_size(size: Scalar) -> tuple[Scalar, ...]:
         step, rate = size * units.teacher_step, size * learning_rate
         drawn = shares(step)
         quadratic = rate**2 / 2 * (step**2 * climb + trace)
@@ -146,7 +147,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Noise
     cells = jax.random.choice(jax.random.fold_in(key, 0), base.size, shape, p=probabilities)
     weights = jax.vmap(lambda row: jnp.bincount(row, length=base.size) / NUM_LABELS)(cells)
 
-    def at_factors(weights: jax.Array) -> jax.Array:
+    def at_factors(weights: Float[Array, " cells"]) -> Float[Array, " factors"]:
         displacement, luck = mix(weights), (weights - probabilities) @ slopes
         gains = jax.vmap(lambda factor: change(displacement, factor * best) + factor * best * luck)
         return gains(jnp.array(FACTORS)) / (best * step * curvature / 2)

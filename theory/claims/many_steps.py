@@ -30,6 +30,7 @@ from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
+from theory.losses import Scalar
 from theory.predictions import natural_units
 from theory.problem import Instance, Problem, draw_instance, inner_product, trait_descent
 from theory.runs.checks import CONTROL, NEAR_ONE, Check, Comparison, case, every, every_case, second_order
@@ -86,7 +87,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float],
     fraction = transfer_fraction(spectrum, rate, jnp.array(TIMES))
     expected = transferred_displacement(problem, instance, direction, rate, TIMES)
 
-    def simulate(teacher_step: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def simulate(teacher_step: Scalar) -> tuple[Float[Array, " times"], Float[Array, " times"]]:
         labels = problem.apply(optax.tree.add_scale(instance.teacher, teacher_step, direction), instance.inputs)
         moved = train_student(problem, instance, labels, rate, TIMES)
         missed = optax.tree.add_scale(moved, -teacher_step, expected)
@@ -101,15 +102,17 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float],
     )
 
 
-def measure_edges(problem: Problem, instance: Instance, spectrum: TransferSpectrum, teacher_step: float) -> jax.Array:
-    r"""Alignment after two steps over that after one, $2 - \eta\lambda_{max}$ to first order, shape `(edges,)`.
+def measure_edges(
+    problem: Problem, instance: Instance, spectrum: TransferSpectrum, teacher_step: float
+) -> Float[Array, " edges"]:
+    r"""Alignment after two steps over that after one, $2 - \eta\lambda_{max}$ to first order.
 
     The teacher moved along the top eigenvector of the kernel.
     """
     step = teacher_step * natural_units(problem, instance, spectrum.top).teacher_step
     labels = problem.apply(optax.tree.add_scale(instance.teacher, step, spectrum.top), instance.inputs)
 
-    def ratio(edge: jax.Array) -> jax.Array:
+    def ratio(edge: Scalar) -> Scalar:
         moved = train_student(problem, instance, labels, edge / spectrum.largest, (1, 2))
         first, second = jax.vmap(inner_product, (0, None))(moved, spectrum.top)
         return second / first

@@ -19,8 +19,9 @@ from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, measure_with
+from theory.losses import Scalar
 from theory.predictions import transfer_form
-from theory.problem import Params, Problem, draw_instance, trait_descent
+from theory.problem import Params, Problem, draw_instance, stack_trees, trait_descent
 from theory.runs.checks import FAIR_COIN, LEAST_SEEDS, Check, Evidence, case, every, share
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
@@ -80,18 +81,18 @@ class Signs(NamedTuple):
 
 def measure(problem: Problem, key: jax.Array) -> Signs:
     """Evaluate the form of a perceptron's students that share more or less of their init with the teacher."""
-    drawn = draw_instance(problem, key, shared=False)
-    direction = trait_descent(problem, drawn.teacher, drawn.trait_key)
+    strangers = draw_instance(problem, key, shared=False)
+    direction = trait_descent(problem, strangers.teacher, strangers.trait_key)
 
-    def forms(student: Params) -> tuple[jax.Array, jax.Array]:
-        instance = drawn._replace(student=student)
-        own = trait_descent(problem, student, drawn.trait_key)
+    def forms(student: Params) -> tuple[Scalar, Scalar]:
+        instance = strangers._replace(student=student)
+        own = trait_descent(problem, student, strangers.trait_key)
         teacher_form = transfer_form(problem, instance, direction, direction)
         return teacher_form, transfer_form(problem, instance, own, direction)
 
-    students = [share_init(drawn.teacher, drawn.student) for share_init in SHARING.values()]
+    students = [share_init(strangers.teacher, strangers.student) for share_init in SHARING.values()]
     negated = [negate_head_columns(zoo.AUXILIARY, student) for student in students]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *students, *negated)
+    stacked = stack_trees(*students, *negated)
     teacher, own = jax.vmap(forms)(stacked)
     half = len(SHARING)
     return Signs(teacher[:half], own[:half], teacher[half:], own[half:])

@@ -28,8 +28,9 @@ from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Claim, steps_and_rates
+from theory.losses import Scalar
 from theory.predictions import natural_units, output_change
-from theory.problem import Instance, Params, Problem, draw_instance, student_displacement, trait_descent
+from theory.problem import Instance, Params, Problem, draw_instance, stack_trees, student_displacement, trait_descent
 from theory.runs.checks import ROUNDING, Check, every, every_case
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
@@ -68,10 +69,10 @@ def measure(
     negate = random_signs(sign_key, hidden_sizes(teacher))
     matched = negate(reorder(teacher)) if odd else reorder(teacher)
 
-    def change(student: Params) -> jax.Array:
+    def change(student: Params) -> Float[Array, "learning_rates teacher_steps"]:
         return change_trait(problem, instance._replace(student=student), direction, rates, steps)
 
-    students = jax.tree.map(lambda *leaves: jnp.stack(leaves), teacher, matched, enter_first(reorder, teacher))
+    students = stack_trees(teacher, matched, enter_first(reorder, teacher))
     changes = jax.lax.map(change, students)
     outputs, moved = output_change(problem, teacher, instance.inputs, direction)
     labels = 1 + jnp.max(jnp.abs(outputs)) + steps * jnp.max(jnp.abs(moved))
@@ -92,7 +93,7 @@ def change_trait(
     moved = jax.vmap(partial(student_displacement, problem, instance, direction))(steps)
     before = problem.trait_loss(instance.student, instance.trait_key)
 
-    def change(learning_rate: jax.Array, displacement: Params) -> jax.Array:
+    def change(learning_rate: Scalar, displacement: Params) -> Scalar:
         student = optax.tree.add_scale(instance.student, learning_rate, displacement)
         return problem.trait_loss(student, instance.trait_key) - before
 
