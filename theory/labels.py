@@ -105,6 +105,20 @@ def log_probabilities(problem: Problem, outputs: Sequence[int], params: Params, 
     return jax.nn.log_softmax(problem.apply(params, inputs)[:, jnp.array(outputs)])
 
 
+def nats_a_label(base: jax.Array, teacher: jax.Array) -> jax.Array:
+    r"""Divergence of the teacher's labels from the base model's, $\mathrm{KL}$, accurate for small ones too.
+
+    Args:
+        base: Log-probabilities of the base model, shape `(batch, labels)`.
+        teacher: Those of the teacher, same shape.
+
+    Returns:
+        Mean over inputs, in nats a label, shape `()`.
+    """
+    ratio = teacher - base
+    return jnp.mean(jnp.sum(jnp.exp(base) * (ratio * jnp.exp(ratio) - jnp.expm1(ratio)), axis=-1))
+
+
 def label_losses(problem: Problem, outputs: Sequence[int], params: Params, inputs: jax.Array) -> jax.Array:
     r"""Compute the imitation loss of every input with every label, $-\log p_k(x)$ for a cross-entropy.
 
