@@ -19,7 +19,6 @@ References:
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +26,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps_and_rates, measure_with
@@ -43,7 +41,7 @@ from theory.optimizers import (
     unit_vector,
 )
 from theory.predictions import natural_units, predicted_displacement
-from theory.problem import Instance, Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import Params, Problem, draw_instance, flatten, inner_product, student_displacement, trait_descent
 from theory.runs.checks import (
     NEAR_ONE,
     VANISHING,
@@ -116,17 +114,6 @@ def stack(directions: Sequence[Params]) -> Params:
 def pick(directions: Params, index: int | jax.Array) -> Params:
     """Take a tree out of a stack."""
     return jax.tree.map(lambda leaf: leaf[index], directions)
-
-
-def flatten(problem: Problem, instance: Instance) -> tuple[Problem, Instance]:
-    """Write all parameters as one array, so that a program holds one operation where it had one for each array."""
-    params, restore = ravel_pytree(instance.teacher)
-    flat = replace(
-        problem,
-        apply=lambda params, inputs: problem.apply(restore(params), inputs),
-        trait_loss=lambda params, key: problem.trait_loss(restore(params), key),
-    )
-    return flat, instance._replace(teacher=params, student=params)
 
 
 def measure(
