@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Cases
-from theory.losses import softmax_outputs
+from theory.losses import Scalar, softmax_outputs
 from theory.problem import Inputs, Params, Problem
 from theory.runs.sweeps import Sampling
 
@@ -55,6 +55,12 @@ def log_probabilities(
 ) -> Float[Array, "batch labels"]:
     """Compute each label's log-probability on every input."""
     return jax.nn.log_softmax(problem.apply(params, inputs)[:, jnp.array(outputs)])
+
+
+def nats_a_label(base: Float[Array, "batch labels"], teacher: Float[Array, "batch labels"]) -> Scalar:
+    r"""Mean divergence of the teacher's labels from the base model's, $\mathrm{KL}$, accurate for small ones too."""
+    ratio = teacher - base
+    return jnp.mean(jnp.sum(jnp.exp(base) * (ratio * jnp.exp(ratio) - jnp.expm1(ratio)), axis=-1))
 
 
 def label_losses(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Shaped
 
 from theory.losses import ImitationLoss, Scalar
@@ -74,6 +75,18 @@ def draw_instance(problem: Problem, key: jax.Array, *, shared: bool = True) -> I
     teacher = problem.initialize(teacher_key)
     student = teacher if shared else problem.initialize(student_key)
     return Instance(teacher, student, problem.draw_inputs(inputs_key), trait_key)
+
+
+def flatten(problem: Problem, instance: Instance) -> tuple[Problem, Instance]:
+    """Write all parameters as one vector, so that a program holds one operation where it had one for each array."""
+    teacher, restore = ravel_pytree(instance.teacher)
+    student, _ = ravel_pytree(instance.student)
+    flat = replace(
+        problem,
+        apply=lambda params, inputs: problem.apply(restore(params), inputs),
+        trait_loss=lambda params, key: problem.trait_loss(restore(params), key),
+    )
+    return flat, instance._replace(teacher=teacher, student=student)
 
 
 def repeat_inputs(instance: Instance, num_inputs: jax.Array) -> Instance:

@@ -19,7 +19,6 @@ References:
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +26,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from theory import zoo
@@ -46,10 +44,10 @@ from theory.optimizers import (
 )
 from theory.predictions import natural_units, predicted_displacement
 from theory.problem import (
-    Instance,
     Params,
     Problem,
     draw_instance,
+    flatten,
     inner_product,
     stack_trees,
     student_displacement,
@@ -122,17 +120,6 @@ class OptimizerSteps(NamedTuple):
 def pick(directions: Params, index: int | jax.Array) -> Params:
     """Take a tree out of a stack."""
     return jax.tree.map(lambda leaf: leaf[index], directions)
-
-
-def flatten(problem: Problem, instance: Instance) -> tuple[Problem, Instance]:
-    """Write all parameters as one array, so that a program holds one operation where it had one for each array."""
-    params, restore = ravel_pytree(instance.teacher)
-    flat = replace(
-        problem,
-        apply=lambda params, inputs: problem.apply(restore(params), inputs),
-        trait_loss=lambda params, key: problem.trait_loss(restore(params), key),
-    )
-    return flat, instance._replace(teacher=params, student=params)
 
 
 def measure(

@@ -55,7 +55,7 @@ from theory.data_sets import (
     variance_ratio,
     worst,
 )
-from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, softmax_spread
+from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, nats_a_label, softmax_spread
 from theory.losses import Scalar
 from theory.predictions import natural_units, output_change, transfer_form
 from theory.problem import Params, Problem, draw_instance, trait_descent
@@ -107,9 +107,7 @@ def measure(
         params = optax.tree.add_scale(instance.teacher, step, direction)
         teacher = log_probabilities(problem, labels, params, instance.inputs)
         mean, square = (jnp.mean(jnp.sum(jnp.exp(teacher) * alignments**power, axis=-1)) for power in (1, 2))
-        ratio = teacher - student
-        nats = jnp.mean(jnp.sum(base * (ratio * jnp.exp(ratio) - jnp.expm1(ratio)), axis=-1))
-        return teacher, mean, square - mean**2, nats
+        return teacher, mean, square - mean**2, nats_a_label(student, teacher)
 
     _, mean, variance, information = jax.vmap(at_step)(steps)
     teachers, _, _, label_information = jax.vmap(at_step)(label_steps)
