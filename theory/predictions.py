@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from theory.losses import ImitationLoss
-from theory.problem import Instance, Params, Problem, inner_product
+from theory.problem import Instance, Params, Problem, as_teacher, inner_product
 
 
 class OutputChange(NamedTuple):
@@ -88,7 +88,7 @@ def transfer_form(
         $\epsilon$ at 0, where $dy^\epsilon/d\epsilon = J_T\Delta_T$.
     """
     student = output_change(problem, instance.student, instance.inputs, student_direction)
-    teacher = output_change(problem, instance.teacher, instance.inputs, teacher_direction)
+    teacher = output_change(as_teacher(problem), instance.teacher, instance.inputs, teacher_direction)
     response = jax.vmap(label_response, in_axes=(None, 0, 0, 0))(
         problem.imitation_loss, student.outputs, teacher.outputs, teacher.change
     )
@@ -241,7 +241,7 @@ def natural_units(problem: Problem, instance: Instance, teacher_direction: Param
     Returns:
         Each of shape `()`; the units are 1 where nothing moves, or where $A$ is not positive.
     """
-    outputs, change = output_change(problem, instance.teacher, instance.inputs, teacher_direction)
+    outputs, change = output_change(as_teacher(problem), instance.teacher, instance.inputs, teacher_direction)
     loss = problem.imitation_loss
     response = jax.vmap(label_response, in_axes=(None, 0, 0, 0))(loss, outputs, outputs, change)
     size, curvature = jnp.mean(change**2), jnp.mean(jnp.sum(change * response, axis=-1))
