@@ -75,6 +75,8 @@ class Claim:
     """Its pictures by name."""
     any_problem: bool = True
     """Whether it can be verified without knowing the inside of a network."""
+    two_networks: bool = False
+    """Whether it speaks of teachers with another network than their students', and of no others."""
     applies_to: str = "such problems"
     """What there must be for the claim to say anything, in words."""
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from theory.losses import ImitationLoss, Outputs, Scalar
-from theory.problem import BatchOutputs, Inputs, Instance, Params, Problem, inner_product
+from theory.problem import BatchOutputs, Inputs, Instance, Params, Problem, as_teacher, inner_product
 
 
 class OutputChange(NamedTuple):
@@ -64,7 +64,7 @@ def transfer_form(problem: Problem, instance: Instance, student_direction: Param
         $\epsilon$ at 0, where $dy^\epsilon/d\epsilon = J_T\Delta_T$.
     """
     student = output_change(problem, instance.student, instance.inputs, student_direction)
-    teacher = output_change(problem, instance.teacher, instance.inputs, teacher_direction)
+    teacher = output_change(as_teacher(problem), instance.teacher, instance.inputs, teacher_direction)
     response = jax.vmap(label_response, in_axes=(None, 0, 0, 0))(
         problem.imitation_loss, student.outputs, teacher.outputs, teacher.change
     )
@@ -171,7 +171,7 @@ def natural_units(problem: Problem, instance: Instance, teacher_direction: Param
     $s = 0$). Where outputs or parameters are small, a move by 1 would make another network of it: neither moves
     farther than a few times its size, if it has any. A unit is 1 where nothing moves, or where $A$ is not positive.
     """
-    outputs, change = output_change(problem, instance.teacher, instance.inputs, teacher_direction)
+    outputs, change = output_change(as_teacher(problem), instance.teacher, instance.inputs, teacher_direction)
     loss = problem.imitation_loss
     response = jax.vmap(label_response, in_axes=(None, 0, 0, 0))(loss, outputs, outputs, change)
     size, curvature = jnp.mean(change**2), jnp.mean(jnp.sum(change * response, axis=-1))

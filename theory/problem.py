@@ -1,7 +1,7 @@
 r"""A problem: a network, what its teacher learns, what its student imitates; and random instances of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -37,8 +37,17 @@ class Problem:
     """Random key (which it may ignore) to the inputs on which the student imitates, `(batch, …)`."""
     imitation_loss: ImitationLoss
     """Student's and teacher's outputs for one example, each `(outputs,)`, to a scalar."""
-    trait_loss: TraitLoss
+    trait_loss: TraitLoss = None  # pyright: ignore[reportAssignmentType]
     """What the teacher descends: parameters and a random key to a scalar; it may ignore the key."""
+    displacement: InitVar[Callable[[jax.Array], Params] | None] = None
+    r"""In place of a trait loss, how the teacher is displaced: random key to $\Delta_T$, any tree like the parameters.
+    It is the descent of the trait loss $-\Delta_T\cdot\theta$."""
+    teacher_apply: Callable[[Params, jax.Array], jax.Array] | None = None
+    """The teacher's network, if it is another than the student's: as `apply`. Each reads its part of one tree."""
+
+    def __post_init__(self, displacement: Callable[[jax.Array], Params] | None) -> None:
+        if displacement is not None:
+            object.__setattr__(self, "trait_loss", lambda params, key: -inner_product(displacement(key), params))
 
 
 def in_double_precision(problem: Problem) -> Problem:
@@ -54,6 +63,11 @@ def in_double_precision(problem: Problem) -> Problem:
         return lambda key: jax.tree.map(convert, draw(key))
 
     return replace(problem, initialize=widen(problem.initialize), draw_inputs=widen(problem.draw_inputs))
+
+
+def as_teacher(problem: Problem) -> Problem:
+    """Put the teacher's network in the place of the student's."""
+    return replace(problem, apply=problem.teacher_apply or problem.apply, teacher_apply=None)
 
 
 class Instance(NamedTuple):
@@ -128,5 +142,5 @@ def student_displacement(problem: Problem, instance: Instance, direction: Params
         Cloud et al. (2025), arXiv:2507.14805, section 6.1.
     """
     teacher = optax.tree.add_scale(instance.teacher, teacher_step, direction)
-    labels = problem.apply(teacher, instance.inputs)
+    labels = as_teacher(problem).apply(teacher, instance.inputs)
     return imitation_descent(problem, instance.student, instance.inputs, labels)

@@ -56,10 +56,14 @@ def verify(
         InputError: If the run folder holds another run or can't be written.
     """
     known = all_claims()
-    default = [name for name, claim in known.items() if claim.any_problem]
+    same = all(getattr(problem, "teacher_apply", None) is None for problem in problems)
+    default = [name for name, claim in known.items() if claim.any_problem and claim.two_networks != same]
     named = check_claims(default if claims is None else claims)
     if inside := sorted(name for name in named if not known[name].any_problem):
         raise ValueError(f"claims {inside} need to know the inside of the network: choose others")
+    if outside := [name for name in named if known[name].two_networks == same]:
+        about = "are about a teacher_apply" if same else "say nothing of a teacher_apply"
+        raise ValueError(f"claims {outside} {about}: choose others")
     chosen = Sampling() if sampling is None else sampling
     require(isinstance(chosen, Sampling), "sampling", "a theory.Sampling(...)", sampling)
     require(output is None or isinstance(output, str | os.PathLike), "output", "the path of a folder", output)
