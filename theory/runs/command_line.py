@@ -1,5 +1,6 @@
 """How every command is read, refused and left: exit status 0, 1 or 2, and never a traceback."""
 
+import argparse
 import errno
 import inspect
 import io
@@ -127,22 +128,26 @@ def run_commands(
 ) -> NoReturn:
     """Read the command line, run the command that it names, and exit.
 
-    For each options class, whose docstring and fields are the help, `commands` has the command's name and its
-    function, which returns whether no verdict fails; `defaults` may have an instance whose values are its options'
-    defaults.
+    For each options class, whose docstring and fields are the help, `commands` has the command's name and its function,
+    which returns whether no verdict fails; `defaults` may have an instance whose values are its options' defaults.
     """
     raise SystemExit(exit_status(lambda: _read_and_run(package, commands, defaults or {})))
+
+
+def read_first(package: str, options: Mapping[str, Mapping[str, Any]]) -> tuple[argparse.Namespace, list[str]]:
+    """Read options, named as for `argparse`, that stand anywhere on the command line; the rest of it is left."""
+    parser = argparse.ArgumentParser(f"python -m {package}", add_help=False, allow_abbrev=False)
+    for name, told in options.items():
+        parser.add_argument(name, **told)
+    return parser.parse_known_args()
 
 
 def _read_and_run(
     package: str, commands: Mapping[type, tuple[str, Callable[[Any], bool]]], defaults: Mapping[type, object]
 ) -> bool:
-    """Read the command line and run what it names."""
-    words = sys.argv[1:]
-    if "--version" in words:
-        print(version_line())
-        return True
-    if "--quiet" in words:
+    flags = {"--quiet": {"action": "store_true"}, "--version": {"action": "version", "version": version_line()}}
+    everywhere, words = read_first(package, flags)
+    if everywhere.quiet:
         os.environ[QUIET] = "1"
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"
@@ -158,7 +163,7 @@ def _read_and_run(
             Union[*named] if len(named) > 1 else named[0],
             prog=f"python -m {package}",
             description=about,
-            args=[word for word in words if word != "--quiet"],
+            args=words,
             config=(tyro.conf.FlagCreatePairsOff,),
             registry=PATHS,
         )
