@@ -136,48 +136,26 @@ class Claim:
 
 
 def sampling_of(config: Mapping[str, Any]) -> Sampling:
-    """Read instances and step sizes from a record's configuration.
-
-    Args:
-        config: As in `config.json`.
-
-    Returns:
-        The sampling.
-    """
+    """Read instances and step sizes from a record's configuration."""
     chosen: dict[str, Any] = {one.name: config[one.name] for one in fields(Sampling)}
     chosen |= {name: tuple(value) for name, value in chosen.items() if isinstance(value, list)}
     return Sampling(**chosen)
 
 
 def claim_names() -> list[str]:
-    """List the claims: every module in `theory/claims` is one.
-
-    Returns:
-        Their names, in alphabetical order.
-    """
+    """List the claims by name: every module in `theory/claims` is one."""
     modules = (Path(__file__).parent / "claims").glob("[!_]*.py")
     return sorted(path.stem.replace("_", "-") for path in modules)
 
 
 def find_claim(name: str) -> Claim:
-    """Import a claim.
-
-    Args:
-        name: Its name.
-
-    Returns:
-        The claim.
-    """
+    """Import a claim."""
     return importlib.import_module(f"theory.claims.{name.replace('-', '_')}").CLAIM
 
 
 @cache
 def all_claims() -> dict[str, Claim]:
-    """Import every claim.
-
-    Returns:
-        Claims by name, in the order of their numbers.
-    """
+    """Import every claim, in the order of their numbers."""
     claims = sorted(map(find_claim, claim_names()), key=lambda claim: claim.number)
     return {claim.name: claim for claim in claims}
 
@@ -185,16 +163,7 @@ def all_claims() -> dict[str, Claim]:
 def measure_claims(
     claims: Sequence[Claim], problems: Sequence[Problem] | None, sampling: Sampling
 ) -> Iterator[Evidence]:
-    """Measure the cases of several claims; what two of them look at is measured once.
-
-    Args:
-        claims: The claims.
-        problems: The problems; by default those of the zoo, each claim's own.
-        sampling: Instances and step sizes.
-
-    Yields:
-        The evidence of each claim.
-    """
+    """Measure the cases of several claims, by default on the zoo; what two of them look at is measured once."""
     measured: dict[Cases, dict[str, Any]] = {}
     for claim in claims:
         if claim.cases not in measured:
@@ -213,14 +182,8 @@ def measure_with(
 ) -> Cases:
     """Measure every problem alike, and some controls of the first.
 
-    Args:
-        measure: From a problem, a random key and keywords to a named tuple of arrays.
-        takes: Which keywords, given the sampling: `steps`, `fitted_steps`, `rates` and their like.
-        controls: From the first problem to what is measured of each control, by what is broken: from a random key and
-            the same keywords to the same named tuple.
-
-    Returns:
-        The cases.
+    `measure` takes a problem, a random key and the keywords that `takes` makes of the sampling; `controls` names by
+    what is broken functions of a random key and the same keywords, which give the same named tuple.
     """
 
     def cases(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Callable[[Any], Any]]:

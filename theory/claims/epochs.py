@@ -56,7 +56,7 @@ from theory.runs.checks import (
 )
 from theory.runs.statistics import Estimate
 from theory.runs.verdicts import Accepted
-from theory.transfer import iterate, transfer_spectrum
+from theory.tangent_kernel import iterate, transfer_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,7 +19,7 @@ is not small soon takes the student to where another kernel rules: nothing is gu
 
 References:
     Derived here. The gradient at $\theta^0 + \delta$ on the teacher's labels is $-K(\epsilon\Delta_T - \delta)$ up to
-    second order in both, see `theory.transfer.transferred_displacement`. For $c = \theta^0$ that is all. Component $i$
+    second order in both, see `theory.tangent_kernel.transferred_displacement`. For $c = \theta^0$ that is all. Component $i$
     has the fixed point $\epsilon a_i\lambda_i/(\lambda_i + w)$, and its distance from there is a sum of powers of the
     roots of $x^2 - (1 + \beta - h)x + \beta$, $h = \eta(\lambda_i + w)$. Both are inside the unit circle if and only if
     $\beta < 1$ and $|1 + \beta - h| < 1 + \beta$ (Jury's conditions): $0 < h < 2(1 + \beta)$. For $c = 0$ there is the
@@ -44,7 +44,7 @@ from theory.problem import Problem, draw_instance, flatten, imitation_descent, t
 from theory.runs.checks import LEAST_SEEDS, NEAR_ONE, SECOND_ORDER, Check, every, every_case, first_case, worst_median
 from theory.runs.statistics import Estimate, fitted_order
 from theory.runs.verdicts import Accepted
-from theory.transfer import iterate, kernel_product, transfer_spectrum
+from theory.tangent_kernel import iterate, kernel_product, transfer_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

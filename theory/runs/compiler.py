@@ -45,11 +45,7 @@ def slope(weights: list[jax.Array], inputs: jax.Array) -> jax.Array:
 
 
 def is_right() -> bool:
-    """Compile a program that is known to be miscompiled, again and again, and compare it with NumPy.
-
-    Returns:
-        Whether it was right every time.
-    """
+    """Compile a program that is known to be miscompiled again and again; whether it agrees with NumPy each time."""
     draws, networks = np.random.default_rng(0), 64
     weights = [draws.normal(size=(networks, *pair)) / pair[0] ** 0.5 for pair in itertools.pairwise(SIZES)]
     inputs = draws.normal(size=(networks, 32, SIZES[0]))
@@ -76,9 +72,6 @@ def require_right_compiler() -> None:
     """Refuse to measure with a compiler that gets a known program wrong; on CPUs, about a second.
 
     That it was right is remembered in the user's cache, for this version, these options and this processor.
-
-    Raises:
-        InputError: If it is wrong.
     """
     if jax.default_backend() != "cpu":
         return

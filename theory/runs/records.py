@@ -83,15 +83,7 @@ class Record(NamedTuple):
 
 
 def run_folder(config: Mapping[str, Any], options: RunOptions) -> Path:
-    """Say where a run is recorded.
-
-    Args:
-        config: Everything that the results depend on, with `command`.
-        options: The command's options.
-
-    Returns:
-        The folder that was asked for, else `runs/<package>/<command>-<8 hex digits of the configuration>`.
-    """
+    """Say where a run is recorded, unless its options say so: its configuration names the folder."""
     package, command = config["command"].split()
     return options.output or Path("runs", package, f"{command}-{hashlib.sha256(json_text(config)).hexdigest()[:8]}")
 
@@ -106,19 +98,7 @@ def record_run(
 ) -> Record:
     """Run a computation and record it, unless the same run is recorded already; print the table.
 
-    Args:
-        command: Package and command, as in `theory verify`.
-        options: Where to record, and whether to redo.
-        config: Everything that the results depend on.
-        compute: The computation.
-        draw: Draws the run's figure from its record.
-        **notes: What else the provenance should say.
-
-    Returns:
-        The finished record.
-
-    Raises:
-        InputError: If the folder belongs to another run or can't be written.
+    The configuration is everything that the results depend on; the notes go to the provenance.
     """
     config = {"command": command, **config}
     folder = run_folder(config, options)
@@ -141,17 +121,7 @@ def record_run(
 
 
 def in_memory(outcome: Outcome, folder: Path, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> Record:
-    """Make a record of an outcome, as it would be read back.
-
-    Args:
-        outcome: What was computed.
-        folder: The run folder.
-        config: What was asked for.
-        provenance: How it was made.
-
-    Returns:
-        The record; nothing is written.
-    """
+    """Make a record of an outcome, as it would be read back; nothing is written."""
     verdicts = [verdict.record() if isinstance(verdict, Verdict) else verdict for verdict in outcome.verdicts]
     arrays = {name: np.asarray(array) for name, array in outcome.results.items()}
     return Record(folder, json.loads(json_text(config)), arrays, verdicts, outcome.table, dict(provenance))
@@ -165,19 +135,7 @@ def save(
     start: Start,
     **notes: str,
 ) -> Record:
-    """Write a run folder; the provenance comes last and says that the rest is whole.
-
-    Args:
-        outcome: What was computed.
-        folder: The run folder.
-        config: What was asked for.
-        draw: Draws the run's figure from its record.
-        start: When and from which commit the run started.
-        **notes: What else the provenance should say.
-
-    Returns:
-        The finished record.
-    """
+    """Write a run folder; the provenance comes last and says that the rest is whole."""
     record = in_memory(outcome, folder, config, start.provenance(config) | notes)
     figure = draw(record)
     contents = {
@@ -197,18 +155,7 @@ def save(
 
 
 def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Look for a finished run in a folder, and make sure that the folder may be used.
-
-    Args:
-        folder: The run folder; it need not exist.
-        config: What is to be computed.
-
-    Returns:
-        Whether the folder holds the same run, finished.
-
-    Raises:
-        InputError: If it holds a run of another configuration, or can't be written.
-    """
+    """Whether a folder holds the same run, finished; refuse one that holds another or can't be written."""
     path = folder / "config.json"
     require_writable(folder, folder=True)
     try:
@@ -222,17 +169,7 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
 
 
 def read_record(folder: Path) -> Record:
-    """Read a finished run back.
-
-    Args:
-        folder: The run folder.
-
-    Returns:
-        The record.
-
-    Raises:
-        InputError: If a file is missing or damaged.
-    """
+    """Read a finished run back; refuse what is missing or damaged."""
     try:
         with (folder / "results.npz").open("rb") as file, np.load(file) as results:
             arrays = {name: results[name] for name in results.files}

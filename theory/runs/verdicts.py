@@ -23,27 +23,13 @@ class Accepted:
     """`inside`: the whole interval lies in the range. `covers`: the interval touches the range."""
 
     def margin(self, measured: Estimate) -> float:
-        """How far a measurement is from being refused.
-
-        Args:
-            measured: The measured figure with its interval.
-
-        Returns:
-            Distance to the nearest end that matters, in the measurement's units; negative (or NaN) if refused.
-        """
+        """Distance of a measurement to the nearest end that matters; negative (or NaN) if refused."""
         if self.rule == "inside":
             return min(measured.low - self.low, self.high - measured.high)
         return min(measured.high - self.low, self.high - measured.low)
 
     def admits(self, measured: Estimate) -> bool:
-        """Whether a measurement agrees.
-
-        Args:
-            measured: The measured figure with its interval.
-
-        Returns:
-            True if its margin is not negative.
-        """
+        """Whether a measurement agrees."""
         return self.margin(measured) >= 0
 
 
@@ -121,11 +107,7 @@ class Verdict:
         return "holds" if self.accepted.admits(self.measured) and self.control_flips is not False else "fails"
 
     def record(self) -> dict[str, Any]:
-        """The verdict as plain JSON values.
-
-        Returns:
-            Every field by name, with the margin, the control's end and the verdict.
-        """
+        """The verdict as plain JSON values."""
         control = None if self.control_measured is None else list(self.control_measured)
         accepted = self.accepted and [self.accepted.low, self.accepted.high, self.accepted.rule]
         record = {
@@ -147,15 +129,7 @@ class Verdict:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lay out a table that reads well both as text and as Markdown.
-
-    Args:
-        header: Column titles.
-        rows: Cells of each row.
-
-    Returns:
-        The table, lines padded to one width, ending with a line break.
-    """
+    """Lay out a table that reads well both as text and as Markdown, its lines padded to one width."""
     cells = [list(header), *[[str(cell).replace("|", "\\|") for cell in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
@@ -164,14 +138,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> s
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
-    """The table of verdicts that a command prints.
-
-    Args:
-        verdicts: The verdicts of a run.
-
-    Returns:
-        A Markdown table: claim, check, predicted, measured with interval, control, verdict.
-    """
+    """The table of verdicts that a command prints."""
     header = ("claim", "check", "predicted", "measured [interval]", "control: measured", "verdict")
     rows = []
     for verdict in verdicts:
