@@ -16,7 +16,7 @@ References:
     Derived here. Adam's update is homogeneous of degree 0 in all its gradients and the number that it adds to their
     root mean square, so that $\delta_t/\epsilon$ doesn't depend on $\epsilon$, and it is differentiable while that
     number is positive. The student's gradient differs from the linearized one by $O(\epsilon^2)$ while
-    $\delta = O(\epsilon)$, see `theory.transfer.transferred_displacement`: relative to the gradient by $O(\epsilon)$,
+    $\delta = O(\epsilon)$, see `theory.tangent_kernel.transferred_displacement`: relative to the gradient by $O(\epsilon)$,
     which changes an update, itself $O(\epsilon)$, by $O(\epsilon^2)$. Kingma and Ba (2015), arXiv:1412.6980.
 """
 
@@ -35,7 +35,7 @@ from theory.predictions import natural_units
 from theory.problem import Problem, draw_instance, flatten, imitation_descent, trait_descent
 from theory.runs.checks import LEAST_SEEDS, SECOND_ORDER, Check, every_case, first_case, median, share, worst_median
 from theory.runs.statistics import fitted_order
-from theory.transfer import iterate, kernel_product
+from theory.tangent_kernel import iterate, kernel_product
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
