@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 Cases = Callable[[Sequence["Problem"], Sampling], Mapping[str, Callable[[Any], Any]]]
 """From problems, the first of which also serves for the controls, to what is measured of each case: a function from a
 random key to a named tuple of arrays, under the case's name. Names of controls begin with `CONTROL`."""
+
+
+FEW = 4
+"""The zoo's cases of a claim have as many instances in all as this many have: 1,000 by default."""
 
 
 class Report(NamedTuple):
@@ -171,7 +175,10 @@ def measure_claims(
         if claim.cases not in measured:
             chosen = claim.problems(sampling) if problems is None else problems
             cases = claim.cases(chosen, sampling)
-            measured[claim.cases] = sampling.sweep_all(cases, claim.name) if cases else {}
+            few = problems is None and sampling.cases == "all"
+            num_proper = sum(not name.startswith(CONTROL) for name in cases) if few else FEW
+            asked = replace(sampling, num_seeds=sampling.num_seeds * max(1, -(-FEW // max(1, num_proper))))
+            measured[claim.cases] = asked.sweep_all(cases, claim.name) if cases else {}
         kept = {name: claim.keep(result) for name, result in measured[claim.cases].items()}
         cases = {name: claim.measurement(*map(np.asarray, result)) for name, result in kept.items()}
         yield Evidence(cases, sampling)
