@@ -4,9 +4,7 @@ import ast
 import hashlib
 import io
 import shutil
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -17,10 +15,7 @@ import jax
 import numpy as np
 
 from theory.runs.command_line import InputError
-from theory.runs.files import npz_bytes, write_whole
-
-DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged chunk may raise; it is computed again."""
+from theory.runs.files import DAMAGE, npz_bytes, write_whole
 
 
 class Place(NamedTuple):
@@ -70,7 +65,7 @@ _place: ContextVar[Place | None] = ContextVar("place", default=None)
 
 
 @contextmanager
-def kept_in(folder: Path, owner: bytes = b"", *, fresh: bool = False) -> Iterator[None]:
+def kept_in(folder: Path, owner: bytes = b"", *, fresh: bool = False) -> Generator[None]:
     """Keep the chunks of every sweep in a folder, and take those that are there; remove it if all goes well.
 
     What an earlier run left is refused if its configuration, the `owner`, is another one, unless all is done

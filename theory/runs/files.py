@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import threading
+import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +19,9 @@ from theory.runs.startup import WRITING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged file may raise; RuntimeError where bits of a zip header were flipped."""
 
 
 def cache_folder() -> Path:

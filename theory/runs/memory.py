@@ -1,7 +1,7 @@
 """Memory: how much there is, and the refusal of what doesn't fit."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import jax
@@ -47,7 +47,7 @@ def gibibytes(size: float) -> str:
 
 
 @contextmanager
-def fitting(what: str, knobs: str) -> Iterator[None]:
+def fitting(what: str, knobs: str) -> Generator[None]:
     """Turn an error of memory into one line: what doesn't fit, and which knobs to turn."""
     try:
         yield

@@ -6,7 +6,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 
@@ -59,7 +59,7 @@ def from_slurm(environment: dict[str, str]) -> Processes:
 
 
 @contextmanager
-def joined(options: Processes, patience: float = PATIENCE) -> Iterator[None]:
+def joined(options: Processes, patience: float = PATIENCE) -> Generator[None]:
     """Run as one of several processes, if the options or else SLURM's variables say that there are several."""
     found = options if options.coordinator else from_slurm(dict(os.environ))
     if found.coordinator is None or found.num_processes is None or found.process_id is None or found.num_processes == 1:
@@ -132,7 +132,7 @@ def call(host: str, port: int, name: str, deadline: float) -> None:
 
 
 @contextmanager
-def own_stdout() -> Iterator[None]:
+def own_stdout() -> Generator[None]:
     """Keep stdout for Python's prints, so that tables stay clean: what C++ libraries print goes to stderr."""
     sys.stdout.flush()
     with (

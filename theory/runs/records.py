@@ -3,8 +3,6 @@
 import hashlib
 import json
 import shutil
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +13,7 @@ import numpy as np
 from theory.runs.chunks import kept_in
 from theory.runs.command_line import InputError, RunOptions, require_writable
 from theory.runs.compiler import require_right_compiler
-from theory.runs.files import figure_bytes, json_text, npz_bytes, write_whole
+from theory.runs.files import DAMAGE, figure_bytes, json_text, npz_bytes, write_whole
 from theory.runs.processes import agreed
 from theory.runs.provenance import Start
 from theory.runs.verdicts import Verdict
@@ -23,30 +21,11 @@ from theory.runs.verdicts import Verdict
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILES = (
-    "config.json",
-    "results.npz",
-    "verdicts.json",
-    "table.md",
-    "figure.png",
-    "figure.pdf",
-    "provenance.json",
-)
+FILES = ("config.json", "results.npz", "verdicts.json", "table.md", "figure.png", "figure.pdf", "provenance.json")
 """What a finished run folder holds; the last is written last."""
 
 CHUNKS = "chunks"
 """Folder in an unfinished run folder that keeps what is done, so that the same command goes on there."""
-
-DAMAGE = (
-    OSError,
-    ValueError,
-    TypeError,
-    EOFError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What reading a damaged file may raise; RuntimeError where bits of a zip header were flipped."""
 
 
 class Outcome(NamedTuple):

@@ -52,9 +52,13 @@ def end_on_interrupt() -> None:
     told.setblocking(False)
     warnings = (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker")
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, warnings))
-    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGINT, _hear)
     signal.set_wakeup_fd(told.detach())
     threading.Thread(target=wait_for_interrupt, args=(heard,), daemon=True).start()
+
+
+def _hear(number: int, frame: object) -> None:
+    """Do nothing: the wakeup file descriptor tells the thread."""
 
 
 def wait_for_interrupt(heard: socket.socket) -> None:

@@ -18,6 +18,16 @@ class Estimate(NamedTuple):
     high: float
     """Upper end of its interval."""
 
+    @property
+    def is_nan(self) -> bool:
+        """Whether the figure or an end of its interval is not a number."""
+        return any(map(np.isnan, self))
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether its interval has no end on either side."""
+        return bool(np.isinf(self.low) and np.isinf(self.high))
+
     def __str__(self) -> str:
         if np.isnan(self.value):
             return "nothing"

@@ -35,7 +35,7 @@ STEP_LABEL = r"teacher's step size $\epsilon$ (its outputs move by $\epsilon$)"
 def new_figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """Make a figure of equal panels, sizes in inches, without global state; call it inside `rc_context(STYLE)`."""
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
-    return figure, list(np.ravel(figure.subplots(rows, columns)))
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
 def stated(text: str, record: Record | Evidence, *claims: str) -> str:

@@ -65,12 +65,13 @@ class Verdict:
             return self.unjudged
         if self.instances == 0:
             return "no instance with A > 0" if self.least_instances == 0 else "no such instance"
-        if any(map(math.isnan, self.measured)):
+        if self.measured.is_nan:
             return "not finite"
-        endless = math.isinf(self.measured.low) and math.isinf(self.measured.high)
-        if self.accepted is not None and (endless or self.instances < self.least_instances):
-            return "too few instances"
-        return ""
+        return "too few instances" if self.accepted is not None and self._decides_nothing else ""
+
+    @property
+    def _decides_nothing(self) -> bool:
+        return self.measured.is_endless or self.instances < self.least_instances
 
     @property
     def margin(self) -> float:
@@ -80,15 +81,10 @@ class Verdict:
     @property
     def control_flips(self) -> bool | None:
         """Whether the same judge refuses the control; None without a judge, a control or enough instances."""
-        if self.accepted is None or self.control_measured is None or self.instances < max(1, self.least_instances):
+        control, enough = self.control_measured, self.instances >= max(1, self.least_instances)
+        if self.accepted is None or control is None or not enough or self.unjudged or control.is_endless:
             return None
-        if self.unjudged:
-            return None
-        if math.isinf(self.control_measured.low) and math.isinf(self.control_measured.high):
-            return None
-        if any(map(math.isnan, self.control_measured)):
-            return False
-        return not self.accepted.admits(self.control_measured)
+        return not (control.is_nan or self.accepted.admits(control))
 
     @property
     def outcome(self) -> Outcome:
@@ -99,10 +95,9 @@ class Verdict:
         """
         if self.instances == 0 or self.unjudged:
             return "reported"
-        if any(map(math.isnan, self.measured)):
+        if self.measured.is_nan:
             return "fails"
-        endless = math.isinf(self.measured.low) and math.isinf(self.measured.high)
-        if self.accepted is None or endless or self.instances < self.least_instances:
+        if self.accepted is None or self._decides_nothing:
             return "reported"
         return "holds" if self.accepted.admits(self.measured) and self.control_flips is not False else "fails"
 
@@ -110,7 +105,7 @@ class Verdict:
         """The verdict as plain JSON values."""
         control = None if self.control_measured is None else list(self.control_measured)
         accepted = self.accepted and [self.accepted.low, self.accepted.high, self.accepted.rule]
-        record = {
+        record: dict[str, object] = {
             "claim": self.claim,
             "check": self.check,
             "predicted": self.predicted,
@@ -140,7 +135,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> s
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
     """The table of verdicts that a command prints."""
     header = ("claim", "check", "predicted", "measured [interval]", "control: measured", "verdict")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for verdict in verdicts:
         control = verdict.control
         if verdict.control_measured is not None:
@@ -148,6 +143,5 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
         if verdict.control_flips is not None:
             control += " (flips)" if verdict.control_flips else " (DOES NOT FLIP)"
         measured = f"{verdict.measured}: {verdict.reason}" if verdict.reason else str(verdict.measured)
-        row = (verdict.claim, verdict.check, verdict.predicted, measured, control, verdict.outcome)
-        rows.append(row)
+        rows.append((verdict.claim, verdict.check, verdict.predicted, measured, control, verdict.outcome))
     return markdown_table(header, rows)
