@@ -7,16 +7,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Int
 
 from theory.losses import ImitationLoss, Scalar
 
 Params = Any
 """Any tree of arrays."""
 
-Inputs = Shaped[Array, "batch ..."]
+Inputs = Any
+"""An array, or a tree of arrays, with leading axis `(batch, …)`."""
 
 BatchOutputs = Float[Array, "batch outputs"]
+"""A network's outputs for a batch."""
 
 TraitLoss = Callable[[Params, jax.Array], Scalar]
 """Parameters and a random key (for whatever data the trait needs) to a scalar."""
@@ -76,7 +78,7 @@ def draw_instance(problem: Problem, key: jax.Array, *, shared: bool = True) -> I
     return Instance(teacher, student, problem.draw_inputs(inputs_key), trait_key)
 
 
-def repeat_inputs(instance: Instance, num_inputs: jax.Array) -> Instance:
+def repeat_inputs(instance: Instance, num_inputs: Int[Array, ""]) -> Instance:
     """Repeat the first inputs in place of all others; their number, a divisor of the batch, may be traced."""
     return instance._replace(inputs=instance.inputs[jnp.arange(len(instance.inputs)) % num_inputs])
 
