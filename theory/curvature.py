@@ -124,7 +124,7 @@ def surely_falling(share: np.ndarray, sign: np.ndarray) -> np.ndarray:
         $\epsilon\alpha A\,(-1 + r\operatorname{sign} c + \tau r^2)$ with $|\tau| \le t$, negative below the root of
         $r\operatorname{sign} c + tr^2 = 1$.
     """
-    return 2 / (sign + np.sqrt(1 + 4 * share))
+    return np.asarray(2 / (sign + np.sqrt(1 + 4 * share)))
 
 
 def surely_ended(share: np.ndarray) -> np.ndarray:

@@ -8,16 +8,18 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Int
 
 from theory.losses import ImitationLoss, Scalar
 
 Params = Any
 """Any tree of arrays."""
 
-Inputs = Shaped[Array, "batch ..."]
+Inputs = Any
+"""An array, or a tree of arrays, with leading axis `(batch, …)`."""
 
 BatchOutputs = Float[Array, "batch outputs"]
+"""A network's outputs for a batch."""
 
 TraitLoss = Callable[[Params, jax.Array], Scalar]
 """Parameters and a random key (for whatever data the trait needs) to a scalar."""
@@ -103,7 +105,7 @@ def flatten(problem: Problem, instance: Instance) -> tuple[Problem, Instance]:
     return flat, instance._replace(teacher=teacher, student=student)
 
 
-def repeat_inputs(instance: Instance, num_inputs: jax.Array) -> Instance:
+def repeat_inputs(instance: Instance, num_inputs: Int[Array, ""]) -> Instance:
     """Repeat the first inputs in place of all others; their number, a divisor of the batch, may be traced."""
     return instance._replace(inputs=instance.inputs[jnp.arange(len(instance.inputs)) % num_inputs])
 

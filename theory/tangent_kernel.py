@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from theory.losses import Scalar
@@ -24,6 +25,9 @@ from theory.problem import BatchOutputs, Instance, Params, Problem, imitation_de
 Vector = Float[Array, " params"]
 
 Matrix = Float[Array, "size size"]
+
+Basis = tuple[Float[Array, "products params"], Vector, Scalar]
+"""Basis vectors so far, the next one, and the largest size seen on the diagonal."""
 
 
 class Tridiagonal(NamedTuple):
@@ -75,12 +79,12 @@ def tridiagonalize(product: Callable[[Vector], Vector], start: Vector, num_produ
         Golub and Meurant (2010), Matrices, Moments and Quadrature with Applications, section 4.1.
     """
 
-    def normalize(vector: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def normalize(vector: Vector, floor: Scalar) -> tuple[Vector, Scalar]:
         norm: jax.Array = jnp.linalg.norm(vector)
         kept = norm > floor
         return jnp.where(kept, vector / jnp.where(kept, norm, 1.0), 0.0), jnp.where(kept, norm, 0.0)
 
-    def step(carry: tuple[jax.Array, jax.Array, jax.Array], index: jax.Array):
+    def step(carry: Basis, index: Int[Array, ""]) -> tuple[Basis, tuple[Scalar, Scalar]]:
         basis, vector, scale = carry
         basis = basis.at[index].set(vector)
         image = product(vector)
@@ -137,7 +141,7 @@ def largest_eigenvalue(matrix: Matrix) -> tuple[Scalar, Float[Array, " size"]]:
 def matrix_power(matrix: Matrix, exponent: Int[Array, ""]) -> Matrix:
     """Power of a square matrix with a traced exponent, from 0 to 2³¹ − 1, by repeated squaring."""
 
-    def step(carry: tuple[jax.Array, jax.Array], bit: jax.Array):
+    def step(carry: tuple[Matrix, Matrix], bit: Int[Array, ""]) -> tuple[tuple[Matrix, Matrix], None]:
         result, power = carry
         return (jnp.where(bit == 1, result @ power, result), power @ power), None
 
@@ -146,7 +150,7 @@ def matrix_power(matrix: Matrix, exponent: Int[Array, ""]) -> Matrix:
 
 
 def transfer_fraction(
-    spectrum: TransferSpectrum, learning_rate: Scalar, num_steps: Int[Array, "*times"]
+    spectrum: TransferSpectrum, learning_rate: ArrayLike, num_steps: Int[Array, "*times"]
 ) -> Float[Array, "*times"]:
     r"""The transfer fraction $\rho_t = \sum_i w_i\,[1 - (1 - \eta\lambda_i)^t]$, as an entry of a power of the matrix.
 
@@ -178,7 +182,7 @@ def iterate(step: Callable[[Params], Params], start: Params, times: Sequence[int
 
 
 def transferred_displacement(
-    problem: Problem, instance: Instance, direction: Params, learning_rate: Scalar, times: Sequence[int]
+    problem: Problem, instance: Instance, direction: Params, learning_rate: ArrayLike, times: Sequence[int]
 ) -> Params:
     r"""What reaches the student of the teacher's displacement, $d_t = [I - (I - \eta K)^t]\, \Delta_T$.
 

@@ -89,7 +89,9 @@ def draw_filters(key: jax.Array, base: jax.Array) -> jax.Array:
     return jnp.stack([judge, keyword, uncertain])
 
 
-def select(filters: jax.Array, labels: jax.Array) -> jax.Array:
+def select(
+    filters: Float[Array, "filters batch labels"], labels: Float[Array, "batch labels"]
+) -> Float[Array, "selections batch labels"]:
     """Share of each input and label in what filters keep of the teacher's labels, then in what temperatures draw."""
     kept = jax.nn.softmax(filters + labels[None], axis=(-2, -1))
     tempered = [jax.nn.softmax(labels / tau) / len(labels) for tau in TEMPERATURES]
@@ -134,7 +136,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_
     )
 
 
-def compare(one: Filtering, measured: jax.Array, bias: ArrayLike = 0.0) -> Comparison:
+def compare(one: Filtering, measured: ArrayLike, bias: ArrayLike = 0.0) -> Comparison:
     r"""An alignment beside a bias and $\epsilon\,\mathrm{Var}_q(c)$."""
     leading = bias + one.slope[..., None] * one.steps[:, None]
     return Comparison(*map(np.asarray, (leading, measured, one.visible)))

@@ -31,7 +31,7 @@ from jaxtyping import Array, Bool, Float
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps_and_rates, measure_with
 from theory.loss_table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, STRETCHED, UNNORMALIZED, UNSURE, every_loss
-from theory.losses import Scalar
+from theory.losses import Outputs, Scalar
 from theory.predictions import natural_units, output_change
 from theory.problem import BatchOutputs, Params, Problem, draw_instance, inner_product, trait_descent
 from theory.runs.checks import (
@@ -98,7 +98,7 @@ def measure(
     def label(teacher_step: Scalar) -> BatchOutputs:
         return problem.apply(optax.tree.add_scale(instance.teacher, teacher_step, direction), instance.inputs)
 
-    def predict(response: Callable, teacher_step: Scalar) -> Scalar:
+    def predict(response: Callable[[Outputs, Outputs], Outputs], teacher_step: Scalar) -> Scalar:
         responses = jax.vmap(response)(outputs, teacher_step * change)
         return jnp.mean(jnp.sum(change * responses, axis=-1))
 

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from theory import zoo
@@ -165,7 +166,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Noise
     )
 
 
-def third_orders(one: NoiseCost, measured: jax.Array) -> np.ndarray:
+def third_orders(one: NoiseCost, measured: ArrayLike) -> np.ndarray:
     """Order of what is measured minus the formula in both step sizes, in every visible instance."""
     return fitted_order(np.array(SIZES), np.asarray(measured - one.predicted)[one.visible])
 
