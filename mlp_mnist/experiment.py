@@ -92,7 +92,7 @@ def measure_groups(
         images.update(np.ascontiguousarray(array).tobytes())
     keeper = Keeper(json.dumps([*asked, images.hexdigest(), source_hash(mlp_mnist, theory), size]))
     devices, firsts = jax.local_devices(), range(0, num_seeds, size)
-    stored: list[Any] = [jax.device_put((data, other_images), device) for device in devices]
+    stored = [jax.device_put((data, other_images), device) for device in devices]
 
     def measure_group(first: int) -> Result:
         if (kept := keeper.load(first, like)) is not None:
@@ -100,7 +100,8 @@ def measure_groups(
         place = first // size % len(devices)
         with jax.default_device(devices[place]):
             indices = first + jnp.arange(size, dtype=jnp.uint32)
-            measured = measure(SeedGroup(*stored[place], jax.random.key(seed), indices))
+            images_there, others_there = stored[place]
+            measured = measure(SeedGroup(images_there, others_there, jax.random.key(seed), indices))
         keeper.save(first, measured)
         return measured
 
