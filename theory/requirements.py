@@ -17,6 +17,7 @@ ARGUMENTS = {
     "apply": ("params", "inputs"),
     "imitation_loss": ("student", "teacher"),
     "trait_loss": ("params", "key"),
+    "teacher_apply": ("params", "inputs"),
 }
 """What each function of a problem is called with."""
 
@@ -26,6 +27,7 @@ GETS = {
     "apply": "it gets the parameters and a batch of inputs alone, so switch dropout off",
     "imitation_loss": "it gets the student's and the teacher's outputs for one example, each (outputs,)",
     "trait_loss": "it gets the parameters and a random key alone",
+    "teacher_apply": "it gets the parameters and a batch of inputs alone, as apply does",
 }
 """The same in words."""
 
@@ -40,16 +42,7 @@ ROUNDING = 1e-6
 
 
 def check_problems(problems: Sequence[Problem]) -> None:
-    """Refuse what can't be verified, in one line that says what to write.
-
-    Args:
-        problems: What was given as problems.
-
-    Raises:
-        ValueError: If there is none, one is no `Problem`, or two have the same name; if a function takes other
-            arguments than it is called with, raises, gives another shape or type than it must, or gives something else
-            when it is called again; if no key changes the init; or if JAX can't trace or differentiate what is there.
-    """
+    """Refuse what can't be verified, in one line that says what to write."""
     if not problems:
         raise ValueError("verify needs at least one problem")
     for problem in problems:
@@ -75,10 +68,15 @@ def check_problem(problem: Problem) -> None:
     """Try a problem's functions one after the other, each on what the one before it gave."""
     try:
         for name in ARGUMENTS:
-            check_signature(problem, name)
+            if name != "teacher_apply" or problem.teacher_apply is not None:
+                check_signature(problem, name)
         key = jax.random.key(0)
         params, inputs = check_params(problem, key), check_inputs(problem, key)
         outputs = check_outputs(problem, params, inputs)
+        if problem.teacher_apply is not None:
+            labels = shape_of(problem, "teacher_apply", params, inputs)
+            if described(labels) != described(outputs):
+                raise ValueError(f"teacher_apply gives {described(labels)}, but apply {described(outputs)}")
         example = jax.ShapeDtypeStruct(outputs.shape[1:], outputs.dtype)
         check_scalar(
             "imitation_loss", shape_of(problem, "imitation_loss", example, example), "jnp.sum(...) over outputs"
