@@ -78,7 +78,7 @@ def test_student_is_adam_on_the_network(report, first):
     matrix, step = kernel(jacobian, logits), SIZES[0] * float(unit)
     rate, added = RATE * np.sqrt(np.mean(direction**2)), ADDED * np.sqrt(np.mean((matrix @ direction) ** 2))
     problem, _ = flatten(REFERENCE, draw_instance(REFERENCE, jax.random.fold_in(jax.random.key(SAMPLING.seed), 0)))
-    outputs = jax.jit(lambda params: problem.apply(params, inputs))
+    outputs = jax.jit(lambda params: problem.apply(params, jax.numpy.asarray(inputs)))
     backward = jax.jit(lambda params, errors: jax.vjp(outputs, params)[1](errors)[0])
     labels = softmax(np.asarray(outputs(init + step * direction)))
 
