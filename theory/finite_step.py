@@ -17,25 +17,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from theory.losses import ImitationLoss, cross_entropy
+from theory.losses import ImitationLoss, Scalar, cross_entropy
 from theory.problem import Params
 
 
 class FiniteStep(NamedTuple):
     """What the alignment of a student's step with its teacher's whole displacement is made of."""
 
-    divergence: Float[Array, ""]
+    divergence: Scalar
     r"""$\mathbb{E}[g\cdot(f_T - f_0)]$: under cross-entropy the Jeffreys divergence, in nats a label."""
-    curvature: Float[Array, ""]
+    curvature: Scalar
     r"""$\mathbb{E}[g\cdot r]$, in the same units; 0 if the outputs are linear in the parameters."""
 
     @property
-    def alignment(self) -> Float[Array, ""]:
+    def alignment(self) -> Scalar:
         r"""$\Delta_S\cdot D$, exactly."""
         return self.divergence - self.curvature
 
     @property
-    def ratio(self) -> Float[Array, ""]:
+    def ratio(self) -> Scalar:
         r"""The curvature's share of the divergence: while it is within $\pm 1$, the step leads towards the teacher."""
         return self.curvature / self.divergence
 
@@ -45,7 +45,7 @@ def output_divergence(
     after: Float[Array, "*rows outputs"],
     loss: ImitationLoss = cross_entropy,
     weights: Float[Array, "*rows"] | None = None,
-) -> Float[Array, ""]:
+) -> Scalar:
     r"""How far a teacher's outputs went, as the imitation loss sees it; the curvature is what it leaves out.
 
     Under cross-entropy it is $\mathbb{E}[\mathrm{KL}(p_T\|p_0) + \mathrm{KL}(p_0\|p_T)]$, under squared error

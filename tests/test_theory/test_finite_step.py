@@ -1,5 +1,6 @@
 """Claim 15: the exact alignment of a step behind a teacher that went any distance, and how sure its sign is."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -64,8 +65,8 @@ def test_a_linear_model_has_no_curvature_and_is_always_sure():
 
 def test_squared_error_has_twice_the_squared_distance():
     before, after = jax.random.normal(jax.random.key(0), (2, 5, 3))
-    expected = 2 * np.mean(np.sum((np.asarray(after) - before) ** 2, axis=-1))
-    assert output_divergence(before, after, losses.squared_error) == pytest.approx(expected, rel=1e-13)
+    expected = 2 * np.mean(np.sum((np.asarray(after) - np.asarray(before)) ** 2, axis=-1))
+    assert float(output_divergence(before, after, losses.squared_error)) == pytest.approx(expected, rel=1e-13)
 
 
 @given(seed=seeds)
@@ -81,7 +82,7 @@ def test_rows_of_any_shape_count_as_much_as_their_weight():
     before, after = jax.random.normal(jax.random.key(0), (2, 3, 5, 4))
     weights = jnp.zeros((3, 5)).at[0, 1].set(2.0)
     one = output_divergence(before[0, 1][None], after[0, 1][None])
-    assert output_divergence(before, after, weights=weights) == pytest.approx(one, rel=1e-13)
+    assert float(output_divergence(before, after, weights=weights)) == pytest.approx(float(one), rel=1e-13)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_claim_holds_and_every_control_flips(report):
 
 
 def test_a_loss_of_no_bregman_form_is_not_held_to_it():
-    verdicts = CLAIM.verify([zoo.variant("linear", hidden=(), loss="quartic")], SAMPLING).verdicts
+    verdicts = CLAIM.verify([replace(REFERENCE, name="log-cosh", imitation_loss=losses.log_cosh)], SAMPLING).verdicts
     assert not any("least values" in verdict.check for verdict in verdicts)
 
 
@@ -104,7 +105,7 @@ def test_a_loss_of_no_bregman_form_is_not_held_to_it():
         (lambda case: {"curvature": 1.001 * case.curvature}, [0]),
         (lambda case: {"symmetrized": case.symmetrized / 2}, [1]),
         (lambda case: {"measured": -case.measured}, [0, 2, 3]),
-        (lambda case: {"curvature": case.curvature / 3}, [0, 2, 3]),
+        (lambda case: {"curvature": case.curvature / 3}, [0, 2]),
     ],
 )
 def test_claim_fails_for_a_wrong_term(change, failing, report, judge_again):

@@ -16,8 +16,8 @@ References:
     Derived here. Adam's update is homogeneous of degree 0 in all its gradients and the number that it adds to their
     root mean square, so that $\delta_t/\epsilon$ doesn't depend on $\epsilon$, and it is differentiable while that
     number is positive. The student's gradient differs from the linearized one by $O(\epsilon^2)$ while $\delta =
-    O(\epsilon)$, see `theory.tangent_kernel.transferred_displacement`: relative to the gradient by $O(\epsilon)$,
-    which changes an update, itself $O(\epsilon)$, by $O(\epsilon^2)$. Kingma and Ba (2015), arXiv:1412.6980.
+    O(\epsilon)$, see `theory.tangent_kernel.transferred_displacement`: relative to the gradient by $O(\epsilon)$, which
+    changes an update, itself $O(\epsilon)$, by $O(\epsilon^2)$. Kingma and Ba (2015), arXiv:1412.6980.
 """
 
 from collections.abc import Callable

@@ -25,13 +25,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import losses, zoo
 from theory.claim import Claim, Panel, any_visible, measure_with
 from theory.finite_step import finite_step
-from theory.losses import ImitationLoss
+from theory.losses import ImitationLoss, Outputs, Scalar
 from theory.predictions import natural_units
-from theory.problem import Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import (
+    BatchOutputs,
+    Params,
+    Problem,
+    draw_instance,
+    inner_product,
+    stack_trees,
+    student_displacement,
+    trait_descent,
+)
 from theory.runs.checks import CONTROL, LEAST_SEEDS, VANISHING, Check, Evidence, case, every, every_case, first_case
 from theory.runs.statistics import Estimate
 from theory.runs.verdicts import Accepted
@@ -50,32 +60,32 @@ ANOTHER_INIT, LOG_COSH = "another init", "log-cosh"
 
 
 class Steps(NamedTuple):
-    """One instance behind teachers that went any distance, axes `(directions, sizes)`."""
+    """One instance behind teachers that went any distance, axes as in `DIRECTIONS` and `SIZES`."""
 
-    symmetrized: jax.Array
-    r"""Jeffreys', or the loss's own symmetrized divergence, from the values of the loss; shape of the axes."""
-    divergence: jax.Array
-    r"""$\mathbb{E}[g\cdot(f_T - f_0)]$, from its gradient; same shape."""
-    curvature: jax.Array
-    r"""$\mathbb{E}[g\cdot r]$, same shape."""
-    measured: jax.Array
-    r"""$\Delta_S\cdot D$ of the simulated student; same shape."""
-    cycle: jax.Array
-    """What the descent directions around three outputs sum to, relative to their sizes, shape `(directions,)`."""
-    visible: jax.Array
-    """Whether imitation sees the displacement, shape `(directions,)`."""
+    symmetrized: Float[Array, "directions sizes"]
+    """Jeffreys', or the loss's own symmetrized divergence, from the values of the loss."""
+    divergence: Float[Array, "directions sizes"]
+    r"""$\mathbb{E}[g\cdot(f_T - f_0)]$, from its gradient."""
+    curvature: Float[Array, "directions sizes"]
+    r"""$\mathbb{E}[g\cdot r]$."""
+    measured: Float[Array, "directions sizes"]
+    r"""$\Delta_S\cdot D$ of the simulated student."""
+    cycle: Float[Array, " directions"]
+    """What the descent directions around three outputs sum to, relative to their sizes."""
+    visible: Bool[Array, " directions"]
+    """Whether imitation sees the displacement."""
 
 
-def symmetrize(loss: ImitationLoss, one: jax.Array, other: jax.Array) -> jax.Array:
+def symmetrize(loss: ImitationLoss, one: BatchOutputs, other: BatchOutputs) -> Scalar:
     """Mean over rows of the loss from each side of two sets of outputs, each less its least value."""
 
-    def both(one: jax.Array, other: jax.Array) -> jax.Array:
+    def both(one: Outputs, other: Outputs) -> Scalar:
         return loss(one, other) + loss(other, one) - loss(one, one) - loss(other, other)
 
     return jnp.mean(jax.vmap(both)(one, other))
 
 
-def sum_around(loss: ImitationLoss, first: jax.Array, second: jax.Array, third: jax.Array) -> jax.Array:
+def sum_around(loss: ImitationLoss, first: BatchOutputs, second: BatchOutputs, third: BatchOutputs) -> Scalar:
     """Add up the descent directions from each of three sets of outputs to the next; 0 to rounding for Bregman forms."""
     cycle = ((first, second), (second, third), (third, first))
     terms = jnp.stack([jax.vmap(jax.grad(loss))(*pair) for pair in cycle])
@@ -92,7 +102,7 @@ def measure(problem: Problem, key: jax.Array, *, shared: bool = True) -> Steps:
     def along(direction: Params) -> Steps:
         units = natural_units(problem, instance, direction)
 
-        def at_size(size: jax.Array) -> tuple[jax.Array, ...]:
+        def at_size(size: Scalar) -> tuple[jax.Array, ...]:
             step = size * units.teacher_step
             teacher = optax.tree.add_scale(instance.teacher, step, direction)
             parts = finite_step(problem.apply, instance.teacher, teacher, instance.inputs, loss)
@@ -105,7 +115,7 @@ def measure(problem: Problem, key: jax.Array, *, shared: bool = True) -> Steps:
         near, far = after[SIZES.index(0.1)], after[SIZES.index(1.0)]
         return Steps(*numbers, cycle=sum_around(loss, before[0], near, far), visible=units.visible)
 
-    return jax.lax.map(along, jax.tree.map(lambda *leaves: jnp.stack(leaves), learned, random))
+    return jax.lax.map(along, stack_trees(learned, random))
 
 
 def controls(problem: Problem) -> dict[str, Callable[..., Any]]:
@@ -115,7 +125,7 @@ def controls(problem: Problem) -> dict[str, Callable[..., Any]]:
 
 
 def seen(one: Steps, name: str) -> np.ndarray:
-    """A field where imitation sees the displacement, shape `(visible, sizes)`."""
+    """A field where imitation sees the displacement, an axis for the sizes left."""
     return np.asarray(getattr(one, name))[np.asarray(one.visible)]
 
 
@@ -128,10 +138,10 @@ def mismatch(one: Steps) -> np.ndarray:
 class Divergences(NamedTuple):
     """Symmetrized divergences of a case."""
 
-    excess: np.ndarray
-    """From the loss's values over that from its gradient, less 1, shape `(visible, sizes)`."""
-    cycle: np.ndarray
-    """What tells whether the loss is of Bregman form, shape `(visible,)`."""
+    excess: Float[np.ndarray, "visible sizes"]
+    """From the loss's values over that from its gradient, less 1."""
+    cycle: Float[np.ndarray, " visible"]
+    """What tells whether the loss is of Bregman form."""
 
     def __len__(self) -> int:
         return len(self.excess)
@@ -146,7 +156,7 @@ def divergences(one: Steps) -> Divergences:
 def is_bregman(one: Divergences, settings: Any) -> bool:
     """Whether the case's loss is of Bregman form, on its own outputs."""
     del settings
-    return bool(np.all(one.cycle <= VANISHING))
+    return len(one) > 0 and bool(np.all(one.cycle <= VANISHING))
 
 
 def largest_excess(cases: Sequence[Divergences], settings: Any) -> Estimate:
@@ -167,7 +177,7 @@ def towards(least: float, most: float) -> Callable[[Steps], np.ndarray]:
 class Reach(NamedTuple):
     """How close to a reversal the steps come that are sure."""
 
-    alignments: np.ndarray
+    alignments: Float[np.ndarray, " within"]
     r"""$\Delta_S\cdot D$ over the divergence, of every instance within the radius."""
     num_beyond: int
     """Displacements beyond the radius."""
@@ -178,7 +188,7 @@ class Reach(NamedTuple):
 
 def reach(radius: float) -> Callable[[Steps], Reach]:
     """Take the steps whose curvature is less than such a share of the divergence."""
-    return lambda one: Reach(towards(0, radius)(one), len(towards(1, np.inf)(one)))
+    return lambda one: Reach(towards(0.0, radius)(one), len(towards(1.0, np.inf)(one)))
 
 
 def is_crossed(one: Reach, settings: Any) -> bool:
@@ -258,11 +268,11 @@ CLAIM = Claim(
         Check(
             says=f"Δ_S·D / divergence where |curvature| < divergence, every instance, {ANY_SIZE}, {{cases}}",
             predicted="> 0",
-            of=every_case(towards(0, 1)),
+            of=every_case(towards(0.0, 1.0)),
             by=every,
             accepted=Accepted(low=0.0, high=2.0),
             control="beyond that radius",
-            broken=first_case(towards(1, np.inf)),
+            broken=first_case(towards(1.0, np.inf)),
         ),
         Check(
             says="the least Δ_S·D / divergence within the radius, {cases}",

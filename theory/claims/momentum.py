@@ -21,11 +21,10 @@ References:
     Derived here. The gradient at $\theta^0 + \delta$ on the teacher's labels is $-K(\epsilon\Delta_T - \delta)$ up to
     second order in both, see `theory.tangent_kernel.transferred_displacement`. For $c = \theta^0$ that is all.
     Component $i$ has the fixed point $\epsilon a_i\lambda_i/(\lambda_i + w)$, and its distance from there is a sum of
-    powers of the roots of $x^2 - (1 + \beta - h)x + \beta$, $h = \eta(\lambda_i + w)$. Both are inside the unit
-    circle if and only if $\beta < 1$ and $|1 + \beta - h| < 1 + \beta$ (Jury's conditions): $0 < h < 2(1 + \beta)$.
-    For $c = 0$ there is the
-    term $-\eta w\theta^0$ in every step. It moves both students by $O(w)$ alike; their difference sees the kernel
-    change by $O(w)$, and so changes by $O(\epsilon w)$. Polyak (1964) for heavy balls; Li et al. (2018),
+    powers of the roots of $x^2 - (1 + \beta - h)x + \beta$, $h = \eta(\lambda_i + w)$. Both are inside the unit circle
+    if and only if $\beta < 1$ and $|1 + \beta - h| < 1 + \beta$ (Jury's conditions): $0 < h < 2(1 + \beta)$. For $c =
+    0$ there is the term $-\eta w\theta^0$ in every step. It moves both students by $O(w)$ alike; their difference sees
+    the kernel change by $O(w)$, and so changes by $O(\epsilon w)$. Polyak (1964) for heavy balls; Li et al. (2018),
     arXiv:1802.01483, for decay towards the init.
 """
 
