@@ -18,8 +18,8 @@ norms summed over outputs $c$ and inputs $x$: what the auxiliary outputs teach i
 square, what the features would, and past $\kappa$ logits the student imitates the features themselves. For one input
 and a linear layer $T_c \propto v_c\,\delta^\top$ with $v_c$ a row of $V_c$, and
 $\kappa = 1 + \|V_c\|^2\|\delta\|^2/\|V_c\delta\|^2$: about $n$ for a displacement that knows nothing of $V_c$, a few
-for one that was learned through it. With another auxiliary head the mean is that of $V_a'^\top V_a$, nothing; with another
-class head the student reads its features otherwise.
+for one that was learned through it. With another auxiliary head the mean is that of $V_a'^\top V_a$, nothing; with
+another class head the student reads its features otherwise.
 
 References:
     Derived here: $\Delta_S(\epsilon) - \Delta_S(0) = 2\epsilon\,\mathbb{E}[J_h^\top V_a^\top V_a\,\delta]$ in the body,
