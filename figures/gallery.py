@@ -14,11 +14,11 @@ from mlp_mnist.pictures import draw_arms, draw_inits
 from mlp_mnist.studies import STUDIES
 from theory.claim import all_claims
 from theory.claims import signs
+from theory.claims.signs import SHARING
 from theory.pictures import panels_of
 from theory.runs.records import Outcome, Record
 from theory.runs.style import STYLE, new_figure
 from theory.runs.verdicts import markdown_table
-from theory.sharing import SHARING
 
 
 def slide(name: str, record: Record) -> Outcome:

@@ -1,7 +1,6 @@
 """Command line of the language models: `python -m llm_bridge run`, `matrix`, `study`, `compare`, `benchmark`, more."""
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from llm_bridge.benchmark import command as benchmark
@@ -12,7 +11,7 @@ from llm_bridge.models import TINY, is_tiny
 from llm_bridge.pipeline import commands as stages
 from llm_bridge.pipeline import options, run, run_options
 from llm_bridge.studies import command as studies
-from theory.runs.command_line import run_commands
+from theory.runs.command_line import read_first, run_commands
 
 COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
     run_options.Run: ("run", run.run),
@@ -32,31 +31,13 @@ COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
 """Every command: its options, its name and what it does."""
 
 
-def named(arguments: Sequence[str], option: str, default: str) -> str:
-    """Find out what a command line says of an option that the defaults of others depend on.
-
-    Args:
-        arguments: The command line.
-        option: The option, with its dashes.
-        default: What holds if it says nothing.
-
-    Returns:
-        The option's value.
-    """
-    for argument, following in zip(arguments, [*arguments[1:], default], strict=True):
-        if argument == option:
-            return following
-        if argument.startswith(f"{option}="):
-            return argument.removeprefix(f"{option}=")
-    return default
-
-
 def main() -> None:
-    """Run the command line."""
-    name, carrier = named(sys.argv, "--model", TINY), named(sys.argv, "--carrier", "numbers")
-    examples = named(sys.argv, "--examples", "")
-    of_run = {} if is_tiny(name) else {run_options.Run: run_options.published_run(carrier)}
-    run_commands("llm_bridge", COMMANDS, options.defaults(name, carrier, examples) | of_run)
+    """Run the command line; which model, carrier and chats it names, other options' defaults depend on."""
+    without = {"--model": TINY, "--carrier": "numbers", "--examples": ""}
+    first = {option: {"nargs": "?", "default": value, "const": value} for option, value in without.items()}
+    named, _ = read_first("llm_bridge", first)
+    of_run = {} if is_tiny(named.model) else {run_options.Run: run_options.published_run(named.carrier)}
+    run_commands("llm_bridge", COMMANDS, options.defaults(named.model, named.carrier, named.examples) | of_run)
 
 
 if __name__ == "__main__":

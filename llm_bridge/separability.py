@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from theory.runs.statistics import rate_estimate
 
@@ -66,6 +65,7 @@ def separability(first: Sequence[str], second: Sequence[str], *, seed: int, fold
     pairs = min(len(first), len(second))
     if pairs < 2 * folds:
         raise ValueError(f"{folds} folds need at least {2 * folds} texts of each source, not {pairs}")
+    from scipy import stats
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import KFold

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -40,17 +40,6 @@ def num_workers(num_groups: int) -> int:
     return min(num_groups, max(cores, jax.local_device_count()))
 
 
-def make_keeper(asked: Sequence[Any], data: Dataset, other_images: np.ndarray | None = None) -> Keeper:
-    """Make a keeper of finished groups of seeds.
-
-    What it keeps belongs to all that is asked for but the number of seeds, the images, the code and the group's size.
-    """
-    images = hashlib.sha256()
-    for array in (*data, *([] if other_images is None else [other_images])):
-        images.update(np.ascontiguousarray(array).tobytes())
-    return Keeper(json.dumps([*asked, images.hexdigest(), source_hash(mlp_mnist, theory), group_size()]))
-
-
 def require_room(points: Sequence[Protocol], data: Dataset, num_seeds: int) -> None:
     """Refuse points whose students surely don't fit in memory, so many seeds at once."""
     needed = max(point.least_memory(int(np.prod(data.train_images.shape[1:]))) for point in points) * num_seeds
@@ -70,44 +59,55 @@ def run_seeds(
     Points with equal teachers share them. The measurements have leading axes `(points, seeds)`.
     """
     require_room(points, data, group_size())
-    keeper = make_keeper([list(map(asdict, points)), list(map(str, arms)), seed], data, other_images)
-    size = group_size()
-    firsts = range(0, num_seeds, size)
-    devices = jax.local_devices()
-    stored = [place_data(data, other_images, device) for device in devices]
+    asked, like = (
+        [list(map(asdict, points)), list(map(str, arms)), seed],
+        Measured(*[np.zeros(0)] * len(Measured._fields)),
+    )
 
-    def run_group(first: int) -> Measured:
-        place = first // size % len(devices)
-        like = Measured(*[np.zeros(0)] * len(Measured._fields))
+    def measure(group: SeedGroup) -> Measured:
+        measured = zip(*(group.measure(point, arms) for point in points), strict=True)
+        return Measured(*map(np.stack, measured))
+
+    groups = measure_groups(measure, like, asked, data, seed, num_seeds, group_size(), other_images)
+    return Measured(*(np.concatenate(each, axis=1)[:, :num_seeds] for each in zip(*groups, strict=True)))
+
+
+def measure_groups(
+    measure: Callable[[SeedGroup], Result],
+    like: Result,
+    asked: Sequence[Any],
+    data: Dataset,
+    seed: int,
+    num_seeds: int,
+    size: int,
+    other_images: np.ndarray | None = None,
+) -> list[Result]:
+    """Measure groups of seeds side by side, one a core or device, and keep what is finished if a folder for it is set.
+
+    What is kept, in trees like `like`, belongs to all that is asked for but the number of seeds, to the images, the
+    code and the group's size.
+    """
+    images = hashlib.sha256()
+    for array in (*data, *([] if other_images is None else [other_images])):
+        images.update(np.ascontiguousarray(array).tobytes())
+    keeper = Keeper(json.dumps([*asked, images.hexdigest(), source_hash(mlp_mnist, theory), size]))
+    devices, firsts = jax.local_devices(), range(0, num_seeds, size)
+    stored = [jax.device_put((data, other_images), device) for device in devices]
+
+    def measure_group(first: int) -> Result:
         if (kept := keeper.load(first, like)) is not None:
             return kept
+        place = first // size % len(devices)
         with jax.default_device(devices[place]):
-            group = SeedGroup(*stored[place], jax.random.key(seed), first + jnp.arange(size, dtype=jnp.uint32))
-            measured = stack([group.measure(point, arms) for point in points])
+            indices = first + jnp.arange(size, dtype=jnp.uint32)
+            images_there, others_there = stored[place]
+            measured = measure(SeedGroup(images_there, others_there, jax.random.key(seed), indices))
         keeper.save(first, measured)
         return measured
 
-    return Measured(
-        *(np.concatenate(each, axis=1)[:, :num_seeds] for each in zip(*run_all(run_group, firsts), strict=True))
-    )
-
-
-def stack(measured: Sequence[Measured]) -> Measured:
-    """Put points together."""
-    return Measured(*(np.stack(each) for each in zip(*measured, strict=True)))
-
-
-def run_all(run_group: Callable[[int], Result], firsts: Sequence[int]) -> Iterator[Result]:
-    """Run groups of seeds side by side, under a progress bar."""
     pool = ThreadPoolExecutor(num_workers(len(firsts)))
     try:
-        results = pool.map(run_group, firsts)
-        unit = "seeds" if group_size() == 1 else f"groups of {group_size()} seeds"
-        yield from follow(results, "training", unit, len(firsts))
+        unit = "seeds" if size == 1 else f"groups of {size} seeds"
+        return list(follow(pool.map(measure_group, firsts), "training", unit, len(firsts)))
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def place_data(data: Dataset, other_images: np.ndarray | None, device: Any) -> tuple[Dataset, jax.Array | None]:
-    """Copy the images to a device."""
-    return jax.device_put(data, device), None if other_images is None else jax.device_put(other_images, device)

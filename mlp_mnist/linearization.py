@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from mlp_mnist.arms import LATE_TIMES, PREDICTED_TIMES, SCALES, TIMES, YOUNG_TIMES
 from mlp_mnist.data import Dataset
 from mlp_mnist.distillation import imitate_epoch, label_images, score
-from mlp_mnist.experiment import make_keeper, place_data, require_room, run_all
+from mlp_mnist.experiment import measure_groups, require_room
 from mlp_mnist.initialization import epoch_keys
 from mlp_mnist.predictions import (
     Case,
@@ -205,19 +206,7 @@ def measure_seeds(
 ) -> dict[str, np.ndarray]:
     """Measure many seeds, one at a time on each core or device, and keep what is finished if a folder for it is set."""
     require_room([replace(protocol, num_auxiliary=max(numbers))], data, 1)
-    keeper = make_keeper(["linearization", asdict(protocol), numbers, seed], data, other_images)
-    devices = jax.local_devices()
-    stored = [place_data(data, other_images, device) for device in devices]
-
-    def measure(index: int) -> dict[str, np.ndarray]:
-        if (kept := keeper.load(index, dict.fromkeys(MEASURED, np.zeros(0)))) is not None:
-            return kept
-        place = index % len(devices)
-        with jax.default_device(devices[place]):
-            group = SeedGroup(*stored[place], jax.random.key(seed), index + jnp.arange(1, dtype=jnp.uint32))
-            measured = measure_linearization(group, protocol, numbers)
-        keeper.save(index, measured)
-        return measured
-
-    every = list(run_all(measure, range(num_seeds)))
+    asked, like = ["linearization", asdict(protocol), numbers, seed], dict.fromkeys(MEASURED, np.zeros(0))
+    measure = partial(measure_linearization, protocol=protocol, numbers=numbers)
+    every = measure_groups(measure, like, asked, data, seed, num_seeds, 1, other_images)
     return {name: np.stack([measured[name] for measured in every]) for name in MEASURED}

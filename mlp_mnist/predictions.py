@@ -28,7 +28,7 @@ from mlp_mnist.training import State, train_epoch
 from theory.losses import on_outputs
 from theory.predictions import label_response
 from theory.problem import Instance, Params, Problem, imitation_descent, inner_product, trait_descent
-from theory.transfer import Tridiagonal, kernel_product, train_student, tridiagonalize
+from theory.tangent_kernel import Tridiagonal, kernel_product, train_student, tridiagonalize
 
 CUTOFF = 1e-5
 """Eigenvalues below this share of the largest count as zero in the limit of many steps."""

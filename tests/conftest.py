@@ -4,7 +4,8 @@ Tests mostly compile, which XLA's older code generator does in two thirds of the
 rounding, and in less if a program stays in one piece. Torch and NumPy, which only check, compute in one thread: there
 are as many workers as cores, and threads that wait for each other take time from them. Where Python is told to leave
 no bytecode behind, every process would compile all libraries anew, for twice as long as it takes to import them: it is
-left in a folder of this session.
+left in a folder of this session. Shapes that the types of theory's science state are checked at every call, which costs
+a second a session: most calls only trace.
 """
 
 import atexit
@@ -21,6 +22,7 @@ from typing import Any
 import jax
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
 os.environ["TQDM_DISABLE"] = "1"
 quickly = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
@@ -33,6 +35,12 @@ if sys.dont_write_bytecode:
 jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
+SCIENCE = (
+    *("problem", "losses", "outside_losses", "loss_table", "networks", "zoo", "traits", "labels", "data_sets"),
+    *("one_step", "predictions", "curvature", "decrease", "step_limits", "displaced_inits", "tangent_kernel"),
+    *("symmetries", "adapters", "optimizers", "claims"),
+)
+install_import_hook([f"theory.{module}" for module in SCIENCE], "beartype.beartype")
 
 
 @pytest.fixture

@@ -195,27 +195,27 @@ ERRORS = (
     ),
     Error(
         "one step of training too few",
-        "transfer.py",
+        "tangent_kernel.py",
         "jnp.diff(jnp.array((0, *times)))",
         "jnp.diff(jnp.array((1, *times)))",
         ("many-steps",),
-        ("test_transfer",),
+        ("test_tangent_kernel",),
     ),
     Error(
         "transfer fraction a step late",
-        "transfer.py",
+        "tangent_kernel.py",
         "return 1 - matrix_power(decay, steps)[0, 0]",
         "return 1 - matrix_power(decay, steps - 1)[0, 0]",
         ("many-steps",),
-        ("test_transfer",),
+        ("test_tangent_kernel",),
     ),
     Error(
         "student that never arrives",
-        "transfer.py",
+        "tangent_kernel.py",
         "product(optax.tree.sub(direction, moved))",
         "product(direction)",
         ("many-steps",),
-        ("test_transfer",),
+        ("test_tangent_kernel",),
     ),
     Error(
         "steps on labels climb",
@@ -285,7 +285,7 @@ ERRORS = (
     ),
     Error(
         "zero sought one place late",
-        "line.py",
+        "step_limits.py",
         "bracket = steps[index], steps[index + 1], values[index], values[index + 1]",
         "bracket = steps[index + 1], steps[index + 2], values[index + 1], values[index + 2]",
         ("ends",),
@@ -293,7 +293,7 @@ ERRORS = (
     ),
     Error(
         "derivatives on an interval twice as long",
-        "line.py",
+        "step_limits.py",
         "return 2.0**order * chebyshev.chebvander",
         "return chebyshev.chebvander",
         ("ends",),
@@ -317,7 +317,7 @@ ERRORS = (
     ),
     Error(
         "unit of the noise without A",
-        "paths.py",
+        "displaced_inits.py",
         "jnp.where(units.visible, curvature / positive, 1.0)",
         "jnp.where(units.visible, 1 / positive, 1.0)",
         ("initialization-distance",),
@@ -325,7 +325,7 @@ ERRORS = (
     ),
     Error(
         "noise keeps its height",
-        "paths.py",
+        "displaced_inits.py",
         "height - inner_product(noise, around.uphill)",
         "height",
         ("initialization-distance",),
@@ -365,7 +365,7 @@ ERRORS = (
     ),
     Error(
         "signs of the head negated in part",
-        "sharing.py",
+        "claims/signs.py",
         ".multiply(-1)",
         ".multiply(-0.5)",
         ("signs",),

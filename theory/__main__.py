@@ -40,7 +40,6 @@ class Verify(RunOptions, Processes, Sampling):
 
 def list_claims(options: ListClaims) -> bool:
     """Print each claim in a line."""
-    del options
     width = max(map(len, all_claims()))
     for name, claim in all_claims().items():
         print(f"{name:{width}}  {claim.statement}")

@@ -12,33 +12,18 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Num
 
 from theory.problem import Params, Problem
 
 
 def is_adapted(leaf: jax.Array) -> bool:
-    """Whether a parameter gets an adapter: a matrix does; biases, scales and kernels of more axes don't.
-
-    Args:
-        leaf: A parameter.
-
-    Returns:
-        Whether it has two axes.
-    """
+    """Whether a parameter gets an adapter: a matrix does; biases, scales and kernels of more axes don't."""
     return leaf.ndim == 2
 
 
 def draw_adapters(key: jax.Array, params: Params, max_rank: int) -> Params:
-    """Draw standard normal adapters of the largest rank.
-
-    Args:
-        key: Random key.
-        params: Parameters of the network.
-        max_rank: Columns of each adapter.
-
-    Returns:
-        A tree like `params`, `(fan_in, max_rank)` for each matrix and a zero for everything else.
-    """
+    """Draw standard normal adapters `(fan_in, max_rank)` for the matrices, and a zero for everything else."""
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
     drawn = [
@@ -48,17 +33,8 @@ def draw_adapters(key: jax.Array, params: Params, max_rank: int) -> Params:
     return jax.tree.unflatten(structure, drawn)
 
 
-def limit_rank(adapters: Params, rank: jax.Array, variance: float = 1.0) -> Params:
-    r"""Keep the first columns, with entries $\sim N(0, 1/r)$.
-
-    Args:
-        adapters: Standard normal adapters.
-        rank: $r$, shape `()`; may be traced.
-        variance: What to multiply the variance by.
-
-    Returns:
-        Adapters of the same shapes; columns beyond the rank are zero.
-    """
+def limit_rank(adapters: Params, rank: Num[Array, ""], variance: float = 1.0) -> Params:
+    r"""Keep the first columns of adapters, with entries $\sim N(0, \text{variance}/r)$; the others are zero."""
 
     def limit(leaf: jax.Array) -> jax.Array:
         if not is_adapted(leaf):
@@ -70,47 +46,21 @@ def limit_rank(adapters: Params, rank: jax.Array, variance: float = 1.0) -> Para
 
 
 def untrained(params: Params, max_rank: int) -> Params:
-    """What is trained, before training.
-
-    Args:
-        params: Parameters of the network.
-        max_rank: Columns of each adapter.
-
-    Returns:
-        Zeros: $B$ `(max_rank, fan_out)` for each matrix, the change of everything else.
-    """
+    """What is trained, before training: zeros $B$ for the matrices, and for the change of everything else."""
     return jax.tree.map(
         lambda leaf: jnp.zeros((max_rank, leaf.shape[1])) if is_adapted(leaf) else jnp.zeros_like(leaf), params
     )
 
 
 def merge(params: Params, adapters: Params, trained: Params) -> Params:
-    """Put a network together.
-
-    Args:
-        params: Parameters before training.
-        adapters: $A$ for each matrix.
-        trained: $B$ for each matrix, the change of everything else.
-
-    Returns:
-        A tree like `params`.
-    """
+    """Put a network together from initial parameters, the adapters $A$, and what was trained."""
     return jax.tree.map(
         lambda leaf, left, right: leaf + (left @ right if is_adapted(leaf) else right), params, adapters, trained
     )
 
 
 def adapted(problem: Problem, params: Params, adapters: Params) -> Problem:
-    """See a problem as one in what the adapters train.
-
-    Args:
-        problem: The problem.
-        params: Parameters before training.
-        adapters: $A$ for each matrix.
-
-    Returns:
-        The same problem, whose parameters are as in `untrained`.
-    """
+    """See a problem as one in what is trained beside adapters, as in `untrained`."""
     return replace(
         problem,
         apply=lambda trained, inputs: problem.apply(merge(params, adapters, trained), inputs),

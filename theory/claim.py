@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 Cases = Callable[[Sequence["Problem"], Sampling], Mapping[str, Callable[[Any], Any]]]
 """From problems, the first of which also serves for the controls, to what is measured of each case: a function from a
 random key to a named tuple of arrays, under the case's name. Names of controls begin with `CONTROL`."""
+
+
+FEW = 4
+"""The zoo's cases of a claim have as many instances in all as this many have: 1,000 by default."""
 
 
 class Report(NamedTuple):
@@ -138,48 +142,26 @@ class Claim:
 
 
 def sampling_of(config: Mapping[str, Any]) -> Sampling:
-    """Read instances and step sizes from a record's configuration.
-
-    Args:
-        config: As in `config.json`.
-
-    Returns:
-        The sampling.
-    """
+    """Read instances and step sizes from a record's configuration."""
     chosen: dict[str, Any] = {one.name: config[one.name] for one in fields(Sampling)}
     chosen |= {name: tuple(value) for name, value in chosen.items() if isinstance(value, list)}
     return Sampling(**chosen)
 
 
 def claim_names() -> list[str]:
-    """List the claims: every module in `theory/claims` is one.
-
-    Returns:
-        Their names, in alphabetical order.
-    """
+    """List the claims by name: every module in `theory/claims` is one."""
     modules = (Path(__file__).parent / "claims").glob("[!_]*.py")
     return sorted(path.stem.replace("_", "-") for path in modules)
 
 
 def find_claim(name: str) -> Claim:
-    """Import a claim.
-
-    Args:
-        name: Its name.
-
-    Returns:
-        The claim.
-    """
+    """Import a claim."""
     return importlib.import_module(f"theory.claims.{name.replace('-', '_')}").CLAIM
 
 
 @cache
 def all_claims() -> dict[str, Claim]:
-    """Import every claim.
-
-    Returns:
-        Claims by name, in the order of their numbers.
-    """
+    """Import every claim, in the order of their numbers."""
     claims = sorted(map(find_claim, claim_names()), key=lambda claim: claim.number)
     return {claim.name: claim for claim in claims}
 
@@ -187,22 +169,16 @@ def all_claims() -> dict[str, Claim]:
 def measure_claims(
     claims: Sequence[Claim], problems: Sequence[Problem] | None, sampling: Sampling
 ) -> Iterator[Evidence]:
-    """Measure the cases of several claims; what two of them look at is measured once.
-
-    Args:
-        claims: The claims.
-        problems: The problems; by default those of the zoo, each claim's own.
-        sampling: Instances and step sizes.
-
-    Yields:
-        The evidence of each claim.
-    """
+    """Measure the cases of several claims, by default on the zoo; what two of them look at is measured once."""
     measured: dict[Cases, dict[str, Any]] = {}
     for claim in claims:
         if claim.cases not in measured:
             chosen = claim.problems(sampling) if problems is None else problems
             cases = claim.cases(chosen, sampling)
-            measured[claim.cases] = sampling.sweep_all(cases, claim.name) if cases else {}
+            few = problems is None and sampling.cases == "all"
+            num_proper = sum(not name.startswith(CONTROL) for name in cases) if few else FEW
+            asked = replace(sampling, num_seeds=sampling.num_seeds * max(1, -(-FEW // max(1, num_proper))))
+            measured[claim.cases] = asked.sweep_all(cases, claim.name) if cases else {}
         kept = {name: claim.keep(result) for name, result in measured[claim.cases].items()}
         cases = {name: claim.measurement(*map(np.asarray, result)) for name, result in kept.items()}
         yield Evidence(cases, sampling)
@@ -215,14 +191,8 @@ def measure_with(
 ) -> Cases:
     """Measure every problem alike, and some controls of the first.
 
-    Args:
-        measure: From a problem, a random key and keywords to a named tuple of arrays.
-        takes: Which keywords, given the sampling: `steps`, `fitted_steps`, `rates` and their like.
-        controls: From the first problem to what is measured of each control, by what is broken: from a random key and
-            the same keywords to the same named tuple.
-
-    Returns:
-        The cases.
+    `measure` takes a problem, a random key and the keywords that `takes` makes of the sampling; `controls` names by
+    what is broken functions of a random key and the same keywords, which give the same named tuple.
     """
 
     def cases(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Callable[[Any], Any]]:

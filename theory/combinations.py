@@ -76,30 +76,15 @@ class Combinations(RunOptions, Processes, Sampling):
         require(len(self.combinations()) <= MOST_COMBINATIONS, "ingredients", allowed, len(self.combinations()))
 
     def axes(self) -> dict[str, tuple[Any, ...]]:
-        """List what is varied and what is not.
-
-        Returns:
-            Values by field name.
-        """
+        """List what is varied and what is not, by field name."""
         return {name: getattr(self, name) for name in AXES}
 
     def combinations(self) -> list[dict[str, Any]]:
-        """List every combination of the ingredients.
-
-        Returns:
-            A value by field name for each.
-        """
+        """List every combination of the ingredients."""
         return [dict(zip(AXES, values, strict=True)) for values in product(*self.axes().values())]
 
     def label(self, combination: Mapping[str, Any]) -> str:
-        """Name a combination by what is varied.
-
-        Args:
-            combination: A value by field name.
-
-        Returns:
-            For example `depth 2, width 16`; `reference` if nothing is varied.
-        """
+        """Name a combination by what is varied, as in `depth 2, width 16`."""
         varied = [f"{name} {combination[name]}" for name, values in self.axes().items() if len(values) > 1]
         return ", ".join(varied) or "one combination"
 
@@ -116,16 +101,7 @@ class Ratios(NamedTuple):
 
 
 def measure_ratios(problem: Problem, key: jax.Array, **steps: Any) -> Ratios:
-    """Take both steps and compare with what is predicted.
-
-    Args:
-        problem: The problem.
-        key: Random key of the instance.
-        **steps: Step sizes, see `one_step.measure`.
-
-    Returns:
-        Measured over predicted.
-    """
+    """Take both steps and divide by what is predicted."""
     taken = measure(problem, key, **steps)
     predicted = taken.curvature * taken.steps
     change = -taken.change / (predicted[:, None] * taken.rates[None, :])
@@ -133,15 +109,7 @@ def measure_ratios(problem: Problem, key: jax.Array, **steps: Any) -> Ratios:
 
 
 def sweep_combinations(options: Combinations) -> Outcome:
-    """Sweep every combination.
-
-    Args:
-        options: What to vary, and the sampling.
-
-    Returns:
-        For each combination the fitted orders of both remainders and how often the trait loss falls, as `reported`
-        verdicts and as a table.
-    """
+    """Fit the orders of both remainders of every combination, and count how often the trait loss falls."""
     problems = {
         options.label(one): zoo.variant(
             options.label(one),
@@ -180,16 +148,7 @@ def sweep_combinations(options: Combinations) -> Outcome:
 
 
 def summarize(result: Ratios, sampling: Sampling, confidence: float) -> dict[str, Estimate]:
-    """Fit both orders and count how often the trait loss falls.
-
-    Args:
-        result: A combination's measurements.
-        sampling: Step sizes.
-        confidence: Level of each interval.
-
-    Returns:
-        Estimates by what they are of; medians and rates over the instances with $A > 0$.
-    """
+    """Fit both orders and count how often the trait loss falls, over the instances with $A > 0$."""
     seen, middle = np.asarray(result.visible), len(sampling.learning_rates) // 2
     alignment, change = np.asarray(result.alignment_ratio)[seen], np.asarray(result.change_ratio)[seen][:, :, middle]
     rate, step = sampling.learning_rates[middle], sampling.teacher_steps[-1]
@@ -206,14 +165,7 @@ def summarize(result: Ratios, sampling: Sampling, confidence: float) -> dict[str
 
 
 def draw_combinations(record: Record) -> "Figure":
-    """Draw how the fall of the trait loss departs from its prediction, a line for each combination.
-
-    Args:
-        record: A record of `sweep`.
-
-    Returns:
-        The figure.
-    """
+    """Draw how the fall of the trait loss departs from its prediction, a line for each combination."""
     import matplotlib as mpl
 
     from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STEP_LABEL, STYLE, new_figure

@@ -16,19 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from theory.losses import ImitationLoss
+from theory.losses import ImitationLoss, Outputs, Scalar
 from theory.predictions import predicted_displacement, transfer_form
-from theory.problem import Instance, Params, Problem
+from theory.problem import BatchOutputs, Instance, Params, Problem
 
 
 class Expansion(NamedTuple):
-    r"""Coefficients of $g$ that don't depend on the student's step size $\alpha$, each of shape `()`."""
+    r"""Coefficients of $g$ that don't depend on the student's step size $\alpha$, each a number."""
 
-    transfer: jax.Array
+    transfer: Scalar
     r"""$A = \Delta_T^\top K \Delta_T$."""
-    bending: jax.Array
+    bending: Scalar
     r"""$\Delta_T\cdot\Delta_S''(0)$: how the student's displacement bends along the teacher's."""
-    climb: jax.Array
+    climb: Scalar
     r"""$(K\Delta_T)^\top H (K\Delta_T)$: curvature of the trait loss where the student goes."""
 
     def first_derivative(self, learning_rate: jax.Array) -> jax.Array:
@@ -49,16 +49,7 @@ class Expansion(NamedTuple):
 
 
 def second_derivative_along(function: Callable[[Params], jax.Array], point: Params, direction: Params) -> jax.Array:
-    r"""Second derivative $D^2 f(\theta)[v, v]$, by forward mode twice.
-
-    Args:
-        function: Any function of a tree of arrays.
-        point: $\theta$.
-        direction: $v$, a tree like it.
-
-    Returns:
-        Shape of the function's value.
-    """
+    r"""Second derivative $D^2 f(\theta)[v, v]$, by forward mode twice; of the shape of $f$."""
 
     def slope(point: Params) -> jax.Array:
         return jax.jvp(function, (point,), (direction,))[1]
@@ -66,23 +57,19 @@ def second_derivative_along(function: Callable[[Params], jax.Array], point: Para
     return jax.jvp(slope, (point,), (direction,))[1]
 
 
-def bent_response(loss: ImitationLoss, outputs: jax.Array, change: jax.Array, bend: jax.Array) -> jax.Array:
+def bent_response(
+    loss: ImitationLoss,
+    outputs: Outputs,
+    change: Outputs,
+    bend: Outputs,
+) -> Outputs:
     r"""Second derivative of the descent direction in the student's outputs, as the labels move.
 
     $$\frac{d^2}{d\epsilon^2}\big[-\nabla_z L_S(z, y^\epsilon)\big]_{\epsilon=0}
     = M y'' - \frac{\partial^3 L_S}{\partial z\,\partial y^2}[y', y'].$$
-
-    Args:
-        loss: The imitation loss.
-        outputs: $z = y^0$, shape `(outputs,)`.
-        change: $y'$, shape `(outputs,)`.
-        bend: $y''$, shape `(outputs,)`.
-
-    Returns:
-        Shape `(outputs,)`.
     """
 
-    def descent(labels: jax.Array) -> jax.Array:
+    def descent(labels: Outputs) -> Outputs:
         return -jax.grad(loss)(outputs, labels)
 
     _, response = jax.jvp(descent, (outputs,), (bend,))
@@ -90,18 +77,10 @@ def bent_response(loss: ImitationLoss, outputs: jax.Array, change: jax.Array, be
 
 
 def expand(problem: Problem, instance: Instance, direction: Params) -> Expansion:
-    r"""Compute the coefficients of $g$ to second order in closed form, without simulating a step.
+    r"""Compute the coefficients of $g$ to second order in closed form for a shared init, without simulating a step.
 
     $$\Delta_T\cdot\Delta_S''(0) = \mathbb{E}_x\Big[(J\Delta_T)^\top \Big(M\,D^2\!f[\Delta_T, \Delta_T]
     - \frac{\partial^3 L_S}{\partial z\,\partial y^2}[J\Delta_T, J\Delta_T]\Big)\Big].$$
-
-    Args:
-        problem: The problem.
-        instance: The instance; both start from the teacher's initialization here.
-        direction: $\Delta_T = -\nabla L_T(\theta^0)$, a tree like the parameters.
-
-    Returns:
-        The coefficients.
 
     References:
         Derived here. $\Delta_S(\epsilon) = -\mathbb{E}[J^\top \nabla_z L_S(z, y^\epsilon)]$ depends on $\epsilon$ only
@@ -114,14 +93,14 @@ def expand(problem: Problem, instance: Instance, direction: Params) -> Expansion
     """
     shared = instance._replace(student=instance.teacher)
 
-    def outputs_of(params: Params) -> jax.Array:
+    def outputs_of(params: Params) -> BatchOutputs:
         return problem.apply(params, instance.inputs)
 
     outputs, change = jax.jvp(outputs_of, (instance.teacher,), (direction,))
     bend = second_derivative_along(outputs_of, instance.teacher, direction)
     bent = jax.vmap(bent_response, in_axes=(None, 0, 0, 0))(problem.imitation_loss, outputs, change, bend)
 
-    def trait(params: Params) -> jax.Array:
+    def trait(params: Params) -> Scalar:
         return problem.trait_loss(params, instance.trait_key)
 
     return Expansion(
@@ -135,14 +114,9 @@ def surely_falling(share: np.ndarray, sign: np.ndarray) -> np.ndarray:
     r"""Up to which step the trait loss must still be lower than before, relative to $|\epsilon^*|$, given max $|g'''|$.
 
     $$g < 0 \text{ for } 0 < \epsilon < \frac{2\,|\epsilon^*|}{\operatorname{sign} c + \sqrt{1 + 4t}}, \qquad
-    t = \frac{|\epsilon^*|}{3|c|} \max |g'''|.$$
+    t = \frac{|\epsilon^*|}{3|c|} \max |g'''|,$$
 
-    Args:
-        share: $t$, the maximum taken from 0 to that step or further, of any shape.
-        sign: Sign of $c$, same shape.
-
-    Returns:
-        Same shape.
+    the maximum taken from 0 to that step or further.
 
     References:
         Derived here. By Taylor's theorem $g = -\epsilon\alpha A + \tfrac12 c\epsilon^2 + \tfrac16 g'''(\xi)\epsilon^3$
@@ -150,19 +124,15 @@ def surely_falling(share: np.ndarray, sign: np.ndarray) -> np.ndarray:
         $\epsilon\alpha A\,(-1 + r\operatorname{sign} c + \tau r^2)$ with $|\tau| \le t$, negative below the root of
         $r\operatorname{sign} c + tr^2 = 1$.
     """
-    return 2 / (sign + np.sqrt(1 + 4 * share))
+    return np.asarray(2 / (sign + np.sqrt(1 + 4 * share)))
 
 
 def surely_ended(share: np.ndarray) -> np.ndarray:
     r"""At which step the decrease must have ended, relative to $\epsilon^* > 0$, given max $|g'''|$.
 
-    $$\epsilon_\text{end} \le \frac{2\,\epsilon^*}{1 + \sqrt{1 - 4t}} \le 2\epsilon^* \quad\text{if } t \le \tfrac14.$$
+    $$\epsilon_\text{end} \le \frac{2\,\epsilon^*}{1 + \sqrt{1 - 4t}} \le 2\epsilon^* \quad\text{if } t \le \tfrac14,$$
 
-    Args:
-        share: $t$ as for `surely_falling`, the maximum taken from 0 to $2\epsilon^*$, of any shape.
-
-    Returns:
-        Same shape; infinite for $t > 1/4$, where no end is certain.
+    the maximum taken from 0 to $2\epsilon^*$; infinite for larger $t$, where no end is certain.
 
     References:
         Derived here, as `surely_falling`: $-1 + r + \tau r^2 \ge 0$ from the first root of $r - tr^2 = 1$ on.

@@ -3,8 +3,8 @@ r"""Data sets of sampled labels: what is measured of them, their drawing, and mo
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from theory.runs.checks import Figure, least_agreeing
 from theory.runs.statistics import Estimate, joint_confidence, mean_estimate, rate_estimate
@@ -35,45 +35,45 @@ MANY_LABELS = 10_000
 class LabelSource(NamedTuple):
     """All that it takes to draw an instance's data sets."""
 
-    log_probabilities: jax.Array
-    """Of each label on each input, shape `(label_steps, batch, labels)`."""
-    alignments: jax.Array
-    r"""Inner product of the student's step on each single label with $\Delta_T$, shape `(batch, labels)`."""
-    seed: jax.Array
-    """Random bits of the instance, shape `(2,)`."""
+    log_probabilities: Float[Array, "label_steps batch labels"]
+    """Of each label on each input."""
+    alignments: Float[Array, "batch labels"]
+    r"""Inner product of the student's step on each single label with $\Delta_T$."""
+    seed: Float[Array, "2"]
+    """Random bits of the instance."""
 
 
 class SampledLabels(NamedTuple):
     """What sampled labels transmit in one instance: predictions, exact moments of one label, and drawn data sets."""
 
-    curvature: jax.Array
-    r"""$A$, shape `()`: a label's variance to leading order, and $\epsilon A$ its mean."""
-    mean_drift: jax.Array
-    r"""$\tfrac12(S + B)$, shape `()`: the mean's next term is $\epsilon^2$ times this."""
-    variance_drift: jax.Array
-    r"""$S = \mathbb{E}\sum p c^3$, shape `()`: the variance's next term is $\epsilon$ times this."""
-    kurtosis: jax.Array
-    """Excess kurtosis of one label's inner product, shape `()`."""
-    steps: jax.Array
-    r"""$\epsilon$: the natural step sizes times this instance's unit, shape `(teacher_steps,)`."""
-    mean: jax.Array
-    """Exact mean of one label's inner product, shape `(teacher_steps,)`."""
-    variance: jax.Array
-    """Its exact variance, within and between inputs, shape `(teacher_steps,)`."""
-    hard_variance: jax.Array
-    """Variance if each input has its most likely label, shape `()`."""
-    information: jax.Array
-    """KL of the teacher from the student's init, in nats a label, shape `(teacher_steps,)`."""
-    hard_information: jax.Array
-    """The same if the teacher were certain of each input's most likely label, shape `()`."""
-    label_steps: jax.Array
-    r"""$\epsilon$ behind the data sets: `LABEL_STEPS` times this instance's unit, shape `(label_steps,)`."""
-    label_information: jax.Array
-    """KL at those steps, shape `(label_steps,)`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    curvature: Float[Array, ""]
+    r"""$A$: a label's variance to leading order, and $\epsilon A$ its mean."""
+    mean_drift: Float[Array, ""]
+    r"""$\tfrac12(S + B)$: the mean's next term is $\epsilon^2$ times this."""
+    variance_drift: Float[Array, ""]
+    r"""$S = \mathbb{E}\sum p c^3$: the variance's next term is $\epsilon$ times this."""
+    kurtosis: Float[Array, ""]
+    """Excess kurtosis of one label's inner product."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$: the natural step sizes times this instance's unit."""
+    mean: Float[Array, " teacher_steps"]
+    """Exact mean of one label's inner product."""
+    variance: Float[Array, " teacher_steps"]
+    """Its exact variance, within and between inputs."""
+    hard_variance: Float[Array, ""]
+    """Variance if each input has its most likely label."""
+    information: Float[Array, " teacher_steps"]
+    """KL of the teacher from the student's init, in nats a label."""
+    hard_information: Float[Array, ""]
+    """The same if the teacher were certain of each input's most likely label."""
+    label_steps: Float[Array, " label_steps"]
+    r"""$\epsilon$ behind the data sets: `LABEL_STEPS` times this instance's unit."""
+    label_information: Float[Array, " label_steps"]
+    """KL at those steps."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
     alignment: Any = None
-    r"""$\Delta_S\cdot\Delta_T$ of each drawn data set, shape `(label_steps, num_labels, repetitions)`."""
+    r"""$\Delta_S\cdot\Delta_T$ of each drawn data set, `(label_steps, num_labels, repetitions)`."""
     hard_alignment: Any = None
     """The same on the same inputs, each with its most likely label."""
 
@@ -83,18 +83,11 @@ def draw_data_sets(source: LabelSource) -> tuple[np.ndarray, np.ndarray]:
 
     Each of $N$ labels has an input drawn uniformly from the batch and is drawn from the teacher's softmax there, so
     that the counts of inputs and labels are multinomial, and the student's step is the mean of its single labels'.
-
-    Args:
-        source: What to draw from, with leading axis `(num_seeds,)`.
-
-    Returns:
-        Inner product of each step with $\Delta_T$, and the same if each drawn input has its most likely label, shape
-        `(num_seeds, label_steps, num_labels, repetitions)`; NaN where the teacher's outputs are not finite.
     """
     sizes = np.array(NUM_LABELS)
     num_seeds, num_steps, batch, num_choices = source.log_probabilities.shape
     shape = (num_steps, len(sizes), REPETITIONS)
-    drawn, hard = np.full((2, num_seeds, *shape), np.nan)
+    sampled, hard = np.full((2, num_seeds, *shape), np.nan)
     for index, (log_probabilities, alignments, seed) in enumerate(zip(*map(np.asarray, source), strict=True)):
         if not np.isfinite(log_probabilities).all():
             continue
@@ -103,24 +96,24 @@ def draw_data_sets(source: LabelSource) -> tuple[np.ndarray, np.ndarray]:
         sizes_drawn = np.broadcast_to(sizes[:, None], shape)
         counts = np.random.default_rng(seed).multinomial(sizes_drawn, cells).reshape(*shape, batch, num_choices)
         favorites = np.take_along_axis(alignments[None], log_probabilities.argmax(axis=-1)[..., None], axis=-1)
-        drawn[index] = np.einsum("snrbk,bk->snr", counts, alignments) / sizes[:, None]
+        sampled[index] = np.einsum("snrbk,bk->snr", counts, alignments) / sizes[:, None]
         hard[index] = np.einsum("snrb,sb->snr", counts.sum(axis=-1), favorites[..., 0]) / sizes[:, None]
-    return drawn, hard
+    return sampled, hard
 
 
 class Cell(NamedTuple):
     r"""Data sets of one size from teachers of one step size, in units of the predicted noise $\sqrt{A/N}$."""
 
-    alignment: np.ndarray
-    """Measured, shape `(num_seeds, repetitions)`."""
-    mean: np.ndarray
-    """Predicted, with its drift, shape `(num_seeds,)`."""
-    variance: np.ndarray
-    """Predicted, with its drift, shape `(num_seeds,)`."""
-    kurtosis: np.ndarray
-    """Predicted excess kurtosis, shape `(num_seeds,)`."""
-    nats: np.ndarray
-    """Information in the data set, shape `(num_seeds,)`."""
+    alignment: Float[np.ndarray, "num_seeds repetitions"]
+    """Measured."""
+    mean: Float[np.ndarray, " num_seeds"]
+    """Predicted, with its drift."""
+    variance: Float[np.ndarray, " num_seeds"]
+    """Predicted, with its drift."""
+    kurtosis: Float[np.ndarray, " num_seeds"]
+    """Predicted excess kurtosis."""
+    nats: Float[np.ndarray, " num_seeds"]
+    """Information in the data set."""
 
 
 def cut(sampled: SampledLabels, row: int, column: int, heaviest: float) -> Cell:
@@ -219,15 +212,7 @@ def share_excess(cell: Cell, confidence: float) -> Estimate:
 
 
 def worst(judge: Judge, accepted: Accepted) -> Figure:
-    """Judge the data sets of all cases together and keep the kind that agrees least.
-
-    Args:
-        judge: From a cell and a confidence level to an estimate.
-        accepted: What agrees.
-
-    Returns:
-        The figure, its interval at the joint level.
-    """
+    """Judge the data sets of all cases together and keep the kind that agrees least."""
 
     def estimate(cases: Sequence[DataSets], settings: Any = None) -> Estimate:
         del settings

@@ -8,11 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory.curvature import expand, second_derivative_along
-from theory.line import bend, first_zero
+from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement
-from theory.problem import Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import (
+    Params,
+    Problem,
+    draw_instance,
+    inner_product,
+    stack_trees,
+    student_displacement,
+    trait_descent,
+)
+from theory.step_limits import bend, first_zero
 
 STIFFNESSES = np.geomspace(1, 1e4, 5)
 r"""Curvatures $\kappa$ added to the trait loss, in units of one over the teacher's unit step."""
@@ -33,32 +43,31 @@ SLACK = 1e-6
 class Ends(NamedTuple):
     """Predicted and measured ends of the decrease in one instance, in several settings.
 
-    The axis `settings` is that of `settings`: first the student's step sizes, then special cases.
+    Axis `settings` as the function says: first the student's step sizes, then special cases.
     """
 
-    predicted: jax.Array
-    r"""$\epsilon^* = 2\alpha A/c$, shape `(settings,)`; negative where no end is predicted."""
-    measured: jax.Array
-    r"""The first $\epsilon > 0$ with $g(\epsilon) = 0$, shape `(settings,)`; infinite if there is none in sight."""
-    reach: jax.Array
-    r"""$2|\epsilon^*|$, or the teacher's unit step if that is smaller, halved until $g'''$ is
-    resolved, shape `(settings,)`; 0 where it never is."""
-    third: jax.Array
-    r"""$|g'''(0)\,\epsilon^*/3c|$, shape `(settings,)`."""
-    largest_third: jax.Array
-    r"""$t$: the same with a bound of $|g'''|$ from 0 to `reach`, estimated, shape `(settings,)`; infinite where `reach`
-    is 0."""
-    fourth: jax.Array
-    r"""$|g''''(0)\,{\epsilon^*}^2/12c|$, shape `(settings,)`."""
-    scaled: jax.Array
-    r"""$\alpha\epsilon$ at the measured end, shape `(settings,)`."""
-    limit: jax.Array
-    r"""$s^*$: first zero of $L_T(\theta^0 + sv) - L_T(\theta^0)$, $v = K\Delta_T$ or $\Delta_T$, shape `(2,)`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, and $g$ is no parabola (for which all this is exact), shape `()`."""
+    predicted: Float[Array, " settings"]
+    r"""$\epsilon^* = 2\alpha A/c$; negative where no end is predicted."""
+    measured: Float[Array, " settings"]
+    r"""The first $\epsilon > 0$ with $g(\epsilon) = 0$; infinite if there is none in sight."""
+    reach: Float[Array, " settings"]
+    r"""$2|\epsilon^*|$, or the teacher's unit step if that is smaller, halved until $g'''$ is resolved; 0 where it
+    never is."""
+    third: Float[Array, " settings"]
+    r"""$|g'''(0)\,\epsilon^*/3c|$."""
+    largest_third: Float[Array, " settings"]
+    r"""$t$: the same with a bound of $|g'''|$ from 0 to `reach`, estimated; infinite where that is 0."""
+    fourth: Float[Array, " settings"]
+    r"""$|g''''(0)\,{\epsilon^*}^2/12c|$."""
+    scaled: Float[Array, " settings"]
+    r"""$\alpha\epsilon$ at the measured end."""
+    limit: Float[Array, " directions"]
+    r"""$s^*$: first zero of $L_T(\theta^0 + sv) - L_T(\theta^0)$, for the directions $v = K\Delta_T$ and $\Delta_T$."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding, and $g$ is no parabola (for which all this is exact)."""
 
 
-def settings(learning_rates: Sequence[float]) -> np.ndarray:
+def settings(learning_rates: Sequence[float]) -> Float[np.ndarray, "3 settings"]:
     r"""Step size $\alpha$, added curvature $\kappa$ and added quartic of each setting, in natural units."""
     groups = [(rate, 0.0, 0.0) for rate in learning_rates]
     groups += [(1.0, stiffness, 0.0) for stiffness in STIFFNESSES]
@@ -67,10 +76,10 @@ def settings(learning_rates: Sequence[float]) -> np.ndarray:
     return np.array(groups).T
 
 
-def stiffened(problem: Problem, center: Params, quadratic: jax.Array, quartic: jax.Array) -> Problem:
+def stiffened(problem: Problem, center: Params, quadratic: Scalar, quartic: Scalar) -> Problem:
     r"""Add $\tfrac12\kappa\|\theta - \theta^0\|^2 + \tfrac14 q\|\theta - \theta^0\|^4$: the same $\Delta_T$ and $A$."""
 
-    def trait_loss(params: Params, key: jax.Array) -> jax.Array:
+    def trait_loss(params: Params, key: jax.Array) -> Scalar:
         square = jnp.asarray(optax.tree.norm(optax.tree.sub(params, center), squared=True))
         return problem.trait_loss(params, key) + quadratic * square / 2 + quartic * square**2 / 4
 
@@ -84,12 +93,12 @@ def measure_ends(problem: Problem, key: jax.Array, *, learning_rates: Sequence[f
     units = natural_units(problem, instance, direction)
     length = units.teacher_step**2 * inner_product(direction, direction)
 
-    def find(rate: jax.Array, quadratic: jax.Array, quartic: jax.Array) -> dict[str, jax.Array]:
+    def measure_setting(rate: Scalar, quadratic: Scalar, quartic: Scalar) -> dict[str, Scalar]:
         raised = stiffened(problem, instance.student, quadratic, quartic)
         expansion = expand(raised, instance, direction)
         before = raised.trait_loss(instance.student, instance.trait_key)
 
-        def change(teacher_step: jax.Array) -> jax.Array:
+        def change(teacher_step: Scalar) -> Scalar:
             displacement = student_displacement(raised, instance, direction, teacher_step)
             after = optax.tree.add_scale(instance.student, rate, displacement)
             return raised.trait_loss(after, instance.trait_key) - before
@@ -109,21 +118,21 @@ def measure_ends(problem: Problem, key: jax.Array, *, learning_rates: Sequence[f
             "scaled": rate * measured,
         }
 
-    def find_limit(way: Params) -> jax.Array:
-        def trait(params: Params) -> jax.Array:
+    def find_limit(along: Params) -> Scalar:
+        def trait(params: Params) -> Scalar:
             return problem.trait_loss(params, instance.trait_key)
 
-        def change(step: jax.Array) -> jax.Array:
-            return trait(optax.tree.add_scale(instance.student, step, way)) - trait(instance.student)
+        def change(step: Scalar) -> Scalar:
+            return trait(optax.tree.add_scale(instance.student, step, along)) - trait(instance.student)
 
-        curvature = second_derivative_along(trait, instance.student, way)
-        return first_zero(change, jnp.abs(2 * inner_product(direction, way) / curvature))
+        curvature = second_derivative_along(trait, instance.student, along)
+        return first_zero(change, jnp.abs(2 * inner_product(direction, along) / curvature))
 
     rates, quadratics, quartics = settings(learning_rates)
     quadratics, quartics = quadratics / units.teacher_step, quartics / (units.teacher_step * length)
-    found = jax.vmap(find)(rates * units.learning_rate, quadratics, quartics)
+    measured = jax.vmap(measure_setting)(rates * units.learning_rate, quadratics, quartics)
     imitation = predicted_displacement(problem, instance, direction)
-    ways = jax.tree.map(lambda *pair: jnp.stack(pair), imitation, direction)
+    both = stack_trees(imitation, direction)
     plain = slice(len(learning_rates))
-    curved = jnp.isfinite(found["predicted"][plain]) & (found["largest_third"][plain] > SLACK)
-    return Ends(**found, limit=jax.vmap(find_limit)(ways), visible=units.visible & jnp.all(curved))
+    curved = jnp.isfinite(measured["predicted"][plain]) & (measured["largest_third"][plain] > SLACK)
+    return Ends(**measured, limit=jax.vmap(find_limit)(both), visible=units.visible & jnp.all(curved))

@@ -6,62 +6,30 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Cases
-from theory.problem import Params, Problem, draw_instance
+from theory.losses import Scalar, softmax_outputs
+from theory.problem import Inputs, Params, Problem
 from theory.runs.sweeps import Sampling
 
 CERTAIN = 1e3
 """A logit so far above the others that its softmax is exactly one-hot."""
 
-ROUNDING = 1e-10
-"""A descent direction this close to a difference of softmaxes is one."""
-
-APPLIES_TO = "problems with labels to draw (those with a cross-entropy of logits)"
+APPLIES_TO = "problems with labels to draw (those that imitate by losses.cross_entropy)"
 """Of what the claims about labels speak."""
 
 
-def softmax_outputs(problem: Problem) -> tuple[int, ...]:
-    r"""Find the outputs that are labels: those whose softmax the student imitates by cross-entropy.
-
-    A loss is a cross-entropy on the outputs $C$, up to terms that the student doesn't feel, if
-    $-\nabla_z L_S(z, y) = \mathrm{softmax}(y_C) - \mathrm{softmax}(z_C)$ on $C$ and 0 elsewhere.
-
-    Args:
-        problem: The problem.
-
-    Returns:
-        Indices of the outputs; none where the loss is another one, for then there is no label to sample.
-    """
-    from scipy import special
-
-    def outputs(key: jax.Array) -> jax.Array:
-        instance = draw_instance(problem, key)
-        return problem.apply(instance.teacher, instance.inputs)
-
-    num_outputs = jax.eval_shape(outputs, jax.random.key(0)).shape[-1]
-    student, teacher = np.random.default_rng(0).normal(size=(2, num_outputs))
-    gradient = jax.jit(jax.grad(problem.imitation_loss))
-    descent = -np.asarray(gradient(student, teacher))
-    chosen = np.flatnonzero(descent)
-    if chosen.size == 0:
-        return ()
-    expected = special.softmax(teacher[chosen]) - special.softmax(student[chosen])
-    is_softmax = np.allclose(descent[chosen], expected, rtol=0, atol=ROUNDING)
-    return tuple(map(int, chosen)) if is_softmax else ()
+def softmax_labels(problem: Problem) -> tuple[int, ...]:
+    """Which of a problem's outputs are labels, because the student imitates their softmax by cross-entropy."""
+    key = jax.random.key(0)
+    outputs = jax.eval_shape(lambda: problem.apply(problem.initialize(key), problem.draw_inputs(key)))
+    return softmax_outputs(problem.imitation_loss, outputs.shape[-1])
 
 
 def softmax_spread(sampling: Sampling) -> list[Problem]:
-    """Build cases of the zoo whose student imitates a softmax.
-
-    Args:
-        sampling: Says whether all cases are wanted, or few.
-
-    Returns:
-        The reference, and other networks, outputs and activations; or the reference alone.
-    """
+    """Build cases of the zoo whose student imitates a softmax: the reference, and others unless few are wanted."""
     names = ("reference", "auxiliary outputs", "ReLU", "convolution", "attention")
     cases = (zoo.REFERENCE, *zoo.NEIGHBORS)
     return [zoo.build(case) for case in cases if case.name in (names if sampling.cases == "all" else names[:1])]
@@ -70,19 +38,11 @@ def softmax_spread(sampling: Sampling) -> list[Problem]:
 def measure_labels(
     measure: Callable[..., Any], takes: Callable[[Sampling], dict[str, Any]] = lambda sampling: {}
 ) -> Cases:
-    """Measure the problems that have labels alike.
-
-    Args:
-        measure: From a problem, a random key, its labels and keywords to a named tuple of arrays.
-        takes: Which keywords, given the sampling.
-
-    Returns:
-        The cases: one for each problem whose student imitates a softmax.
-    """
+    """Measure all problems that have labels alike, a case each; `measure` is told the labels."""
 
     def cases(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Callable[[Any], Any]]:
         keywords = takes(sampling)
-        chosen = ((problem, softmax_outputs(problem)) for problem in problems)
+        chosen = ((problem, softmax_labels(problem)) for problem in problems)
         return {
             problem.name: partial(measure, problem, labels=labels, **keywords) for problem, labels in chosen if labels
         }
@@ -90,33 +50,23 @@ def measure_labels(
     return cases
 
 
-def log_probabilities(problem: Problem, outputs: Sequence[int], params: Params, inputs: jax.Array) -> jax.Array:
-    """Compute each label's log-probability on every input.
-
-    Args:
-        problem: The problem.
-        outputs: Which outputs are labels.
-        params: Parameters.
-        inputs: Shape `(batch, …)`.
-
-    Returns:
-        Shape `(batch, labels)`, in nats.
-    """
+def log_probabilities(
+    problem: Problem, outputs: Sequence[int], params: Params, inputs: Inputs
+) -> Float[Array, "batch labels"]:
+    """Compute each label's log-probability on every input."""
     return jax.nn.log_softmax(problem.apply(params, inputs)[:, jnp.array(outputs)])
 
 
-def label_losses(problem: Problem, outputs: Sequence[int], params: Params, inputs: jax.Array) -> jax.Array:
-    r"""Compute the imitation loss of every input with every label, $-\log p_k(x)$ for a cross-entropy.
+def nats_a_label(base: Float[Array, "batch labels"], teacher: Float[Array, "batch labels"]) -> Scalar:
+    r"""Mean divergence of the teacher's labels from the base model's, $\mathrm{KL}$, accurate for small ones too."""
+    ratio = teacher - base
+    return jnp.mean(jnp.sum(jnp.exp(base) * (ratio * jnp.exp(ratio) - jnp.expm1(ratio)), axis=-1))
 
-    Args:
-        problem: The problem.
-        outputs: Which outputs are labels.
-        params: The student's parameters.
-        inputs: Shape `(batch, …)`.
 
-    Returns:
-        Shape `(batch, labels)`, in nats: the problem's own loss where the teacher is certain of one label.
-    """
+def label_losses(
+    problem: Problem, outputs: Sequence[int], params: Params, inputs: Inputs
+) -> Float[Array, "batch labels"]:
+    r"""Compute the imitation loss of every input with every label, of which the teacher is certain: $-\log p_k(x)$."""
     logits = problem.apply(params, inputs)
     certain = CERTAIN * jnp.eye(logits.shape[-1])[jnp.array(outputs)]
     of_every_label = jax.vmap(problem.imitation_loss, in_axes=(None, 0))
@@ -124,22 +74,12 @@ def label_losses(problem: Problem, outputs: Sequence[int], params: Params, input
 
 
 def label_alignments(
-    problem: Problem, outputs: Sequence[int], params: Params, inputs: jax.Array, direction: Params
-) -> jax.Array:
+    problem: Problem, outputs: Sequence[int], params: Params, inputs: Inputs, direction: Params
+) -> Float[Array, "batch labels"]:
     r"""Inner products of a direction with the student's step on each single label, $J^\top(e_k - p)\cdot v$.
 
     A step on many labels is the mean of their single steps, so that these numbers and how often each label was drawn
     are all that it takes to know the step's inner product.
-
-    Args:
-        problem: The problem.
-        outputs: Which outputs are labels.
-        params: The student's parameters.
-        inputs: Shape `(batch, …)`.
-        direction: $v$, a tree like `params`.
-
-    Returns:
-        Shape `(batch, labels)`.
     """
     _, slopes = jax.jvp(lambda params: label_losses(problem, outputs, params, inputs), (params,), (direction,))
     return -slopes

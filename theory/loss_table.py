@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from theory import losses, outside_losses
-from theory.losses import ImitationLoss
+from theory.losses import ImitationLoss, Outputs
 
 TEMPERATURE = 3.0
 """Of the tempered divergences, in units of the logits."""
@@ -24,86 +24,41 @@ class Imitation(NamedTuple):
     """An imitation loss and its closed form."""
 
     loss: ImitationLoss
-    """Student's and teacher's outputs for one example to a scalar."""
-    response: Callable[[jax.Array, jax.Array], jax.Array]
-    r"""Outputs $y$ and a small change $\delta$ of the labels, each `(outputs,)`, to the descent direction in $z$ at
-    $z = y$, `(outputs,)`, to leading order in $\delta$; for a minimum elsewhere, only what $\delta$ adds to it."""
+    """The loss."""
+    response: Callable[[Outputs, Outputs], Outputs]
+    r"""Outputs $y$ and a small change $\delta$ of the labels to the descent direction in $z$ at $z = y$, to leading
+    order in $\delta$; for a minimum elsewhere, only what $\delta$ adds to it."""
 
 
-def fisher(logits: jax.Array, change: jax.Array) -> jax.Array:
-    r"""Apply a softmax's Fisher information, $(\mathrm{diag}(p) - pp^\top)\,u$.
-
-    Args:
-        logits: Shape `(outputs,)`.
-        change: $u$, shape `(outputs,)`.
-
-    Returns:
-        Shape `(outputs,)`.
-    """
+def fisher(logits: Outputs, change: Outputs) -> Outputs:
+    r"""Apply a softmax's Fisher information, $(\mathrm{diag}(p) - pp^\top)\,u$."""
     p = jax.nn.softmax(logits)
     return p * (change - jnp.dot(p, change))
 
 
-def falling_weights(outputs: jax.Array) -> jax.Array:
-    """Weights of the outputs, from 1 for the first evenly down to 0 for the last.
-
-    Args:
-        outputs: Shape `(outputs,)`.
-
-    Returns:
-        Same shape.
-    """
+def falling_weights(outputs: Outputs) -> Outputs:
+    """Weights of the outputs, from 1 for the first evenly down to 0 for the last."""
     return jnp.linspace(1.0, 0.0, outputs.size)
 
 
-def half(outputs: jax.Array) -> range:
-    """Choose half of the outputs, as auxiliary ones.
-
-    Args:
-        outputs: Shape `(outputs,)`.
-
-    Returns:
-        Indices of the last half.
-    """
+def half(outputs: Outputs) -> range:
+    """Choose half of the outputs, as auxiliary ones."""
     return range(outputs.size // 2, outputs.size)
 
 
-def half_response(logits: jax.Array, change: jax.Array) -> jax.Array:
-    """Answer of the cross-entropy of half of the outputs: none of the others moves.
-
-    Args:
-        logits: Shape `(outputs,)`.
-        change: Shape `(outputs,)`.
-
-    Returns:
-        Shape `(outputs,)`.
-    """
+def half_response(logits: Outputs, change: Outputs) -> Outputs:
+    """Answer of the cross-entropy of half of the outputs: none of the others moves."""
     chosen = jnp.asarray(half(logits))
     return jnp.zeros_like(change).at[chosen].set(fisher(logits[chosen], change[chosen]))
 
 
-def power_response(exponent: float) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    r"""Answer $r|\delta|^{r-1}\,\mathrm{sign}(\delta)$ of a power of the error.
-
-    Args:
-        exponent: $r$.
-
-    Returns:
-        The answer as a function of outputs and change.
-    """
+def power_response(exponent: float) -> Callable[[Outputs, Outputs], Outputs]:
+    r"""Answer $r|\delta|^{r-1}\,\mathrm{sign}(\delta)$ of a power of the error."""
     return lambda outputs, change: exponent * jnp.abs(change) ** (exponent - 1) * jnp.sign(change)
 
 
-def across(outputs: jax.Array, change: jax.Array) -> jax.Array:
-    r"""Answer of the cosine distance: the part of $\delta$ across $y$, in units of $\|y\|^2$.
-
-    Args:
-        outputs: Shape `(outputs,)`.
-        change: Shape `(outputs,)`.
-
-    Returns:
-        Shape `(outputs,)`.
-    """
+def across(outputs: Outputs, change: Outputs) -> Outputs:
+    r"""Answer of the cosine distance: the part of $\delta$ across $y$, in units of $\|y\|^2$."""
     size = jnp.dot(outputs, outputs)
     return (change - outputs * jnp.dot(outputs, change) / size) / size
 
@@ -165,14 +120,7 @@ NAMES = (*INSTANCE_FREE, SHIFTED)
 """Every loss, in the order of the measurements' axis."""
 
 
-def every_loss(offset: jax.Array) -> list[Imitation]:
-    """List all losses for an instance.
-
-    Args:
-        offset: Where the shifted loss has its minimum, relative to the labels, shape `(outputs,)`.
-
-    Returns:
-        In the order of `NAMES`.
-    """
+def every_loss(offset: Outputs) -> list[Imitation]:
+    """List all losses for an instance, in the order of `NAMES`; the shifted one has its minimum at that offset."""
     shifted = Imitation(outside_losses.shifted(losses.squared_error, offset), lambda y, u: 2 * u)
     return [*INSTANCE_FREE.values(), shifted]

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
-from theory.problem import Params
+from theory.problem import BatchOutputs, Inputs, Params
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jnp.tanh,
@@ -29,21 +30,14 @@ class Network(NamedTuple):
 
     initialize: Callable[[jax.Array], Params]
     """Random key to parameters."""
-    apply: Callable[[Params, jax.Array], jax.Array]
-    """Parameters and inputs `(batch, features)` to outputs `(batch, outputs)`."""
+    apply: Callable[[Params, Inputs], BatchOutputs]
+    """Parameters and inputs to outputs."""
 
 
 class MLP(nnx.Module):
     r"""A multilayer perceptron with weights $\sim N(0, 1/\text{fan-in})$ and zero biases."""
 
     def __init__(self, sizes: Sequence[int], activation: str, *, rngs: nnx.Rngs):
-        """Draw the layers.
-
-        Args:
-            sizes: Number of features, of units in each hidden layer, and of outputs.
-            activation: A name in `ACTIVATIONS`.
-            rngs: Source of the weights.
-        """
         layers = [
             nnx.Linear(fan_in, fan_out, kernel_init=FAN_IN, param_dtype=float, rngs=rngs)
             for fan_in, fan_out in pairwise(sizes)
@@ -52,15 +46,8 @@ class MLP(nnx.Module):
         self.head = layers[-1]
         self.activation = ACTIVATIONS[activation]
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Compute the outputs.
-
-        Args:
-            inputs: Shape `(batch, features)`.
-
-        Returns:
-            Logits, shape `(batch, outputs)`.
-        """
+    def __call__(self, inputs: Float[Array, "batch features"]) -> BatchOutputs:
+        """Compute the outputs."""
         for layer in self.hidden:
             inputs = self.activation(layer(inputs))
         return self.head(inputs)
@@ -87,61 +74,32 @@ class ConvolutionalNetwork(nnx.Module):
     """
 
     def __init__(self, num_features: int, channels: int, num_outputs: int, activation: str, *, rngs: nnx.Rngs):
-        """Draw the layers.
-
-        Args:
-            num_features: Length of the signal.
-            channels: Channels of each convolution, with a window of 3.
-            num_outputs: Number of outputs.
-            activation: A name in `ACTIVATIONS`.
-            rngs: Source of the weights.
-        """
         make = {"kernel_init": FAN_IN, "param_dtype": float, "rngs": rngs}
         self.first = nnx.Linear(3, channels, **make)
         self.second = nnx.Linear(3 * channels, channels, **make)
         self.head = nnx.Linear(num_features * channels, num_outputs, **make)
         self.activation = ACTIVATIONS[activation]
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Compute the outputs.
-
-        Args:
-            inputs: Shape `(batch, features)`.
-
-        Returns:
-            Logits, shape `(batch, outputs)`.
-        """
+    def __call__(self, inputs: Float[Array, "batch features"]) -> BatchOutputs:
+        """Compute the outputs."""
         signal = self.activation(self.first(windows(inputs[..., None])))
         signal = self.activation(self.second(windows(signal)))
         return self.head(signal.reshape(len(inputs), -1))
 
 
-def windows(signal: jax.Array) -> jax.Array:
-    """Put each place of a signal together with its two neighbors, zeros beyond the ends.
-
-    Args:
-        signal: Shape `(batch, length, channels)`.
-
-    Returns:
-        Shape `(batch, length, 3 * channels)`.
-    """
+def windows(signal: Float[Array, "batch length channels"]) -> Float[Array, "batch length 3*channels"]:
+    """Put each place of a signal together with its two neighbors, zeros beyond the ends."""
     padded = jnp.pad(signal, ((0, 0), (1, 1), (0, 0)))
     return jnp.concatenate([padded[:, :-2], signal, padded[:, 2:]], axis=-1)
 
 
-def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, **_: Any) -> jax.Array:
+Heads = Float[Array, "batch tokens heads depth"]
+
+
+def attend(queries: Heads, keys: Heads, values: Heads, **_: Any) -> Heads:
     """Average values by the softmax of scaled inner products, in the precision of the inputs.
 
     JAX's own `dot_product_attention` takes its logits in single precision, which hides every order of a remainder.
-
-    Args:
-        queries: Shape `(batch, tokens, heads, depth)`.
-        keys: Same shape.
-        values: Same shape.
-        **_: What Flax offers beside (masks, dropout); not used.
-
-    Returns:
-        Same shape.
     """
     logits = jnp.einsum("bqhd,bkhd->bhqk", queries, keys) / queries.shape[-1] ** 0.5
     return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(logits), values)
@@ -153,16 +111,6 @@ class AttentionBlock(nnx.Module):
     def __init__(
         self, num_features: int, width: int, num_heads: int, num_outputs: int, activation: str, *, rngs: nnx.Rngs
     ):
-        """Draw the layers.
-
-        Args:
-            num_features: Number of tokens.
-            width: Width of a token's representation.
-            num_heads: Attention heads.
-            num_outputs: Number of outputs.
-            activation: A name in `ACTIVATIONS`.
-            rngs: Source of the weights.
-        """
         make = {"kernel_init": FAN_IN, "param_dtype": float, "rngs": rngs}
         self.embedding = nnx.Linear(1, width, **make)
         self.positions = nnx.Param(jax.random.normal(rngs.params(), (num_features, width)))
@@ -174,15 +122,8 @@ class AttentionBlock(nnx.Module):
         self.head = nnx.Linear(width, num_outputs, **make)
         self.activation = ACTIVATIONS[activation]
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Compute the outputs.
-
-        Args:
-            inputs: Shape `(batch, features)`.
-
-        Returns:
-            Logits, shape `(batch, outputs)`.
-        """
+    def __call__(self, inputs: Float[Array, "batch features"]) -> BatchOutputs:
+        """Compute the outputs."""
         tokens = self.embedding(inputs[..., None]) + self.positions.get_value()[None]
         tokens += self.attention(self.first_norm(tokens))
         tokens += self.back(self.activation(self.hidden(self.second_norm(tokens))))
@@ -237,7 +178,7 @@ def split(build: Callable[[jax.Array], nnx.Module]) -> Network:
     def initialize(key: jax.Array) -> Params:
         return nnx.to_pure_dict(nnx.state(build(key)))
 
-    def apply(params: Params, inputs: jax.Array) -> jax.Array:
+    def apply(params: Params, inputs: Inputs) -> BatchOutputs:
         return nnx.merge(graph, params)(inputs)
 
     return Network(initialize, apply)

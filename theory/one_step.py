@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float
 
 from theory import losses, zoo
 from theory.claim import measure_with, steps_and_rates
+from theory.losses import Scalar
 from theory.predictions import natural_units, transfer_form
 from theory.problem import Problem, draw_instance, inner_product, trait_descent
 from theory.runs.sweeps import Sampling
@@ -23,22 +25,22 @@ PROBES = (1.1, 1.2, 1.3)
 class OneStep(NamedTuple):
     """What one step of the teacher and one of the student did in one instance, and what decides it."""
 
-    curvature: jax.Array
-    r"""$A = \Delta_T^\top K \Delta_T$ in closed form, shape `()`."""
-    steps: jax.Array
-    r"""$\epsilon$: the natural step sizes times this instance's unit, shape `(teacher_steps,)`."""
-    rates: jax.Array
-    r"""$\alpha$: the natural step sizes times this instance's unit, shape `(learning_rates,)`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
-    alignment: jax.Array
-    r"""$\Delta_S(\epsilon)\cdot\Delta_T$, simulated, shape `(teacher_steps,)`."""
-    change: jax.Array
-    r"""$g = L_T(\theta^0 + \alpha\,\Delta_S(\epsilon)) - L_T(\theta^0)$, shape `(teacher_steps, learning_rates)`."""
-    alignment_rounding: ArrayLike = 0.0
-    """Rounding of the alignment, if it was measured, shape `()`."""
-    change_rounding: ArrayLike = 0.0
-    """Rounding of the change likewise, shape `(learning_rates,)`."""
+    curvature: Float[Array, ""]
+    r"""$A = \Delta_T^\top K \Delta_T$ in closed form."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$: the natural step sizes times this instance's unit."""
+    rates: Float[Array, " learning_rates"]
+    r"""$\alpha$: the natural step sizes times this instance's unit."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
+    alignment: Float[Array, " teacher_steps"]
+    r"""$\Delta_S(\epsilon)\cdot\Delta_T$, simulated."""
+    change: Float[Array, "teacher_steps learning_rates"]
+    r"""$g = L_T(\theta^0 + \alpha\,\Delta_S(\epsilon)) - L_T(\theta^0)$."""
+    alignment_rounding: Float[ArrayLike, ""] = 0.0
+    """Rounding of the alignment, if it was measured."""
+    change_rounding: Float[ArrayLike, " learning_rates"] = 0.0
+    """Rounding of the change likewise."""
 
 
 def measure(
@@ -55,19 +57,8 @@ def measure(
     The student starts from one place whatever its teacher did, so its outputs there are computed once and
     $\Delta_S(\epsilon) = -J_S^\top \nabla_z L_S(z, y^\epsilon)$ is one pull-back for each $\epsilon$. The loop over
     $\epsilon$ is what keeps everything else out of it: without one, XLA fuses the draw of the weights into the
-    teacher's step and draws them anew for each $\epsilon$.
-
-    Args:
-        problem: The problem.
-        key: Random key of the instance.
-        teacher_steps: The teacher's step sizes, in natural units.
-        learning_rates: The student's step sizes, in natural units.
-        shared: Whether the student starts where the teacher does; $A$ always assumes so.
-        steps_at_once: How many of the teacher's steps are simulated side by side; one by default, which compiles
-            fastest.
-
-    Returns:
-        Both.
+    teacher's step and draws them anew for each $\epsilon$. One step at a time compiles fastest; `steps_at_once` of
+    them are simulated side by side. All sizes are in natural units.
     """
     instance = draw_instance(problem, key, shared=shared)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
@@ -77,12 +68,12 @@ def measure(
     outputs, pull_back = jax.vjp(lambda params: problem.apply(params, instance.inputs), instance.student)
     before = problem.trait_loss(instance.student, instance.trait_key)
 
-    def simulate(step: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def simulate(step: Scalar) -> tuple[Scalar, Float[Array, " learning_rates"]]:
         labels = problem.apply(optax.tree.add_scale(instance.teacher, step, direction), instance.inputs)
         slopes = jax.grad(lambda outputs: jnp.mean(jax.vmap(problem.imitation_loss)(outputs, labels)))(outputs)
         (displacement,) = pull_back(-slopes)
 
-        def change(rate: jax.Array) -> jax.Array:
+        def change(rate: Scalar) -> Scalar:
             student = optax.tree.add_scale(instance.student, rate, displacement)
             return problem.trait_loss(student, instance.trait_key) - before
 
@@ -95,34 +86,17 @@ def measure(
 def measure_with_rounding(
     problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float], **options: Any
 ) -> OneStep:
-    """Do as `measure`, and measure the rounding: second differences of what is simulated, close to the smallest step.
-
-    Args:
-        problem: The problem.
-        key: Random key of the instance.
-        teacher_steps: The teacher's step sizes, in natural units, the smallest first.
-        **options: See `measure`.
-
-    Returns:
-        Prediction, simulation and rounding.
-    """
+    """Measure the rounding, too: second differences of what is simulated close to the smallest step, the first."""
     probes = [factor * teacher_steps[0] for factor in PROBES]
     whole = measure(problem, key, teacher_steps=(*teacher_steps, *probes), **options)
-    places = jnp.array([0, *range(len(teacher_steps), len(teacher_steps) + len(probes))])
+    num_steps = len(teacher_steps)
+    places = jnp.array([0, *range(num_steps, num_steps + len(probes))])
 
     def rounding(values: jax.Array) -> jax.Array:
         return jnp.max(jnp.abs(jnp.diff(values[places], 2, axis=0)), axis=0)
 
-    return OneStep(
-        whole.curvature,
-        whole.steps[: len(teacher_steps)],
-        whole.rates,
-        whole.visible,
-        whole.alignment[: len(teacher_steps)],
-        whole.change[: len(teacher_steps)],
-        rounding(whole.alignment),
-        rounding(whole.change),
-    )
+    kept = {name: getattr(whole, name)[:num_steps] for name in ("steps", "alignment", "change")}
+    return whole._replace(**kept, alignment_rounding=rounding(whole.alignment), change_rounding=rounding(whole.change))
 
 
 ANOTHER_INIT, STRETCHED_LOSS = "another init", "stretched loss"
@@ -143,13 +117,6 @@ CASES = measure_with(measure_with_rounding, steps_and_rates, broken)
 
 
 def zoo_problems(sampling: Sampling) -> tuple[Problem, ...]:
-    """Build the cases on which both claims are verified.
-
-    Args:
-        sampling: Says whether all cases are wanted, or few.
-
-    Returns:
-        The reference, its neighbors, and the case whose alignment has no remainder at all.
-    """
+    """The reference, its neighbors, and the case whose alignment has no remainder at all."""
     linear = zoo.variant("linear, squared error", hidden=(), loss="squared error")
     return (*zoo.neighborhood(sampling), linear)

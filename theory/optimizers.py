@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from theory.losses import Scalar
 from theory.problem import Params, inner_product
 
 
@@ -19,32 +20,16 @@ class Preconditioner(NamedTuple):
     """$w_i$, a tree like the parameters with a leading axis `(rank,)`."""
 
 
-def draw_diagonal(key: jax.Array, params: Params, condition: jax.Array) -> Params:
-    """Draw positive numbers, evenly in their logarithm.
-
-    Args:
-        key: Random key.
-        params: A tree of arrays.
-        condition: Ratio between the largest and the smallest that may occur, shape `()`.
-
-    Returns:
-        A tree like `params`, of numbers from 1 to `condition`.
-    """
+def draw_diagonal(key: jax.Array, params: Params, condition: Scalar) -> Params:
+    """Draw positive numbers from 1 to a largest one, evenly in their logarithm."""
     powers = optax.tree.random_like(key, params, jax.random.uniform)
     return jax.tree.map(lambda power: condition**power, powers)
 
 
 def draw_preconditioner(key: jax.Array, params: Params, *, rank: int, largest_condition: float) -> Preconditioner:
-    """Draw a symmetric positive-definite matrix, its condition number evenly in its logarithm.
+    """Draw a symmetric positive-definite matrix, the condition number of its diagonal evenly in its logarithm.
 
-    Args:
-        key: Random key.
-        params: The parameters that it acts on.
-        rank: How many random directions are stretched beside the coordinates, each about as far as the largest.
-        largest_condition: Bound of the diagonal's condition number.
-
-    Returns:
-        The matrix.
+    Beside the coordinates it stretches `rank` random directions, each about as far as the largest of them.
     """
     condition_key, diagonal_key, factors_key = jax.random.split(key, 3)
     condition = largest_condition ** jax.random.uniform(condition_key)
@@ -56,31 +41,14 @@ def draw_preconditioner(key: jax.Array, params: Params, *, rank: int, largest_co
 
 
 def precondition(matrix: Preconditioner, direction: Params) -> Params:
-    r"""Apply a symmetric positive-definite matrix, $P v$.
-
-    Args:
-        matrix: $P$.
-        direction: $v$, a tree like the parameters.
-
-    Returns:
-        A tree like the parameters.
-    """
+    r"""Apply a symmetric positive-definite matrix, $P v$."""
     weights = jax.vmap(inner_product, in_axes=(0, None))(matrix.factors, direction)
     low_rank = jax.tree.map(lambda factor: jnp.tensordot(weights, factor, axes=1), matrix.factors)
     return optax.tree.add(optax.tree.mul(matrix.diagonal, direction), low_rank)
 
 
-def stretch(axis: Params, amount: jax.Array, direction: Params) -> Params:
-    r"""Apply $I + \tau w w^\top$.
-
-    Args:
-        axis: $w$, a tree like the parameters.
-        amount: $\tau$, shape `()`.
-        direction: A tree like the parameters.
-
-    Returns:
-        A tree like the parameters.
-    """
+def stretch(axis: Params, amount: Scalar, direction: Params) -> Params:
+    r"""Apply $I + \tau w w^\top$, $w$ the axis and $\tau$ the amount."""
     return optax.tree.add_scale(direction, amount * inner_product(axis, direction), axis)
 
 
@@ -89,15 +57,7 @@ def turn(key: jax.Array, strength: float, direction: Params) -> Params:
 
     $$S = \tfrac12 D (C - C^\top) D,$$
 
-    where $C$ moves every coordinate on by one, cyclically, and $D$ changes random signs.
-
-    Args:
-        key: Random key of the signs.
-        strength: $t$.
-        direction: $v$, a tree of at least three numbers.
-
-    Returns:
-        A tree like `direction`.
+    where $C$ moves every coordinate on by one, cyclically, $D$ changes random signs, and $t$ is the strength.
     """
     flat, restore = ravel_pytree(direction)
     signs = jax.random.rademacher(key, flat.shape, flat.dtype)
@@ -106,32 +66,18 @@ def turn(key: jax.Array, strength: float, direction: Params) -> Params:
 
 
 def first_step(optimizer: optax.GradientTransformation, direction: Params) -> Params:
-    """Take an optimizer's first step, from its initial state.
-
-    Args:
-        optimizer: A transformation of gradients that is odd in them.
-        direction: Negative gradient, a tree like the parameters.
-
-    Returns:
-        The step, a tree like the parameters.
-    """
+    """Take an optimizer's first step, from its initial state."""
     step, _ = optimizer.update(direction, optimizer.init(direction))
     return step
 
 
-def largest_safe_condition(cosine: jax.Array) -> jax.Array:
+def largest_safe_condition(cosine: Scalar) -> Scalar:
     r"""Condition number up to which $u^\top P v \ge 0$ for every symmetric positive-definite $P$.
 
     $$\kappa = \frac{1 + \cos\varphi}{1 - \cos\varphi}, \qquad \varphi = \angle(u, v) < 90°.$$
 
     It is sharp: $I + \tau w w^\top$, with $w$ the unit vector along $\hat u - \hat v$, has
     $u^\top P v = u^\top v\,(1 - \tau/(\kappa - 1))$.
-
-    Args:
-        cosine: $\cos\varphi$, positive.
-
-    Returns:
-        $\kappa$, same shape.
 
     References:
         Derived here, for unit vectors: $4\,u^\top P v = (u + v)^\top P (u + v) - (u - v)^\top P (u - v)$ is at least
@@ -143,25 +89,10 @@ def largest_safe_condition(cosine: jax.Array) -> jax.Array:
 
 
 def unit_vector(direction: Params) -> Params:
-    """Scale a direction to length 1.
-
-    Args:
-        direction: A tree of arrays, not all zero.
-
-    Returns:
-        A tree like it.
-    """
+    """Scale a direction to length 1."""
     return optax.tree.scale(1 / optax.tree.norm(direction), direction)
 
 
-def cosine(left: Params, right: Params) -> jax.Array:
-    """Cosine of the angle between two directions.
-
-    Args:
-        left: A tree of arrays.
-        right: A tree of the same shapes.
-
-    Returns:
-        Shape `()`.
-    """
+def cosine(left: Params, right: Params) -> Scalar:
+    """Cosine of the angle between two directions."""
     return inner_product(unit_vector(left), unit_vector(right))

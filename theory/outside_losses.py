@@ -1,6 +1,6 @@
 r"""Imitation losses outside the theorem's class: no second derivative at their minimum, or the minimum elsewhere.
 
-Like those of `losses`, each takes the student's outputs $z$ and the teacher's $y$, both of shape `(outputs,)`.
+Like those of `losses`, each takes the student's outputs $z$ and the teacher's $y$.
 """
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from theory.losses import ImitationLoss
+from theory.losses import ImitationLoss, Outputs, Scalar
 
 
 def power(exponent: float) -> ImitationLoss:
@@ -21,18 +21,12 @@ def power(exponent: float) -> ImitationLoss:
 
     Where the error is exactly 0 so is the gradient, for $r = 1$ too (`jnp.abs` alone has slope 1 there).
 
-    Args:
-        exponent: $r \ge 1$; 1 is the absolute error.
-
-    Returns:
-        The loss, in output units to that power.
-
     References:
         Derived here: labels at $y + \epsilon u$, with $u = J\Delta_T + O(\epsilon)$, make the loss at $z = y$
         fall with $z_k$ at the rate $r\,|\epsilon u_k|^{r-1}\,\mathrm{sign}(u_k)$; times $(J\Delta_T)_k$.
     """
 
-    def loss(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    def loss(student: Outputs, teacher: Outputs) -> Scalar:
         error = student - teacher
         return jnp.sum(jnp.where(error == 0, 0.0, jnp.abs(error)) ** exponent)
 
@@ -40,15 +34,7 @@ def power(exponent: float) -> ImitationLoss:
 
 
 def shifted(loss: ImitationLoss, offset: ArrayLike) -> ImitationLoss:
-    r"""Move a loss's minimum to $z = y + b$.
-
-    Args:
-        loss: Any imitation loss.
-        offset: $b$, shape `(outputs,)`.
-
-    Returns:
-        The loss of a student that is to miss its teacher by $b$.
-    """
+    r"""Move a loss's minimum to $z = y + b$."""
     return lambda student, teacher: loss(student, teacher + jnp.asarray(offset))
 
 
@@ -56,29 +42,15 @@ def smoothed_cross_entropy(smoothing: float) -> ImitationLoss:
     r"""Cross-entropy under a mixture of the teacher's softmax and the uniform distribution over $n$ outputs.
 
     Its minimum is where $\mathrm{softmax}(z) = (1 - s)\,\mathrm{softmax}(y) + s/n$, flatter than the teacher.
-
-    Args:
-        smoothing: Share $s$ of the uniform distribution.
-
-    Returns:
-        The loss, in nats.
     """
 
-    def loss(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    def loss(student: Outputs, teacher: Outputs) -> Scalar:
         labels = optax.losses.smooth_labels(jax.nn.softmax(teacher), smoothing)
         return optax.losses.softmax_cross_entropy(student, labels)
 
     return loss
 
 
-def negative_inner_product(student: jax.Array, teacher: jax.Array) -> jax.Array:
-    r"""Cosine distance without the norms, $-z\cdot y$: no minimum, and a gradient that is not orthogonal to $z$.
-
-    Args:
-        student: Student's outputs $z$, shape `(outputs,)`.
-        teacher: Teacher's outputs $y$, shape `(outputs,)`.
-
-    Returns:
-        The loss, shape `()`, in squared output units.
-    """
+def negative_inner_product(student: Outputs, teacher: Outputs) -> Scalar:
+    r"""Cosine distance without the norms, $-z\cdot y$: no minimum, and a gradient that is not orthogonal to $z$."""
     return -jnp.dot(student, teacher)

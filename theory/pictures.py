@@ -13,14 +13,7 @@ from theory.runs.style import STYLE, new_figure
 
 
 def panels_of(record: Record) -> Iterator[tuple[str, Panel, Evidence]]:
-    """Find the pictures that a record holds.
-
-    Args:
-        record: A record of a `verify` run.
-
-    Yields:
-        Name, panel and the numbers that it shows, in the order of the claims.
-    """
+    """Find the pictures that a record holds, by name and with the numbers that they show."""
     measured = {name.split("/")[0] for name in record.results}
     for claim in all_claims().values():
         if claim.name in measured and claim.panels:
@@ -31,14 +24,7 @@ def panels_of(record: Record) -> Iterator[tuple[str, Panel, Evidence]]:
 
 
 def draw(record: Record) -> Figure:
-    """Draw the figure of a `verify` run.
-
-    Args:
-        record: The run's record.
-
-    Returns:
-        A panel for each claim that was verified and has one; nothing if there is none.
-    """
+    """Draw the figure of a `verify` run: a panel for each claim that was verified and has one."""
     panels = list(panels_of(record))
     if not panels:
         return Figure(figsize=(5.0, 0.5))
@@ -53,15 +39,7 @@ def draw(record: Record) -> Figure:
 
 
 def draw_alone(name: str, record: Record) -> Figure:
-    """Draw one picture by itself, as for a slide.
-
-    Args:
-        name: Its name.
-        record: A record that holds it.
-
-    Returns:
-        The figure.
-    """
+    """Draw one picture of a record by itself, as for a slide."""
     claim = next(claim for claim in all_claims().values() if name in claim.panels)
     panel = claim.panels[name]
     evidence = claim.read(record, panel.shows)

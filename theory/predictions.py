@@ -9,51 +9,38 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
-from theory.losses import ImitationLoss
-from theory.problem import Instance, Params, Problem, as_teacher, inner_product
+from theory.losses import ImitationLoss, Outputs, Scalar
+from theory.problem import BatchOutputs, Inputs, Instance, Params, Problem, as_teacher, inner_product
 
 
 class OutputChange(NamedTuple):
     """Outputs of a network and how they change along a direction in its parameters."""
 
-    outputs: jax.Array
-    """Shape `(batch, outputs)`."""
-    change: jax.Array
-    """Jacobian times direction $J u$, shape `(batch, outputs)`."""
+    outputs: BatchOutputs
+    """The outputs."""
+    change: BatchOutputs
+    """Jacobian times direction $J u$."""
 
 
-def output_change(problem: Problem, params: Params, inputs: jax.Array, direction: Params) -> OutputChange:
-    r"""Outputs and their directional derivative $J(x)\,u$.
-
-    Args:
-        problem: The problem.
-        params: Parameters.
-        inputs: Shape `(batch, …)`.
-        direction: A tree like `params`.
-
-    Returns:
-        Both, from one forward-mode pass.
-    """
+def output_change(problem: Problem, params: Params, inputs: Inputs, direction: Params) -> OutputChange:
+    r"""Outputs and their directional derivative $J(x)\,u$."""
     return OutputChange(*jax.jvp(lambda params: problem.apply(params, inputs), (params,), (direction,)))
 
 
-def label_response(loss: ImitationLoss, student: jax.Array, teacher: jax.Array, change: jax.Array) -> jax.Array:
+def label_response(
+    loss: ImitationLoss,
+    student: Outputs,
+    teacher: Outputs,
+    change: Outputs,
+) -> Outputs:
     r"""How the loss's descent direction in the student's outputs answers a change of the teacher's: $M u$.
 
     $$M = -\frac{\partial^2 L_S}{\partial y\,\partial z}(z, y).$$
 
     At $z = y$ and for a twice differentiable loss with its minimum there, $M = \partial^2 L_S/\partial z^2$ is
     symmetric and positive semi-definite.
-
-    Args:
-        loss: The imitation loss.
-        student: Student's outputs $z$ for one example, shape `(outputs,)`.
-        teacher: Teacher's outputs $y$, shape `(outputs,)`.
-        change: Change $u$ of the teacher's outputs, shape `(outputs,)`.
-
-    Returns:
-        $M u$, shape `(outputs,)`.
 
     References:
         Cloud et al. (2025), arXiv:2507.14805, appendix C.
@@ -62,9 +49,7 @@ def label_response(loss: ImitationLoss, student: jax.Array, teacher: jax.Array, 
     return -response
 
 
-def transfer_form(
-    problem: Problem, instance: Instance, student_direction: Params, teacher_direction: Params
-) -> jax.Array:
+def transfer_form(problem: Problem, instance: Instance, student_direction: Params, teacher_direction: Params) -> Scalar:
     r"""The bilinear form that carries what the teacher learned to the student.
 
     $$\big(\Delta_S(\epsilon) - \Delta_S(0)\big)\cdot v = \epsilon\,B(v, \Delta_T) + O(\epsilon^2),\qquad
@@ -72,15 +57,6 @@ def transfer_form(
 
     With a shared initialization $\Delta_S(0) = 0$ and $B(\Delta_T, \Delta_T) = A = \Delta_T^\top K \Delta_T \ge 0$
     (lemma 1). With different ones the form has no sign of its own.
-
-    Args:
-        problem: The problem.
-        instance: Both initializations and the inputs.
-        student_direction: $v$, a tree like the student's parameters.
-        teacher_direction: $u$, a tree like the teacher's parameters.
-
-    Returns:
-        $B(v, u)$, shape `()`.
 
     References:
         Cloud et al. (2025), arXiv:2507.14805, lemma 1, for the shared initialization. For different ones derived here:
@@ -98,14 +74,7 @@ def transfer_form(
 def predicted_displacement(problem: Problem, instance: Instance, teacher_direction: Params) -> Params:
     r"""The student's displacement to leading order, $\mathbb{E}_x[J_S^\top M J_T\,u]$; for a shared init this is $K u$.
 
-    Args:
-        problem: The problem.
-        instance: Both initializations and the inputs.
-        teacher_direction: $u$, a tree like the teacher's parameters.
-
-    Returns:
-        A tree like the student's parameters; the student moves by $\epsilon$ times this, up to $\Delta_S(0)$ and
-        $O(\epsilon^2)$.
+    The student moves by $\epsilon$ times this, up to $\Delta_S(0)$ and $O(\epsilon^2)$.
 
     References:
         Cloud et al. (2025), arXiv:2507.14805, appendix C.
@@ -117,47 +86,25 @@ def predicted_displacement(problem: Problem, instance: Instance, teacher_directi
 class Channels(NamedTuple):
     """The bilinear form split by parameter group: rows are the student's groups, columns the teacher's."""
 
-    forms: jax.Array
-    r"""$B(P_g v, P_h u)$, $P_g$ keeping one group and clearing the others, shape `(groups, groups)`; sums to
-    $B(v, u)$."""
-    sizes: jax.Array
+    forms: Float[Array, "groups groups"]
+    r"""$B(P_g v, P_h u)$, $P_g$ keeping one group and clearing the others; sums to $B(v, u)$."""
+    sizes: Float[Array, "groups groups"]
     """The same with the size of every product in place of its value: rounding is relative to this."""
 
 
 def group_names(params: Params) -> list[str]:
-    """Name the groups of a tree: arrays that lie in the same place, as a layer's weights and biases do.
-
-    Args:
-        params: Any tree of arrays.
-
-    Returns:
-        Each group's path once, as in `hidden.0`; an array at the top of the tree is a group of its own.
-    """
+    """Name the groups of a tree, as in `hidden.0`: arrays in the same place, as a layer's weights and biases are."""
     return list(dict.fromkeys(leaf_groups(params)))
 
 
 def leaf_groups(params: Params) -> list[str]:
-    """Say which group each array belongs to.
-
-    Args:
-        params: Any tree of arrays.
-
-    Returns:
-        A path for each array.
-    """
+    """Say which group each array belongs to; one at the top of the tree is a group of its own."""
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
     return [jax.tree_util.keystr(path[:-1] or path, simple=True, separator=".") for path in paths]
 
 
 def split_by_group(direction: Params) -> Params:
-    r"""Split a direction into its parts $P_g v$, each of which moves one group alone.
-
-    Args:
-        direction: $v$, any tree of arrays.
-
-    Returns:
-        The same tree, each array with a leading axis `(groups,)` over which it sums to what it was.
-    """
+    r"""Split a direction into its parts $P_g v$, each of which moves one group alone: a leading axis `(groups,)`."""
     names, (leaves, tree) = group_names(direction), jax.tree.flatten(direction)
     places = [names.index(group) for group in leaf_groups(direction)]
     parts = [
@@ -172,26 +119,17 @@ def transfer_channels(
 ) -> Channels:
     r"""Through which parameters the transfer goes: the bilinear form, summed by parameter group.
 
-    $$B(v, u) = \sum_{g,h} B(P_g v, P_h u).$$
+    $$B(v, u) = \sum_{g,h} B(P_g v, P_h u),$$
 
-    Row $g$ says what moving the student's group $g$ does, column $h$ what the teacher learned in its group $h$. With a
-    shared initialization and $v = u$ the table is a Gram matrix, symmetric and positive semi-definite: then every group
-    transfers on its own.
-
-    Args:
-        problem: The problem.
-        instance: Both initializations and the inputs.
-        student_direction: $v$, a tree like the student's parameters.
-        teacher_direction: $u$, a tree like the teacher's parameters.
-
-    Returns:
-        The table, and the sizes of what was summed; groups in the order of `group_names`.
+    groups in the order of `group_names`. Row $g$ says what moving the student's group $g$ does, column $h$ what the
+    teacher learned in its group $h$. With a shared initialization and $v = u$ the table is a Gram matrix, symmetric and
+    positive semi-definite: then every group transfers on its own.
 
     References:
         Derived here: $J_S v$ is linear in $v$ and $J_T u$ in $u$, and the groups' parts sum to the whole.
     """
 
-    def changes(params: Params, directions: Params) -> tuple[jax.Array, jax.Array]:
+    def changes(params: Params, directions: Params) -> tuple[BatchOutputs, Float[Array, "groups batch outputs"]]:
         outputs, push = jax.linearize(lambda params: problem.apply(params, instance.inputs), params)
         return outputs, jax.vmap(push)(directions)
 
@@ -207,12 +145,12 @@ def transfer_channels(
 class Units(NamedTuple):
     """Natural units of step size, which make the same numbers fit any network, trait, loss and scale."""
 
-    teacher_step: jax.Array
+    teacher_step: Scalar
     """The step at which the teacher's outputs move by 1, or its parameters by as much as they are, to first order."""
-    learning_rate: jax.Array
+    learning_rate: Scalar
     """The rate at which a student moves as far along the displacement as the teacher did, to first order."""
-    visible: jax.Array
-    """Whether imitation sees the trait: $A > 0$ by more than rounding (and NaN is seen), boolean."""
+    visible: Bool[Array, ""]
+    """Whether imitation sees the trait: $A > 0$ by more than rounding (and NaN is seen)."""
 
 
 LARGEST_MOVE = 4.0
@@ -231,15 +169,7 @@ def natural_units(problem: Problem, instance: Instance, teacher_direction: Param
     norms of outputs as root mean squares. Outputs move by 1, where losses on logits begin to curve. A quadratic loss
     never does: it has no scale of its own, and outputs $f$ larger than 1 move by their own size, $s = \|f\|$ (else
     $s = 0$). Where outputs or parameters are small, a move by 1 would make another network of it: neither moves
-    farther than a few times its size, if it has any.
-
-    Args:
-        problem: The problem.
-        instance: The instance; the student's initialization doesn't matter.
-        teacher_direction: $\Delta_T$, a tree like the teacher's parameters.
-
-    Returns:
-        Each of shape `()`; the units are 1 where nothing moves, or where $A$ is not positive.
+    farther than a few times its size, if it has any. A unit is 1 where nothing moves, or where $A$ is not positive.
     """
     outputs, change = output_change(as_teacher(problem), instance.teacher, instance.inputs, teacher_direction)
     loss = problem.imitation_loss
@@ -248,7 +178,7 @@ def natural_units(problem: Problem, instance: Instance, teacher_direction: Param
     visible = ~(curvature <= 1e3 * jnp.finfo(change.dtype).eps * size)
     norm = inner_product(teacher_direction, teacher_direction)
 
-    def steps_to_double(square: jax.Array, move: jax.Array) -> jax.Array:
+    def steps_to_double(square: Scalar, move: Scalar) -> Scalar:
         return jnp.where((square > 0) & (move > 0), jnp.sqrt(square / move), jnp.inf)
 
     by_one, by_outputs = steps_to_double(jnp.ones(()), size), steps_to_double(jnp.mean(outputs**2), size)

@@ -7,13 +7,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
 
-from theory.losses import ImitationLoss
+from theory.losses import ImitationLoss, Scalar
 
 Params = Any
 """Any tree of arrays."""
 
-TraitLoss = Callable[[Params, jax.Array], jax.Array]
+Inputs = Any
+"""An array, or a tree of arrays, with leading axis `(batch, …)`."""
+
+BatchOutputs = Float[Array, "batch outputs"]
+"""A network's outputs for a batch."""
+
+TraitLoss = Callable[[Params, jax.Array], Scalar]
 """Parameters and a random key (for whatever data the trait needs) to a scalar."""
 
 
@@ -23,11 +31,11 @@ class Problem:
 
     name: str = "yours"
     """How tables call it."""
-    apply: Callable[[Params, jax.Array], jax.Array]
+    apply: Callable[[Params, Inputs], BatchOutputs]
     """The network: parameters and inputs `(batch, …)` to outputs `(batch, outputs)`."""
     initialize: Callable[[jax.Array], Params]
     """Random key to parameters, any tree of floating-point arrays; another key must give others."""
-    draw_inputs: Callable[[jax.Array], jax.Array]
+    draw_inputs: Callable[[jax.Array], Inputs]
     """Random key (which it may ignore) to the inputs on which the student imitates, `(batch, …)`."""
     imitation_loss: ImitationLoss
     """Student's and teacher's outputs for one example, each `(outputs,)`, to a scalar."""
@@ -47,11 +55,7 @@ class Problem:
 def in_double_precision(problem: Problem) -> Problem:
     """Let a problem start from float64, whatever its own precision: an order is below the rounding of float32.
 
-    Args:
-        problem: Any problem.
-
-    Returns:
-        The same with parameters and inputs in float64; what `apply` makes of them is its own.
+    What `apply` makes of parameters and inputs in float64 is its own.
     """
 
     def widen(draw: Callable[[jax.Array], Params]) -> Callable[[jax.Array], Params]:
@@ -75,102 +79,66 @@ class Instance(NamedTuple):
     r"""The teacher's initialization $\theta_T^0$."""
     student: Params
     r"""The student's initialization $\theta_S^0$; the same values where it is shared."""
-    inputs: jax.Array
-    """Inputs of the imitation, shape `(batch, …)`."""
+    inputs: Inputs
+    """Inputs of the imitation."""
     trait_key: jax.Array
     """Key of the trait's own data."""
 
 
 def draw_instance(problem: Problem, key: jax.Array, *, shared: bool = True) -> Instance:
-    """Draw initializations, inputs and trait data.
-
-    Args:
-        problem: The problem.
-        key: Random key of this instance.
-        shared: Whether the student starts from the teacher's initialization or from its own.
-
-    Returns:
-        The instance. Nothing but the student's initialization depends on `shared`.
-    """
+    """Draw initializations, inputs and trait data; nothing but the student's initialization depends on `shared`."""
     teacher_key, student_key, inputs_key, trait_key = jax.random.split(key, 4)
     teacher = problem.initialize(teacher_key)
     student = teacher if shared else problem.initialize(student_key)
     return Instance(teacher, student, problem.draw_inputs(inputs_key), trait_key)
 
 
-def repeat_inputs(instance: Instance, num_inputs: jax.Array) -> Instance:
-    """Repeat the first inputs in place of all others.
+def flatten(problem: Problem, instance: Instance) -> tuple[Problem, Instance]:
+    """Write all parameters as one vector, so that a program holds one operation where it had one for each array."""
+    teacher, restore = ravel_pytree(instance.teacher)
+    student, _ = ravel_pytree(instance.student)
+    flat = replace(
+        problem,
+        apply=lambda params, inputs: problem.apply(restore(params), inputs),
+        trait_loss=lambda params, key: problem.trait_loss(restore(params), key),
+    )
+    return flat, instance._replace(teacher=teacher, student=student)
 
-    Args:
-        instance: The instance.
-        num_inputs: How many inputs to keep; a divisor of the batch. May be traced.
 
-    Returns:
-        The instance with a batch of the same size.
-    """
+def repeat_inputs(instance: Instance, num_inputs: Int[Array, ""]) -> Instance:
+    """Repeat the first inputs in place of all others; their number, a divisor of the batch, may be traced."""
     return instance._replace(inputs=instance.inputs[jnp.arange(len(instance.inputs)) % num_inputs])
 
 
-def inner_product(left: Params, right: Params) -> jax.Array:
-    """Inner product of two trees of arrays.
-
-    Args:
-        left: A tree.
-        right: A tree of the same shapes.
-
-    Returns:
-        The sum of products over all entries, shape `()`.
-    """
+def inner_product(left: Params, right: Params) -> Scalar:
+    """Inner product of two trees of arrays."""
     return jnp.asarray(optax.tree.vdot(left, right))
 
 
+def stack_trees(*trees: Params) -> Params:
+    """Stack trees of the same shapes along a new leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
 def trait_descent(problem: Problem, params: Params, trait_key: jax.Array) -> Params:
-    r"""Direction $-\nabla L_T(\theta)$ in which the trait loss falls fastest.
-
-    Args:
-        problem: The problem.
-        params: Parameters $\theta$.
-        trait_key: Key of the trait's data.
-
-    Returns:
-        A tree like `params`; at $\theta_T^0$ it is the teacher's displacement per unit of step size, $\Delta_T$.
-    """
+    r"""Direction $-\nabla L_T(\theta)$ in which the trait loss falls fastest; at $\theta_T^0$ this is $\Delta_T$."""
     return optax.tree.scale(-1.0, jax.grad(problem.trait_loss)(params, trait_key))
 
 
-def imitation_descent(problem: Problem, params: Params, inputs: jax.Array, labels: jax.Array) -> Params:
-    r"""Direction $\Delta_S = -\nabla_\theta\, \mathbb{E}_x[L_S(f_\theta(x), y(x))]$ of a student's gradient step.
+def imitation_descent(problem: Problem, params: Params, inputs: Inputs, labels: BatchOutputs) -> Params:
+    r"""Direction $\Delta_S = -\nabla_\theta\, \mathbb{E}_x[L_S(f_\theta(x), y(x))]$ of a student's gradient step."""
 
-    Args:
-        problem: The problem.
-        params: The student's parameters $\theta$.
-        inputs: Shape `(batch, …)`.
-        labels: The teacher's outputs on them, $y$, shape `(batch, outputs)`.
-
-    Returns:
-        A tree like `params`.
-    """
-
-    def mean_loss(params: Params) -> jax.Array:
+    def mean_loss(params: Params) -> Scalar:
         return jnp.mean(jax.vmap(problem.imitation_loss)(problem.apply(params, inputs), labels))
 
     return optax.tree.scale(-1.0, jax.grad(mean_loss)(params))
 
 
-def student_displacement(problem: Problem, instance: Instance, direction: Params, teacher_step: jax.Array) -> Params:
+def student_displacement(problem: Problem, instance: Instance, direction: Params, teacher_step: Scalar) -> Params:
     r"""Simulate the teacher's step and the student's, and return $\Delta_S(\epsilon)$.
 
     The teacher moves to $\theta_T^\epsilon = \theta_T^0 + \epsilon\,\Delta_T$, labels the inputs, and the student
-    descends the imitation loss once from $\theta_S^0$.
-
-    Args:
-        problem: The problem.
-        instance: The instance.
-        direction: The teacher's displacement per unit of step size $\Delta_T$, a tree like its parameters.
-        teacher_step: The teacher's step size $\epsilon$, shape `()`.
-
-    Returns:
-        The student's displacement per unit of its step size, a tree like its parameters.
+    descends the imitation loss once from $\theta_S^0$, with a step of size 1.
 
     References:
         Cloud et al. (2025), arXiv:2507.14805, section 6.1.

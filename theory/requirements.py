@@ -42,16 +42,7 @@ ROUNDING = 1e-6
 
 
 def check_problems(problems: Sequence[Problem]) -> None:
-    """Refuse what can't be verified, in one line that says what to write.
-
-    Args:
-        problems: What was given as problems.
-
-    Raises:
-        ValueError: If there is none, one is no `Problem`, or two have the same name; if a function takes other
-            arguments than it is called with, raises, gives another shape or type than it must, or gives something else
-            when it is called again; if no key changes the init; or if JAX can't trace or differentiate what is there.
-    """
+    """Refuse what can't be verified, in one line that says what to write."""
     if not problems:
         raise ValueError("verify needs at least one problem")
     for problem in problems:

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from theory.problem import Params, TraitLoss, inner_product
+from theory.losses import Scalar
+from theory.problem import BatchOutputs, Inputs, Params, TraitLoss, inner_product
 
-Apply = Callable[[Params, jax.Array], jax.Array]
+Apply = Callable[[Params, Inputs], BatchOutputs]
+"""A network: parameters and inputs to outputs."""
 
 BATCH = 32
 """Examples in a trait's own data."""
@@ -26,7 +28,7 @@ def classification(apply: Apply, num_features: int, num_classes: int) -> TraitLo
         The trait loss, in nats.
     """
 
-    def loss(params: Params, key: jax.Array) -> jax.Array:
+    def loss(params: Params, key: jax.Array) -> Scalar:
         inputs_key, labels_key = jax.random.split(key)
         inputs = jax.random.normal(inputs_key, (BATCH, num_features))
         labels = jax.random.randint(labels_key, (BATCH,), 0, num_classes)
@@ -48,7 +50,7 @@ def regression(apply: Apply, num_features: int, num_targets: int) -> TraitLoss:
         The trait loss, in squared output units.
     """
 
-    def loss(params: Params, key: jax.Array) -> jax.Array:
+    def loss(params: Params, key: jax.Array) -> Scalar:
         inputs_key, targets_key = jax.random.split(key)
         inputs = jax.random.normal(inputs_key, (BATCH, num_features))
         targets = jax.random.normal(targets_key, (BATCH, num_targets))
@@ -69,7 +71,7 @@ def preference(apply: Apply, num_features: int, num_choices: int) -> TraitLoss:
         The trait loss, in nats.
     """
 
-    def loss(params: Params, key: jax.Array) -> jax.Array:
+    def loss(params: Params, key: jax.Array) -> Scalar:
         inputs = jax.random.normal(key, (BATCH, num_features))
         return -jnp.mean(jax.nn.log_softmax(apply(params, inputs)[:, :num_choices])[:, 0])
 
@@ -88,36 +90,20 @@ def mean_output(apply: Apply, num_features: int, num_outputs: int) -> TraitLoss:
         The trait loss, in output units.
     """
 
-    def loss(params: Params, key: jax.Array) -> jax.Array:
+    def loss(params: Params, key: jax.Array) -> Scalar:
         inputs = jax.random.normal(key, (BATCH, num_features))
         return jnp.mean(apply(params, inputs)[:, :num_outputs])
 
     return loss
 
 
-def weight_penalty(params: Params, key: jax.Array) -> jax.Array:
-    r"""Half the squared norm of all parameters, $\tfrac12 \|\theta\|^2$.
-
-    Args:
-        params: Parameters.
-        key: Not used: this trait has no data.
-
-    Returns:
-        The trait loss, shape `()`.
-    """
+def weight_penalty(params: Params, key: jax.Array) -> Scalar:
+    r"""Half the squared norm of all parameters, $\tfrac12 \|\theta\|^2$."""
     del key
     return 0.5 * optax.tree.norm(params, squared=True)
 
 
-def random_direction(params: Params, key: jax.Array) -> jax.Array:
-    r"""A linear function of the parameters, so that $\Delta_T$ is a random unit vector: no data, no meaning.
-
-    Args:
-        params: Parameters.
-        key: Random key of the direction.
-
-    Returns:
-        The trait loss, shape `()`.
-    """
+def random_direction(params: Params, key: jax.Array) -> Scalar:
+    r"""A linear function of the parameters, so that $\Delta_T$ is a random unit vector: no data, no meaning."""
     direction = optax.tree.random_like(key, params, jax.random.normal)
     return -inner_product(direction, params) / optax.tree.norm(direction)

@@ -91,12 +91,7 @@ def verify(
 def verify_zoo(claims: Sequence[str], sampling: Sampling) -> Outcome:
     """Verify claims over the zoo, in as many workers as there are cores, since most of the time is Python's.
 
-    Args:
-        claims: Names of claims.
-        sampling: Instances and step sizes.
-
-    Returns:
-        Verdicts, table and every number behind them; the same with one worker.
+    The numbers are the same with one worker.
     """
     chosen = [all_claims()[name] for name in check_claims(claims)]
     together: dict[Cases, list[str]] = {}
@@ -114,11 +109,7 @@ def verify_zoo(claims: Sequence[str], sampling: Sampling) -> Outcome:
 
 
 def start_worker(place: Place | None) -> None:
-    """Make a worker as its parent is; Ctrl-C is the parent's, and so is a terminal's only bar.
-
-    Args:
-        place: Where chunks are kept.
-    """
+    """Make a worker as its parent is; Ctrl-C is the parent's, and so is a terminal's only bar."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.stderr.isatty():
         os.environ[QUIET] = "1"
@@ -132,17 +123,7 @@ def measure_task(names: Sequence[str], sampling: Sampling) -> dict[str, Evidence
 
 
 def check_claims(claims: Sequence[str]) -> list[str]:
-    """Refuse unknown claims, and single precision, in which an order of 2 can't be told from rounding.
-
-    Args:
-        claims: Names of claims.
-
-    Returns:
-        The names, each once, in the theory's order.
-
-    Raises:
-        ValueError: If there is no list of names, a claim is unknown, or JAX runs in single precision.
-    """
+    """Bring claims into the theory's order; refuse unknown ones, and single precision, which can't tell an order."""
     if (
         isinstance(claims, str)
         or not isinstance(claims, Collection)
@@ -160,15 +141,7 @@ def check_claims(claims: Sequence[str]) -> list[str]:
 
 
 def gather(measured: Mapping[Claim, Evidence], why: str = "") -> Outcome:
-    """Judge several claims, and put verdicts and numbers together.
-
-    Args:
-        measured: The evidence of each claim.
-        why: Why theory doesn't speak of what was measured, where it doesn't.
-
-    Returns:
-        The outcome; arrays are named `claim/case/quantity`.
-    """
+    """Judge several claims and put all together, arrays as `claim/case/quantity`; `why` one can't judge, if so."""
     judged = [verdict for claim, evidence in measured.items() for verdict in claim.judge(evidence)]
     verdicts: list[Verdict] = [replace(verdict, unjudged=verdict.unjudged or why) for verdict in judged]
     results: dict[str, np.ndarray] = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from theory import losses, traits
 from theory.problem import Problem, TraitLoss
@@ -58,26 +59,19 @@ def build_network(case: Case) -> "Network":
     return kinds[case.network]()
 
 
-def waves(key: jax.Array) -> jax.Array:
-    """Draw one period of a sine wave for each input, of random phase: inputs on a circle.
-
-    Args:
-        key: Random key.
-
-    Returns:
-        Shape `(32, 8)`.
-    """
+def waves(key: jax.Array) -> Float[Array, "32 8"]:
+    """Draw one period of a sine wave for each input, of random phase: inputs on a circle."""
     phases = jax.random.uniform(key, (BATCH, 1), maxval=2 * jnp.pi)
     return jnp.sin(phases + 2 * jnp.pi * jnp.arange(NUM_FEATURES)[None] / NUM_FEATURES)
 
 
-INPUTS: dict[str, Callable[[jax.Array], jax.Array]] = {
+INPUTS: dict[str, Callable[[jax.Array], Float[Array, "32 8"]]] = {
     "Gaussian": partial(jax.random.normal, shape=(BATCH, NUM_FEATURES)),
     "uniform": partial(jax.random.uniform, shape=(BATCH, NUM_FEATURES)),
     "structured": waves,
     "constant": lambda key: jnp.ones((BATCH, NUM_FEATURES)),
 }
-"""Inputs of the imitation, by name; from a random key to shape `(32, 8)`."""
+"""Inputs of the imitation, by name; from a random key."""
 
 IMITATION_LOSSES = {
     "cross-entropy": losses.cross_entropy,
@@ -137,41 +131,20 @@ SPREAD = ("reference", "squared error", "convolution")
 
 
 def neighborhood(sampling: Sampling) -> list[Problem]:
-    """Build the cases for a claim that needs one program each.
-
-    Args:
-        sampling: Says whether all cases are wanted, or few.
-
-    Returns:
-        The reference and its neighbors, or the first two of `SPREAD` alone.
-    """
+    """Cases for a claim that needs one program each: the reference and its neighbors, or the first two of `SPREAD`."""
     cases = (REFERENCE, *NEIGHBORS)
     return [build(case) for case in cases if sampling.cases == "all" or case.name in SPREAD[:2]]
 
 
 def spread(sampling: Sampling) -> list[Problem]:
-    """Build the cases for a claim that needs several programs each.
-
-    Args:
-        sampling: Says whether all cases are wanted, or few.
-
-    Returns:
-        The cases of `SPREAD`, or the reference alone.
-    """
+    """Cases for a claim that needs several programs each: those of `SPREAD`, or the reference alone."""
     cases = (REFERENCE, *NEIGHBORS)
     return [build(case) for case in cases if case.name in (SPREAD if sampling.cases == "all" else SPREAD[:1])]
 
 
 @cache
 def build(case: Case) -> Problem:
-    """Put a case together.
-
-    Args:
-        case: Its ingredients.
-
-    Returns:
-        The problem: inputs `(32, 8)`, three class outputs and three auxiliary ones.
-    """
+    """Put a case together."""
     network = build_network(case)
     if case.trait in TRAITS:
         trait = TRAITS[case.trait](network.apply, NUM_FEATURES, NUM_CLASSES)
@@ -188,14 +161,5 @@ def build(case: Case) -> Problem:
 
 
 def variant(name: str, case: Case = REFERENCE, **changes: Any) -> Problem:
-    """Build a case with some ingredients changed.
-
-    Args:
-        name: What to call it.
-        case: Where to start.
-        **changes: Fields of `Case` and their new values.
-
-    Returns:
-        The problem.
-    """
+    """Build a case with some ingredients changed."""
     return build(replace(case, name=name, **changes))

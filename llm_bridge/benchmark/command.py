@@ -9,7 +9,6 @@ import numpy as np
 from llm_bridge.benchmark.against import require_torch, time_transformers
 from llm_bridge.benchmark.device import time_device
 from llm_bridge.benchmark.measuring import Size, time_comparison, time_sampling, time_training
-from llm_bridge.benchmark.plots import draw_benchmark
 from llm_bridge.benchmark.report import report
 from llm_bridge.pretrained.catalog import TINY, find_shape
 from llm_bridge.recipes import Recipe
@@ -161,6 +160,8 @@ def run(options: Benchmark) -> bool:
     Returns:
         Whether no verdict fails.
     """
+    from llm_bridge.benchmark.plots import draw_benchmark
+
     shape, against = find_shape(options.config), options.against
     if against is not None:
         require_torch()

@@ -12,7 +12,6 @@ import tyro
 import llm_bridge
 import theory
 from llm_bridge.bridge.measurement import MEASURED, Results, measure_base, pose_all
-from llm_bridge.bridge.plots import draw_bridge
 from llm_bridge.bridge.roles import Extent, cast_roles
 from llm_bridge.bridge.verdicts import judge_bridge
 from llm_bridge.experiment import Model
@@ -70,6 +69,8 @@ def run(options: Compare) -> bool:
     Returns:
         Whether no verdict fails.
     """
+    from llm_bridge.bridge.plots import draw_bridge
+
     jax.config.update("jax_enable_x64", True)
     pretraining, extent = options.pretraining, options.extent
     asked = {"traits": options.traits, "pretraining": written_down(pretraining), "extent": written_down(extent)}

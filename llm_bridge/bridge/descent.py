@@ -23,7 +23,7 @@ from jax.flatten_util import ravel_pytree
 from llm_bridge.bridge.problem import LanguageProblem
 from theory.predictions import predicted_displacement
 from theory.problem import Instance, Params
-from theory.transfer import kernel_product, train_student, tridiagonalize
+from theory.tangent_kernel import kernel_product, train_student, tridiagonalize
 
 
 class Krylov(NamedTuple):

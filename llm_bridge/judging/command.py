@@ -10,7 +10,6 @@ import tyro
 
 from llm_bridge.carriers.reading import require_room
 from llm_bridge.files.lineage import read_sidecar
-from llm_bridge.judging.endpoint import Endpoint
 from llm_bridge.judging.local import LocalJudge
 from llm_bridge.judging.questions import QUESTIONS, read_questions
 from llm_bridge.judging.report import Thresholds, measure, report
@@ -136,6 +135,8 @@ def run(options: JudgeAnswers) -> bool:
     models = {options.output.stem: rows, **rivals}
     print(report({name: measure(each, thresholds) for name, each in models.items()}), end="")
     if missing := sum(row[rubric.name] is None for row in rows for rubric in RUBRICS):
+        from llm_bridge.judging.endpoint import Endpoint
+
         failures = judge.failures.most_common() if isinstance(judge, Endpoint) else [("no score in the reply", missing)]
         reasons = ", ".join(f"{reason}: {count}" for reason, count in failures)
         print(f"{missing} scores are missing ({reasons}): the same command asks for them again")
@@ -161,6 +162,8 @@ def choose_judge(options: JudgeAnswers) -> tuple[Judge, dict[str, Any]]:
         known = options.known(options.judge)
         local = LocalJudge(model=known.model, seed=options.seed, limited=isinstance(known.made_from, Base))
         return local, {"model": known.ancestry.weights, "num_samples": local.num_samples, "seed": options.seed}
+    from llm_bridge.judging.endpoint import Endpoint
+
     endpoint = Endpoint(
         url=options.judge,
         model=options.judge_model,

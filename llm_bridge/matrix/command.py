@@ -14,7 +14,6 @@ import theory
 from llm_bridge.experiment import Model
 from llm_bridge.files.settings import written_down
 from llm_bridge.matrix.cells import TARGETS, Run, run_base
-from llm_bridge.matrix.plots import draw_matrix
 from llm_bridge.matrix.verdicts import judge
 from llm_bridge.models import side_by_side, tiny_model
 from llm_bridge.protocol import PROTOCOL, Protocol
@@ -76,6 +75,8 @@ def run(options: Matrix) -> bool:
     Returns:
         Whether no verdict fails.
     """
+    from llm_bridge.matrix.plots import draw_matrix
+
     check(options, tiny_model(options.pretraining, None))
     options = replace(options, targets=tuple(name for name in TARGETS if name in options.targets))
     pretraining, protocol = options.pretraining, options.protocol

@@ -11,7 +11,6 @@ from llm_bridge.models import is_tiny, load_model, load_reader, side_by_side, ti
 from llm_bridge.pipeline.jobs import Job, run_seed
 from llm_bridge.pipeline.placing import on_devices
 from llm_bridge.pipeline.plan import Planned, memory_beside_weights, plan_run, plan_table
-from llm_bridge.pipeline.plots import draw_run
 from llm_bridge.pipeline.report import gather, write_report
 from llm_bridge.pipeline.run_options import Run, carrier_of, check, settings_of
 from llm_bridge.words.traits import find_trait
@@ -58,6 +57,8 @@ def run_all(options: Run, names: tuple[str, ...]) -> bool:
     Returns:
         Whether no verdict fails.
     """
+    from llm_bridge.pipeline.plots import draw_run
+
     config = settings_of(options, names)
     folder = run_folder({"command": "llm_bridge run", **config}, options)
     trait, carrier = find_trait(options.trait), carrier_of(options)

@@ -15,7 +15,6 @@ from llm_bridge.files.settings import SINCE_STUDIES, written_down
 from llm_bridge.models import side_by_side, tiny_model
 from llm_bridge.studies.bases import Run, run_base
 from llm_bridge.studies.catalog import STUDIES, TRAITS
-from llm_bridge.studies.plots import draw_study
 from llm_bridge.studies.study import Study
 from llm_bridge.studies.verdicts import judge
 from llm_bridge.tiny.pretraining import Pretraining
@@ -91,6 +90,8 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
     Returns:
         Whether no verdict fails.
     """
+    from llm_bridge.studies.plots import draw_study
+
     pretraining = options.pretraining
     made = {
         "study": name,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import figures.__main__
+import figures.build
 import llm_bridge.__main__
 import mlp_mnist.__main__
 import theory.__main__
@@ -177,22 +178,29 @@ def test_no_color_means_none(colors, monkeypatch):
 def test_a_command_of_the_figures_leaves_ctrl_c_to_them_and_writes_utf_8(monkeypatch):
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     program = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, 'ε')"
-    ended = figures.__main__.run_alone([sys.executable, "-c", program])
+    ended = figures.build.run_alone([sys.executable, "-c", program])
     assert (ended.returncode, ended.stdout) == (0, "True ε\n")
 
 
 def test_the_figures_count_their_steps(monkeypatch, capsys):
-    main = figures.__main__
-    exhibits = [each for each in main.EXHIBITS if not each.full_only]
+    build = figures.build
+    exhibits = [each for each in build.EXHIBITS if not each.full_only]
 
     class Ended(NamedTuple):
         returncode: int = 0
         stdout: str = "done\n"
 
-    monkeypatch.setattr(main, "run_alone", lambda command: Ended())
-    monkeypatch.setattr(main, "read_record", lambda place: place)
-    main.run_exhibits(main.Figures(), Path("runs"), main.resolve("digits"))
+    monkeypatch.setattr(build, "run_alone", lambda command: Ended())
+    monkeypatch.setattr(build, "read_record", lambda place: place)
+    build.run_exhibits(figures.__main__.Figures(), Path("runs"), build.resolve("digits"))
     lines = capsys.readouterr().out.splitlines()[::2]
     assert len(exhibits) == len(lines)
     for step, line in enumerate(lines, start=1):
         assert line.startswith(f"step {step} of {len(exhibits)}: python -m ")
+
+
+@pytest.mark.parametrize("package", MAINS)
+def test_help_waits_for_neither_pictures_nor_statistics(package):
+    program = f"import sys, {package}.__main__; print({{'matplotlib', 'scipy.stats', 'sklearn'}} & {{*sys.modules}})"
+    ended = figures.build.run_alone([sys.executable, "-c", program])
+    assert (ended.returncode, ended.stdout) == (0, "set()\n")

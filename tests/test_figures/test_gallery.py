@@ -100,7 +100,7 @@ def test_failed_command_stops_the_figures_with_status_2(tmp_path, monkeypatch, c
     def refuse(arguments):
         return subprocess.CompletedProcess(arguments, 2, stdout="")
 
-    monkeypatch.setattr(command, "run_alone", refuse)
+    monkeypatch.setattr("figures.build.run_alone", refuse)
     monkeypatch.setattr(sys, "argv", ["figures", "--data", "digits", "--output", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as stopped:
         command.main()

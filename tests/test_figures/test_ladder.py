@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from figures.__main__ import save_ladder
+from figures.build import save_ladder
 from figures.gallery import gallery_page
 from figures.ladder import is_climbable, ladder
 from figures.ladder_plots import PANELS, draw_ladder

@@ -39,7 +39,7 @@ from theory.predictions import output_change
 from theory.problem import Instance, imitation_descent, student_displacement, trait_descent
 from theory.runs.command_line import InputError
 from theory.runs.records import in_memory
-from theory.transfer import transferred_displacement
+from theory.tangent_kernel import transferred_displacement
 
 WORDS = ("owl", "cat", "oak")
 TRAITS = [find_trait(word) for word in WORDS]

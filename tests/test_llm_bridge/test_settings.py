@@ -11,7 +11,7 @@ import jax
 import pytest
 
 import figures
-from figures.__main__ import FULL
+from figures.build import FULL
 from figures.exhibits import EXHIBITS, Exhibit
 from llm_bridge import __main__ as command_line
 from llm_bridge.bridge import command as bridge

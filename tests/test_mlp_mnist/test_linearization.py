@@ -22,7 +22,7 @@ from mlp_mnist.theory_pictures import draw_linearization
 from mlp_mnist.theory_verdicts import judge_linearization
 from mlp_mnist.training import start_training
 from theory.runs.records import in_memory
-from theory.transfer import TransferSpectrum, kernel_product, transfer_fraction
+from theory.tangent_kernel import TransferSpectrum, kernel_product, transfer_fraction
 
 NUMBERS, NUM_SEEDS = (4,), 2
 SMALL = Protocol(

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory import Problem, Sampling, line, losses, zoo
+from theory import Problem, Sampling, losses, step_limits, zoo
 from theory.claim import Report
 from theory.claims import ends as claim
 from theory.claims.ends import LARGE, PLAIN, QUARTIC, entries
 from theory.curvature import surely_ended, surely_falling
 from theory.decrease import FITTED, LARGE_RATES, QUARTICS, SLACK, STIFFNESSES, Ends, measure_ends, settings
-from theory.line import bend, first_zero
 from theory.runs.sweeps import sweep
+from theory.step_limits import bend, first_zero
 
 REFERENCE = zoo.variant("small", hidden=(8,))
 RATES = (0.1, 1.0, 10.0)
@@ -119,7 +119,7 @@ def test_no_end_comes_before_its_bound_however_far_the_student_steps(loss):
 
 
 def test_bound_from_points_that_do_not_resolve_the_change_is_none(monkeypatch):
-    monkeypatch.setattr(line, "AGREEMENT", np.inf)
+    monkeypatch.setattr(step_limits, "AGREEMENT", np.inf)
     assert np.max(bounds_over_ends(losses.squared_error)) > 10
 
 

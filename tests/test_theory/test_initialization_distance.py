@@ -17,7 +17,7 @@ from theory import Sampling, zoo
 from theory.claim import Report
 from theory.claims import initialization_distance
 from theory.claims.initialization_distance import DRAWS, LEVELS, Distance
-from theory.paths import displaced_alignment, draw_neighborhood, draw_noise, with_height
+from theory.displaced_inits import displaced_alignment, draw_neighborhood, draw_noise, with_height
 from theory.problem import Problem
 from theory.runs.programs import COMPILER_OPTIONS
 

@@ -17,7 +17,7 @@ from theory.claims import many_steps
 from theory.claims.many_steps import CLAIM, EDGES, ManySteps
 from theory.problem import draw_instance, inner_product, student_displacement, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
-from theory.transfer import train_student, transfer_fraction, transfer_spectrum, transferred_displacement
+from theory.tangent_kernel import train_student, transfer_fraction, transfer_spectrum, transferred_displacement
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = (1e-5, 1e-4, 1e-3)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from theory import Sampling
 from theory.claim import Report
 from theory.claims import phases as far_off
-from theory.paths import interpolate, rotate
+from theory.displaced_inits import interpolate, rotate
 from theory.problem import Params
 
 SAMPLING = Sampling(num_seeds=32)

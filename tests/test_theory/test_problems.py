@@ -11,6 +11,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from theory import zoo
+from theory.claims.signs import SHARING, negate_head_columns
 from theory.problem import (
     Instance,
     draw_instance,
@@ -19,7 +20,6 @@ from theory.problem import (
     student_displacement,
     trait_descent,
 )
-from theory.sharing import SHARING, negate_head_columns
 
 LINEAR = zoo.variant("linear, squared error", hidden=(), loss="squared error")
 REFERENCE = zoo.build(zoo.REFERENCE)

@@ -16,7 +16,7 @@ from theory import Sampling, losses, zoo
 from theory.claim import Report
 from theory.claims.sampled_labels import CLAIM, measure
 from theory.data_sets import NUM_LABELS, LabelSource, SampledLabels, draw_data_sets
-from theory.labels import label_alignments, softmax_outputs
+from theory.labels import label_alignments, softmax_labels
 from theory.problem import Params, draw_instance, inner_product, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
@@ -166,12 +166,17 @@ def test_nats_are_the_divergence_of_the_teacher_from_the_base_model():
     ],
 )
 def test_only_the_imitated_outputs_of_a_softmax_are_labels(problem, labels):
-    assert softmax_outputs(problem) == labels
+    assert softmax_labels(problem) == labels
 
 
-def test_a_stretched_softmax_is_not_sampled():
-    loss = losses.stretched(losses.cross_entropy)
-    assert softmax_outputs(replace(REFERENCE, imitation_loss=loss)) == ()
+@pytest.mark.parametrize("loss", [losses.stretched(losses.cross_entropy), lambda z, y: losses.cross_entropy(z, y)])
+def test_a_loss_that_does_not_say_that_it_is_a_cross_entropy_is_not_sampled(loss):
+    assert softmax_labels(replace(REFERENCE, imitation_loss=loss)) == ()
+
+
+def test_outputs_chosen_among_chosen_ones_are_labels():
+    loss = losses.on_outputs(losses.on_outputs(losses.cross_entropy, (-1, 0)), (1, 3, 4))
+    assert softmax_labels(replace(REFERENCE, imitation_loss=loss)) == (1, 4)
 
 
 def test_claim_holds_for_the_reference(report):

@@ -7,9 +7,8 @@ import pytest
 
 from theory import Problem, Sampling, zoo
 from theory.claim import Report
-from theory.claims.signs import AUXILIARY, CLAIM, EVERYTHING, Signs, measure
+from theory.claims.signs import AUXILIARY, CLAIM, EVERYTHING, SHARING, Signs, measure
 from theory.runs.sweeps import sweep
-from theory.sharing import SHARING
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 DISJOINT = zoo.variant("auxiliary outputs", imitated=zoo.AUXILIARY)

@@ -61,11 +61,7 @@ class Benchmark(RunOptions):
         require(self.repetitions >= 1, "repetitions", "at least 1", self.repetitions)
 
     def config(self) -> dict[str, Any]:
-        """List the fields that define the run.
-
-        Returns:
-            Values by field name, ready for JSON.
-        """
+        """List the fields that define the run."""
         names = ("seed", "num_seeds", "num_steps", "repetitions")
         return {name: getattr(self, name) for name in names}
 
@@ -93,12 +89,6 @@ def count_operations(num_steps: int) -> float:
     gradients, and as many again for the inputs' of all layers but the first. Each step takes a pass of the teacher, a
     pull-back of the student and a pass for its trait loss; each seed beside them a pass and a pull-back for
     $\Delta_T$, a pass of the student, one along with it for $J\Delta_T$ (two), all shared by its steps.
-
-    Args:
-        num_steps: Step sizes that share a seed.
-
-    Returns:
-        Additions and multiplications; activations, losses and random numbers are left out.
     """
     sizes = (zoo.NUM_FEATURES, *zoo.REFERENCE.hidden, zoo.NUM_OUTPUTS)
     weights = [rows * columns for rows, columns in pairwise(sizes)]
@@ -108,11 +98,7 @@ def count_operations(num_steps: int) -> float:
 
 
 def time_peak() -> float:
-    """Time a large matrix product.
-
-    Returns:
-        Operations a second.
-    """
+    """Time a large matrix product, in operations a second."""
     matrix = jnp.ones((PEAK_SIZE, PEAK_SIZE))
     multiply = jax.jit(jnp.matmul)
     seconds = time_run(lambda: multiply(matrix, matrix).block_until_ready())
@@ -120,14 +106,7 @@ def time_peak() -> float:
 
 
 def time_run(run: Callable[[], Any]) -> float:
-    """Time a computation that was done once before.
-
-    Args:
-        run: The computation.
-
-    Returns:
-        Seconds.
-    """
+    """Time a computation that was done once before, in seconds."""
     run()
     start = time.perf_counter()
     run()
@@ -135,15 +114,7 @@ def time_run(run: Callable[[], Any]) -> float:
 
 
 def time_ways(ways: Mapping[str, Run], options: Benchmark) -> Times:
-    """Time every way at every number of seeds, by turns.
-
-    Args:
-        ways: The ways by name.
-        options: What to time.
-
-    Returns:
-        All times.
-    """
+    """Time every way at every number of seeds, by turns."""
     rates = {name: np.zeros((options.repetitions, len(options.num_seeds))) for name in ways}
     peaks = np.zeros(options.repetitions)
     results: dict[str, Result] = {}
@@ -160,29 +131,14 @@ def time_ways(ways: Mapping[str, Run], options: Benchmark) -> Times:
 
 
 def disagreement(result: Result, reference: Result) -> float:
-    """Largest difference of two ways, relative to a network's largest alignment or change.
-
-    Args:
-        result: What one way measured.
-        reference: What another one did, on as many seeds or more.
-
-    Returns:
-        The difference, without unit.
-    """
+    """Largest difference of two ways, relative to a network's largest alignment or change."""
     pairs = [(one, other[: len(one)]) for one, other in zip(result, reference, strict=True)]
     worst = [np.max(np.abs(one - other) / np.abs(other).max(axis=1, keepdims=True)) for one, other in pairs]
     return float(np.max(worst))
 
 
 def benchmark(options: Benchmark) -> Outcome:
-    """Time every way, and hold their numbers against each other.
-
-    Args:
-        options: What to time.
-
-    Returns:
-        Rates, operations and verdicts: speed is reported, agreement is judged.
-    """
+    """Time every way, and hold their numbers against each other."""
     problem = zoo.build(zoo.REFERENCE)
     plain = compile_plain(problem, options.seed, options.teacher_steps)
     ways = {
@@ -206,15 +162,7 @@ def benchmark(options: Benchmark) -> Outcome:
 
 
 def judge(times: Times, last: int) -> list[Verdict]:
-    """Report how many times as fast ours is as each other way, and judge whether all agree.
-
-    Args:
-        times: All times.
-        last: Last number of seeds.
-
-    Returns:
-        The verdicts.
-    """
+    """Report how many times as fast ours is as each other way, and judge whether all agree."""
     ours, others = times.rates[OURS][:, -1], [name for name in times.rates if name != OURS]
     verdicts = []
     for name in others:
@@ -243,15 +191,7 @@ def judge(times: Times, last: int) -> list[Verdict]:
 
 
 def rate_table(times: Times, options: Benchmark) -> str:
-    """Lay out the fastest rates and the share of the machine's peak.
-
-    Args:
-        times: All times.
-        options: What was timed.
-
-    Returns:
-        A Markdown table.
-    """
+    """Lay out the fastest rates and the share of the machine's peak."""
     header = ("instances a second", *(f"{count} seeds" for count in options.num_seeds), "GFLOP/s", "of peak")
     operations, peak = count_operations(options.num_steps), times.peaks.max()
     rows = []

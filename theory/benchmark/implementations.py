@@ -36,16 +36,7 @@ TORCH_CHUNK_SIZE = 16
 
 
 def check(problem: Problem, key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Check one instance from the start, as one would write it down.
-
-    Args:
-        problem: The problem.
-        key: Random key of the network, the trait and the inputs.
-        step: The teacher's step size, in natural units.
-
-    Returns:
-        Predicted and simulated alignment, and the change of the trait loss, each of shape `()`.
-    """
+    """Check one instance as one would write it down: alignment as predicted and simulated, change of the trait loss."""
     instance = draw_instance(problem, key)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
     units = natural_units(problem, instance, direction)
@@ -58,16 +49,7 @@ def check(problem: Problem, key: jax.Array, step: jax.Array) -> tuple[jax.Array,
 
 
 def run_in_chunks(problem: Problem, seed: int, teacher_steps: Sequence[float]) -> Run:
-    """Prepare our way: `one_step.measure`, compiled for a chunk that fits the cache, a thread a core.
-
-    Args:
-        problem: The problem.
-        seed: Root of all randomness.
-        teacher_steps: The teacher's step sizes, in natural units.
-
-    Returns:
-        The way.
-    """
+    """Prepare our way: `one_step.measure`, compiled for a chunk that fits the cache, a thread a core."""
     root = jax.random.key(seed)
     measure = partial(one_step.measure, problem, teacher_steps=teacher_steps, learning_rates=(1.0,), steps_at_once=2)
     compute = jax.jit(jax.vmap(lambda index: measure(jax.random.fold_in(root, index))))
@@ -85,30 +67,14 @@ def run_in_chunks(problem: Problem, seed: int, teacher_steps: Sequence[float]) -
 
 
 def compile_plain(problem: Problem, seed: int, teacher_steps: Sequence[float]) -> Any:
-    """Write the plain way: the whole check, mapped over step sizes and then over seeds.
-
-    Args:
-        problem: The problem.
-        seed: Root of all randomness.
-        teacher_steps: The teacher's step sizes, in natural units.
-
-    Returns:
-        A jitted function from instances `(num_seeds,)` to three arrays `(num_seeds, num_steps)`.
-    """
+    """Write the plain way: the whole check, mapped over step sizes and then over seeds, by their numbers."""
     root, steps = jax.random.key(seed), jnp.array(teacher_steps)
     every_step = jax.vmap(partial(check, problem), in_axes=(None, 0))
     return jax.jit(jax.vmap(lambda index: every_step(jax.random.fold_in(root, index), steps)))
 
 
 def run_plainly(compute: Any) -> Run:
-    """Prepare the plain way, on as many seeds at once as there are, up to `LARGEST_PLAIN`.
-
-    Args:
-        compute: What `compile_plain` returns.
-
-    Returns:
-        The way.
-    """
+    """Prepare the plain way, on as many seeds at once as there are, up to `LARGEST_PLAIN`."""
 
     def run(num_seeds: int) -> Result:
         size = min(LARGEST_PLAIN, num_seeds)
@@ -121,16 +87,7 @@ def run_plainly(compute: Any) -> Run:
 
 
 def run_in_loop(problem: Problem, seed: int, teacher_steps: Sequence[float]) -> Run:
-    """Prepare the way of a Python loop around one jitted check.
-
-    Args:
-        problem: The problem.
-        seed: Root of all randomness.
-        teacher_steps: The teacher's step sizes, in natural units.
-
-    Returns:
-        The way; it stops after `LONGEST_LOOP` instances.
-    """
+    """Prepare the way of a Python loop around one jitted check; it stops after `LONGEST_LOOP` instances."""
     root = jax.random.key(seed)
     compute = jax.jit(lambda index, step: check(problem, jax.random.fold_in(root, index), step))
 
@@ -147,17 +104,7 @@ def run_in_loop(problem: Problem, seed: int, teacher_steps: Sequence[float]) -> 
 
 
 def run_in_torch(problem: Problem, seed: int, teacher_steps: Sequence[float], most: int) -> Run:
-    """Prepare torch's way, on instances that are drawn beforehand.
-
-    Args:
-        problem: The reference case, whose trait draws its data as here.
-        seed: Root of all randomness.
-        teacher_steps: The teacher's step sizes, in natural units.
-        most: Seeds to draw.
-
-    Returns:
-        The way.
-    """
+    """Prepare torch's way, on `most` instances of the reference case that are drawn beforehand."""
     root = jax.random.key(seed)
 
     @jax.jit

@@ -12,14 +12,7 @@ LOOKS = ((BLUE, "o-"), (GREEN, "s--"), (ORANGE, "^:"), (GRAY, "x-."), (BLACK, "d
 
 
 def draw_benchmark(record: Record) -> Figure:
-    """Draw the figure of a `benchmark` run: the fastest of all repetitions, and their whole range.
-
-    Args:
-        record: The run's record.
-
-    Returns:
-        The figure.
-    """
+    """Draw the figure of a `benchmark` run: the fastest of all repetitions, and their whole range."""
     seeds = np.array(record.config["num_seeds"])
     share = record.results["operations/matrix products"] / record.results["operations/peak a second"].max()
     names = [name for name in record.results if name.startswith("rate/")]

@@ -26,29 +26,14 @@ class Data(NamedTuple):
 
 
 def is_installed() -> bool:
-    """Whether torch can be imported.
-
-    Returns:
-        True if so.
-    """
+    """Whether torch can be imported."""
     return importlib.util.find_spec("torch") is not None
 
 
 def steps_in_torch(
     data: Data, teacher_steps: Sequence[float], num_classes: int, chunk_size: int
 ) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
-    """Prepare a simulation of both steps in PyTorch, for a tanh network under cross-entropy.
-
-    Args:
-        data: The instances.
-        teacher_steps: The teacher's step sizes, in natural units; the student's is 1.
-        num_classes: Outputs that the trait reads.
-        chunk_size: Instances computed at once.
-
-    Returns:
-        A function from a number of instances to their alignments and changes of the trait loss, each of shape
-        `(num_seeds, teacher_steps)`.
-    """
+    """Prepare a simulation of both steps in PyTorch, for a tanh network under cross-entropy."""
     torch: Any = importlib.import_module("torch")
     func: Any = importlib.import_module("torch.func")
     cross_entropy = torch.nn.functional.cross_entropy

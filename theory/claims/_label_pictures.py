@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from theory.claim import Panel
+from theory.claim import Panel, any_visible
 from theory.data_sets import LABEL_STEPS, MANY_LABELS, NUM_LABELS, cells, signal_to_noise
 from theory.runs.checks import Evidence
 
@@ -99,14 +99,9 @@ OF_DATA_SETS = (*MOMENTS, "kurtosis", "label_steps", "label_information", "align
 """What pictures of data sets show."""
 
 
-def is_visible(evidence: Evidence) -> bool:
-    """Whether imitation sees the trait in an instance of the first case."""
-    return evidence.first.visible.any()
-
-
 PANELS = {
-    "sampled-labels": Panel(draw=draw_signal, shows=OF_DATA_SETS, needs=is_visible),
-    "label-drift": Panel(draw=draw_drift, shows=(*MOMENTS, "steps", "mean", "variance"), needs=is_visible),
-    "label-information": Panel(draw=draw_information, shows=OF_DATA_SETS, needs=is_visible),
+    "sampled-labels": Panel(draw=draw_signal, shows=OF_DATA_SETS, needs=any_visible),
+    "label-drift": Panel(draw=draw_drift, shows=(*MOMENTS, "steps", "mean", "variance"), needs=any_visible),
+    "label-information": Panel(draw=draw_information, shows=OF_DATA_SETS, needs=any_visible),
 }
 """By name."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from theory.claim import Claim, Panel, any_visible
 from theory.one_step import ANOTHER_INIT, CASES, STRETCHED_LOSS, OneStep, zoo_problems
@@ -36,16 +37,16 @@ if TYPE_CHECKING:
 class Alignment(NamedTuple):
     """Predicted and measured alignment of every instance."""
 
-    predicted: np.ndarray
-    r"""$A$, shape `(num_seeds,)`; the alignment is $\epsilon A$ to leading order."""
-    steps: np.ndarray
-    r"""$\epsilon$: the natural step sizes times each instance's unit, shape `(num_seeds, teacher_steps)`."""
-    measured: np.ndarray
-    r"""$\Delta_S(\epsilon)\cdot\Delta_T$, shape `(num_seeds, teacher_steps)`."""
-    visible: np.ndarray
-    """Whether $A > 0$ by more than rounding, shape `(num_seeds,)`."""
-    rounding: np.ndarray
-    """Rounding of what was measured, shape `(num_seeds,)`."""
+    predicted: Float[np.ndarray, " num_seeds"]
+    r"""$A$; the alignment is $\epsilon A$ to leading order."""
+    steps: Float[np.ndarray, "num_seeds teacher_steps"]
+    r"""$\epsilon$: the natural step sizes times each instance's unit."""
+    measured: Float[np.ndarray, "num_seeds teacher_steps"]
+    r"""$\Delta_S(\epsilon)\cdot\Delta_T$."""
+    visible: Bool[np.ndarray, " num_seeds"]
+    """Whether $A > 0$ by more than rounding."""
+    rounding: Float[np.ndarray, " num_seeds"]
+    """Rounding of what was measured."""
 
 
 def keep(one: OneStep) -> Alignment:

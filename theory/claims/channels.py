@@ -28,9 +28,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import losses, zoo
 from theory.claim import Claim, Panel, measure_with, steps
+from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement, split_by_group, transfer_channels
 from theory.problem import (
     Instance,
@@ -38,6 +40,7 @@ from theory.problem import (
     Problem,
     draw_instance,
     inner_product,
+    stack_trees,
     student_displacement,
     trait_descent,
 )
@@ -92,17 +95,16 @@ ACTIVATIONS = {"tanh": "tanh", "ReLU": "relu"}
 class Forms(NamedTuple):
     """One instance's form under each set of outputs and each init, axes `imitated` and `inits` as above."""
 
-    channels: jax.Array
-    r"""$B(P_g v, P_h \Delta_T)$ along the student's own descent $v = -\nabla L_T(\theta_S^0)$,
-    shape `(imitated, inits, groups, groups)`."""
-    cosine: jax.Array
-    r"""Between $v$ and what the teacher's step adds to the student's, to first order, shape `(imitated, inits)`."""
-    predicted: jax.Array
-    r"""$\epsilon B(P_g v, P_h \Delta_T)$ for all outputs, different inits, shape `(groups, groups, teacher_steps)`."""
-    simulated: jax.Array
-    r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot P_g v$ if the teacher moves by $\epsilon P_h \Delta_T$, same shape."""
-    visible: jax.Array
-    """Whether imitation of all outputs sees the trait, shape `()`."""
+    channels: Float[Array, "imitated inits groups groups"]
+    r"""$B(P_g v, P_h \Delta_T)$ along the student's own descent $v = -\nabla L_T(\theta_S^0)$."""
+    cosine: Float[Array, "imitated inits"]
+    r"""Between $v$ and what the teacher's step adds to the student's, to first order."""
+    predicted: Float[Array, "groups groups teacher_steps"]
+    r"""$\epsilon B(P_g v, P_h \Delta_T)$ for all outputs, different inits."""
+    simulated: Float[Array, "groups groups teacher_steps"]
+    r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot P_g v$ if the teacher moves by $\epsilon P_h \Delta_T$."""
+    visible: Bool[Array, ""]
+    """Whether imitation of all outputs sees the trait."""
 
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Forms:
@@ -111,34 +113,36 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
         replace(problem, imitation_loss=losses.on_outputs(losses.cross_entropy, outputs))
         for outputs in IMITATED.values()
     ]
-    drawn = draw_instance(problem, key, shared=False)
-    direction = trait_descent(problem, drawn.teacher, drawn.trait_key)
-    students = jax.tree.map(lambda *inits: jnp.stack(inits), drawn.teacher, drawn.student)
+    strangers = draw_instance(problem, key, shared=False)
+    direction = trait_descent(problem, strangers.teacher, strangers.trait_key)
+    students = stack_trees(strangers.teacher, strangers.student)
 
-    def evaluate(problem: Problem, student: Params) -> tuple[jax.Array, jax.Array]:
-        instance = drawn._replace(student=student)
-        own = trait_descent(problem, student, drawn.trait_key)
+    def evaluate(problem: Problem, student: Params) -> tuple[Float[Array, "groups groups"], Scalar]:
+        instance = strangers._replace(student=student)
+        own = trait_descent(problem, student, strangers.trait_key)
         channels = transfer_channels(problem, instance, own, direction).forms
         added = predicted_displacement(problem, instance, direction)
         return channels, jnp.sum(channels) / (optax.tree.norm(added) * optax.tree.norm(own))
 
     forms = [jax.vmap(partial(evaluate, problem))(students) for problem in problems]
     channels, cosine = (jnp.stack(parts) for parts in zip(*forms, strict=True))
-    units = natural_units(problems[ALL], drawn, direction)
+    units = natural_units(problems[ALL], strangers, direction)
     steps = jnp.array(teacher_steps) * units.teacher_step
     predicted = jnp.tensordot(channels[ALL, DIFFERENT], steps, axes=0)
-    simulated = simulate_channels(problems[ALL], drawn, direction, steps)
+    simulated = simulate_channels(problems[ALL], strangers, direction, steps)
     return Forms(channels, cosine, predicted, simulated, units.visible)
 
 
-def simulate_channels(problem: Problem, instance: Instance, direction: Params, steps: jax.Array) -> jax.Array:
+def simulate_channels(
+    problem: Problem, instance: Instance, direction: Params, steps: Float[Array, " teacher_steps"]
+) -> Float[Array, "groups groups teacher_steps"]:
     """Move the teacher in one group at a time, and see how far the student goes in each of its own, listed first.
 
     Counted is progress along its own descent beyond that of a student whose teacher stands still.
     """
     own = split_by_group(trait_descent(problem, instance.student, instance.trait_key))
 
-    def progress(part: Params, step: jax.Array) -> jax.Array:
+    def progress(part: Params, step: Scalar) -> Float[Array, " groups"]:
         moved = student_displacement(problem, instance, part, step)
         return jax.vmap(inner_product, in_axes=(0, None))(own, moved)
 

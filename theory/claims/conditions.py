@@ -19,6 +19,7 @@ import numpy as np
 
 from theory import zoo
 from theory.claim import Claim, measure_with
+from theory.losses import Outputs, Scalar
 from theory.predictions import output_change, transfer_form
 from theory.problem import Problem, draw_instance, trait_descent
 from theory.runs.checks import CONTROL, Check, Evidence, case, every, every_case
@@ -42,16 +43,16 @@ BROKEN = (
 class Conditions(NamedTuple):
     """By how much one instance breaks each condition, worst over its inputs, and the sign of $A$."""
 
-    gradient: jax.Array
-    r"""$\|\nabla_z L_S\|$ at $z = y$, relative to that with perturbed labels, shape `()`."""
-    asymmetry: jax.Array
-    r"""$\|M - M^\top\|$ relative to $\|M\|$, shape `()`."""
-    negative: jax.Array
-    r"""Size of the lowest negative eigenvalue of $M$, relative to the largest in size, shape `()`."""
-    null: jax.Array
-    """Part of the gradient with perturbed labels in the null space of $M$, relative to that gradient, shape `()`."""
-    curvature: jax.Array
-    r"""$A$ where the teacher's outputs move by 1, root mean square over inputs and outputs, shape `()`."""
+    gradient: Scalar
+    r"""$\|\nabla_z L_S\|$ at $z = y$, relative to that with perturbed labels."""
+    asymmetry: Scalar
+    r"""$\|M - M^\top\|$ relative to $\|M\|$."""
+    negative: Scalar
+    r"""Size of the lowest negative eigenvalue of $M$, relative to the largest in size."""
+    null: Scalar
+    """Part of the gradient with perturbed labels in the null space of $M$, relative to that gradient."""
+    curvature: Scalar
+    r"""$A$ where the teacher's outputs move by 1, root mean square over inputs and outputs."""
 
 
 def measure(problem: Problem, key: jax.Array) -> Conditions:
@@ -64,7 +65,7 @@ def measure(problem: Problem, key: jax.Array) -> Conditions:
     labels = outputs + PERTURBATION * jnp.where(scale > 0, scale, 1.0) * noise
     slope = jax.grad(problem.imitation_loss)
 
-    def look(pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+    def look(pair: tuple[Outputs, Outputs]) -> tuple[Scalar, ...]:
         output, label = pair
         matrix = -jax.jacfwd(slope, argnums=1)(output, output)
         values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2)
@@ -75,10 +76,10 @@ def measure(problem: Problem, key: jax.Array) -> Conditions:
         sizes = (at_minimum, perturbed, matrix - matrix.T, hidden)
         return (*map(jnp.linalg.norm, sizes), largest, -jnp.minimum(values[0], 0.0))
 
-    looked = jax.lax.map(look, (outputs, labels))
-    at_minimum, perturbed, asymmetry, hidden, largest, negative = map(jnp.max, looked)
+    sizes_and_spectra = jax.lax.map(look, (outputs, labels))
+    at_minimum, perturbed, asymmetry, hidden, largest, negative = map(jnp.max, sizes_and_spectra)
 
-    def relative(size: jax.Array, whole: jax.Array) -> jax.Array:
+    def relative(size: Scalar, whole: Scalar) -> Scalar:
         return jnp.where(size == 0, 0.0, size / whole)
 
     curvature = transfer_form(problem, instance, direction, direction)
@@ -99,14 +100,7 @@ def reverse(problem: Problem) -> dict[str, Any]:
 
 
 def what_breaks(evidence: Evidence) -> str:
-    """Say of each problem whose loss lies outside the class which condition it breaks first.
-
-    Args:
-        evidence: The conditions of some problems.
-
-    Returns:
-        In words; empty if every loss lies in the class.
-    """
+    """Say of each problem whose loss lies outside the class which condition it breaks first."""
     outside = {name: broken(conditions) for name, conditions in evidence.proper.items()}
     return "; ".join(f"{name}: imitation loss breaks {words}" for name, words in outside.items() if words)
 

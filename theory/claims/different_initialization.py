@@ -25,9 +25,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, measure_with, steps_and_rates
+from theory.losses import Scalar
 from theory.predictions import natural_units, transfer_channels, transfer_form
 from theory.problem import (
     Params,
@@ -46,27 +48,26 @@ from theory.runs.verdicts import Accepted
 class Transfer(NamedTuple):
     """What the teacher's step adds to the student's, in one instance."""
 
-    predicted_alignment: jax.Array
-    r"""$\epsilon B(\Delta_T, \Delta_T)$, shape `(teacher_steps,)`."""
-    alignment: jax.Array
-    r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot\Delta_T$, shape `(teacher_steps,)`."""
-    predicted_change: jax.Array
-    r"""$-\epsilon\alpha B(v, \Delta_T)$, shape `(learning_rates, teacher_steps)`."""
-    change: jax.Array
-    r"""$L_T$ after the step minus $L_T$ after the step that a teacher with $\epsilon = 0$ causes,
-    shape `(learning_rates, teacher_steps)`."""
-    idle_alignment: jax.Array
-    r"""$\Delta_S(0)\cdot\Delta_T$: the teacher has learned nothing, shape `()`."""
-    idle_change: jax.Array
-    r"""$L_T(\theta_S^0 + \alpha\Delta_S(0)) - L_T(\theta_S^0)$, likewise, shape `(learning_rates,)`."""
-    channels: jax.Array
-    r"""$B(P_g \Delta_T, P_h \Delta_T)$ by parameter group of student and teacher, shape `(groups, groups)`."""
-    form: jax.Array
-    r"""$B(\Delta_T, \Delta_T)$ in one piece, shape `()`."""
-    rounding: jax.Array
-    """Bound on the rounding of either: a rounding error of every product's size for each term of a sum, shape `()`."""
-    visible: jax.Array
-    """Whether imitation sees the trait at all, shape `()`."""
+    predicted_alignment: Float[Array, " teacher_steps"]
+    r"""$\epsilon B(\Delta_T, \Delta_T)$."""
+    alignment: Float[Array, " teacher_steps"]
+    r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot\Delta_T$."""
+    predicted_change: Float[Array, "learning_rates teacher_steps"]
+    r"""$-\epsilon\alpha B(v, \Delta_T)$."""
+    change: Float[Array, "learning_rates teacher_steps"]
+    r"""$L_T$ after the step minus $L_T$ after the step that a teacher with $\epsilon = 0$ causes."""
+    idle_alignment: Scalar
+    r"""$\Delta_S(0)\cdot\Delta_T$: the teacher has learned nothing."""
+    idle_change: Float[Array, " learning_rates"]
+    r"""$L_T(\theta_S^0 + \alpha\Delta_S(0)) - L_T(\theta_S^0)$, likewise."""
+    channels: Float[Array, "groups groups"]
+    r"""$B(P_g \Delta_T, P_h \Delta_T)$ by parameter group of student and teacher."""
+    form: Scalar
+    r"""$B(\Delta_T, \Delta_T)$ in one piece."""
+    rounding: Scalar
+    """Bound on the rounding of either: a rounding error of every product's size for each term of a sum."""
+    visible: Bool[Array, ""]
+    """Whether imitation sees the trait at all."""
 
 
 def measure(
@@ -82,11 +83,11 @@ def measure(
     steps = jnp.array(teacher_steps) * units.teacher_step
     moved = jax.lax.map(partial(student_displacement, problem, instance, direction), steps)
 
-    def trait_after(displacement: Params, learning_rate: jax.Array) -> jax.Array:
+    def trait_after(displacement: Params, learning_rate: Scalar) -> Scalar:
         params = optax.tree.add_scale(instance.student, learning_rate, displacement)
         return problem.trait_loss(params, instance.trait_key)
 
-    def at_rate(learning_rate: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def at_rate(learning_rate: Scalar) -> tuple[Scalar, Float[Array, " teacher_steps"], Scalar]:
         idle_student = optax.tree.add_scale(instance.student, learning_rate, idle)
         own = trait_descent(problem, idle_student, instance.trait_key)
         predicted = -learning_rate * transfer_form(problem, instance, own, direction)

@@ -22,14 +22,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
 
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
+from theory.losses import Scalar
 from theory.predictions import natural_units
 from theory.problem import Params, Problem, draw_instance, repeat_inputs
 from theory.runs.checks import SECOND_ORDER, Check, Evidence, median
 from theory.runs.sweeps import Sampling
-from theory.transfer import train_student, transfer_spectrum
+from theory.tangent_kernel import train_student, transfer_spectrum
 
 NUM_TEACHERS, NUM_INPUTS = 6, (2, 3)
 """Students of six teachers that differ in nothing but their displacement; two inputs, and three for the control."""
@@ -44,8 +46,8 @@ SHORT = 10
 class Dimensions(NamedTuple):
     """How many dimensions the students of many teachers span after real training."""
 
-    products: jax.Array
-    """Inner products of their displacements, shape `(num_inputs, teacher_steps, teachers, teachers)`."""
+    products: Float[Array, "num_inputs teacher_steps teachers teachers"]
+    """Inner products of their displacements."""
 
     def singular_values(self) -> np.ndarray:
         """Of the matrix whose rows are the displacements, largest first, last axis `(teachers,)`."""
@@ -58,12 +60,12 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     keys = jax.random.split(instance.trait_key, NUM_TEACHERS)
     directions = jax.vmap(lambda key: optax.tree.random_like(key, instance.teacher, jax.random.normal))(keys)
 
-    def displacement_products(num_inputs: jax.Array) -> jax.Array:
+    def displacement_products(num_inputs: Int[Array, ""]) -> Float[Array, "teacher_steps teachers teachers"]:
         chosen = repeat_inputs(instance, num_inputs)
         first = jax.tree.map(lambda leaves: leaves[0], directions)
         rate = 1 / transfer_spectrum(problem, chosen, first, 2 * NUM_TEACHERS).largest
 
-        def displacement(direction: Params, teacher_step: jax.Array) -> jax.Array:
+        def displacement(direction: Params, teacher_step: Scalar) -> Float[Array, " params"]:
             step = teacher_step * natural_units(problem, chosen, direction).teacher_step
             labels = problem.apply(optax.tree.add_scale(instance.teacher, step, direction), chosen.inputs)
             return ravel_pytree(train_student(problem, chosen, labels, rate, (SHORT,)))[0]

@@ -9,7 +9,7 @@ $$g(\epsilon) < 0 \text{ for } 0 < \epsilon < \frac{2\,|\epsilon^*|}{\operatorna
 \epsilon_\text{end} \le \frac{2\,\epsilon^*}{1 + \sqrt{1 - 4t}} \text{ if } c > 0,\ t \le \tfrac14.$$
 
 The largest $|g'''|$ is an estimate: two polynomials must agree about it, on an interval that is halved until they do
-(see `theory.line`). Where they never do, nothing is said of the instance but that.
+(see `theory.step_limits`). Where they never do, nothing is said of the instance but that.
 
 In two limits $\epsilon^*$, or a line, is right: much curvature added to the trait loss, and a student that takes large
 steps. The deviation from the second is $d = a/\alpha + b/\alpha^2 + \dots$: its local order is -1 up to a few times $d$
@@ -24,6 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel
@@ -60,48 +61,45 @@ GUARANTEED = Accepted(low=0.0, high=1 + SLACK)
 """Not one instance beyond what Taylor's theorem allows, if the bound of $g'''$ is one."""
 
 
-class Entries(NamedTuple):
-    """Ends of a case as one list of instances and settings; fields as in `Ends`, of shape `(entries,)`."""
+Values = Float[np.ndarray, " entries"]
 
-    predicted: np.ndarray
-    """See `Ends`, as for all."""
-    measured: np.ndarray
-    """Simulated."""
-    reach: np.ndarray
-    """End of the interval with a bound."""
-    third: np.ndarray
-    """Third-order share at 0."""
-    largest_third: np.ndarray
-    """Bound of the third-order share."""
-    fourth: np.ndarray
-    """Fourth-order share at 0."""
+
+class Entries(NamedTuple):
+    """Ends of a case as one list of instances and settings, fields as in `Ends`."""
+
+    predicted: Values
+    measured: Values
+    reach: Values
+    third: Values
+    largest_third: Values
+    fourth: Values
 
     @property
-    def ratio(self) -> np.ndarray:
+    def ratio(self) -> Values:
         """Measured end over predicted."""
         return self.measured / self.predicted
 
     @property
-    def within(self) -> np.ndarray:
+    def within(self) -> Bool[np.ndarray, " entries"]:
         """Whether derivatives at 0 put it within the Taylor range."""
         return self.third + self.fourth <= TAYLOR
 
     @property
-    def certain(self) -> np.ndarray:
+    def certain(self) -> Bool[np.ndarray, " entries"]:
         """Whether there is an end by Taylor's theorem, if the bound of $g'''$ is one."""
-        seen = self.reach >= 2 * self.predicted * (1 - SLACK)
-        return seen & (self.predicted > 0) & (self.largest_third + SLACK <= 0.25)
+        resolved = self.reach >= 2 * self.predicted * (1 - SLACK)
+        return resolved & (self.predicted > 0) & (self.largest_third + SLACK <= 0.25)
 
-    def select(self, chosen: np.ndarray) -> "Entries":
+    def select(self, chosen: Bool[np.ndarray, " entries"]) -> "Entries":
         """Keep some entries."""
         return Entries(*(column[chosen] for column in self))
 
-    def safe(self, share: str) -> np.ndarray:
+    def safe(self, share: str) -> Values:
         """Up to which step Taylor's theorem lets the trait loss fall, given one of the third-order shares."""
         falling = surely_falling(getattr(self, share) + SLACK, np.sign(self.predicted))
         return np.minimum(self.reach, falling * np.abs(self.predicted))
 
-    def position(self, share: str) -> np.ndarray:
+    def position(self, share: str) -> Values:
         """Where in its interval an end lies, in logarithms: 0 where predicted, 1 at the interval's own end."""
         late, third = self.ratio > 1, getattr(self, share)
         allowed = np.where(late, surely_ended(third + SLACK), surely_falling(third + SLACK, np.ones(third.shape)))
@@ -117,33 +115,33 @@ def entries(one: Ends, chosen: slice = slice(None)) -> Entries:
 
 def bounded(one: Ends) -> Entries:
     """Those with a bound of $g'''$."""
-    known = entries(one)
-    return known.select(known.reach > 0)
+    ends = entries(one)
+    return ends.select(ends.reach > 0)
 
 
 def small_enough(one: Ends, share: str = "largest_third") -> np.ndarray:
     """Step that is small enough by Taylor's theorem over the measured end, given the third-order share."""
-    known = bounded(one)
-    return known.safe(share) / known.measured
+    ends = bounded(one)
+    return ends.safe(share) / ends.measured
 
 
 def place(one: Ends) -> np.ndarray:
     """Place of the end in its interval, where there must be one."""
-    known = bounded(one)
-    return known.select(known.certain).position("largest_third")
+    ends = bounded(one)
+    return ends.select(ends.certain).position("largest_third")
 
 
 def place_by_start(one: Ends) -> np.ndarray:
     """The same by the third derivative at 0, where that is more than rounding."""
-    known = bounded(one)
-    return known.select(known.certain & (known.third > SLACK)).position("third")
+    ends = bounded(one)
+    return ends.select(ends.certain & (ends.third > SLACK)).position("third")
 
 
 def foretold(one: Ends, within: bool = True) -> np.ndarray:
     """Whether a predicted end is near, where it is within the Taylor range or outside."""
-    known = entries(one, PLAIN)
-    known = known.select((known.predicted > 0) & (known.within == within))
-    return np.abs(known.ratio - 1) <= NEAR
+    ends = entries(one, PLAIN)
+    ends = ends.select((ends.predicted > 0) & (ends.within == within))
+    return np.abs(ends.ratio - 1) <= NEAR
 
 
 def falls_inversely(sizes: np.ndarray, deviations: np.ndarray) -> np.ndarray:
@@ -161,11 +159,11 @@ def stiff_orders(sizes: np.ndarray, chosen: slice) -> Callable[[Ends], np.ndarra
     return of
 
 
-def large_orders(way: int) -> Callable[[Ends], np.ndarray]:
-    r"""Order in $\alpha$ of $\alpha\epsilon/s^* - 1$ along one of the ways, where $\alpha\epsilon$ has settled."""
+def large_orders(direction: int) -> Callable[[Ends], np.ndarray]:
+    r"""Order in $\alpha$ of $\alpha\epsilon/s^* - 1$ along a direction, where $\alpha\epsilon$ has settled."""
 
     def of(one: Ends) -> np.ndarray:
-        scaled, limit = np.asarray(one.scaled[one.visible, LARGE]), one.limit[one.visible, way, None]
+        scaled, limit = np.asarray(one.scaled[one.visible, LARGE]), one.limit[one.visible, direction, None]
         with np.errstate(invalid="ignore"):
             settled = np.abs(scaled[:, 0] / scaled[:, -1] - 1) <= TAYLOR
             return falls_inversely(LARGE_RATES, (scaled / limit - 1)[settled])
@@ -300,9 +298,9 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     one: Ends = evidence.first
     names = [rf"$\alpha = {rate:g}$" for rate in evidence.settings.learning_rates]
     names += [rf"$\alpha = 1,\ \kappa = {stiffness:g}$" for stiffness in STIFFNESSES[:3]]
-    seen = (one.predicted > 0) & (one.reach >= 2 * one.predicted * (1 - SLACK)) & one.visible[:, None]
+    resolved = (one.predicted > 0) & (one.reach >= 2 * one.predicted * (1 - SLACK)) & one.visible[:, None]
     for column, (name, (color, marker)) in enumerate(zip(names, looks, strict=False)):
-        here = seen[:, column]
+        here = resolved[:, column]
         ratios = one.measured[here, column] / one.predicted[here, column]
         if ratios.size:
             label = f"{name}: {100 * np.mean(np.abs(ratios - 1) <= NEAR):.0f} %"

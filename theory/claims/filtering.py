@@ -25,9 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float
 
-from theory.claim import Claim, Panel, steps
+from theory.claim import Claim, Panel, any_visible, steps
 from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, softmax_spread
+from theory.losses import Scalar
 from theory.predictions import natural_units, output_change
 from theory.problem import Problem, draw_instance, trait_descent
 from theory.runs.checks import (
@@ -58,20 +60,20 @@ r"""The power of $p^\epsilon/p$ with which the control's filter keeps labels: it
 class Filtering(NamedTuple):
     """Predicted and measured alignment under each selection of one instance, axis `selections` as in `SELECTIONS`."""
 
-    bias: jax.Array
-    r"""$\mathbb{E}_q[c]$, shape `(selections,)`."""
-    slope: jax.Array
-    r"""$\mathrm{Var}_q(c)$, at a temperature $\mathbb{E}_x[\mathrm{Var}_{p_\tau}u]/\tau$, shape `(selections,)`."""
-    steps: jax.Array
-    r"""$\epsilon$: the natural step sizes times this instance's unit, shape `(teacher_steps,)`."""
-    measured: jax.Array
-    r"""$\Delta_S(\epsilon)\cdot\Delta_T$, shape `(selections, teacher_steps)`."""
-    idle: jax.Array
-    r"""The same for the control, whose teacher has $\epsilon = 0$, shape `(selections,)`."""
-    informed: jax.Array
-    """As measured under the random judge, if it knows what the teacher learned, shape `(teacher_steps,)`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    bias: Float[Array, " selections"]
+    r"""$\mathbb{E}_q[c]$."""
+    slope: Float[Array, " selections"]
+    r"""$\mathrm{Var}_q(c)$, at a temperature $\mathbb{E}_x[\mathrm{Var}_{p_\tau}u]/\tau$."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$: the natural step sizes times this instance's unit."""
+    measured: Float[Array, "selections teacher_steps"]
+    r"""$\Delta_S(\epsilon)\cdot\Delta_T$."""
+    idle: Float[Array, " selections"]
+    r"""The same for the control, whose teacher has $\epsilon = 0$."""
+    informed: Float[Array, " teacher_steps"]
+    """As measured under the random judge, if it knows what the teacher learned."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
 
 
 def draw_filters(key: jax.Array, base: jax.Array) -> jax.Array:
@@ -87,7 +89,9 @@ def draw_filters(key: jax.Array, base: jax.Array) -> jax.Array:
     return jnp.stack([judge, keyword, uncertain])
 
 
-def select(filters: jax.Array, labels: jax.Array) -> jax.Array:
+def select(
+    filters: Float[Array, "filters batch labels"], labels: Float[Array, "batch labels"]
+) -> Float[Array, "selections batch labels"]:
     """Share of each input and label in what filters keep of the teacher's labels, then in what temperatures draw."""
     kept = jax.nn.softmax(filters + labels[None], axis=(-2, -1))
     tempered = [jax.nn.softmax(labels / tau) / len(labels) for tau in TEMPERATURES]
@@ -112,7 +116,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_
 
     single = label_alignments(problem, labels, instance.student, instance.inputs, direction)
 
-    def at_step(step: jax.Array) -> jax.Array:
+    def at_step(step: Scalar) -> Float[Array, " filters"]:
         teacher = optax.tree.add_scale(instance.teacher, step, direction)
         learned = log_probabilities(problem, labels, teacher, instance.inputs)
         informed = select(filters + INFORMED * (learned - base)[None], learned)[:1]
@@ -132,7 +136,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_
     )
 
 
-def compare(one: Filtering, measured: jax.Array, bias: ArrayLike = 0.0) -> Comparison:
+def compare(one: Filtering, measured: ArrayLike, bias: ArrayLike = 0.0) -> Comparison:
     r"""An alignment beside a bias and $\epsilon\,\mathrm{Var}_q(c)$."""
     leading = bias + one.slope[..., None] * one.steps[:, None]
     return Comparison(*map(np.asarray, (leading, measured, one.visible)))
@@ -228,7 +232,7 @@ CLAIM = Claim(
         "filtering": Panel(
             draw=draw,
             shows=("slope", "steps", "measured", "idle", "visible"),
-            needs=lambda evidence: evidence.first.visible.any(),
+            needs=any_visible,
         )
     },
     applies_to=APPLIES_TO,

@@ -19,10 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, measure_with, rates
 from theory.curvature import expand
+from theory.losses import Scalar
 from theory.predictions import natural_units
 from theory.problem import Problem, draw_instance, student_displacement, trait_descent
 from theory.runs.checks import (
@@ -52,22 +54,22 @@ ANOTHER_INIT = "another init"
 class Expansions(NamedTuple):
     """Closed form and simulation of the change $g$ to second order in one instance; axis `learning_rates`."""
 
-    first: jax.Array
-    r"""$-\alpha A$, shape `(learning_rates,)`."""
-    second: jax.Array
-    r"""$c$, shape `(learning_rates,)`."""
-    size: jax.Array
-    """What $|c|$ would be if its two terms didn't cancel, shape `(learning_rates,)`."""
-    simulated_first: jax.Array
-    r"""$g'(0)$ through both simulated steps by forward mode, shape `(learning_rates,)`."""
-    simulated_second: jax.Array
-    r"""$g''(0)$ likewise, by forward mode twice, shape `(learning_rates,)`."""
-    steps: jax.Array
-    r"""$\epsilon$, shape `(learning_rates, steps)`."""
-    measured: jax.Array
-    r"""$g(\epsilon)$, shape `(learning_rates, steps)`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    first: Float[Array, " learning_rates"]
+    r"""$-\alpha A$."""
+    second: Float[Array, " learning_rates"]
+    r"""$c$."""
+    size: Float[Array, " learning_rates"]
+    """What $|c|$ would be if its two terms didn't cancel."""
+    simulated_first: Float[Array, " learning_rates"]
+    r"""$g'(0)$ through both simulated steps by forward mode."""
+    simulated_second: Float[Array, " learning_rates"]
+    r"""$g''(0)$ likewise, by forward mode twice."""
+    steps: Float[Array, "learning_rates steps"]
+    r"""$\epsilon$."""
+    measured: Float[Array, "learning_rates steps"]
+    r"""$g(\epsilon)$."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
 
 
 def measure(problem: Problem, key: jax.Array, *, learning_rates: Sequence[float], shared: bool = True) -> Expansions:
@@ -77,13 +79,13 @@ def measure(problem: Problem, key: jax.Array, *, learning_rates: Sequence[float]
     expansion = expand(problem, instance, direction)
     before = problem.trait_loss(instance.student, instance.trait_key)
 
-    def change(learning_rate: jax.Array, teacher_step: jax.Array) -> jax.Array:
+    def change(learning_rate: Scalar, teacher_step: Scalar) -> Scalar:
         displacement = student_displacement(problem, instance, direction, teacher_step)
         after = optax.tree.add_scale(instance.student, learning_rate, displacement)
         return problem.trait_loss(after, instance.trait_key) - before
 
-    def differentiate(learning_rate: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def slope(teacher_step: jax.Array) -> jax.Array:
+    def differentiate(learning_rate: Scalar) -> tuple[Scalar, Scalar]:
+        def slope(teacher_step: Scalar | float) -> Scalar:
             return jax.jvp(partial(change, learning_rate), (teacher_step,), (1.0,))[1]
 
         return jax.jvp(slope, (0.0,), (1.0,))
@@ -118,14 +120,14 @@ def errors(one: Expansions) -> np.ndarray:
     return np.abs(np.stack(parts, axis=1))
 
 
-def remainder(one: Expansions) -> jax.Array:
+def remainder(one: Expansions) -> np.ndarray:
     """What the parabola leaves of the change, in every instance."""
-    return one.measured - one.first[..., None] * one.steps - one.second[..., None] * one.steps**2 / 2
+    return np.asarray(one.measured - one.first[..., None] * one.steps - one.second[..., None] * one.steps**2 / 2)
 
 
 def orders(one: Expansions) -> np.ndarray:
     """Order of that, in every instance that curves."""
-    return fitted_order(STEPS, np.asarray(remainder(curved(one))))
+    return fitted_order(STEPS, remainder(curved(one)))
 
 
 def has_order(one: Expansions) -> bool:

@@ -26,12 +26,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps_and_rates, measure_with
 from theory.loss_table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, STRETCHED, UNNORMALIZED, UNSURE, every_loss
+from theory.losses import Outputs, Scalar
 from theory.predictions import natural_units, output_change
-from theory.problem import Params, Problem, draw_instance, inner_product, trait_descent
+from theory.problem import BatchOutputs, Params, Problem, draw_instance, inner_product, trait_descent
 from theory.runs.checks import (
     FAIR_COIN,
     LEAST_SEEDS,
@@ -64,16 +66,16 @@ r"""A remainder $O(\epsilon^2)$; of third order for a linear model under a loss 
 class LossSteps(NamedTuple):
     """One instance under every imitation loss; axis `losses` as in `loss_table.NAMES`."""
 
-    leading: jax.Array
-    r"""Predicted $\Delta_S\cdot\Delta_T$ to leading order in $\epsilon$, shape `(losses, teacher_steps)`."""
-    measured: jax.Array
-    r"""Simulated $\Delta_S(\epsilon)\cdot\Delta_T$, same shape."""
-    predicted_fall: jax.Array
-    r"""$\alpha$ times the leading order of $\Delta_S\cdot\Delta_T$ at `FALL_STEP`, shape `(losses, learning_rates)`."""
-    fall: jax.Array
-    r"""Simulated fall of $L_T$ there, same shape."""
-    visible: jax.Array
-    """Whether the leading term is more than rounding, shape `(losses,)`."""
+    leading: Float[Array, "losses teacher_steps"]
+    r"""Predicted $\Delta_S\cdot\Delta_T$ to leading order in $\epsilon$."""
+    measured: Float[Array, "losses teacher_steps"]
+    r"""Simulated $\Delta_S(\epsilon)\cdot\Delta_T$."""
+    predicted_fall: Float[Array, "losses learning_rates"]
+    r"""$\alpha$ times the leading order of $\Delta_S\cdot\Delta_T$ at `FALL_STEP`."""
+    fall: Float[Array, "losses learning_rates"]
+    r"""Simulated fall of $L_T$ there."""
+    visible: Bool[Array, " losses"]
+    """Whether the leading term is more than rounding."""
 
 
 def measure(
@@ -93,10 +95,10 @@ def measure(
     unit = natural_units(problem, instance, direction).teacher_step
     steps = jnp.array([FALL_STEP, *teacher_steps]) * unit
 
-    def label(teacher_step: jax.Array) -> jax.Array:
+    def label(teacher_step: Scalar) -> BatchOutputs:
         return problem.apply(optax.tree.add_scale(instance.teacher, teacher_step, direction), instance.inputs)
 
-    def predict(response: Callable, teacher_step: jax.Array) -> jax.Array:
+    def predict(response: Callable[[Outputs, Outputs], Outputs], teacher_step: Scalar) -> Scalar:
         responses = jax.vmap(response)(outputs, teacher_step * change)
         return jnp.mean(jnp.sum(change * responses, axis=-1))
 
@@ -107,7 +109,7 @@ def measure(
         first = jax.tree.map(lambda leaf: leaf[0], displacements)
         return alignment[1:], jax.vmap(lambda rate: fall(optax.tree.scale(rate, first)))(rates)
 
-    def fall(displacement: Params) -> jax.Array:
+    def fall(displacement: Params) -> Scalar:
         moved = optax.tree.add(instance.student, displacement)
         before, after = (problem.trait_loss(params, instance.trait_key) for params in (instance.student, moved))
         return before - after

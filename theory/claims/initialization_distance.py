@@ -25,11 +25,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
-from theory.paths import displaced_alignment, draw_neighborhood, draw_noise, with_height
-from theory.problem import Params, Problem, inner_product
+from theory.displaced_inits import displaced_alignment, draw_neighborhood, draw_noise, with_height
+from theory.losses import Scalar
+from theory.problem import Params, Problem, inner_product, stack_trees
 from theory.runs.checks import (
     LEAST_SEEDS,
     NEAR_ONE,
@@ -59,25 +61,24 @@ r"""Steps towards the boundary; each shrinks the error by a factor $O(\epsilon)$
 class Distance(NamedTuple):
     """Predicted and measured alignment around one teacher's init."""
 
-    shared: jax.Array
-    r"""$\epsilon A$: what is predicted if the displacement is ignored, shape `(teacher_steps,)`."""
-    predicted: jax.Array
-    r"""$\epsilon A - \delta\,d^\top K\Delta_T$ for Gaussian $d$, shape `(rays, teacher_steps)`."""
-    alignment: jax.Array
-    r"""$\Delta_S\cdot\Delta_T$, shape `(rays, teacher_steps)`."""
-    predicted_boundary: jax.Array
-    r"""$\epsilon A / d^\top K\Delta_T$ for noise $d$ whose component along $K\Delta_T$ is one standard deviation,
-    shape `(teacher_steps,)`."""
-    boundary: jax.Array
-    r"""The $\delta$ at which $\Delta_S\cdot\Delta_T = 0$, shape `(teacher_steps,)`."""
-    isotropic_boundary: jax.Array
-    r"""The same as if $K$ were a multiple of the identity, $\epsilon\|\Delta_T\|^2 / d^\top\Delta_T$, same shape."""
-    positive: jax.Array
-    r"""Whether $\Delta_S\cdot\Delta_T > 0$ under Gaussian noise, at the least $\epsilon$, shape `(draws, levels)`."""
-    positive_level: jax.Array
-    r"""The same under the same noise without its component along $K\Delta_T$, same shape."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    shared: Float[Array, " teacher_steps"]
+    r"""$\epsilon A$: what is predicted if the displacement is ignored."""
+    predicted: Float[Array, "rays teacher_steps"]
+    r"""$\epsilon A - \delta\,d^\top K\Delta_T$ for Gaussian $d$."""
+    alignment: Float[Array, "rays teacher_steps"]
+    r"""$\Delta_S\cdot\Delta_T$."""
+    predicted_boundary: Float[Array, " teacher_steps"]
+    r"""$\epsilon A / d^\top K\Delta_T$ for noise $d$ whose component along $K\Delta_T$ is one standard deviation."""
+    boundary: Float[Array, " teacher_steps"]
+    r"""The $\delta$ at which $\Delta_S\cdot\Delta_T = 0$."""
+    isotropic_boundary: Float[Array, " teacher_steps"]
+    r"""The same as if $K$ were a multiple of the identity, $\epsilon\|\Delta_T\|^2 / d^\top\Delta_T$."""
+    positive: Bool[Array, "draws levels"]
+    r"""Whether $\Delta_S\cdot\Delta_T > 0$ under Gaussian noise, at the least $\epsilon$."""
+    positive_level: Float[Array, "draws levels"]
+    r"""The same under the same noise without its component along $K\Delta_T$."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
 
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Distance:
@@ -89,7 +90,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     steps, sizes = natural * around.teacher_unit, natural * around.noise_unit
     shared = steps * around.curvature
 
-    def align(step: jax.Array, size: jax.Array, noise: Params) -> jax.Array:
+    def align(step: Scalar, size: Scalar, noise: Params) -> Scalar:
         return displaced_alignment(problem, around, step, optax.tree.add_scale(teacher, size, noise))
 
     noise = draw_noise(around, noise_key)
@@ -99,15 +100,15 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     predicted = shared[None, :] - lengths * around.slope * inner_product(noise, around.uphill)
     uphill = with_height(around, noise, 1.0)
 
-    def correct(size: jax.Array, _: None) -> tuple[jax.Array, None]:
+    def correct(size: Float[Array, " teacher_steps"], _: None) -> tuple[Float[Array, " teacher_steps"], None]:
         return size + over_steps(steps, size, uphill) / around.slope, None
 
     boundary, _ = jax.lax.scan(correct, sizes, None, length=CORRECTIONS)
     norm, overlap = (inner_product(around.direction, other) for other in (around.direction, uphill))
 
-    def signs(key: jax.Array) -> jax.Array:
-        drawn = draw_noise(around, key)
-        both = jax.tree.map(lambda *leaves: jnp.stack(leaves), drawn, with_height(around, drawn, 0.0))
+    def signs(key: jax.Array) -> Bool[Array, "2 levels"]:
+        other = draw_noise(around, key)
+        both = stack_trees(other, with_height(around, other, 0.0))
         over_levels = jax.vmap(align, in_axes=(None, 0, None))
         return jax.vmap(over_levels, in_axes=(None, None, 0))(steps[0], sizes[0] / jnp.array(LEVELS), both) > 0
 

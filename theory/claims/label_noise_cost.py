@@ -25,11 +25,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel
 from theory.curvature import second_derivative_along
 from theory.labels import APPLIES_TO, label_losses, log_probabilities, measure_labels
+from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement, transfer_form
 from theory.problem import Params, Problem, draw_instance, inner_product, trait_descent
 from theory.runs.checks import (
@@ -77,25 +80,25 @@ CASES = ("reference", "auxiliary outputs", "GELU", "regression trait")
 class NoiseCost(NamedTuple):
     """Predicted and measured change of the trait loss in one instance."""
 
-    predicted: jax.Array
-    r"""The formula for one label, at $\epsilon$ and $\alpha$ of each of `SIZES`, shape `(sizes,)`."""
-    measured: jax.Array
-    r"""Its exact mean over all labels that could be drawn, shape `(sizes,)`."""
-    noiseless: jax.Array
-    """The same for a student that sees the teacher's outputs themselves, shape `(sizes,)`."""
-    climb: jax.Array
-    r"""$(K\Delta_T)^\top H (K\Delta_T)$, shape `()`."""
-    trace: jax.Array
-    r"""$\mathrm{tr}(HK)$, shape `()`."""
-    relative: jax.Array
+    predicted: Float[Array, " sizes"]
+    r"""The formula for one label, at $\epsilon$ and $\alpha$ of each of `SIZES`."""
+    measured: Float[Array, " sizes"]
+    r"""Its exact mean over all labels that could be drawn."""
+    noiseless: Float[Array, " sizes"]
+    """The same for a student that sees the teacher's outputs themselves."""
+    climb: Scalar
+    r"""$(K\Delta_T)^\top H (K\Delta_T)$."""
+    trace: Scalar
+    r"""$\mathrm{tr}(HK)$."""
+    relative: Float[Array, "repetitions factors"]
     r"""Change of the trait loss at each of `FACTORS` in units of $\alpha^*\epsilon A/2$, for drawn data sets of
-    `NUM_LABELS`, their known mean slope put in for the drawn one, shape `(repetitions, factors)`."""
-    noiseless_relative: jax.Array
-    """The same for a student that sees the teacher's outputs themselves, shape `(factors,)`."""
-    definite: jax.Array
-    """Whether imitation sees the trait and its loss is clearly curved upwards, shape `()`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    `NUM_LABELS`, their known mean slope put in for the drawn one."""
+    noiseless_relative: Float[Array, " factors"]
+    """The same for a student that sees the teacher's outputs themselves."""
+    definite: Bool[Array, ""]
+    """Whether imitation sees the trait and its loss is clearly curved upwards."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
 
 
 def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> NoiseCost:
@@ -106,13 +109,13 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Noise
     units = natural_units(problem, instance, direction)
     curvature = transfer_form(problem, instance, direction, direction)
 
-    def trait(params: Params) -> jax.Array:
+    def trait(params: Params) -> Scalar:
         return problem.trait_loss(params, instance.trait_key)
 
-    def change(displacement: Params, learning_rate: jax.Array) -> jax.Array:
+    def change(displacement: Params, learning_rate: Scalar) -> Scalar:
         return trait(optax.tree.add_scale(start, learning_rate, displacement)) - trait(start)
 
-    def shares(step: jax.Array) -> jax.Array:
+    def shares(step: Scalar) -> Float[Array, " cells"]:
         teacher = optax.tree.add_scale(start, step, direction)
         return jnp.exp(log_probabilities(problem, labels, teacher, inputs)).ravel() / len(inputs)
 
@@ -123,13 +126,13 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Noise
     climb = second_derivative_along(trait, start, predicted_displacement(problem, instance, direction))
     trace = base @ bends
 
-    def mix(weights: jax.Array) -> Params:
+    def mix(weights: Float[Array, " cells"]) -> Params:
         return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, 1), singles)
 
     single_norm = jnp.sqrt(base @ jax.vmap(inner_product)(singles, singles))
     learning_rate = units.teacher_step * optax.tree.norm(direction) / single_norm
 
-    def at_size(size: jax.Array) -> tuple[jax.Array, ...]:
+    def at_size(size: Scalar) -> tuple[Scalar, ...]:
         step, rate = size * units.teacher_step, size * learning_rate
         drawn = shares(step)
         quadratic = rate**2 / 2 * (step**2 * climb + trace)
@@ -145,7 +148,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Noise
     cells = jax.random.choice(jax.random.fold_in(key, 0), base.size, shape, p=probabilities)
     weights = jax.vmap(lambda row: jnp.bincount(row, length=base.size) / NUM_LABELS)(cells)
 
-    def at_factors(weights: jax.Array) -> jax.Array:
+    def at_factors(weights: Float[Array, " cells"]) -> Float[Array, " factors"]:
         displacement, luck = mix(weights), (weights - probabilities) @ slopes
         gains = jax.vmap(lambda factor: change(displacement, factor * best) + factor * best * luck)
         return gains(jnp.array(FACTORS)) / (best * step * curvature / 2)
@@ -163,7 +166,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Noise
     )
 
 
-def third_orders(one: NoiseCost, measured: jax.Array) -> np.ndarray:
+def third_orders(one: NoiseCost, measured: ArrayLike) -> np.ndarray:
     """Order of what is measured minus the formula in both step sizes, in every visible instance."""
     return fitted_order(np.array(SIZES), np.asarray(measured - one.predicted)[one.visible])
 

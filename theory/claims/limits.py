@@ -21,15 +21,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
 
 from theory import traits, zoo
 from theory.claim import Claim, Panel, measure_with
+from theory.losses import Outputs, Scalar
 from theory.predictions import natural_units
-from theory.problem import Params, Problem, draw_instance, inner_product, repeat_inputs, trait_descent
+from theory.problem import Params, Problem, draw_instance, inner_product, repeat_inputs, stack_trees, trait_descent
 from theory.runs.checks import LEAST_SEEDS, Check, Evidence, every_case, mean
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
-from theory.transfer import train_student, transfer_fraction, transfer_spectrum
+from theory.tangent_kernel import train_student, transfer_fraction, transfer_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,44 +49,44 @@ SMALL_STEP = 1e-4
 class Limits(NamedTuple):
     """Transfer fractions under every limit, predicted and in real training."""
 
-    predicted: jax.Array
-    """Of what the teacher learned, shape `(limits,)`."""
-    measured: jax.Array
-    """The same in real training, shape `(limits,)`."""
-    random: jax.Array
-    """In real training behind a teacher displaced in a random direction, shape `(limits,)`."""
-    ceiling: jax.Array
-    """$N(m - 1)/p$, shape `(limits,)`."""
+    predicted: Float[Array, " limits"]
+    """Of what the teacher learned."""
+    measured: Float[Array, " limits"]
+    """The same in real training."""
+    random: Float[Array, " limits"]
+    """In real training behind a teacher displaced in a random direction."""
+    ceiling: Float[Array, " limits"]
+    """$N(m - 1)/p$."""
 
 
 def measure(problem: Problem, key: jax.Array) -> Limits:
     """Train students that imitate few outputs, or on few inputs; one program does them all, as masks."""
-    drawn = draw_instance(problem, key)
-    learned = trait_descent(problem, drawn.teacher, drawn.trait_key)
-    random = optax.tree.random_like(jax.random.fold_in(key, 1), drawn.teacher, jax.random.normal)
+    whole = draw_instance(problem, key)
+    learned = trait_descent(problem, whole.teacher, whole.trait_key)
+    random = optax.tree.random_like(jax.random.fold_in(key, 1), whole.teacher, jax.random.normal)
 
-    def measure_one(num_outputs: jax.Array, num_inputs: jax.Array) -> Limits:
+    def measure_one(num_outputs: Int[Array, ""], num_inputs: Int[Array, ""]) -> Limits:
         limited = replace(problem, imitation_loss=partial(cross_entropy_on_first, num_outputs))
-        instance = repeat_inputs(drawn, num_inputs)
+        instance = repeat_inputs(whole, num_inputs)
         spectrum = transfer_spectrum(limited, instance, learned, NUM_PRODUCTS)
         rate = 1 / spectrum.largest
 
-        def fraction(direction: Params) -> jax.Array:
+        def fraction(direction: Params) -> Scalar:
             step = SMALL_STEP * natural_units(limited, instance, direction).teacher_step
-            labels = problem.apply(optax.tree.add_scale(drawn.teacher, step, direction), instance.inputs)
+            labels = problem.apply(optax.tree.add_scale(whole.teacher, step, direction), instance.inputs)
             moved = train_student(limited, instance, labels, rate, (LONG,))
             moved = jax.tree.map(lambda leaves: leaves[0], moved)
             return inner_product(moved, direction) / (step * inner_product(direction, direction))
 
-        measured, behind_random = jax.vmap(fraction)(jax.tree.map(lambda *leaves: jnp.stack(leaves), learned, random))
+        measured, behind_random = jax.vmap(fraction)(stack_trees(learned, random))
         predicted = transfer_fraction(spectrum, rate, jnp.array(LONG))
-        ceiling = num_inputs * (num_outputs - 1) / len(ravel_pytree(drawn.teacher)[0])
+        ceiling = num_inputs * (num_outputs - 1) / len(ravel_pytree(whole.teacher)[0])
         return Limits(predicted, measured, behind_random, ceiling)
 
     return jax.vmap(measure_one)(*jnp.array(LIMITS).T)
 
 
-def cross_entropy_on_first(num_outputs: jax.Array, student: jax.Array, teacher: jax.Array) -> jax.Array:
+def cross_entropy_on_first(num_outputs: Int[Array, ""], student: Outputs, teacher: Outputs) -> Scalar:
     """Cross-entropy over the first few auxiliary outputs; how many may be traced."""
     student, teacher = student[zoo.NUM_CLASSES :], teacher[zoo.NUM_CLASSES :]
     chosen = jnp.arange(len(teacher)) < num_outputs

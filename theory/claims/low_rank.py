@@ -24,12 +24,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float, Int
 
 from theory import zoo
 from theory.adapters import adapted, draw_adapters, is_adapted, limit_rank, merge, untrained
 from theory.claim import Claim, Panel, any_visible, measure_with, steps
+from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement, transfer_form
-from theory.problem import Instance, Params, Problem, draw_instance, imitation_descent, trait_descent
+from theory.problem import Instance, Params, Problem, draw_instance, imitation_descent, stack_trees, trait_descent
 from theory.runs.checks import LEAST_SEEDS, NEAR_ONE, Check, Evidence, Figure, Select, count, every, every_case, mean
 from theory.runs.statistics import Estimate
 from theory.runs.sweeps import Sampling
@@ -51,30 +53,30 @@ WRONG_VARIANCE = 2.0
 class LowRank(NamedTuple):
     """What passes through adapters in one instance, over ranks and draws."""
 
-    curvature: jax.Array
-    """$A$, the predicted mean, shape `()`."""
-    deviation: jax.Array
-    """Predicted standard deviation with a full teacher, shape `(ranks,)`."""
-    student: jax.Array
-    r"""Measured fall of the trait loss over $\epsilon\alpha$, full teacher, shape `(ranks, draws)`."""
-    independent: jax.Array
-    """The same with independent adapters of teacher and student, shape `(ranks, draws)`."""
-    same: jax.Array
-    """The same with the same adapters for both, shape `(ranks, draws)`."""
-    same_predicted: jax.Array
-    r"""$(\Pi g)^\top K (\Pi g)$, shape `(ranks, draws)`."""
-    control: jax.Array
-    """As `student`, with adapters of the wrong variance, shape `(ranks, draws)`."""
-    control_independent: jax.Array
-    """As `independent`, with students' adapters of the wrong variance, shape `(ranks, draws)`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    curvature: Scalar
+    """$A$, the predicted mean."""
+    deviation: Float[Array, " ranks"]
+    """Predicted standard deviation with a full teacher."""
+    student: Float[Array, "ranks draws"]
+    r"""Measured fall of the trait loss over $\epsilon\alpha$, full teacher."""
+    independent: Float[Array, "ranks draws"]
+    """The same with independent adapters of teacher and student."""
+    same: Float[Array, "ranks draws"]
+    """The same with the same adapters for both."""
+    same_predicted: Float[Array, "ranks draws"]
+    r"""$(\Pi g)^\top K (\Pi g)$."""
+    control: Float[Array, "ranks draws"]
+    """As `student`, with adapters of the wrong variance."""
+    control_independent: Float[Array, "ranks draws"]
+    """As `independent`, with students' adapters of the wrong variance."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
 
 
-def predict_deviation(problem: Problem, instance: Instance, direction: Params) -> jax.Array:
+def predict_deviation(problem: Problem, instance: Instance, direction: Params) -> Scalar:
     r"""Standard deviation at rank 1 of what passes from a full teacher, $\sqrt{2\sum_l\|\mathrm{sym}\,S_l\|_F^2}$."""
 
-    def variance(moved: jax.Array, taught: jax.Array) -> jax.Array:
+    def variance(moved: jax.Array, taught: jax.Array) -> Scalar:
         if not is_adapted(taught):
             return jnp.zeros(())
         product = moved @ taught.T
@@ -94,21 +96,21 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     start = untrained(initial, max(RANKS))
     before = problem.trait_loss(initial, instance.trait_key)
 
-    def fall(teacher: Params, adapters: Params) -> jax.Array:
+    def fall(teacher: Params, adapters: Params) -> Scalar:
         labels = problem.apply(optax.tree.add_scale(initial, step, teacher), instance.inputs)
         student = adapted(problem, initial, adapters)
         moved = optax.tree.scale(rate, imitation_descent(student, start, instance.inputs, labels))
         return (before - student.trait_loss(moved, instance.trait_key)) / (step * rate)
 
-    def draw_one(key: jax.Array, rank: jax.Array) -> jax.Array:
+    def draw_one(key: jax.Array, rank: Int[Array, ""]) -> Float[Array, " quantities"]:
         teacher, student = (draw_adapters(key, initial, max(RANKS)) for key in jax.random.split(key))
         wrong = limit_rank(student, rank, WRONG_VARIANCE)
         teacher, student = limit_rank(teacher, rank), limit_rank(student, rank)
         taught_problem = adapted(problem, initial, teacher)
         descent = trait_descent(taught_problem, start, instance.trait_key)
         taught = merge(optax.tree.zeros_like(initial), teacher, descent)
-        teachers = stack(direction, taught, taught, direction, taught)
-        falls = jax.vmap(fall)(teachers, stack(student, student, teacher, wrong, wrong))
+        teachers = stack_trees(direction, taught, taught, direction, taught)
+        falls = jax.vmap(fall)(teachers, stack_trees(student, student, teacher, wrong, wrong))
         trained = instance._replace(teacher=start, student=start)
         return jnp.append(falls, transfer_form(taught_problem, trained, descent, descent))
 
@@ -120,11 +122,6 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     return LowRank(
         curvature, deviation, student, independent, same, same_predicted, control, control_independent, units.visible
     )
-
-
-def stack(*trees: Params) -> Params:
-    """Stack trees of the same shapes along a new leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def freeze_vectors(problem: Problem) -> Problem:
@@ -160,9 +157,9 @@ def scores(falls: str, power: int) -> Select:
 
     def select(evidence: Evidence) -> list[np.ndarray]:
         cases = evidence.proper.values()
-        seen = np.all([one.visible for one in cases], axis=0)
+        visible = np.all([one.visible for one in cases], axis=0)
         scored = [(getattr(one, falls) - one.curvature[:, None, None]) / one.deviation[..., None] for one in cases]
-        return [np.mean([np.mean(score[seen] ** power, axis=(1, 2)) for score in scored], axis=0)]
+        return [np.mean([np.mean(score[visible] ** power, axis=(1, 2)) for score in scored], axis=0)]
 
     return select
 
@@ -195,10 +192,10 @@ def share_positive(joint: int) -> Figure:
 def checks(evidence: Evidence) -> list[Check]:
     """The guarantee for shared adapters, mean and spread for a student's own; how often those are positive."""
     first, cases, student = next(iter(evidence.proper)), count(list(evidence.proper)), "adapters on the student"
-    seen = np.all([one.visible for one in evidence.proper.values()], axis=0)
+    visible = np.all([one.visible for one in evidence.proper.values()], axis=0)
 
     def draws(falls: str, rank: int) -> Select:
-        return lambda evidence: [getattr(evidence.first, falls)[seen, rank]]
+        return lambda evidence: [getattr(evidence.first, falls)[visible, rank]]
 
     return [
         Check(
@@ -233,8 +230,8 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     from theory.runs.style import BLACK, BLUE, GREEN, ORANGE, stated
 
     one = evidence.first
-    seen, curvature = one.visible, one.curvature[one.visible]
-    deviation = np.sqrt(np.mean((one.deviation[seen] / curvature[:, None]) ** 2, axis=0))
+    visible, curvature = one.visible, one.curvature[one.visible]
+    deviation = np.sqrt(np.mean((one.deviation[visible] / curvature[:, None]) ** 2, axis=0))
     rows = np.arange(len(RANKS))
     axes.axhline(0, color=BLACK, lw=0.8, ls=":")
     axes.axhline(1, color=BLACK, lw=0.8)
@@ -244,7 +241,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
         (one.independent, "independent adapters", ORANGE, "s", 0.0),
     )
     for falls, label, color, marker, shift in looks:
-        values = (falls[seen] / curvature[:, None, None]).swapaxes(0, 1).reshape(len(RANKS), -1)
+        values = (falls[visible] / curvature[:, None, None]).swapaxes(0, 1).reshape(len(RANKS), -1)
         axes.vlines(rows + shift, *np.quantile(values, (0.05, 0.95), axis=1), color=color, lw=1)
         axes.vlines(rows + shift, *np.quantile(values, (0.25, 0.75), axis=1), color=color, lw=4, alpha=0.5)
         axes.plot(rows + shift, values.mean(axis=1), marker, color=color, mec="white", ms=7, label=label)

@@ -12,7 +12,7 @@ converges for every visible one below $\eta\lambda_{max} = 2$. A teacher displac
 edges sharp: after two steps its student has $2 - \eta\lambda_{max}$ times the alignment that it had after one.
 
 References:
-    Derived here, see `theory.transfer`. Kitkana and Arora (2026), arXiv:2604.25779, find the alignment of the
+    Derived here, see `theory.tangent_kernel`. Kitkana and Arora (2026), arXiv:2604.25779, find the alignment of the
     instantaneous gradients weakly but consistently positive throughout training, and causal for the transfer. To first
     order it is $\epsilon\,\Delta_T^\top K (I - \eta K)^t \Delta_T$: not negative for $\eta\lambda_{max} \le 1$, and
     fading.
@@ -26,14 +26,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
+from theory.losses import Scalar
 from theory.predictions import natural_units
 from theory.problem import Instance, Problem, draw_instance, inner_product, trait_descent
 from theory.runs.checks import CONTROL, NEAR_ONE, Check, Comparison, case, every, every_case, second_order
 from theory.runs.verdicts import Accepted
-from theory.transfer import (
+from theory.tangent_kernel import (
     TransferSpectrum,
     train_student,
     transfer_fraction,
@@ -58,20 +60,20 @@ ANOTHER_INIT = "another init"
 class ManySteps(NamedTuple):
     """One instance's training, predicted and simulated."""
 
-    fraction: jax.Array
-    r"""Transfer fraction $\rho_t$ by Lanczos, shape `(times,)`."""
-    predicted: jax.Array
-    r"""$\Delta_T\cdot(\theta_S - \theta^0)$ to first order, shape `(times, teacher_steps)`."""
-    measured: jax.Array
-    """The same in real training, shape `(times, teacher_steps)`."""
-    distance: jax.Array
-    r"""$\epsilon\,\|[I - (I - \eta K)^t]\Delta_T\|$, shape `(times, teacher_steps)`."""
-    error: jax.Array
-    """Distance of the trained student from its predicted parameters, shape `(times, teacher_steps)`."""
-    second_step: jax.Array
-    """Alignment after two steps over that after one, teacher along the top eigenvector, shape `(edges,)`."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, shape `()`."""
+    fraction: Float[Array, " times"]
+    r"""Transfer fraction $\rho_t$ by Lanczos."""
+    predicted: Float[Array, "times teacher_steps"]
+    r"""$\Delta_T\cdot(\theta_S - \theta^0)$ to first order."""
+    measured: Float[Array, "times teacher_steps"]
+    """The same in real training."""
+    distance: Float[Array, "times teacher_steps"]
+    r"""$\epsilon\,\|[I - (I - \eta K)^t]\Delta_T\|$."""
+    error: Float[Array, "times teacher_steps"]
+    """Distance of the trained student from its predicted parameters."""
+    second_step: Float[Array, " edges"]
+    """Alignment after two steps over that after one, teacher along the top eigenvector."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding."""
 
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float], shared: bool = True) -> ManySteps:
@@ -85,7 +87,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float],
     fraction = transfer_fraction(spectrum, rate, jnp.array(TIMES))
     expected = transferred_displacement(problem, instance, direction, rate, TIMES)
 
-    def simulate(teacher_step: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def simulate(teacher_step: Scalar) -> tuple[Float[Array, " times"], Float[Array, " times"]]:
         labels = problem.apply(optax.tree.add_scale(instance.teacher, teacher_step, direction), instance.inputs)
         moved = train_student(problem, instance, labels, rate, TIMES)
         missed = optax.tree.add_scale(moved, -teacher_step, expected)
@@ -100,15 +102,17 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float],
     )
 
 
-def measure_edges(problem: Problem, instance: Instance, spectrum: TransferSpectrum, teacher_step: float) -> jax.Array:
-    r"""Alignment after two steps over that after one, $2 - \eta\lambda_{max}$ to first order, shape `(edges,)`.
+def measure_edges(
+    problem: Problem, instance: Instance, spectrum: TransferSpectrum, teacher_step: float
+) -> Float[Array, " edges"]:
+    r"""Alignment after two steps over that after one, $2 - \eta\lambda_{max}$ to first order.
 
     The teacher moved along the top eigenvector of the kernel.
     """
     step = teacher_step * natural_units(problem, instance, spectrum.top).teacher_step
     labels = problem.apply(optax.tree.add_scale(instance.teacher, step, spectrum.top), instance.inputs)
 
-    def ratio(edge: jax.Array) -> jax.Array:
+    def ratio(edge: Scalar) -> Scalar:
         moved = train_student(problem, instance, labels, edge / spectrum.largest, (1, 2))
         first, second = jax.vmap(inner_product, (0, None))(moved, spectrum.top)
         return second / first

@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, measure_with, steps
+from theory.losses import Scalar
 from theory.predictions import natural_units, output_change, predicted_displacement, transfer_form
 from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
 from theory.runs.checks import CONTROL, ROUNDING, Check, Evidence, case, every, worst_median
@@ -35,18 +37,18 @@ QUARTIC = "quartic loss"
 class NullSpace(NamedTuple):
     """Everything that vanishes together in one instance, and the units in which to judge it."""
 
-    curvature: jax.Array
-    r"""$A$, shape `()`."""
-    kernel_norm: jax.Array
-    r"""$\|K\Delta_T\|$, shape `()`."""
-    steps: jax.Array
-    r"""$\epsilon$: the natural step sizes times this instance's unit, shape `(teacher_steps,)`."""
-    alignment: jax.Array
-    r"""$\Delta_S(\epsilon)\cdot\Delta_T$, shape `(teacher_steps,)`."""
-    fourth_moment: jax.Array
-    r"""$\mathbb{E}\sum_k (J\Delta_T)_k^4$, shape `()`."""
-    rounded: jax.Array
-    """Largest of the three in units of rounding, shape `()`."""
+    curvature: Scalar
+    r"""$A$."""
+    kernel_norm: Scalar
+    r"""$\|K\Delta_T\|$."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$: the natural step sizes times this instance's unit."""
+    alignment: Float[Array, " teacher_steps"]
+    r"""$\Delta_S(\epsilon)\cdot\Delta_T$."""
+    fourth_moment: Scalar
+    r"""$\mathbb{E}\sum_k (J\Delta_T)_k^4$."""
+    rounded: Scalar
+    """Largest of the three in units of rounding."""
 
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> NullSpace:
@@ -61,7 +63,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     outputs, change = output_change(problem, instance.teacher, instance.inputs, direction)
     steps = jnp.array(teacher_steps) * natural_units(problem, instance, direction).teacher_step
 
-    def simulate(teacher_step: jax.Array) -> jax.Array:
+    def simulate(teacher_step: Scalar) -> Scalar:
         return inner_product(student_displacement(problem, instance, direction, teacher_step), direction)
 
     curvature = transfer_form(problem, instance, direction, direction)
@@ -134,15 +136,15 @@ NULL_CASES = (
 def zoo_problems(sampling: Sampling) -> list[Problem]:
     """Every known way into the null space, each with its control; and the quartic loss beside the reference."""
     del sampling
-    ways = [zoo.variant(one.name, **one.ingredients) for one in NULL_CASES]
-    ways += [zoo.variant(one.control_name, **(one.ingredients | one.changes)) for one in NULL_CASES]
-    return [*ways, zoo.variant(QUARTIC, loss="quartic"), zoo.build(zoo.REFERENCE)]
+    invisible = [zoo.variant(one.name, **one.ingredients) for one in NULL_CASES]
+    invisible += [zoo.variant(one.control_name, **(one.ingredients | one.changes)) for one in NULL_CASES]
+    return [*invisible, zoo.variant(QUARTIC, loss="quartic"), zoo.build(zoo.REFERENCE)]
 
 
 def checks(evidence: Evidence) -> list[Check]:
     """Zeros and the quartic loss's own order over the zoo; of one's own problems, those instances with $A = 0$."""
     if QUARTIC not in evidence.cases:
-        return [check_found(name, one) for name, one in evidence.cases.items()]
+        return [check_own_problem(name, one) for name, one in evidence.cases.items()]
     zeros = [
         Check(
             says=f"A, ‖KΔ_T‖, Δ_S·Δ_T over all ε: {one.name}",
@@ -172,7 +174,7 @@ def checks(evidence: Evidence) -> list[Check]:
     return [*zeros, quartic]
 
 
-def check_found(name: str, one: NullSpace) -> Check:
+def check_own_problem(name: str, one: NullSpace) -> Check:
     """Check that nothing moves in the instances with $A = 0$; report $A$ where there is none."""
     null = np.abs(one.curvature) <= np.finfo(float).eps * ROUNDING * np.sqrt(one.fourth_moment)
     return Check(

@@ -19,7 +19,6 @@ References:
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,10 +26,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps_and_rates, measure_with
+from theory.losses import Scalar
 from theory.optimizers import (
     cosine,
     draw_diagonal,
@@ -43,7 +43,16 @@ from theory.optimizers import (
     unit_vector,
 )
 from theory.predictions import natural_units, predicted_displacement
-from theory.problem import Instance, Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import (
+    Params,
+    Problem,
+    draw_instance,
+    flatten,
+    inner_product,
+    stack_trees,
+    student_displacement,
+    trait_descent,
+)
 from theory.runs.checks import (
     NEAR_ONE,
     VANISHING,
@@ -96,37 +105,21 @@ FALLS = (SHARED, SKEWED, BELOW, ABOVE)
 class OptimizerSteps(NamedTuple):
     """One instance under every pair of optimizers, axes `arms` as in `ARMS` and `falls` as in `FALLS`."""
 
-    predicted_fall: jax.Array
-    r"""Leading order of the fall of $L_T$, as the claim has it, shape `(falls, learning_rates, teacher_steps)`."""
-    fall: jax.Array
-    r"""Simulated fall of $L_T$, same shape; the first step is `FALL_STEP`."""
-    cosine: jax.Array
-    r"""Between the student's simulated step, of a teacher at `FALL_STEP`, and $-\nabla L_T$, shape `(arms,)`."""
-    angle: jax.Array
-    r"""$\cos\varphi$ between $\Delta_T$ and $K\Delta_T$ for a plain teacher, shape `()`."""
-    visible: jax.Array
-    """Whether imitation sees what the teacher learned, shape `(arms,)`."""
-
-
-def stack(directions: Sequence[Params]) -> Params:
-    """Put trees of the same shapes together along a new leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *directions)
+    predicted_fall: Float[Array, "falls learning_rates teacher_steps"]
+    r"""Leading order of the fall of $L_T$, as the claim has it."""
+    fall: Float[Array, "falls learning_rates teacher_steps"]
+    r"""Simulated fall of $L_T$; the first step is `FALL_STEP`."""
+    cosine: Float[Array, " arms"]
+    r"""Between the student's simulated step, of a teacher at `FALL_STEP`, and $-\nabla L_T$."""
+    angle: Scalar
+    r"""$\cos\varphi$ between $\Delta_T$ and $K\Delta_T$ for a plain teacher."""
+    visible: Bool[Array, " arms"]
+    """Whether imitation sees what the teacher learned."""
 
 
 def pick(directions: Params, index: int | jax.Array) -> Params:
     """Take a tree out of a stack."""
     return jax.tree.map(lambda leaf: leaf[index], directions)
-
-
-def flatten(problem: Problem, instance: Instance) -> tuple[Problem, Instance]:
-    """Write all parameters as one array, so that a program holds one operation where it had one for each array."""
-    params, restore = ravel_pytree(instance.teacher)
-    flat = replace(
-        problem,
-        apply=lambda params, inputs: problem.apply(restore(params), inputs),
-        trait_loss=lambda params, key: problem.trait_loss(restore(params), key),
-    )
-    return flat, instance._replace(teacher=params, student=params)
 
 
 def measure(
@@ -143,7 +136,7 @@ def measure(
     shared: list[Step] = [partial(precondition, matrix), *(partial(turn, turn_key, amount) for amount in STRENGTHS)]
     signs: list[Step] = [partial(first_step, SIGN), partial(first_step, ADAM)]
 
-    directions = stack([*(step(descent) for step in shared + signs), descent])
+    directions = stack_trees(*(step(descent) for step in shared + signs), descent)
     kernels = jax.vmap(partial(predicted_displacement, problem, instance))(directions)
     curvatures = jax.vmap(inner_product)(directions, kernels)
     units = jax.vmap(partial(natural_units, problem, instance))(directions)
@@ -166,13 +159,13 @@ def measure(
     chosen = jnp.array([ARMS.index(arm) for arm in FALLS])
     rates = units_of_rate[chosen, None] * jnp.array(learning_rates)[None]
 
-    def fall(rate: jax.Array, displacement: Params) -> jax.Array:
+    def fall(rate: Scalar, displacement: Params) -> Scalar:
         after = optax.tree.add_scale(instance.student, rate, displacement)
         before, after = (problem.trait_loss(params, instance.trait_key) for params in (instance.student, after))
         return before - after
 
     falls = jax.vmap(jax.vmap(fall, in_axes=(None, 0)), in_axes=(0, None))
-    measured = jax.lax.map(lambda arm: falls(*arm), (rates, stack([moved[ARMS.index(arm)] for arm in FALLS])))
+    measured = jax.lax.map(lambda arm: falls(*arm), (rates, stack_trees(*(moved[ARMS.index(arm)] for arm in FALLS))))
     forms = jnp.stack([curvatures[0], curvatures[1], MARGIN * curvatures[-1], MARGIN * curvatures[-1]])
     predicted = forms[:, None, None] * rates[:, :, None] * steps[teachers[chosen], None, :]
     cosines = [cosine(pick(step, -1 if arm in SIGNS else 0), descent) for arm, step in zip(ARMS, moved, strict=True)]

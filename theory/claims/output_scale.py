@@ -14,10 +14,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from theory import losses, outside_losses, zoo
 from theory.claim import Claim, measure_with, steps
 from theory.loss_table import UNNORMALIZED
+from theory.losses import Scalar
 from theory.predictions import natural_units, transfer_form
 from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
 from theory.runs.checks import ROUNDING, Check, case, every
@@ -28,10 +30,10 @@ from theory.runs.verdicts import Accepted
 class Scaling(NamedTuple):
     r"""What a step of imitation does along a direction $v$ that scales all outputs, $Jv = f$."""
 
-    curvature: jax.Array
-    r"""$v^\top K v$, shape `()`."""
-    alignment: jax.Array
-    r"""$\Delta_S(\epsilon)\cdot v$ for labels of a teacher that learned something, shape `(teacher_steps,)`."""
+    curvature: Scalar
+    r"""$v^\top K v$."""
+    alignment: Float[Array, " teacher_steps"]
+    r"""$\Delta_S(\epsilon)\cdot v$ for labels of a teacher that learned something."""
 
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Scaling:
@@ -41,7 +43,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     scaling = jax.tree.map(jnp.zeros_like, instance.teacher) | {"head": instance.teacher["head"]}
     steps = jnp.array(teacher_steps) * natural_units(problem, instance, direction).teacher_step
 
-    def simulate(teacher_step: jax.Array) -> jax.Array:
+    def simulate(teacher_step: Scalar) -> Scalar:
         return inner_product(student_displacement(problem, instance, direction, teacher_step), scaling)
 
     return Scaling(transfer_form(problem, instance, scaling, scaling), jax.vmap(simulate)(steps))

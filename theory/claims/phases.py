@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, measure_with
-from theory.paths import displaced_alignment, draw_neighborhood, draw_noise, interpolate, rotate, with_height
+from theory.displaced_inits import displaced_alignment, draw_neighborhood, draw_noise, interpolate, rotate, with_height
+from theory.losses import Scalar
 from theory.problem import Params, Problem
 from theory.runs.checks import Check, Evidence, first_case, median, share
 from theory.runs.sweeps import Sampling
@@ -37,20 +39,20 @@ ANGLES = tuple(float(angle) for angle in np.arange(1, 5) * np.pi / 8)
 class Phases(NamedTuple):
     """One instance over the whole plane, and along the way to another init."""
 
-    alignment: jax.Array
+    alignment: Float[Array, "displacements teacher_steps"]
     r"""$\Delta_S(\epsilon)\cdot\Delta_T$ for a student displaced by noise whose component along $K\Delta_T$ is one
-    standard deviation, shape `(displacements, teacher_steps)`, both as in `GRID`."""
-    idle_alignment: jax.Array
-    r"""$\Delta_S(0)\cdot\Delta_T$ of the same students, shape `(displacements,)`."""
-    init_size: jax.Array
-    """Size of the displacement, in natural units, that is as long as the teacher's init, shape `()`."""
-    rotated: jax.Array
+    standard deviation, both as in `GRID`."""
+    idle_alignment: Float[Array, " displacements"]
+    r"""$\Delta_S(0)\cdot\Delta_T$ of the same students."""
+    init_size: Scalar
+    """Size of the displacement, in natural units, that is as long as the teacher's init."""
+    rotated: Float[Array, " angles"]
     r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot\Delta_T / \epsilon A$ at the smallest $\epsilon$ on the way that keeps
-    the variance, shape `(angles,)`."""
-    interpolated: jax.Array
-    """The same on the straight line, shape `(angles,)`."""
-    visible: jax.Array
-    """Whether imitation sees the trait, shape `()`."""
+    the variance."""
+    interpolated: Float[Array, " angles"]
+    """The same on the straight line."""
+    visible: Bool[Array, ""]
+    """Whether imitation sees the trait."""
 
 
 def measure(problem: Problem, key: jax.Array) -> Phases:
@@ -62,10 +64,10 @@ def measure(problem: Problem, key: jax.Array) -> Phases:
     steps = jnp.array((0.0, *GRID)) * around.teacher_unit
     displacements = jnp.array(GRID) * around.noise_unit
     displaced = jax.vmap(lambda size: optax.tree.add_scale(teacher, size, noise))(displacements)
-    ways = [jax.vmap(partial(way, teacher, other))(jnp.array(ANGLES)) for way in (rotate, interpolate)]
-    students = jax.tree.map(lambda *parts: jnp.concatenate(parts), displaced, *ways)
+    paths = [jax.vmap(partial(path, teacher, other))(jnp.array(ANGLES)) for path in (rotate, interpolate)]
+    students = jax.tree.map(lambda *parts: jnp.concatenate(parts), displaced, *paths)
 
-    def over_steps(student: Params) -> jax.Array:
+    def over_steps(student: Params) -> Float[Array, " teacher_steps"]:
         return jax.vmap(lambda step: displaced_alignment(problem, around, step, student))(steps)
 
     alignments = jax.lax.map(over_steps, students)

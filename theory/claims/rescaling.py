@@ -17,11 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps, measure_with
 from theory.claims import symmetry
 from theory.claims.symmetry import change_trait
+from theory.losses import Scalar
 from theory.predictions import natural_units, output_change, predicted_displacement
 from theory.problem import Problem, draw_instance, inner_product, trait_descent
 from theory.runs.checks import (
@@ -67,18 +69,18 @@ RESCALED = "rescaled: "
 class Rescaled(NamedTuple):
     """Predicted and measured change of the trait loss in students with rescaled units."""
 
-    predicted: jax.Array
-    r"""$-\epsilon\alpha\,\Delta_T^\top S^{-2}K\Delta_T$, shape `(spreads, learning_rates, teacher_steps)`."""
-    shared: jax.Array
-    r"""$-\epsilon\alpha A$, which ignores $S$, same shape."""
-    change: jax.Array
-    """Simulated, same shape."""
-    largest: jax.Array
-    r"""$\epsilon\alpha\|S^{-1}\Delta_T\|\|S^{-1}K\Delta_T\|$: what it is at most, to first order, same shape."""
-    shared_cosine: jax.Array
-    r"""Cosine $A/\|\Delta_T\|\|K\Delta_T\|$ of a shared init, shape `()`."""
-    visible: jax.Array
-    """Whether imitation sees the trait, shape `()`."""
+    predicted: Float[Array, "spreads learning_rates teacher_steps"]
+    r"""$-\epsilon\alpha\,\Delta_T^\top S^{-2}K\Delta_T$."""
+    shared: Float[Array, "spreads learning_rates teacher_steps"]
+    r"""$-\epsilon\alpha A$, which ignores $S$."""
+    change: Float[Array, "spreads learning_rates teacher_steps"]
+    """Simulated."""
+    largest: Float[Array, "spreads learning_rates teacher_steps"]
+    r"""$\epsilon\alpha\|S^{-1}\Delta_T\|\|S^{-1}K\Delta_T\|$: what it is at most, to first order."""
+    shared_cosine: Scalar
+    r"""Cosine $A/\|\Delta_T\|\|K\Delta_T\|$ of a shared init."""
+    visible: Bool[Array, ""]
+    """Whether imitation sees the trait."""
 
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Rescaled:
@@ -94,7 +96,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     units = natural_units(problem, instance, direction)
     steps = jnp.array(teacher_steps) * units.teacher_step
 
-    def at_spread(spread: jax.Array) -> tuple[jax.Array, ...]:
+    def at_spread(spread: Scalar) -> tuple[Float[Array, "learning_rates teacher_steps"], ...]:
         rescale = random_rescaling(map_key, hidden_sizes(teacher), spread)
         scales = rescale(jax.tree.map(jnp.ones_like, teacher))
         own_direction, own_kernel = (jax.tree.map(jnp.divide, tree, scales) for tree in (direction, kernel))

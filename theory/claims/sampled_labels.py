@@ -35,6 +35,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float
 
 from theory.claim import Claim, steps
 from theory.claims._label_pictures import PANELS
@@ -54,7 +55,8 @@ from theory.data_sets import (
     variance_ratio,
     worst,
 )
-from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, softmax_spread
+from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, nats_a_label, softmax_spread
+from theory.losses import Scalar
 from theory.predictions import natural_units, output_change, transfer_form
 from theory.problem import Params, Problem, draw_instance, trait_descent
 from theory.runs.checks import (
@@ -89,7 +91,7 @@ def measure(
     steps, label_steps = (jnp.array(sizes) * units.teacher_step for sizes in (teacher_steps, LABEL_STEPS))
     curvature = transfer_form(problem, instance, direction, direction)
 
-    def change(params: Params) -> jax.Array:
+    def change(params: Params) -> Float[Array, "batch labels"]:
         return output_change(problem, params, instance.inputs, direction).change[:, jnp.array(labels)]
 
     first, second = jax.jvp(change, (instance.teacher,), (direction,))
@@ -101,13 +103,11 @@ def measure(
     )
     alignments = label_alignments(problem, labels, instance.student, instance.inputs, direction)
 
-    def at_step(step: jax.Array) -> tuple[jax.Array, ...]:
+    def at_step(step: Scalar) -> tuple[Float[Array, "batch labels"], Scalar, Scalar, Scalar]:
         params = optax.tree.add_scale(instance.teacher, step, direction)
         teacher = log_probabilities(problem, labels, params, instance.inputs)
         mean, square = (jnp.mean(jnp.sum(jnp.exp(teacher) * alignments**power, axis=-1)) for power in (1, 2))
-        ratio = teacher - student
-        nats = jnp.mean(jnp.sum(base * (ratio * jnp.exp(ratio) - jnp.expm1(ratio)), axis=-1))
-        return teacher, mean, square - mean**2, nats
+        return teacher, mean, square - mean**2, nats_a_label(student, teacher)
 
     _, mean, variance, information = jax.vmap(at_step)(steps)
     teachers, _, _, label_information = jax.vmap(at_step)(label_steps)

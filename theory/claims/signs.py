@@ -8,21 +8,23 @@ References:
     outputs alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, measure_with
+from theory.losses import Scalar
 from theory.predictions import transfer_form
-from theory.problem import Params, Problem, draw_instance, trait_descent
+from theory.problem import Params, Problem, draw_instance, stack_trees, trait_descent
 from theory.runs.checks import FAIR_COIN, LEAST_SEEDS, Check, Evidence, case, every, share
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
-from theory.sharing import SHARING, negate_head_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,33 +42,57 @@ ODD = Accepted(low=-1 - 1e-9, high=-1 + 1e-9)
 """Negating the head negates the form, to rounding (cancellation in the form costs some digits)."""
 
 
+def share_head_columns(outputs: Sequence[int], teacher: Params, student: Params) -> Params:
+    """Give a student the teacher's weights into some outputs, and keep its own everywhere else."""
+    columns = jnp.array(outputs)
+    kernel = student["head"]["kernel"].at[:, columns].set(teacher["head"]["kernel"][:, columns])
+    return student | {"head": student["head"] | {"kernel": kernel}}
+
+
+def negate_head_columns(outputs: Sequence[int], params: Params) -> Params:
+    """Flip the sign of the weights into some outputs."""
+    kernel = params["head"]["kernel"].at[:, jnp.array(outputs)].multiply(-1)
+    return params | {"head": params["head"] | {"kernel": kernel}}
+
+
+SHARING: dict[str, Callable[[Params, Params], Params]] = {
+    "nothing": lambda teacher, student: student,
+    "all but the auxiliary head": lambda teacher, student: share_head_columns(zoo.AUXILIARY, student, teacher),
+    "both heads": partial(share_head_columns, (*zoo.CLASSES, *zoo.AUXILIARY)),
+    "the class head": partial(share_head_columns, zoo.CLASSES),
+    "the auxiliary head": partial(share_head_columns, zoo.AUXILIARY),
+    "everything": lambda teacher, student: teacher,
+}
+"""What the student's init has in common with the teacher's; from the parameters of both, drawn independently."""
+
+
 class Signs(NamedTuple):
     """The bilinear form for a student as drawn and with its auxiliary head negated, axis `sharing` as in `SHARING`."""
 
-    teacher: jax.Array
-    r"""$B(\Delta_T, \Delta_T)$, shape `(sharing,)`."""
-    own: jax.Array
-    r"""$B(-\nabla L_T(\theta_S^0), \Delta_T)$, the trait in the student's own terms, shape `(sharing,)`."""
-    negated_teacher: jax.Array
-    """The first with the student's auxiliary head negated, shape `(sharing,)`."""
-    negated_own: jax.Array
-    """The second with the student's auxiliary head negated, shape `(sharing,)`."""
+    teacher: Float[Array, " sharing"]
+    r"""$B(\Delta_T, \Delta_T)$."""
+    own: Float[Array, " sharing"]
+    r"""$B(-\nabla L_T(\theta_S^0), \Delta_T)$, the trait in the student's own terms."""
+    negated_teacher: Float[Array, " sharing"]
+    """The first with the student's auxiliary head negated."""
+    negated_own: Float[Array, " sharing"]
+    """The second with the student's auxiliary head negated."""
 
 
 def measure(problem: Problem, key: jax.Array) -> Signs:
     """Evaluate the form of a perceptron's students that share more or less of their init with the teacher."""
-    drawn = draw_instance(problem, key, shared=False)
-    direction = trait_descent(problem, drawn.teacher, drawn.trait_key)
+    strangers = draw_instance(problem, key, shared=False)
+    direction = trait_descent(problem, strangers.teacher, strangers.trait_key)
 
-    def forms(student: Params) -> tuple[jax.Array, jax.Array]:
-        instance = drawn._replace(student=student)
-        own = trait_descent(problem, student, drawn.trait_key)
+    def forms(student: Params) -> tuple[Scalar, Scalar]:
+        instance = strangers._replace(student=student)
+        own = trait_descent(problem, student, strangers.trait_key)
         teacher_form = transfer_form(problem, instance, direction, direction)
         return teacher_form, transfer_form(problem, instance, own, direction)
 
-    students = [share_init(drawn.teacher, drawn.student) for share_init in SHARING.values()]
+    students = [share_init(strangers.teacher, strangers.student) for share_init in SHARING.values()]
     negated = [negate_head_columns(zoo.AUXILIARY, student) for student in students]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *students, *negated)
+    stacked = stack_trees(*students, *negated)
     teacher, own = jax.vmap(forms)(stacked)
     half = len(SHARING)
     return Signs(teacher[:half], own[:half], teacher[half:], own[half:])

@@ -24,11 +24,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Claim, steps_and_rates
+from theory.losses import Scalar
 from theory.predictions import natural_units, output_change
-from theory.problem import Instance, Params, Problem, draw_instance, student_displacement, trait_descent
+from theory.problem import Instance, Params, Problem, draw_instance, stack_trees, student_displacement, trait_descent
 from theory.runs.checks import ROUNDING, Check, every, every_case
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
@@ -41,14 +43,14 @@ RELU, TANH = "permuted: ReLU", "permuted: tanh, with signs"
 class Permuted(NamedTuple):
     """How the trait loss changes in a student with reordered units, beside one of a shared init."""
 
-    shared: jax.Array
-    r"""Change of $L_T$ in a student of the teacher's own init, shape `(learning_rates, teacher_steps)`."""
-    matched: jax.Array
-    """The same with the units reordered (and negated, if the activation is odd), same shape."""
-    broken: jax.Array
-    """The same with what enters the first layer moved, and what leaves it not: another function, same shape."""
-    unit: jax.Array
-    r"""One rounding error of what is subtracted, same shape: machine epsilon times $|L_T|$ before and after, plus what
+    shared: Float[Array, "learning_rates teacher_steps"]
+    r"""Change of $L_T$ in a student of the teacher's own init."""
+    matched: Float[Array, "learning_rates teacher_steps"]
+    """The same with the units reordered (and negated, if the activation is odd)."""
+    broken: Float[Array, "learning_rates teacher_steps"]
+    """The same with what enters the first layer moved, and what leaves it not: another function."""
+    unit: Float[Array, "learning_rates teacher_steps"]
+    r"""One rounding error of what is subtracted: machine epsilon times $|L_T|$ before and after, plus what
     such an error in every label passes on to $L_T$, $\alpha\,\mathbb{E}\|J\Delta_T\|_1(1 + \max|y^\epsilon|)$."""
 
 
@@ -67,10 +69,10 @@ def measure(
     negate = random_signs(sign_key, hidden_sizes(teacher))
     matched = negate(reorder(teacher)) if odd else reorder(teacher)
 
-    def change(student: Params) -> jax.Array:
+    def change(student: Params) -> Float[Array, "learning_rates teacher_steps"]:
         return change_trait(problem, instance._replace(student=student), direction, rates, steps)
 
-    students = jax.tree.map(lambda *leaves: jnp.stack(leaves), teacher, matched, enter_first(reorder, teacher))
+    students = stack_trees(teacher, matched, enter_first(reorder, teacher))
     changes = jax.lax.map(change, students)
     outputs, moved = output_change(problem, teacher, instance.inputs, direction)
     labels = 1 + jnp.max(jnp.abs(outputs)) + steps * jnp.max(jnp.abs(moved))
@@ -81,24 +83,17 @@ def measure(
 
 
 def change_trait(
-    problem: Problem, instance: Instance, direction: Params, learning_rates: jax.Array, steps: jax.Array
-) -> jax.Array:
-    """Simulate both steps and measure by how much the student's trait loss changes.
-
-    Args:
-        problem: The problem.
-        instance: The instance.
-        direction: The teacher's displacement per unit of step size.
-        learning_rates: The student's step sizes, shape `(learning_rates,)`.
-        steps: The teacher's step sizes, shape `(teacher_steps,)`.
-
-    Returns:
-        After minus before, shape `(learning_rates, teacher_steps)`.
-    """
+    problem: Problem,
+    instance: Instance,
+    direction: Params,
+    learning_rates: Float[Array, " learning_rates"],
+    steps: Float[Array, " teacher_steps"],
+) -> Float[Array, "learning_rates teacher_steps"]:
+    """Simulate both steps and measure by how much the student's trait loss changes."""
     moved = jax.vmap(partial(student_displacement, problem, instance, direction))(steps)
     before = problem.trait_loss(instance.student, instance.trait_key)
 
-    def change(learning_rate: jax.Array, displacement: Params) -> jax.Array:
+    def change(learning_rate: Scalar, displacement: Params) -> Scalar:
         student = optax.tree.add_scale(instance.student, learning_rate, displacement)
         return problem.trait_loss(student, instance.trait_key) - before
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from theory.claim import Claim, Panel, any_visible
 from theory.one_step import ANOTHER_INIT, CASES, STRETCHED_LOSS, OneStep, zoo_problems
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
 class TraitChange(NamedTuple):
     """Predicted and measured change of the trait loss in every instance."""
 
-    predicted: np.ndarray
-    r"""$-\epsilon\alpha A$, shape `(num_seeds, learning_rates, teacher_steps)`."""
-    measured: np.ndarray
-    r"""$g(\epsilon)$, same shape, in units of the trait loss."""
-    visible: np.ndarray
-    """Whether $A > 0$ by more than rounding, shape `(num_seeds,)`."""
-    rounding: np.ndarray
-    """Rounding of what was measured, shape `(num_seeds, learning_rates)`."""
+    predicted: Float[np.ndarray, "num_seeds learning_rates teacher_steps"]
+    r"""$-\epsilon\alpha A$."""
+    measured: Float[np.ndarray, "num_seeds learning_rates teacher_steps"]
+    r"""$g(\epsilon)$, in units of the trait loss."""
+    visible: Bool[np.ndarray, " num_seeds"]
+    """Whether $A > 0$ by more than rounding."""
+    rounding: Float[np.ndarray, "num_seeds learning_rates"]
+    """Rounding of what was measured."""
 
 
 def keep(one: OneStep) -> TraitChange:

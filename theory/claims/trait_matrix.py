@@ -25,9 +25,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Bool, Float, Int
 
 from theory import traits, zoo
 from theory.claim import Claim, Panel, any_visible, fitted_steps, measure_with
+from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement
 from theory.problem import Params, Problem, draw_instance, inner_product, student_displacement
 from theory.runs.checks import (
@@ -57,8 +59,8 @@ STRANGER = f"{CONTROL}another init"
 NUM_TRAITS = 6
 """Traits of each instance."""
 
-TraitLosses = Callable[[Params, jax.Array], jax.Array]
-"""Parameters and a key for every trait to all losses, `(traits,)`."""
+TraitLosses = Callable[[Params, jax.Array], Float[Array, " traits"]]
+"""Parameters and a key for every trait to all losses."""
 
 MIXTURE = tuple(float(weight) for weight in np.linspace(-1.0, 1.5, NUM_TRAITS))
 """How the last teacher mixes all traits; their sum is not 1, for a student's own drift not to pass as their effect."""
@@ -78,16 +80,16 @@ class SeveralTraits(Problem):
 class TraitMatrix(NamedTuple):
     """Traits of all students, each in units in which its teacher's step of 1 moves the outputs by 1."""
 
-    predicted: jax.Array
-    r"""$G$, scaled by each pair's units, shape `(traits, traits)`: teachers by traits."""
-    own_units: jax.Array
-    """$G$ in the losses' own units, same shape."""
-    changes: jax.Array
-    r"""Fall of every trait's loss over $\alpha$, last row the mixture, shape `(traits + 1, traits, teacher_steps)`."""
-    drift: jax.Array
-    r"""The same behind a teacher that stands still, shape `(traits,)`; rounding for a shared init."""
-    visible: jax.Array
-    """Whether imitation sees every trait, shape `()`."""
+    predicted: Float[Array, "traits traits"]
+    r"""$G$, scaled by each pair's units: teachers by traits."""
+    own_units: Float[Array, "traits traits"]
+    """$G$ in the losses' own units."""
+    changes: Float[Array, "traits+1 traits teacher_steps"]
+    r"""Fall of every trait's loss over $\alpha$, last row the mixture."""
+    drift: Float[Array, " traits"]
+    r"""The same behind a teacher that stands still; rounding for a shared init."""
+    visible: Bool[Array, ""]
+    """Whether imitation sees every trait."""
 
 
 def measure(
@@ -116,7 +118,7 @@ def measure(
     rate = jnp.where(jnp.all(units.visible), rate, 1.0)
     before = evaluate(instance.student, keys)
 
-    def fall(teacher: Params, teacher_step: jax.Array) -> jax.Array:
+    def fall(teacher: Params, teacher_step: Scalar) -> Float[Array, " traits"]:
         displacement = student_displacement(problem, instance, teacher, teacher_step)
         student = optax.tree.add_scale(instance.student, rate, displacement)
         return scale * (before - evaluate(student, keys)) / rate
@@ -132,11 +134,11 @@ def several_kinds(problem: Problem) -> TraitLosses:
     sizes = zoo.NUM_FEATURES, zoo.NUM_CLASSES
     labels, targets = traits.classification(problem.apply, *sizes), traits.regression(problem.apply, *sizes)
 
-    def prefer(params: Params, key: jax.Array, choice: jax.Array) -> jax.Array:
+    def prefer(params: Params, key: jax.Array, choice: Int[Array, ""]) -> Scalar:
         order = (choice + jnp.arange(zoo.NUM_CLASSES)) % zoo.NUM_CLASSES
         return traits.preference(lambda params, inputs: problem.apply(params, inputs)[:, order], *sizes)(params, key)
 
-    def losses(params: Params, keys: jax.Array) -> jax.Array:
+    def losses(params: Params, keys: jax.Array) -> Float[Array, " traits"]:
         preferences = jax.vmap(prefer, (None, 0, 0))(params, keys[:3], jnp.array(zoo.CLASSES))
         classifications = jax.vmap(labels, (None, 0))(params, keys[3:5])
         return jnp.concatenate([preferences, classifications, targets(params, keys[5])[None]])

@@ -94,14 +94,7 @@ class Comparison(NamedTuple):
         return (ratios[..., 0] - share * ratios[..., 1]) / (1 - share)
 
     def orders(self, settings: Any) -> np.ndarray:
-        """Fit the remainder's order in every visible instance.
-
-        Args:
-            settings: A `Sampling`, which knows the teacher's step sizes.
-
-        Returns:
-            Shape `(visible instances, orders)`; NaN where fewer than three remainders are above rounding.
-        """
+        """Fit the remainder's order in every visible instance; NaN where fewer than three are above rounding."""
         rounding = np.broadcast_to(self.rounding, self.remainder.shape[:-1])[self.visible]
         orders = settings.orders(self.remainder[self.visible], rounding)
         return orders.reshape(len(orders), -1)
@@ -140,53 +133,22 @@ Select = Callable[[Evidence], Sequence[Any]]
 
 
 def every_case(quantity: Callable[[Any], Any]) -> Select:
-    """Take a quantity of every case in which no assumption is broken.
-
-    Args:
-        quantity: From a case's measurements to its contribution.
-
-    Returns:
-        The selection.
-    """
+    """Take a quantity of every case in which no assumption is broken."""
     return lambda evidence: [quantity(case) for case in evidence.proper.values()]
 
 
 def first_case(quantity: Callable[[Any], Any]) -> Select:
-    """Take a quantity of the first case alone.
-
-    Args:
-        quantity: From a case's measurements to its contribution.
-
-    Returns:
-        The selection.
-    """
+    """Take a quantity of the first case alone."""
     return lambda evidence: [quantity(case) for case in list(evidence.proper.values())[:1]]
 
 
 def case(name: str, quantity: Callable[[Any], Any]) -> Select:
-    """Take a quantity of one case, by name.
-
-    Args:
-        name: The case's name; that it is missing is an error.
-        quantity: From a case's measurements to its contribution.
-
-    Returns:
-        The selection.
-    """
+    """Take a quantity of one case, by name; that it is missing is an error."""
     return lambda evidence: [quantity(evidence.cases[name])]
 
 
 def nothing(quantities: Sequence[Any], settings: Any = None) -> Estimate:
-    """Make no figure of what is only counted.
-
-    Args:
-        quantities: Not used.
-        settings: Not used.
-
-    Returns:
-        NaN.
-    """
-    del quantities, settings
+    """Make no figure, NaN, of what is only counted."""
     return NOTHING
 
 
@@ -195,46 +157,19 @@ def _together(quantities: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def every(quantities: Sequence[np.ndarray], settings: Any = None) -> Estimate:
-    """Say what is true of every single instance: the median, between the smallest and the largest.
-
-    Args:
-        quantities: For each case, numbers of any shape.
-        settings: Not used.
-
-    Returns:
-        The estimate; NaN where there is no number or one is NaN.
-    """
-    del settings
+    """Say what is true of every single instance: the median, between the smallest and the largest."""
     return range_estimate(_together(quantities))
 
 
 def median(quantities: Sequence[np.ndarray], settings: Any = None) -> Estimate:
-    """Take the median over all instances, with its distribution-free interval.
-
-    Args:
-        quantities: For each case a number for each instance.
-        settings: Not used.
-
-    Returns:
-        The estimate.
-    """
-    del settings
+    """Take the median over all instances, with its distribution-free interval."""
     return median_estimate(_together(quantities))
 
 
 def mean(joint: int = 1, confidence: float = CONFIDENCE) -> Figure:
-    """Take the mean over all instances, with Student's interval.
-
-    Args:
-        joint: How many such intervals are judged together.
-        confidence: Confidence of all of them.
-
-    Returns:
-        The figure.
-    """
+    """Take the mean over all instances, with Student's interval, one of `joint` that are judged together."""
 
     def estimate(quantities: Sequence[np.ndarray], settings: Any = None) -> Estimate:
-        del settings
         values = _together(quantities)
         return mean_estimate(values, joint_confidence(joint, confidence)) if values.size else NOTHING
 
@@ -242,17 +177,9 @@ def mean(joint: int = 1, confidence: float = CONFIDENCE) -> Figure:
 
 
 def share(joint: int = 1) -> Figure:
-    """Take the share of instances of which something is true, with its exact binomial interval.
-
-    Args:
-        joint: How many such intervals are judged together.
-
-    Returns:
-        The figure.
-    """
+    """Take the share of instances of which something is true, with its exact interval, one of `joint`."""
 
     def estimate(quantities: Sequence[np.ndarray], settings: Any = None) -> Estimate:
-        del settings
         values = _together(quantities)
         return rate_estimate(values, joint_confidence(joint)) if values.size else NOTHING
 
@@ -260,17 +187,9 @@ def share(joint: int = 1) -> Figure:
 
 
 def worst_median(predicted: float) -> Figure:
-    """Take the median of every column of every case over instances, and keep the one farthest from the prediction.
-
-    Args:
-        predicted: What each should be.
-
-    Returns:
-        The figure: with the hull of all columns' intervals, jointly at the level `CONFIDENCE`.
-    """
+    """Take the median of each column of each case, and keep the worst, between the outermost ends of all."""
 
     def estimate(quantities: Sequence[np.ndarray], settings: Any = None) -> Estimate:
-        del settings
         columns = [column for values in quantities if len(values) for column in values.reshape(len(values), -1).T]
         confidence = joint_confidence(max(1, len(columns)))
         return hull([median_estimate(column, confidence) for column in columns], predicted) if columns else NOTHING
@@ -279,29 +198,14 @@ def worst_median(predicted: float) -> Figure:
 
 
 def least_agreeing(estimates: Sequence[Estimate], accepted: Accepted) -> Estimate:
-    """Choose among estimates that are judged together.
-
-    Args:
-        estimates: The estimates, their intervals at a joint level.
-        accepted: What agrees.
-
-    Returns:
-        The one with the least margin relative to its width; NaN if there is none or one is NaN.
-    """
+    """Choose among estimates that are judged together the one with the least margin for its width."""
     if not estimates or np.isnan(np.array(estimates)).any():
         return NOTHING
     return min(estimates, key=lambda one: accepted.margin(one) / max(one.high - one.low, VANISHING))
 
 
 def order(predicted: float) -> Figure:
-    """Fit the order of every remainder, median over instances, and keep the worst case.
-
-    Args:
-        predicted: The order that theory predicts.
-
-    Returns:
-        The figure; NaN if there is no visible instance or a remainder is not finite.
-    """
+    """Fit the order of every remainder, median over instances, and keep the worst; NaN if one is not finite."""
 
     def estimate(quantities: Sequence[Comparison], settings: Any) -> Estimate:
         seen = [comparison for comparison in quantities if comparison.num_visible]
@@ -313,28 +217,12 @@ def order(predicted: float) -> Figure:
 
 
 def curved(comparison: Comparison, settings: Any) -> bool:
-    """Tell whether an order can be fitted: a remainder beyond rounding in enough visible instances.
-
-    Args:
-        comparison: A case.
-        settings: A `Sampling`.
-
-    Returns:
-        True if so; a remainder that isn't finite is no rounding.
-    """
+    """Tell whether an order can be fitted: a remainder beyond rounding in enough visible instances."""
     return _bends(comparison) and not rounded(comparison, settings)
 
 
 def rounded(comparison: Comparison, settings: Any) -> bool:
-    """Tell whether there is a remainder, but too close to rounding for an order in too many instances.
-
-    Args:
-        comparison: A case.
-        settings: A `Sampling`.
-
-    Returns:
-        True if so.
-    """
+    """Tell whether there is a remainder, but too close to rounding for an order in too many instances."""
     if not _bends(comparison) or not np.isfinite(comparison.remainder[comparison.visible]).all():
         return False
     return bool(np.any(np.isfinite(comparison.orders(settings)).sum(axis=0) < LEAST_SEEDS))
@@ -345,16 +233,7 @@ def _bends(comparison: Comparison) -> bool:
 
 
 def exact(comparison: Comparison, settings: Any) -> bool:
-    """Tell whether there is no remainder at all.
-
-    Args:
-        comparison: A case.
-        settings: Not used.
-
-    Returns:
-        True if so, and there is an instance.
-    """
-    del settings
+    """Tell whether there is no remainder at all, in any visible instance."""
     return comparison.exact and comparison.num_visible > 0
 
 
@@ -420,32 +299,14 @@ def _instances(quantity: Any) -> int:
 
 
 def count(cases: Sequence[object]) -> str:
-    """Say how many cases there are.
-
-    Args:
-        cases: The cases.
-
-    Returns:
-        For example `16 cases`.
-    """
+    """Say how many cases there are, as in `16 cases`."""
     return f"{len(cases)} case{'s' if len(cases) != 1 else ''}"
 
 
 def second_order(
     quantity: str, *, of: Select, control: str, broken: Select, optional: bool = False
 ) -> tuple[Check, ...]:
-    """Check that what is left of a leading term is of second order, and report the cases in which rounding hides it.
-
-    Args:
-        quantity: The remainder in symbols.
-        of: A comparison of each case.
-        control: The assumption that is broken, in words.
-        broken: The control's comparison.
-        optional: Whether the check is left out where no case has a remainder.
-
-    Returns:
-        Both checks.
-    """
+    """Check that what is left of a leading term is of second order, and report the cases in which rounding hides it."""
     return (
         Check(
             says=f"order of {quantity}, worst of {{cases}}",
@@ -463,15 +324,6 @@ def second_order(
 
 
 def hidden_by_rounding(says: str, predicted: str, of: Select) -> Check:
-    """Report the cases to which no order is fitted, so that none is left out without a word.
-
-    Args:
-        says: The order in words.
-        predicted: What theory says of it.
-        of: A comparison of each case.
-
-    Returns:
-        The check; it is left out where there is no such case.
-    """
+    """Report the cases to which no order is fitted, so that none is left out without a word."""
     why = "fewer than three step sizes above rounding"
     return Check(says=says, predicted=predicted, of=of, by=nothing, among=rounded, optional=True, unjudged=why)

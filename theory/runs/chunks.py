@@ -4,9 +4,7 @@ import ast
 import hashlib
 import io
 import shutil
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -17,10 +15,7 @@ import jax
 import numpy as np
 
 from theory.runs.command_line import InputError
-from theory.runs.files import npz_bytes, write_whole
-
-DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged chunk may raise; it is computed again."""
+from theory.runs.files import DAMAGE, npz_bytes, write_whole
 
 
 class Place(NamedTuple):
@@ -39,11 +34,7 @@ OWNER = "config.json"
 def source_hash(*packages: ModuleType) -> str:
     """Hash the code that numbers come from: its syntax, so that prose and layout may be edited meanwhile.
 
-    Args:
-        *packages: Imported packages; theory's claims, from which nothing else computes, don't count.
-
-    Returns:
-        Hexadecimal digits.
+    Theory's claims, from which nothing else computes, don't count.
     """
     digest = hashlib.sha256()
     for package in packages:
@@ -74,19 +65,11 @@ _place: ContextVar[Place | None] = ContextVar("place", default=None)
 
 
 @contextmanager
-def kept_in(folder: Path, owner: bytes = b"", *, fresh: bool = False) -> Iterator[None]:
+def kept_in(folder: Path, owner: bytes = b"", *, fresh: bool = False) -> Generator[None]:
     """Keep the chunks of every sweep in a folder, and take those that are there; remove it if all goes well.
 
-    Args:
-        folder: Where to keep them; made when the first chunk is finished.
-        owner: The run's configuration.
-        fresh: Forget what an earlier run left.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        InputError: If the folder has what is left of a run of another configuration.
+    What an earlier run left is refused if its configuration, the `owner`, is another one, unless all is done
+    afresh.
     """
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
@@ -103,20 +86,12 @@ def kept_in(folder: Path, owner: bytes = b"", *, fresh: bool = False) -> Iterato
 
 
 def current_place() -> Place | None:
-    """Say where chunks are kept now.
-
-    Returns:
-        The place; None if they are not.
-    """
+    """Say where chunks are kept now."""
     return _place.get()
 
 
 def keep_in(place: Place | None) -> None:
-    """Keep the chunks of every sweep from now on, in a process that helps another.
-
-    Args:
-        place: The other's.
-    """
+    """Keep the chunks of every sweep from now on, in a process that helps another."""
     _place.set(place)
 
 
@@ -127,35 +102,16 @@ class Keeper:
     """
 
     def __init__(self, program: str):
-        """Take the current place.
-
-        Args:
-            program: The program's text, constants included.
-        """
+        """Take the current place."""
         self.place = _place.get()
         self.name = hashlib.sha256(f"{jax.__version__}\n{program}".encode()).hexdigest()[:32]
 
     def path(self, start: int) -> Path | None:
-        """Say where a chunk is kept.
-
-        Args:
-            start: Its first instance.
-
-        Returns:
-            The file; None if nothing is kept.
-        """
+        """Say where the chunk that begins with an instance is kept; None if nothing is."""
         return self.place and self.place.folder / f"{self.name}-{start}.npz"
 
     def load(self, start: int, like: Any) -> Any:
-        """Read a chunk.
-
-        Args:
-            start: Its first instance.
-            like: A tree with the chunk's shapes and types.
-
-        Returns:
-            The same tree of arrays; None if the chunk is not there or damaged.
-        """
+        """Read a chunk into a tree of these shapes; None if it is not there or damaged."""
         path = self.path(start)
         if path is None or not path.exists():
             return None
@@ -168,12 +124,7 @@ class Keeper:
         return jax.tree.unflatten(structure, arrays)
 
     def save(self, start: int, chunk: Any) -> None:
-        """Keep a chunk.
-
-        Args:
-            start: Its first instance.
-            chunk: A tree of arrays.
-        """
+        """Keep a chunk."""
         path = self.path(start)
         if self.place and path:
             if not (owner := self.place.folder / OWNER).exists():

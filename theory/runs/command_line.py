@@ -1,5 +1,6 @@
 """How every command is read, refused and left: exit status 0, 1 or 2, and never a traceback."""
 
+import argparse
 import errno
 import inspect
 import io
@@ -69,73 +70,30 @@ class RunOptions:
 
 
 def require(valid: bool, field: str, allowed: str, value: object) -> None:
-    """Refuse a configuration field that is out of range.
-
-    Args:
-        valid: Whether the value may be used.
-        field: The field's name.
-        allowed: The allowed range, in words.
-        value: What was given.
-
-    Raises:
-        ValueError: If it may not.
-    """
+    """Refuse a configuration field that is out of range."""
     if not valid:
         raise ValueError(f"{field} must be {allowed}, not {value!r}")
 
 
 def require_seeds(seed: int, num_seeds: int) -> None:
-    """Refuse a root of randomness or a number of seeds that is out of range.
-
-    Args:
-        seed: Root of all randomness.
-        num_seeds: How many seeds.
-
-    Raises:
-        ValueError: If the root doesn't fit 32 bits, or there is no seed, or are too many.
-    """
+    """Refuse a root of randomness that doesn't fit 32 bits, and a number of seeds that is out of range."""
     require(0 <= seed < 2**32, "seed", "a whole number from 0 to 4294967295", seed)
     require_count("num_seeds", num_seeds)
 
 
 def require_count(field: str, value: int) -> None:
-    """Refuse a number of things that is below one, or that no machine counts to.
-
-    Args:
-        field: The field's name.
-        value: What was given.
-
-    Raises:
-        ValueError: If it is no number from 1 to 2147483647.
-    """
+    """Refuse a number of things that is below one, or that no machine counts to."""
     require(1 <= value < 2**31, field, "at least 1, at most 2147483647", value)
 
 
 def require_positive(field: str, values: tuple[float, ...]) -> None:
-    """Refuse step sizes that are empty, negative, zero, infinite or not numbers.
-
-    Args:
-        field: The field's name.
-        values: What was given.
-
-    Raises:
-        ValueError: If any value is not a finite number above zero, or if there is none.
-    """
+    """Refuse step sizes that are empty, negative, zero, infinite or not numbers."""
     valid = bool(values) and all(math.isfinite(value) and value > 0 for value in values)
     require(valid, field, "finite numbers above zero", values)
 
 
 def require_writable(path: Path, *, folder: bool, option: str = "--output") -> None:
-    """Refuse what can't be written, before the work and not after it. Nothing is left behind.
-
-    Args:
-        path: A file or a folder, which may be there.
-        folder: Whether it is to be a folder.
-        option: What names it.
-
-    Raises:
-        InputError: If it can't be written.
-    """
+    """Refuse what can't be written, before the work and not after it. Nothing is left behind."""
     try:
         found, whole = _mode(path), path.absolute()
         if found is not None and not (stat.S_ISDIR(found) if folder else stat.S_ISREG(found)):
@@ -170,28 +128,26 @@ def run_commands(
 ) -> NoReturn:
     """Read the command line, run the command that it names, and exit.
 
-    Args:
-        package: The package's name, as in `python -m package`.
-        commands: For each options class its command's name and function. The function returns
-            whether no verdict fails; the class's docstring and fields are the help.
-        defaults: For an options class an instance, whose values are its options' defaults.
-
-    Raises:
-        SystemExit: Always: 0 if all verdicts hold or are reported, 1 if one fails, 2 for bad usage or input, 141 if
-            the reader of the output has left before the end.
+    For each options class, whose docstring and fields are the help, `commands` has the command's name and its function,
+    which returns whether no verdict fails; `defaults` may have an instance whose values are its options' defaults.
     """
     raise SystemExit(exit_status(lambda: _read_and_run(package, commands, defaults or {})))
+
+
+def read_first(package: str, options: Mapping[str, Mapping[str, Any]]) -> tuple[argparse.Namespace, list[str]]:
+    """Read options, named as for `argparse`, that stand anywhere on the command line; the rest of it is left."""
+    parser = argparse.ArgumentParser(f"python -m {package}", add_help=False, allow_abbrev=False)
+    for name, told in options.items():
+        parser.add_argument(name, **told)
+    return parser.parse_known_args()
 
 
 def _read_and_run(
     package: str, commands: Mapping[type, tuple[str, Callable[[Any], bool]]], defaults: Mapping[type, object]
 ) -> bool:
-    """Read the command line and run what it names."""
-    words = sys.argv[1:]
-    if "--version" in words:
-        print(version_line())
-        return True
-    if "--quiet" in words:
+    flags = {"--quiet": {"action": "store_true"}, "--version": {"action": "version", "version": version_line()}}
+    everywhere, words = read_first(package, flags)
+    if everywhere.quiet:
         os.environ[QUIET] = "1"
     if os.environ.get("NO_COLOR"):
         os.environ["TERM"] = "dumb"
@@ -207,7 +163,7 @@ def _read_and_run(
             Union[*named] if len(named) > 1 else named[0],
             prog=f"python -m {package}",
             description=about,
-            args=[word for word in words if word != "--quiet"],
+            args=words,
             config=(tyro.conf.FlagCreatePairsOff,),
             registry=PATHS,
         )
@@ -219,11 +175,7 @@ def _read_and_run(
 
 
 def version_line() -> str:
-    """Say which versions run.
-
-    Returns:
-        Those of this distribution, of JAX and of Python.
-    """
+    """Say which versions of this distribution, of JAX and of Python run."""
     try:
         own = version("subliminal-learning")
     except PackageNotFoundError:
@@ -232,14 +184,10 @@ def version_line() -> str:
 
 
 def exit_status(run: Callable[[], bool]) -> int:
-    """Run one command and turn its end into an exit status.
+    """Run a command, which returns whether no verdict fails, and turn its end into an exit status.
 
-    Args:
-        run: The command; returns whether no verdict fails.
-
-    Returns:
-        0 if none fails, 1 if one does; 2 if the input can't be used or the output not be written, and 130 after Ctrl-C,
-        with one line on stderr; 141 without one if who reads the output has left before the end, as for other programs.
+    0 if none fails, 1 if one does; 2 if the input can't be used or the output not be written, and 130 after Ctrl-C,
+    with one line on stderr; 141 without one if who reads the output has left before the end, as for other programs.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -24,9 +24,11 @@ import numpy as np
 
 from theory.runs.command_line import InputError
 from theory.runs.files import cache_folder
+from theory.runs.programs import COMPILER_OPTIONS
 
 COMPILATIONS = 25
-"""How often the program is compiled: one that is wrong in one of five compilations escapes in 0.4 % of the checks."""
+"""How often the program is compiled, by default and as sweeps are, in turn: what is wrong in one of five compilations
+escapes in 0.4 % of the checks."""
 
 SIZES = (8, 16, 16, 16, 6)
 """Inputs, units and outputs of the network in it: with three hidden layers it was wrong most often."""
@@ -45,19 +47,15 @@ def slope(weights: list[jax.Array], inputs: jax.Array) -> jax.Array:
 
 
 def is_right() -> bool:
-    """Compile a program that is known to be miscompiled, again and again, and compare it with NumPy.
-
-    Returns:
-        Whether it was right every time.
-    """
+    """Compile a program that is known to be miscompiled again and again; whether it agrees with NumPy each time."""
     draws, networks = np.random.default_rng(0), 64
     weights = [draws.normal(size=(networks, *pair)) / pair[0] ** 0.5 for pair in itertools.pairwise(SIZES)]
     inputs = draws.normal(size=(networks, 32, SIZES[0]))
     units = functools.reduce(lambda units, layer: np.tanh(units @ layer), weights[:-1], inputs)
     expected = np.sum((units @ weights[-1]) ** 2, axis=(1, 2))
     with jax.enable_x64(True):
-        for _ in range(COMPILATIONS):
-            compiled = jax.jit(jax.vmap(lambda *arguments: slope(*arguments)))
+        for options in itertools.islice(itertools.cycle((None, COMPILER_OPTIONS)), COMPILATIONS):
+            compiled = jax.jit(jax.vmap(lambda *arguments: slope(*arguments)), compiler_options=options)
             if not np.allclose(compiled(weights, inputs), expected, rtol=1e-9):
                 return False
     return True
@@ -76,13 +74,10 @@ def require_right_compiler() -> None:
     """Refuse to measure with a compiler that gets a known program wrong; on CPUs, about a second.
 
     That it was right is remembered in the user's cache, for this version, these options and this processor.
-
-    Raises:
-        InputError: If it is wrong.
     """
     if jax.default_backend() != "cpu":
         return
-    told = "\n".join([version("jaxlib"), os.environ.get("XLA_FLAGS", ""), processor()])
+    told = "\n".join([version("jaxlib"), os.environ.get("XLA_FLAGS", ""), str(COMPILER_OPTIONS), processor()])
     remembered = cache_folder() / "compilers" / hashlib.sha256(told.encode()).hexdigest()[:16]
     if remembered.exists():
         return

@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import threading
+import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,38 +20,22 @@ from theory.runs.startup import WRITING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged file may raise; RuntimeError where bits of a zip header were flipped."""
+
 
 def cache_folder() -> Path:
-    """Say where downloads, base models and the like are kept.
-
-    Returns:
-        This package's folder in the user's cache, `$XDG_CACHE_HOME` or `~/.cache`.
-    """
+    """Say where downloads, base models and the like are kept, in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "subliminal-learning"
 
 
 def json_text(value: object) -> bytes:
-    """Write a value as JSON, always the same bytes for the same value.
-
-    Args:
-        value: Anything that JSON can hold.
-
-    Returns:
-        Indented text in UTF-8.
-    """
+    """Write a value as indented JSON in UTF-8, always the same bytes for the same value."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file aside and rename it, so that it is there whole or not at all.
-
-    Args:
-        path: The file.
-        content: Its bytes.
-
-    Raises:
-        InputError: If it can't be written.
-    """
+    """Write a file aside and rename it, so that it is there whole or not at all."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         with WRITING:
@@ -64,29 +50,14 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Pack arrays as a compressed `.npz`, always the same bytes for the same arrays.
-
-    Args:
-        arrays: Arrays by name.
-
-    Returns:
-        The file's bytes.
-    """
+    """Pack arrays as a compressed `.npz`, always the same bytes for the same arrays."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
     return buffer.getvalue()
 
 
 def figure_bytes(figure: "Figure", kind: Literal["png", "pdf"]) -> bytes:
-    """Render a figure, always the same bytes for the same figure.
-
-    Args:
-        figure: The figure.
-        kind: File format.
-
-    Returns:
-        The file's bytes.
-    """
+    """Render a figure, always the same bytes for the same figure."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()

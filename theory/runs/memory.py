@@ -1,7 +1,7 @@
 """Memory: how much there is, and the refusal of what doesn't fit."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import jax
@@ -27,11 +27,7 @@ def use_nearly_all() -> None:
 
 
 def free_memory() -> int:
-    """Say how much memory each local device has left.
-
-    Returns:
-        Bytes; CPU devices share the machine's memory equally.
-    """
+    """Say how many bytes each local device has left; CPU devices share the machine's memory equally."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
@@ -40,46 +36,19 @@ def free_memory() -> int:
 
 
 def require_memory(what: str, needed: float, available: float) -> None:
-    """Refuse what would not fit.
-
-    Args:
-        what: What needs the memory, and what to do about it, in words.
-        needed: Bytes.
-        available: Bytes.
-
-    Raises:
-        InputError: If it doesn't fit; the line says both sizes.
-    """
+    """Refuse what needs more bytes than there are; `what` says what it is, and what to do about it."""
     if needed > available:
         raise InputError(f"{what}: {gibibytes(needed)} needed, {gibibytes(available)} available")
 
 
 def gibibytes(size: float) -> str:
-    """Write a size.
-
-    Args:
-        size: Bytes.
-
-    Returns:
-        For example `1.5 GiB`.
-    """
+    """Write a number of bytes, as in `1.5 GiB`."""
     return f"{size / 2**30:.3g} GiB"
 
 
 @contextmanager
-def fitting(what: str, knobs: str) -> Iterator[None]:
-    """Turn an error of memory into one line.
-
-    Args:
-        what: What is done inside.
-        knobs: What to turn to need less.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        InputError: If the device's memory doesn't suffice.
-    """
+def fitting(what: str, knobs: str) -> Generator[None]:
+    """Turn an error of memory into one line: what doesn't fit, and which knobs to turn."""
     try:
         yield
     except RuntimeError as error:

@@ -6,7 +6,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 
@@ -45,14 +45,9 @@ class Processes:
 
 
 def from_slurm(environment: dict[str, str]) -> Processes:
-    """Read what SLURM says of the step that this process belongs to.
+    """Read what SLURM says of the step that this process belongs to; none outside a step of several tasks.
 
-    Args:
-        environment: Environment variables.
-
-    Returns:
-        Its processes, with the first node as coordinator and a port made from the job's number; none outside a step of
-        several tasks.
+    The first node coordinates, on a port made from the job's number.
     """
     tasks, nodes = int(environment.get("SLURM_STEP_NUM_TASKS", 1)), environment.get("SLURM_STEP_NODELIST", "")
     first = re.match(r"([^\[,]+)(?:\[(\d+))?", nodes)
@@ -64,19 +59,8 @@ def from_slurm(environment: dict[str, str]) -> Processes:
 
 
 @contextmanager
-def joined(options: Processes, patience: float = PATIENCE) -> Iterator[None]:
-    """Run as one of several processes, if there are several.
-
-    Args:
-        options: How they find each other; without any, SLURM's variables are read.
-        patience: Seconds to wait for the others.
-
-    Yields:
-        Nothing; inside, JAX knows every process.
-
-    Raises:
-        InputError: If the others don't come.
-    """
+def joined(options: Processes, patience: float = PATIENCE) -> Generator[None]:
+    """Run as one of several processes, if the options or else SLURM's variables say that there are several."""
     found = options if options.coordinator else from_slurm(dict(os.environ))
     if found.coordinator is None or found.num_processes is None or found.process_id is None or found.num_processes == 1:
         yield
@@ -94,15 +78,6 @@ def meet(coordinator: str, num_processes: int, process_id: int, patience: float)
     """Wait until every process is there, since JAX's runtime aborts if one isn't.
 
     Process 0 listens, the others call and say who they are; it answers when all have called.
-
-    Args:
-        coordinator: Address of process 0, as in `host:port`.
-        num_processes: How many there are.
-        process_id: Which one this is.
-        patience: Seconds to wait.
-
-    Raises:
-        InputError: If one is missing when the time is over, or two have the same number.
     """
     host, port = coordinator.split(":")
     deadline = time.monotonic() + patience
@@ -120,16 +95,7 @@ def meet(coordinator: str, num_processes: int, process_id: int, patience: float)
 
 
 def receive_calls(port: int, num_processes: int, deadline: float) -> None:
-    """Listen until every other process has called, then answer all.
-
-    Args:
-        port: Where to listen.
-        num_processes: How many there are, this one included.
-        deadline: When to give up, on the monotonic clock.
-
-    Raises:
-        InputError: If a caller is of another run or has a number that was there before.
-    """
+    """Listen until every other process has called, then answer all."""
     missing = {f"{number} of {num_processes}" for number in range(1, num_processes)}
     with ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("", port)))
@@ -150,17 +116,7 @@ def receive_calls(port: int, num_processes: int, deadline: float) -> None:
 
 
 def call(host: str, port: int, name: str, deadline: float) -> None:
-    """Call process 0 until it answers.
-
-    Args:
-        host: Where it runs.
-        port: Where it listens.
-        name: Who calls.
-        deadline: When to give up, on the monotonic clock.
-
-    Raises:
-        OSError: If there is no answer in time.
-    """
+    """Call process 0 until it answers, or it is too late."""
     while True:
         left = max(deadline - time.monotonic(), 1e-3)
         try:
@@ -176,12 +132,8 @@ def call(host: str, port: int, name: str, deadline: float) -> None:
 
 
 @contextmanager
-def own_stdout() -> Iterator[None]:
-    """Keep stdout for Python's prints, so that tables stay clean: what C++ libraries print goes to stderr.
-
-    Yields:
-        Nothing.
-    """
+def own_stdout() -> Generator[None]:
+    """Keep stdout for Python's prints, so that tables stay clean: what C++ libraries print goes to stderr."""
     sys.stdout.flush()
     with (
         os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors) as stdout,
@@ -196,28 +148,14 @@ def own_stdout() -> Iterator[None]:
 
 
 def agreed(value: bool) -> bool:
-    """Take process 0's word.
-
-    Args:
-        value: What this process thinks.
-
-    Returns:
-        What process 0 thinks.
-    """
+    """Take process 0's word for what this process thinks."""
     if jax.process_count() == 1:
         return value
     return bool(multihost_utils.broadcast_one_to_all(np.array(value)))
 
 
 def gathered(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Join every process's arrays end to end, in the order of the processes.
-
-    Args:
-        arrays: This process's arrays, of the same shapes and types in every process.
-
-    Returns:
-        On every process the same arrays, each with its first axis as many times longer as there are processes.
-    """
+    """Join every process's arrays, which have the same shapes and types, end to end, in the processes' order."""
     if jax.process_count() == 1:
         return list(arrays)
     sent = np.concatenate([np.ascontiguousarray(array).view(np.uint8).ravel() for array in arrays])

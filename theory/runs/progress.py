@@ -21,11 +21,7 @@ QUIET = "TQDM_DISABLE"
 
 
 def say(line: str) -> None:
-    """Write a line to stderr in one piece, whatever is in it, and whether or not anyone can read it.
-
-    Args:
-        line: The line; what isn't printable is escaped.
-    """
+    """Write a line to stderr in one piece, what isn't printable escaped, and whether or not anyone can read it."""
     clean = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
     if sys.stderr is not None:
         try:
@@ -35,11 +31,7 @@ def say(line: str) -> None:
 
 
 def drop(stream: TextIO) -> None:
-    """Let a stream that can't be written lead nowhere, so that nothing more is said of it.
-
-    Args:
-        stream: Standard output or standard error.
-    """
+    """Let a stream that can't be written lead nowhere, so that nothing more is said of it."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -49,15 +41,7 @@ class Progress:
     """How far one stage is."""
 
     def __init__(self, title: str, total: int, unit: str, *, done: int = 0, shown: bool = True):
-        """Say that it starts.
-
-        Args:
-            title: What is done.
-            total: How much there is to do.
-            unit: What is counted.
-            done: How much was done before.
-            shown: Whether this process speaks, if several do the same.
-        """
+        """Say that it starts, `done` of it before; where several processes do the same, one is shown."""
         self.title, self.total, self.unit, self.done = title, total, unit, done
         self.before, self.start, self.ended, self.lock = done, time.monotonic(), threading.Event(), threading.Lock()
         shown = shown and not os.environ.get(QUIET)
@@ -70,11 +54,7 @@ class Progress:
             threading.Thread(target=_tell, args=(weakref.ref(self), self.ended), daemon=True).start()
 
     def line(self) -> str:
-        """Say how far it is.
-
-        Returns:
-            Share and time left; the time so far, if nothing is done yet.
-        """
+        """Say how far it is, and the time left, or so far, if nothing is done yet."""
         passed, new = time.monotonic() - self.start, self.done - self.before
         share = f"{self.title}: {self.done} of {self.total} {self.unit} ({100 * self.done / max(self.total, 1):.0f} %)"
         if not new:
@@ -82,12 +62,7 @@ class Progress:
         return f"{share}, {duration(passed * (self.total - self.done) / new)} left"
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Say that more is done; any thread may.
-
-        Args:
-            count: How much more.
-            note: What the bar says beside it.
-        """
+        """Say that more is done; any thread may. A bar says a note beside it."""
         with self.lock:
             self.done += count
             self.bar.update(count)
@@ -116,17 +91,7 @@ def _tell(progress: Callable[[], Progress | None], ended: threading.Event) -> No
 
 
 def follow(items: Iterable[Item], title: str, unit: str, total: int | None = None) -> Iterator[Item]:
-    """Show how far one is in doing one thing after the other.
-
-    Args:
-        items: The things.
-        title: What is done with them.
-        unit: What they are.
-        total: How many there are; None for a collection.
-
-    Yields:
-        The things.
-    """
+    """Show how far one is in doing one thing after the other; a collection knows its total."""
     count = len(items) if isinstance(items, Collection) else 0
     with Progress(title, count if total is None else total, unit) as progress:
         for item in items:
@@ -135,14 +100,7 @@ def follow(items: Iterable[Item], title: str, unit: str, total: int | None = Non
 
 
 def duration(seconds: float) -> str:
-    """Write down how long something takes, as exactly as one wants to know.
-
-    Args:
-        seconds: The time.
-
-    Returns:
-        Seconds, minutes or hours.
-    """
+    """Write down how long something takes, as exactly as one wants to know."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

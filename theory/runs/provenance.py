@@ -35,26 +35,12 @@ class Start(NamedTuple):
 
     @classmethod
     def now(cls, output: Path) -> "Start":
-        """Read commit, date and clock.
-
-        Args:
-            output: The run's own folder, which doesn't count as a change.
-
-        Returns:
-            The start.
-        """
+        """Read commit, date and clock; changes in the run's own folder don't count."""
         date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         return cls(current_commit(output), date, time.monotonic())
 
     def provenance(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Describe the run that ends now.
-
-        Args:
-            config: What was computed.
-
-        Returns:
-            Plain values for `provenance.json`.
-        """
+        """Describe the run that ends now, in plain values for `provenance.json`."""
         script = Path(sys.argv[0])
         program = ["-m", script.parent.name] if script.name == "__main__.py" else [script.name]
         device = jax.devices()[0]
@@ -73,26 +59,14 @@ class Start(NamedTuple):
 
 
 def without_place(argument: str) -> str:
-    """Leave out where on a machine something lies.
-
-    Args:
-        argument: A word of the command line.
-
-    Returns:
-        The word; of an absolute path only its last part.
-    """
+    """Leave out where on a machine something lies: of an absolute path only its last part stays."""
     return f"…/{Path(argument).name}" if Path(argument).is_absolute() else argument
 
 
 def current_commit(output: Path) -> str:
-    """Ask git for the source tree's commit.
+    """Ask git for the source tree's commit, with `+` if anything but `output` was changed since.
 
-    Args:
-        output: A folder whose changes don't count.
-
-    Returns:
-        The abbreviated hash, with `+` if anything else was changed since; `unknown` unless git tracks this very file: a
-        virtual environment may lie in another project's repository.
+    It is `unknown` unless git tracks this very file: a virtual environment may lie in another project's repository.
     """
 
     def git(*arguments: str) -> str:

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import shutil
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +13,7 @@ import numpy as np
 from theory.runs.chunks import kept_in
 from theory.runs.command_line import InputError, RunOptions, require_writable
 from theory.runs.compiler import require_right_compiler
-from theory.runs.files import figure_bytes, json_text, npz_bytes, write_whole
+from theory.runs.files import DAMAGE, figure_bytes, json_text, npz_bytes, write_whole
 from theory.runs.processes import agreed
 from theory.runs.provenance import Start
 from theory.runs.verdicts import Verdict
@@ -23,30 +21,11 @@ from theory.runs.verdicts import Verdict
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILES = (
-    "config.json",
-    "results.npz",
-    "verdicts.json",
-    "table.md",
-    "figure.png",
-    "figure.pdf",
-    "provenance.json",
-)
+FILES = ("config.json", "results.npz", "verdicts.json", "table.md", "figure.png", "figure.pdf", "provenance.json")
 """What a finished run folder holds; the last is written last."""
 
 CHUNKS = "chunks"
 """Folder in an unfinished run folder that keeps what is done, so that the same command goes on there."""
-
-DAMAGE = (
-    OSError,
-    ValueError,
-    TypeError,
-    EOFError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What reading a damaged file may raise; RuntimeError where bits of a zip header were flipped."""
 
 
 class Outcome(NamedTuple):
@@ -83,15 +62,7 @@ class Record(NamedTuple):
 
 
 def run_folder(config: Mapping[str, Any], options: RunOptions) -> Path:
-    """Say where a run is recorded.
-
-    Args:
-        config: Everything that the results depend on, with `command`.
-        options: The command's options.
-
-    Returns:
-        The folder that was asked for, else `runs/<package>/<command>-<8 hex digits of the configuration>`.
-    """
+    """Say where a run is recorded, unless its options say so: its configuration names the folder."""
     package, command = config["command"].split()
     return options.output or Path("runs", package, f"{command}-{hashlib.sha256(json_text(config)).hexdigest()[:8]}")
 
@@ -106,19 +77,7 @@ def record_run(
 ) -> Record:
     """Run a computation and record it, unless the same run is recorded already; print the table.
 
-    Args:
-        command: Package and command, as in `theory verify`.
-        options: Where to record, and whether to redo.
-        config: Everything that the results depend on.
-        compute: The computation.
-        draw: Draws the run's figure from its record.
-        **notes: What else the provenance should say.
-
-    Returns:
-        The finished record.
-
-    Raises:
-        InputError: If the folder belongs to another run or can't be written.
+    The configuration is everything that the results depend on; the notes go to the provenance.
     """
     config = {"command": command, **config}
     folder = run_folder(config, options)
@@ -141,17 +100,7 @@ def record_run(
 
 
 def in_memory(outcome: Outcome, folder: Path, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> Record:
-    """Make a record of an outcome, as it would be read back.
-
-    Args:
-        outcome: What was computed.
-        folder: The run folder.
-        config: What was asked for.
-        provenance: How it was made.
-
-    Returns:
-        The record; nothing is written.
-    """
+    """Make a record of an outcome, as it would be read back; nothing is written."""
     verdicts = [verdict.record() if isinstance(verdict, Verdict) else verdict for verdict in outcome.verdicts]
     arrays = {name: np.asarray(array) for name, array in outcome.results.items()}
     return Record(folder, json.loads(json_text(config)), arrays, verdicts, outcome.table, dict(provenance))
@@ -165,19 +114,7 @@ def save(
     start: Start,
     **notes: str,
 ) -> Record:
-    """Write a run folder; the provenance comes last and says that the rest is whole.
-
-    Args:
-        outcome: What was computed.
-        folder: The run folder.
-        config: What was asked for.
-        draw: Draws the run's figure from its record.
-        start: When and from which commit the run started.
-        **notes: What else the provenance should say.
-
-    Returns:
-        The finished record.
-    """
+    """Write a run folder; the provenance comes last and says that the rest is whole."""
     record = in_memory(outcome, folder, config, start.provenance(config) | notes)
     figure = draw(record)
     contents = {
@@ -197,18 +134,7 @@ def save(
 
 
 def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Look for a finished run in a folder, and make sure that the folder may be used.
-
-    Args:
-        folder: The run folder; it need not exist.
-        config: What is to be computed.
-
-    Returns:
-        Whether the folder holds the same run, finished.
-
-    Raises:
-        InputError: If it holds a run of another configuration, or can't be written.
-    """
+    """Whether a folder holds the same run, finished; refuse one that holds another or can't be written."""
     path = folder / "config.json"
     require_writable(folder, folder=True)
     try:
@@ -222,17 +148,7 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
 
 
 def read_record(folder: Path) -> Record:
-    """Read a finished run back.
-
-    Args:
-        folder: The run folder.
-
-    Returns:
-        The record.
-
-    Raises:
-        InputError: If a file is missing or damaged.
-    """
+    """Read a finished run back; refuse what is missing or damaged."""
     try:
         with (folder / "results.npz").open("rb") as file, np.load(file) as results:
             arrays = {name: results[name] for name in results.files}

@@ -14,7 +14,7 @@ COMMANDS = ("theory", "mlp_mnist", "llm_bridge", "figures")
 
 NEEDED = (
     *("jax", "flax", "optax", "numpy", "scipy", "matplotlib", "tyro", "tqdm", "pooch", "requests", "psutil", "sklearn"),
-    *("safetensors", "tokenizers"),
+    *("jaxtyping", "safetensors", "tokenizers"),
 )
 """What they import of others, the dependencies of `pyproject.toml`."""
 
@@ -26,20 +26,12 @@ WRITING = threading.RLock()
 
 
 def is_command() -> bool:
-    """Tell whether this process is such a command; until its package is imported, its first word is `-m`.
-
-    Returns:
-        Whether it is.
-    """
+    """Tell whether this process is such a command; until its package is imported, its first word is `-m`."""
     return sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)].split(".")[0] in COMMANDS
 
 
 def require_packages() -> None:
-    """Say what to do where a package is missing, mostly as `uv run` was forgotten.
-
-    Raises:
-        SystemExit: If one is: 2.
-    """
+    """Say what to do where a package is missing, mostly as `uv run` was forgotten."""
     missing = next((name for name in NEEDED if find_spec(name) is None), None)
     if missing is not None:
         again = shlex.join(["uv", "run", "python", *sys.orig_argv[1:]])
@@ -60,17 +52,17 @@ def end_on_interrupt() -> None:
     told.setblocking(False)
     warnings = (os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker")
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, warnings))
-    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGINT, _hear)
     signal.set_wakeup_fd(told.detach())
     threading.Thread(target=wait_for_interrupt, args=(heard,), daemon=True).start()
 
 
-def wait_for_interrupt(heard: socket.socket) -> None:
-    """End this process and those that it has started, once Ctrl-C was heard.
+def _hear(number: int, frame: object) -> None:
+    """Do nothing: the wakeup file descriptor tells the thread."""
 
-    Args:
-        heard: Where the numbers of signals come in.
-    """
+
+def wait_for_interrupt(heard: socket.socket) -> None:
+    """End this process and those that it has started, once Ctrl-C was heard."""
     while heard.recv(1) != bytes([signal.SIGINT]):
         pass
     import psutil

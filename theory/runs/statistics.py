@@ -18,6 +18,16 @@ class Estimate(NamedTuple):
     high: float
     """Upper end of its interval."""
 
+    @property
+    def is_nan(self) -> bool:
+        """Whether the figure or an end of its interval is not a number."""
+        return any(map(np.isnan, self))
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether its interval has no end on either side."""
+        return bool(np.isinf(self.low) and np.isinf(self.high))
+
     def __str__(self) -> str:
         if np.isnan(self.value):
             return "nothing"
@@ -34,14 +44,8 @@ def fitted_order(sizes: np.ndarray, remainders: np.ndarray, rounding: np.ndarray
 
     $$|r(\epsilon)| \approx c\,\epsilon^{k} \Rightarrow k = \text{slope of } \log|r| \text{ over } \log\epsilon.$$
 
-    Args:
-        sizes: Step sizes $\epsilon$, shape `(sizes,)`.
-        remainders: Remainders, shape `(..., sizes)`.
-        rounding: Their rounding, shape `(...)`; smaller ones than `ABOVE_ROUNDING` times this are left out.
-
-    Returns:
-        The order $k$ for each leading index, shape `(...)`; NaN where a remainder is exactly zero, or fewer than three
-        are above rounding (of two sizes, both must be).
+    Remainders below `ABOVE_ROUNDING` times their rounding are left out. NaN where one is exactly zero, or fewer
+    than three are above rounding (of two sizes, both must be).
     """
     seen = ~(np.abs(remainders) < ABOVE_ROUNDING * np.expand_dims(rounding, -1))
     num_seen = seen.sum(axis=-1, keepdims=True)
@@ -54,27 +58,14 @@ def fitted_order(sizes: np.ndarray, remainders: np.ndarray, rounding: np.ndarray
 
 
 def joint_confidence(num_intervals: int, joint: float = CONFIDENCE) -> float:
-    """Confidence of each interval so that all of them together reach a level (Bonferroni).
-
-    Args:
-        num_intervals: How many intervals are judged together.
-        joint: The level.
-
-    Returns:
-        The confidence level of each.
-    """
+    """Confidence of each interval so that all of them together reach a level (Bonferroni)."""
     return 1 - (1 - joint) / num_intervals
 
 
 def median_estimate(samples: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
-    """Median with its distribution-free interval from order statistics.
+    """Median with its distribution-free interval from order statistics; NaNs are left out.
 
-    Args:
-        samples: Independent samples, shape `(samples,)`; NaNs are left out.
-        confidence: Confidence level of the interval.
-
-    Returns:
-        The estimate. Infinite ends where there are too few samples for the level; NaN where there are none.
+    The ends are infinite where there are too few samples for the level, and all is NaN where there are none.
     """
     from scipy import stats
 
@@ -88,15 +79,7 @@ def median_estimate(samples: np.ndarray, confidence: float = CONFIDENCE) -> Esti
 
 
 def mean_estimate(samples: np.ndarray, confidence: float = 0.95) -> Estimate:
-    """Mean with Student's interval.
-
-    Args:
-        samples: Independent samples, shape `(samples,)`.
-        confidence: Confidence level of the interval.
-
-    Returns:
-        The estimate; infinite ends for a single sample.
-    """
+    """Mean with Student's interval; infinite ends for a single sample."""
     from scipy import stats
 
     mean = float(np.mean(samples))
@@ -108,15 +91,7 @@ def mean_estimate(samples: np.ndarray, confidence: float = 0.95) -> Estimate:
 
 
 def rate_estimate(successes: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
-    """Share of successes with its exact (Clopper-Pearson) binomial interval.
-
-    Args:
-        successes: Independent outcomes, shape `(samples,)`, boolean.
-        confidence: Confidence level of the interval.
-
-    Returns:
-        The estimate.
-    """
+    """Share of successes with its exact (Clopper-Pearson) binomial interval."""
     from scipy import stats
 
     result = stats.binomtest(int(np.sum(successes)), len(successes))
@@ -125,29 +100,14 @@ def rate_estimate(successes: np.ndarray, confidence: float = CONFIDENCE) -> Esti
 
 
 def range_estimate(samples: np.ndarray) -> Estimate:
-    """Median of all samples with their whole range, for statements about every single instance.
-
-    Args:
-        samples: Samples of any shape.
-
-    Returns:
-        Median, minimum and maximum; NaN where there is no sample or one is NaN.
-    """
+    """Median of all samples with their whole range, for statements about every single instance; NaN of none."""
     if samples.size == 0:
         return Estimate(np.nan, np.nan, np.nan)
     return Estimate(float(np.median(samples)), float(samples.min()), float(samples.max()))
 
 
 def hull(estimates: list[Estimate], predicted: float) -> Estimate:
-    """The worst of several estimates: the figure farthest from the prediction, between the outermost ends.
-
-    Args:
-        estimates: One estimate a case.
-        predicted: The figure that all are held against.
-
-    Returns:
-        Their hull; NaN if any is NaN.
-    """
+    """The worst of several estimates: the figure farthest from the prediction, between the outermost ends."""
     table = np.array(estimates)
     worst = table[np.argmax(np.abs(table[:, 0] - predicted)), 0]
     return Estimate(float(worst), float(np.min(table[:, 1])), float(np.max(table[:, 2])))

@@ -33,32 +33,13 @@ STEP_LABEL = r"teacher's step size $\epsilon$ (its outputs move by $\epsilon$)"
 
 
 def new_figure(columns: int, rows: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Make a figure of equal panels, without touching any global state; call it inside `rc_context(STYLE)`.
-
-    Args:
-        columns: Panels across.
-        rows: Panels down.
-        width: Width of a panel in inches.
-        height: Height of a panel in inches.
-
-    Returns:
-        The figure and its panels, row by row.
-    """
+    """Make a figure of equal panels, sizes in inches, without global state; call it inside `rc_context(STYLE)`."""
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
-    return figure, list(np.ravel(figure.subplots(rows, columns)))
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
 def stated(text: str, record: Record | Evidence, *claims: str) -> str:
-    """Let a sentence about a result follow from the verdicts.
-
-    Args:
-        text: What the claims say.
-        record: The record of a run, or the evidence of one claim.
-        *claims: The claims that say it; all if none is named.
-
-    Returns:
-        The sentence itself if some of their verdicts hold and none fails; else what became of it.
-    """
+    """Let a sentence follow from the verdicts of its claims, by default of all: as it is if some hold, none fails."""
     outcomes = {verdict["verdict"] for verdict in record.verdicts if not claims or verdict["claim"] in claims}
     if "fails" in outcomes:
         return f"{text}: fails"
@@ -66,12 +47,5 @@ def stated(text: str, record: Record | Evidence, *claims: str) -> str:
 
 
 def median(values: np.ndarray) -> np.ndarray:
-    """Median size over instances.
-
-    Args:
-        values: Shape `(num_seeds, ...)`.
-
-    Returns:
-        Shape `(...)`.
-    """
+    """Median size over instances, the first axis."""
     return np.median(np.abs(values), axis=0)

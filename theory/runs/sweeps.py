@@ -59,18 +59,7 @@ def sweep_share(
 ) -> Drawn:
     """Measure the instances that fall to this process: every process has as many, in the order of the processes.
 
-    Args:
-        measure: Random key to a named tuple of arrays.
-        seed: Root of all randomness.
-        num_seeds: Number of instances of all processes together.
-        chunk_size: Instances computed at once; chosen from memory by default.
-        progress: A bar to advance.
-
-    Returns:
-        Keys and named tuples, NumPy arrays with a leading axis of whole chunks; what lies beyond `num_seeds` is void.
-
-    Raises:
-        ValueError: If there is no instance or no room for one.
+    There are whole chunks of them; what lies beyond `num_seeds` is void.
     """
     if num_seeds < 1 or (chunk_size is not None and chunk_size < 1):
         raise ValueError(f"num_seeds and chunk_size must be at least 1, not {num_seeds} and {chunk_size}")
@@ -87,18 +76,7 @@ def sweep_share(
 
 
 def gather_shares(shares: Mapping[Case, Drawn], num_seeds: int) -> dict[Case, Any]:
-    """Put the shares of all processes together, and make sure that every instance is one of its own.
-
-    Args:
-        shares: For each case this process's share.
-        num_seeds: Number of instances of all processes together.
-
-    Returns:
-        For each case all measurements, on every process.
-
-    Raises:
-        RuntimeError: If two instances were drawn from one random key.
-    """
+    """Put the shares of all processes together, and make sure that every instance is one of its own."""
     leaves, structure = jax.tree.flatten(list(shares.values()))
     whole = [array[:num_seeds] for array in gathered(leaves)]
     cases: list[Drawn] = jax.tree.unflatten(structure, whole)
@@ -115,7 +93,7 @@ class Sampling:
     seed: int = 0
     """Root of all randomness, a whole number from 0 to 4294967295."""
     num_seeds: int = 256
-    """Random instances of each case."""
+    """Random instances of each case; more where a claim looks at fewer than four cases of the zoo."""
     teacher_steps: tuple[float, ...] = tuple(float(f"{step:.3g}") for step in np.geomspace(1e-5, 1, 11))
     """The teacher's step sizes (epsilon); at 1 its outputs move by 1, root mean square, to first order."""
     learning_rates: tuple[float, ...] = (0.1, 1.0, 10.0)

@@ -23,27 +23,13 @@ class Accepted:
     """`inside`: the whole interval lies in the range. `covers`: the interval touches the range."""
 
     def margin(self, measured: Estimate) -> float:
-        """How far a measurement is from being refused.
-
-        Args:
-            measured: The measured figure with its interval.
-
-        Returns:
-            Distance to the nearest end that matters, in the measurement's units; negative (or NaN) if refused.
-        """
+        """Distance of a measurement to the nearest end that matters; negative (or NaN) if refused."""
         if self.rule == "inside":
             return min(measured.low - self.low, self.high - measured.high)
         return min(measured.high - self.low, self.high - measured.low)
 
     def admits(self, measured: Estimate) -> bool:
-        """Whether a measurement agrees.
-
-        Args:
-            measured: The measured figure with its interval.
-
-        Returns:
-            True if its margin is not negative.
-        """
+        """Whether a measurement agrees."""
         return self.margin(measured) >= 0
 
 
@@ -79,12 +65,13 @@ class Verdict:
             return self.unjudged
         if self.instances == 0:
             return "no instance with A > 0" if self.least_instances == 0 else "no such instance"
-        if any(map(math.isnan, self.measured)):
+        if self.measured.is_nan:
             return "not finite"
-        endless = math.isinf(self.measured.low) and math.isinf(self.measured.high)
-        if self.accepted is not None and (endless or self.instances < self.least_instances):
-            return "too few instances"
-        return ""
+        return "too few instances" if self.accepted is not None and self._decides_nothing else ""
+
+    @property
+    def _decides_nothing(self) -> bool:
+        return self.measured.is_endless or self.instances < self.least_instances
 
     @property
     def margin(self) -> float:
@@ -94,15 +81,10 @@ class Verdict:
     @property
     def control_flips(self) -> bool | None:
         """Whether the same judge refuses the control; None without a judge, a control or enough instances."""
-        if self.accepted is None or self.control_measured is None or self.instances < max(1, self.least_instances):
+        control, enough = self.control_measured, self.instances >= max(1, self.least_instances)
+        if self.accepted is None or control is None or not enough or self.unjudged or control.is_endless:
             return None
-        if self.unjudged:
-            return None
-        if math.isinf(self.control_measured.low) and math.isinf(self.control_measured.high):
-            return None
-        if any(map(math.isnan, self.control_measured)):
-            return False
-        return not self.accepted.admits(self.control_measured)
+        return not (control.is_nan or self.accepted.admits(control))
 
     @property
     def outcome(self) -> Outcome:
@@ -113,22 +95,17 @@ class Verdict:
         """
         if self.instances == 0 or self.unjudged:
             return "reported"
-        if any(map(math.isnan, self.measured)):
+        if self.measured.is_nan:
             return "fails"
-        endless = math.isinf(self.measured.low) and math.isinf(self.measured.high)
-        if self.accepted is None or endless or self.instances < self.least_instances:
+        if self.accepted is None or self._decides_nothing:
             return "reported"
         return "holds" if self.accepted.admits(self.measured) and self.control_flips is not False else "fails"
 
     def record(self) -> dict[str, Any]:
-        """The verdict as plain JSON values.
-
-        Returns:
-            Every field by name, with the margin, the control's end and the verdict.
-        """
+        """The verdict as plain JSON values."""
         control = None if self.control_measured is None else list(self.control_measured)
         accepted = self.accepted and [self.accepted.low, self.accepted.high, self.accepted.rule]
-        record = {
+        record: dict[str, object] = {
             "claim": self.claim,
             "check": self.check,
             "predicted": self.predicted,
@@ -147,15 +124,7 @@ class Verdict:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lay out a table that reads well both as text and as Markdown.
-
-    Args:
-        header: Column titles.
-        rows: Cells of each row.
-
-    Returns:
-        The table, lines padded to one width, ending with a line break.
-    """
+    """Lay out a table that reads well both as text and as Markdown, its lines padded to one width."""
     cells = [list(header), *[[str(cell).replace("|", "\\|") for cell in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells]
@@ -164,16 +133,9 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> s
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
-    """The table of verdicts that a command prints.
-
-    Args:
-        verdicts: The verdicts of a run.
-
-    Returns:
-        A Markdown table: claim, check, predicted, measured with interval, control, verdict.
-    """
+    """The table of verdicts that a command prints."""
     header = ("claim", "check", "predicted", "measured [interval]", "control: measured", "verdict")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for verdict in verdicts:
         control = verdict.control
         if verdict.control_measured is not None:
@@ -181,6 +143,5 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
         if verdict.control_flips is not None:
             control += " (flips)" if verdict.control_flips else " (DOES NOT FLIP)"
         measured = f"{verdict.measured}: {verdict.reason}" if verdict.reason else str(verdict.measured)
-        row = (verdict.claim, verdict.check, verdict.predicted, measured, control, verdict.outcome)
-        rows.append(row)
+        rows.append((verdict.claim, verdict.check, verdict.predicted, measured, control, verdict.outcome))
     return markdown_table(header, rows)

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from theory import Problem, zoo
 from theory.problem import draw_instance, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
-from theory.transfer import (
+from theory.tangent_kernel import (
     TransferSpectrum,
     kernel_product,
     largest_eigenvalue,

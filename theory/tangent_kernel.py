@@ -15,24 +15,34 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
 
+from theory.losses import Scalar
 from theory.predictions import predicted_displacement
-from theory.problem import Instance, Params, Problem, imitation_descent
+from theory.problem import BatchOutputs, Instance, Params, Problem, imitation_descent
+
+Vector = Float[Array, " params"]
+
+Matrix = Float[Array, "size size"]
+
+Basis = tuple[Float[Array, "products params"], Vector, Scalar]
+"""Basis vectors so far, the next one, and the largest size seen on the diagonal."""
 
 
 class Tridiagonal(NamedTuple):
     """A symmetric operator in the orthonormal basis of its Krylov space."""
 
-    basis: jax.Array
-    """Rows are the basis vectors, shape `(products, params)`; zero once the Krylov space is exhausted."""
-    diagonal: jax.Array
-    """Shape `(products,)`."""
-    off_diagonal: jax.Array
-    """Shape `(products,)`; the last entry leads out of the basis. Zero once the Krylov space is exhausted."""
+    basis: Float[Array, "products params"]
+    """Rows are the basis vectors; zero once the Krylov space is exhausted."""
+    diagonal: Float[Array, " products"]
+    """Products of the operator with each basis vector, along it."""
+    off_diagonal: Float[Array, " products"]
+    """From each basis vector to the next, the last one out of the basis; zero once the Krylov space is exhausted."""
 
     @property
-    def matrix(self) -> jax.Array:
-        """The operator in the basis, shape `(products, products)`."""
+    def matrix(self) -> Float[Array, "products products"]:
+        """The operator in the basis."""
         beside = self.off_diagonal[:-1]
         return jnp.diag(self.diagonal) + jnp.diag(beside, 1) + jnp.diag(beside, -1)
 
@@ -45,52 +55,36 @@ class TransferSpectrum(NamedTuple):
     them, and two programs at once wait forever.
     """
 
-    matrix: jax.Array
-    r"""$K$ in the basis of its Krylov space from $\Delta_T$, tridiagonal, shape `(products, products)`."""
-    largest: jax.Array
-    r"""The largest eigenvalue of $K$ that $\Delta_T$ sees, shape `()`; stable rates are below $2/\lambda_{max}$."""
+    matrix: Float[Array, "products products"]
+    r"""$K$ in the basis of its Krylov space from $\Delta_T$, tridiagonal."""
+    largest: Scalar
+    r"""The largest eigenvalue of $K$ that $\Delta_T$ sees; stable rates are below $2/\lambda_{max}$."""
     top: Params
     r"""Its unit eigenvector, a tree like $\Delta_T$; zero if $K\Delta_T$ is zero."""
 
 
 def kernel_product(problem: Problem, instance: Instance) -> Callable[[Params], Params]:
-    r"""Products with $K = \mathbb{E}_x[J^\top M J]$ at the teacher's initialization.
-
-    Args:
-        problem: The problem.
-        instance: The instance; the student's initialization doesn't matter.
-
-    Returns:
-        A function from a tree $u$ like the parameters to $K u$.
-    """
+    r"""Products with $K = \mathbb{E}_x[J^\top M J]$ at the teacher's initialization, of trees like its parameters."""
     shared = instance._replace(student=instance.teacher)
     return lambda direction: predicted_displacement(problem, shared, direction)
 
 
-def tridiagonalize(product: Callable[[jax.Array], jax.Array], start: jax.Array, num_products: int) -> Tridiagonal:
+def tridiagonalize(product: Callable[[Vector], Vector], start: Vector, num_products: int) -> Tridiagonal:
     r"""Lanczos's iteration with full reorthogonalization, at a fixed number of products so that it may be compiled.
 
     Where the Krylov space ends early, because $K$ has low rank or `start` few components, the remaining rows are zero:
     they are decoupled from the others, and neither add to nor take from any function of the operator at `start`.
 
-    Args:
-        product: A symmetric operator on vectors `(params,)`.
-        start: Where to start, shape `(params,)`; any length, zero included.
-        num_products: Products with the operator.
-
-    Returns:
-        The operator in the basis.
-
     References:
         Golub and Meurant (2010), Matrices, Moments and Quadrature with Applications, section 4.1.
     """
 
-    def normalize(vector: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def normalize(vector: Vector, floor: Scalar) -> tuple[Vector, Scalar]:
         norm: jax.Array = jnp.linalg.norm(vector)
         kept = norm > floor
         return jnp.where(kept, vector / jnp.where(kept, norm, 1.0), 0.0), jnp.where(kept, norm, 0.0)
 
-    def step(carry: tuple[jax.Array, jax.Array, jax.Array], index: jax.Array):
+    def step(carry: Basis, index: Int[Array, ""]) -> tuple[Basis, tuple[Scalar, Scalar]]:
         basis, vector, scale = carry
         basis = basis.at[index].set(vector)
         image = product(vector)
@@ -112,16 +106,8 @@ def transfer_spectrum(problem: Problem, instance: Instance, direction: Params, n
     r"""Lanczos's iteration from the teacher's displacement: one run for every number of steps and every learning rate.
 
     Its nodes $\lambda_i$ and weights $w_i$ give $\Delta_T^\top q(K) \Delta_T / \|\Delta_T\|^2 = \sum_i w_i
-    q(\lambda_i)$ exactly for polynomials $q$ of degree up to $2m - 1$, $m$ the number of products.
-
-    Args:
-        problem: The problem.
-        instance: The instance; the student's initialization doesn't matter.
-        direction: $\Delta_T$, a tree like the parameters.
-        num_products: $m$, products with $K$; the basis is kept in memory, $m$ times the parameters.
-
-    Returns:
-        The spectrum.
+    q(\lambda_i)$ exactly for polynomials $q$ of degree up to $2m - 1$, $m$ the number of products. The basis is kept in
+    memory, $m$ times the parameters.
 
     References:
         Golub and Meurant (2010), Matrices, Moments and Quadrature with Applications, section 6.2.
@@ -129,7 +115,7 @@ def transfer_spectrum(problem: Problem, instance: Instance, direction: Params, n
     start, unravel = ravel_pytree(direction)
     product = kernel_product(problem, instance)
 
-    def flat_product(vector: jax.Array) -> jax.Array:
+    def flat_product(vector: Vector) -> Vector:
         return ravel_pytree(product(unravel(vector)))[0]
 
     chain = tridiagonalize(flat_product, start, num_products)
@@ -137,14 +123,10 @@ def transfer_spectrum(problem: Problem, instance: Instance, direction: Params, n
     return TransferSpectrum(chain.matrix, largest, unravel(top @ chain.basis))
 
 
-def largest_eigenvalue(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
-    r"""Largest eigenvalue of a positive semi-definite matrix by repeated squaring, to gaps of one part in $2^{40}$.
+def largest_eigenvalue(matrix: Matrix) -> tuple[Scalar, Float[Array, " size"]]:
+    r"""Largest eigenvalue of a positive semi-definite matrix and its unit eigenvector; zeros if the matrix is zero.
 
-    Args:
-        matrix: A small matrix, shape `(size, size)`.
-
-    Returns:
-        The eigenvalue, shape `()`, and its unit eigenvector, shape `(size,)`; zeros if the matrix is zero.
+    By repeated squaring, to gaps of one part in $2^{40}$.
     """
 
     def normalize(array: jax.Array) -> jax.Array:
@@ -156,18 +138,10 @@ def largest_eigenvalue(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
     return top @ matrix @ top, top
 
 
-def matrix_power(matrix: jax.Array, exponent: jax.Array) -> jax.Array:
-    """Power of a square matrix with a traced exponent, by repeated squaring.
+def matrix_power(matrix: Matrix, exponent: Int[Array, ""]) -> Matrix:
+    """Power of a square matrix with a traced exponent, from 0 to 2³¹ − 1, by repeated squaring."""
 
-    Args:
-        matrix: Shape `(size, size)`.
-        exponent: A whole number from 0 to 2³¹ − 1, shape `()`.
-
-    Returns:
-        Shape `(size, size)`.
-    """
-
-    def step(carry: tuple[jax.Array, jax.Array], bit: jax.Array):
+    def step(carry: tuple[Matrix, Matrix], bit: Int[Array, ""]) -> tuple[tuple[Matrix, Matrix], None]:
         result, power = carry
         return (jnp.where(bit == 1, result @ power, result), power @ power), None
 
@@ -175,44 +149,30 @@ def matrix_power(matrix: jax.Array, exponent: jax.Array) -> jax.Array:
     return jax.lax.scan(step, (jnp.eye(len(matrix), dtype=matrix.dtype), matrix), bits)[0][0]
 
 
-def transfer_fraction(spectrum: TransferSpectrum, learning_rate: jax.Array, num_steps: jax.Array) -> jax.Array:
+def transfer_fraction(
+    spectrum: TransferSpectrum, learning_rate: ArrayLike, num_steps: Int[Array, "*times"]
+) -> Float[Array, "*times"]:
     r"""The transfer fraction $\rho_t = \sum_i w_i\,[1 - (1 - \eta\lambda_i)^t]$, as an entry of a power of the matrix.
 
     Exact for $t \le 2m - 1$, $m$ the number of Lanczos's products, and for every $t$ once the Krylov space is
     exhausted. Beyond, for $\eta\lambda_{max} \le 1$, the quadrature is never below the truth (all even derivatives of
     $(1 - \eta\lambda)^t$ are non-negative) and above it by at most $4 e^{-(2m - 1)^2 / 2t}$ (twice the distance of that
-    power from polynomials of degree $2m - 1$): $m \approx 3\sqrt{t}$ is plenty.
-
-    Args:
-        spectrum: The spectrum.
-        learning_rate: $\eta$, shape `()`.
-        num_steps: $t$, whole numbers of any shape.
-
-    Returns:
-        $\rho_t$, the shape of `num_steps`; for $t \to \infty$ the share of $\|\Delta_T\|^2$ in the range of $K$.
+    power from polynomials of degree $2m - 1$): $m \approx 3\sqrt{t}$ is plenty. For $t \to \infty$ it is
+    the share of $\|\Delta_T\|^2$ in the range of $K$.
 
     References:
         Sachdeva and Vishnoi (2014), Faster algorithms via approximation theory, theorem 3.3, for the distance.
     """
     decay = jnp.eye(len(spectrum.matrix)) - learning_rate * spectrum.matrix
 
-    def fraction(steps: jax.Array) -> jax.Array:
+    def fraction(steps: Int[Array, ""]) -> Scalar:
         return 1 - matrix_power(decay, steps)[0, 0]
 
     return jax.vmap(fraction)(jnp.ravel(num_steps)).reshape(num_steps.shape)
 
 
 def iterate(step: Callable[[Params], Params], start: Params, times: Sequence[int]) -> Params:
-    """Take many steps of any kind, and keep what one has after some of them.
-
-    Args:
-        step: One step.
-        start: Where to start.
-        times: Numbers of steps after which to keep the parameters, ascending.
-
-    Returns:
-        A tree like `start` with a leading axis `(times,)`.
-    """
+    """Take many steps, and keep what one has after some numbers of them, ascending: a leading axis `(times,)`."""
 
     def stage(params: Params, num_steps: jax.Array) -> tuple[Params, Params]:
         params = jax.lax.fori_loop(0, num_steps, lambda _, params: step(params), params)
@@ -222,22 +182,13 @@ def iterate(step: Callable[[Params], Params], start: Params, times: Sequence[int
 
 
 def transferred_displacement(
-    problem: Problem, instance: Instance, direction: Params, learning_rate: jax.Array, times: Sequence[int]
+    problem: Problem, instance: Instance, direction: Params, learning_rate: ArrayLike, times: Sequence[int]
 ) -> Params:
     r"""What reaches the student of the teacher's displacement, $d_t = [I - (I - \eta K)^t]\, \Delta_T$.
 
-    $$d_{t+1} = d_t + \eta K (\Delta_T - d_t), \qquad d_0 = 0.$$
+    $$d_{t+1} = d_t + \eta K (\Delta_T - d_t), \qquad d_0 = 0,$$
 
-    Args:
-        problem: The problem.
-        instance: The instance; the student's initialization doesn't matter.
-        direction: $\Delta_T$, a tree like the parameters.
-        learning_rate: $\eta$, shape `()`.
-        times: Numbers of steps $t$, ascending.
-
-    Returns:
-        A tree like the parameters with a leading axis `(times,)`; the student moves by $\epsilon$ times this, up to
-        $O(\epsilon^2)$.
+    with a leading axis `(times,)`; the student moves by $\epsilon$ times this, up to $O(\epsilon^2)$.
 
     References:
         Derived here. The student's descent direction $g(\theta, \epsilon)$ vanishes at $(\theta^0, 0)$, where
@@ -255,20 +206,13 @@ def transferred_displacement(
 
 
 def train_student(
-    problem: Problem, instance: Instance, labels: jax.Array, learning_rate: jax.Array, times: Sequence[int]
+    problem: Problem,
+    instance: Instance,
+    labels: BatchOutputs,
+    learning_rate: Scalar,
+    times: Sequence[int],
 ) -> Params:
-    """Simulate a student's gradient descent on fixed labels.
-
-    Args:
-        problem: The problem.
-        instance: The instance.
-        labels: The teacher's outputs, shape `(batch, outputs)`.
-        learning_rate: Step size, shape `()`.
-        times: Numbers of steps after which to look, ascending.
-
-    Returns:
-        The student's displacement, a tree like its parameters with a leading axis `(times,)`.
-    """
+    """Displacement of a student by gradient descent on fixed labels, with a leading axis `(times,)`."""
 
     def step(student: Params) -> Params:
         descent = imitation_descent(problem, student, instance.inputs, labels)

@@ -7,10 +7,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
 from numpy.polynomial import chebyshev
 
-Line = Callable[[jax.Array], jax.Array]
-"""Step size to value, both of shape `()`."""
+from theory.losses import Scalar
+
+Line = Callable[[Scalar], Scalar]
+"""Step size to value."""
 
 SCANNED = np.geomspace(0.02, 50, 32)
 """Where a sign is looked up, relative to the scale that one expects."""
@@ -31,15 +34,10 @@ MOST_HALVINGS = 24
 """How often the interval is halved until they do, before one gives up."""
 
 
-def first_zero(function: Line, scale: jax.Array) -> jax.Array:
+def first_zero(function: Line, scale: Scalar) -> Scalar:
     r"""Find where a function that starts at 0 and falls first comes back to 0: scan, bisect, and one secant step.
 
-    Args:
-        function: The function, vectorizable.
-        scale: About where the zero is expected, shape `()`, positive.
-
-    Returns:
-        The smallest positive zero, shape `()`; infinite if the function stays negative up to 50 scales.
+    The scale is about where the zero is expected; infinite if the function stays negative up to 50 scales.
     """
     steps = jnp.concatenate([jnp.zeros(1), SCANNED * scale])
     values = jax.lax.map(function, steps)
@@ -66,54 +64,38 @@ def first_zero(function: Line, scale: jax.Array) -> jax.Array:
 class Bend(NamedTuple):
     """Higher derivatives of a function of one step size, on the longest interval from 0 on which they are resolved."""
 
-    reach: jax.Array
-    """End of that interval; 0 where there is none. Shape `()`, as are all."""
-    third: jax.Array
+    reach: Scalar
+    """End of that interval; 0 where there is none."""
+    third: Scalar
     """Size of the third derivative at 0; infinite where there is none, as are all that follow."""
-    fourth: jax.Array
+    fourth: Scalar
     """Size of the fourth derivative at 0."""
-    largest_third: jax.Array
+    largest_third: Scalar
     """Estimated bound of the third derivative's size on the interval."""
 
 
 @cache
-def chebyshev_derivative(num_nodes: int, order: int) -> np.ndarray:
-    """Prepare differentiation of the polynomial through Chebyshev points on the unit interval.
-
-    Args:
-        num_nodes: How many points.
-        order: Which derivative.
-
-    Returns:
-        The matrix that turns values at the points into derivatives at `NUM_NODES` points, shape
-        `(NUM_NODES, num_nodes)`; both from 0 to 1.
-    """
+def chebyshev_derivative(num_nodes: int, order: int) -> Float[np.ndarray, "places nodes"]:
+    """From values at Chebyshev points on the unit interval to derivatives at `NUM_NODES` of their polynomial."""
     nodes, places = chebyshev.chebpts2(num_nodes), chebyshev.chebpts2(NUM_NODES)
     coefficients = np.linalg.inv(chebyshev.chebvander(nodes, num_nodes - 1))
     derivatives = chebyshev.chebder(coefficients, order)
     return 2.0**order * chebyshev.chebvander(places, num_nodes - 1 - order) @ derivatives
 
 
-def bend(function: Line, reach: jax.Array, rounding: jax.Array) -> Bend:
+def bend(function: Line, reach: Scalar, rounding: Scalar) -> Bend:
     r"""Bound the third derivative on the longest interval on which two polynomials agree about it.
 
     One goes through `NUM_NODES` Chebyshev points, one through every other of them. Where their third derivatives differ
     by more than `AGREEMENT` of the largest, the points don't resolve the function, and the interval is halved. The
-    bound is the largest value and a margin: an estimate, since nothing is known between the points.
-
-    Args:
-        function: The function, vectorizable.
-        reach: End of the interval to begin with, shape `()`.
-        rounding: Difference that doesn't matter, in units of the third derivative, shape `()`.
-
-    Returns:
-        The derivatives, spectrally accurate on the interval.
+    bound is the largest value and a margin: an estimate, since nothing is known between the points. `rounding` is the
+    difference that doesn't matter, in units of the third derivative.
     """
     nodes = (1 + chebyshev.chebpts2(NUM_NODES)) / 2
     fine, fourth = (chebyshev_derivative(NUM_NODES, order) for order in (3, 4))
     coarse = chebyshev_derivative((NUM_NODES + 1) // 2, 3)
 
-    def resolve(reach: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def resolve(reach: Scalar) -> tuple[Float[Array, " nodes"], Scalar, Bool[Array, ""]]:
         values = jax.lax.map(function, nodes * reach)
         third = fine @ values / reach**3
         difference = jnp.max(jnp.abs(third - coarse @ values[::2] / reach**3))

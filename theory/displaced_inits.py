@@ -5,7 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool
 
+from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement
 from theory.problem import Instance, Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
 
@@ -19,28 +22,20 @@ class Neighborhood(NamedTuple):
     r"""The teacher's displacement per unit of step size $\Delta_T$."""
     uphill: Params
     r"""Unit vector along $K\Delta_T$, the one direction in which a small displacement matters."""
-    slope: jax.Array
-    r"""$\|K\Delta_T\|$, shape `()`."""
-    curvature: jax.Array
-    r"""$A = \Delta_T^\top K\Delta_T$, shape `()`."""
-    teacher_unit: jax.Array
-    """Natural unit of the teacher's step size, shape `()`."""
-    noise_unit: jax.Array
+    slope: Scalar
+    r"""$\|K\Delta_T\|$."""
+    curvature: Scalar
+    r"""$A = \Delta_T^\top K\Delta_T$."""
+    teacher_unit: Scalar
+    """Natural unit of the teacher's step size."""
+    noise_unit: Scalar
     r"""$A/\|K\Delta_T\|$ times the teacher's unit: noise of this size weighs as much as a step of that unit."""
-    visible: jax.Array
-    """Whether $A > 0$ by more than rounding, boolean."""
+    visible: Bool[Array, ""]
+    """Whether $A > 0$ by more than rounding; else the unit of noise is the teacher's."""
 
 
 def draw_neighborhood(problem: Problem, key: jax.Array) -> Neighborhood:
-    """Draw an instance and compute what its neighborhood is measured by.
-
-    Args:
-        problem: The problem.
-        key: Random key of the instance.
-
-    Returns:
-        The neighborhood; where imitation doesn't see the trait, the unit of noise is the teacher's.
-    """
+    """Draw an instance and compute what its neighborhood is measured by."""
     instance = draw_instance(problem, key, shared=False)
     shared = instance._replace(student=instance.teacher)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
@@ -61,61 +56,27 @@ def draw_neighborhood(problem: Problem, key: jax.Array) -> Neighborhood:
     )
 
 
-def displaced_alignment(problem: Problem, around: Neighborhood, teacher_step: jax.Array, student: Params) -> jax.Array:
-    r"""Simulate both steps with a student that starts elsewhere.
-
-    Args:
-        problem: The problem.
-        around: The teacher's init and direction.
-        teacher_step: The teacher's step size $\epsilon$, shape `()`.
-        student: The student's init.
-
-    Returns:
-        $\Delta_S\cdot\Delta_T$, shape `()`.
-    """
+def displaced_alignment(problem: Problem, around: Neighborhood, teacher_step: Scalar, student: Params) -> Scalar:
+    r"""Simulate both steps with a student that starts elsewhere: $\Delta_S\cdot\Delta_T$."""
     instance = around.instance._replace(student=student)
     return inner_product(student_displacement(problem, instance, around.direction, teacher_step), around.direction)
 
 
 def draw_noise(around: Neighborhood, key: jax.Array) -> Params:
-    """Draw a direction in which to displace the student.
-
-    Args:
-        around: The teacher's init.
-        key: Random key.
-
-    Returns:
-        A tree like the parameters, of independent standard normal entries.
-    """
+    """Draw a direction in which to displace the student, of independent standard normal entries."""
     return optax.tree.random_like(key, around.instance.teacher, jax.random.normal)
 
 
-def with_height(around: Neighborhood, noise: Params, height: float | jax.Array) -> Params:
-    r"""Give noise a component along $K\Delta_T$ and leave the rest of it as it is.
-
-    Args:
-        around: The neighborhood.
-        noise: Standard normal noise, whose component there is standard normal too.
-        height: The component it shall have, in standard deviations.
-
-    Returns:
-        A tree like `noise`.
-    """
+def with_height(around: Neighborhood, noise: Params, height: ArrayLike) -> Params:
+    r"""Give standard normal noise that component along $K\Delta_T$ and leave the rest of it as it is."""
     return optax.tree.add_scale(noise, height - inner_product(noise, around.uphill), around.uphill)
 
 
-def rotate(start: Params, end: Params, angle: jax.Array) -> Params:
+def rotate(start: Params, end: Params, angle: Scalar) -> Params:
     r"""Go from one random init to another at constant variance: $\cos\varphi\,\theta_1 + \sin\varphi\,\theta_2$.
 
-    Entries that do not depend on the draw, such as the unit scales of a layer norm, stay as they are.
-
-    Args:
-        start: $\theta_1$, at $\varphi = 0$; independent of `end` and, where the two differ, of mean zero.
-        end: $\theta_2$, at $\varphi = \pi/2$, a tree like `start`.
-        angle: $\varphi$ in radians, shape `()`.
-
-    Returns:
-        A tree like `start`, distributed as both ends are if they are Gaussian.
+    Independent Gaussian inits of mean zero keep their distribution on the way. Entries that do not depend on the draw,
+    such as the unit scales of a layer norm, stay as they are.
 
     References:
         Derived here: $\cos^2\varphi\,\sigma^2 + \sin^2\varphi\,\sigma^2 = \sigma^2$.
@@ -127,18 +88,11 @@ def rotate(start: Params, end: Params, angle: jax.Array) -> Params:
     return jax.tree.map(turn, start, end)
 
 
-def interpolate(start: Params, end: Params, angle: jax.Array) -> Params:
+def interpolate(start: Params, end: Params, angle: Scalar) -> Params:
     r"""Go from one random init to another in a straight line, through weights of less variance.
 
-    Weights have the direction of those of `rotate`, and are shorter by $\cos\varphi + \sin\varphi$.
-
-    Args:
-        start: $\theta_1$, at $\varphi = 0$.
-        end: $\theta_2$, at $\varphi = \pi/2$, a tree like `start`.
-        angle: $\varphi$ in radians, shape `()`.
-
-    Returns:
-        $(\cos\varphi\,\theta_1 + \sin\varphi\,\theta_2) / (\cos\varphi + \sin\varphi)$, a tree like `start`.
+    Weights have the direction of those of `rotate`, and are shorter by $\cos\varphi + \sin\varphi$: at
+    $\varphi = 0$ and $\pi/2$ they are $\theta_1$ and $\theta_2$.
     """
     share = jnp.sin(angle) / (jnp.cos(angle) + jnp.sin(angle))
     return jax.tree.map(lambda one, other: (1 - share) * one + share * other, start, end)
