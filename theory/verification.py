@@ -28,7 +28,16 @@ from theory.runs.records import Outcome, is_finished, save
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Verdict, verdict_table
 
-SLOW = ("different-initialization", "alignment", "limits", "ends", "many-steps")
+SLOW = (
+    "different-initialization",
+    "alignment",
+    "limits",
+    "ends",
+    "many-steps",
+    "low-rank",
+    "label-noise-cost",
+    "initialization-distance",
+)
 """What workers begin with, so that none is left with it at the end."""
 
 
