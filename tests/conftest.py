@@ -36,7 +36,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
 SCIENCE = (
-    *("problem", "losses", "outside_losses", "loss_table", "networks", "zoo", "traits", "labels", "data_sets"),
+    *("losses", "outside_losses", "loss_table", "networks", "zoo", "traits", "labels", "data_sets"),
     *("one_step", "predictions", "curvature", "decrease", "step_limits", "displaced_inits", "tangent_kernel"),
     *("symmetries", "adapters", "optimizers", "claims"),
 )

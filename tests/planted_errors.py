@@ -82,8 +82,8 @@ ERRORS = (
     Error(
         "teacher's Jacobian at the student's init",
         "predictions.py",
-        "teacher = output_change(problem, instance.teacher, instance.inputs, teacher_direction)",
-        "teacher = output_change(problem, instance.student, instance.inputs, teacher_direction)",
+        "teacher = output_change(as_teacher(problem), instance.teacher, instance.inputs, teacher_direction)",
+        "teacher = output_change(as_teacher(problem), instance.student, instance.inputs, teacher_direction)",
         ("different-initialization",),
         ("test_predictions",),
     ),
@@ -498,7 +498,7 @@ ERRORS = (
     ),
     Error(
         "KL reversed",
-        "claims/sampled_labels.py",
+        "labels.py",
         "ratio * jnp.exp(ratio) - jnp.expm1(ratio)",
         "jnp.expm1(ratio) - ratio",
         ("sampled-labels",),

@@ -175,7 +175,7 @@ def test_what_is_no_problem_is_refused_and_told_what_to_write(changes, message):
             "claims must be a list of names, as in claims=[\"alignment\"], not 'alignment'",
         ),
         ((YOURS,), {"claims": [1]}, "claims must be a list of names"),
-        ((YOURS,), {"claims": []}, "claims names none: choose from alignment, "),
+        ((YOURS,), {"claims": []}, "claims names none: choose from adam, "),
         ((YOURS,), {"sampling": 64}, "sampling must be a theory.Sampling(...), not 64"),
         ((YOURS,), {"output": 3}, "output must be the path of a folder, not 3"),
     ],

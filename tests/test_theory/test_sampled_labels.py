@@ -32,7 +32,7 @@ def measure_with_slopes(seed: jax.Array, step: jax.Array) -> tuple[tuple[Sampled
     """The measurement at one natural step size, with its first two derivatives in it."""
 
     def at(step: Any) -> tuple[SampledLabels, LabelSource]:
-        return measure(REFERENCE, jax.random.key(seed), labels=LABELS, teacher_steps=step[None])
+        return measure(REFERENCE, jax.random.key(seed), labels=LABELS, teacher_steps=(step,))
 
     def slope(step: jax.Array) -> tuple[SampledLabels, LabelSource]:
         return jax.jvp(lambda step: jax.tree.map(lambda leaf: leaf.astype(float), at(step)), (step,), (1.0,))[1]

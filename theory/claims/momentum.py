@@ -229,7 +229,7 @@ def draw(axes: "Axes", evidence: "Evidence") -> None:
 
     one, times = evidence.first, np.array(TIMES)
 
-    def mean(values: np.ndarray) -> np.ndarray:
+    def mean(values: np.ndarray) -> np.ndarray | np.floating:
         return np.mean(values[one.visible], axis=0)
 
     axes.plot(times, mean(one.predicted), color=BLACK, label="predicted", zorder=1)

@@ -51,7 +51,7 @@ class NullSpace(NamedTuple):
     """Largest of the three in units of rounding."""
 
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> NullSpace:
+def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float | Scalar]) -> NullSpace:
     r"""Compute $A$ and $K\Delta_T$ in closed form, then simulate both steps.
 
     One rounding unit is machine epsilon times $\mathbb{E}\|J\Delta_T\|^2$ for $A$, times

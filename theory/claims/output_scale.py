@@ -36,7 +36,7 @@ class Scaling(NamedTuple):
     r"""$\Delta_S(\epsilon)\cdot v$ for labels of a teacher that learned something."""
 
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Scaling:
+def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float | Scalar]) -> Scaling:
     """Look along the last layer of a network of the zoo: it is linear and called `head`."""
     instance = draw_instance(problem, key)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)

@@ -82,7 +82,7 @@ NO_FACTOR = Accepted(low=1.0, high=1.0, rule="covers")
 
 
 def measure(
-    problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_steps: Sequence[float]
+    problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_steps: Sequence[float | Scalar]
 ) -> tuple[SampledLabels, LabelSource]:
     """Predict the moments of a label's step in closed form, and compute every single label's."""
     instance = draw_instance(problem, key)
