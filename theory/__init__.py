@@ -7,6 +7,7 @@ import theory.runs.startup  # noqa: F401
 
 if TYPE_CHECKING:
     from theory import losses, networks
+    from theory.auditing import audit
     from theory.claim import Claim
     from theory.problem import Problem
     from theory.runs.sweeps import Sampling
@@ -14,9 +15,14 @@ if TYPE_CHECKING:
 
     CLAIMS: dict[str, Claim]
 
-__all__ = ["CLAIMS", "Problem", "Sampling", "losses", "networks", "verify"]
+__all__ = ["CLAIMS", "Problem", "Sampling", "audit", "losses", "networks", "verify"]
 
-WHERE = {"Problem": "theory.problem", "Sampling": "theory.runs.sweeps", "verify": "theory.verification"}
+WHERE = {
+    "Problem": "theory.problem",
+    "Sampling": "theory.runs.sweeps",
+    "audit": "theory.auditing",
+    "verify": "theory.verification",
+}
 """Where the package's names are defined: each is imported when it is asked for."""
 
 

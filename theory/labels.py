@@ -35,6 +35,11 @@ def softmax_spread(sampling: Sampling) -> list[Problem]:
     return [zoo.build(case) for case in cases if case.name in (names if sampling.cases == "all" else names[:1])]
 
 
+def softmax_networks(sampling: Sampling) -> list[Problem]:
+    """Those of these cases that are other networks and compile soon, for claims that need several programs each."""
+    return [problem for problem in softmax_spread(sampling) if problem.name in ("reference", "ReLU", "convolution")]
+
+
 def measure_labels(
     measure: Callable[..., Any], takes: Callable[[Sampling], dict[str, Any]] = lambda sampling: {}
 ) -> Cases:
