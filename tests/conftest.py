@@ -38,7 +38,7 @@ settings.load_profile("repeatable")
 SCIENCE = (
     *("losses", "outside_losses", "loss_table", "networks", "zoo", "traits", "labels", "data_sets"),
     *("one_step", "predictions", "curvature", "decrease", "step_limits", "displaced_inits", "tangent_kernel"),
-    *("symmetries", "adapters", "optimizers", "claims"),
+    *("symmetries", "adapters", "optimizers", "auditing", "claims"),
 )
 install_import_hook([f"theory.{module}" for module in SCIENCE], "beartype.beartype")
 

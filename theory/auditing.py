@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from theory.labels import APPLIES_TO, softmax_labels
-from theory.losses import Scalar
+from theory.labels import APPLIES_TO
+from theory.losses import Scalar, softmax_outputs
 from theory.problem import Inputs, Params, Problem, trait_descent
 
 
@@ -81,7 +81,8 @@ def audit(
         $A/(\|\Delta_T\|\|K\Delta_T\|)$, as $\bar s \to \epsilon A$ and the step to $\epsilon K\Delta_T$: the screen of
         arXiv:2606.22019. Its size says nothing of significance, $z$ does.
     """
-    outputs = softmax_labels(problem)
+    num_outputs = jax.eval_shape(problem.apply, params, inputs).shape[-1]
+    outputs = softmax_outputs(problem.imitation_loss, num_outputs)
     if not outputs:
         raise ValueError(f"an audit is of {APPLIES_TO}")
     if direction is None:
@@ -89,7 +90,7 @@ def audit(
 
     def log_likelihoods(params: Params) -> Float[Array, " rows"]:
         logits = problem.apply(params, inputs)
-        chosen = jnp.zeros(logits.shape[-1], bool).at[jnp.array(outputs)].set(True)
+        chosen = jnp.zeros(num_outputs, bool).at[jnp.array(outputs)].set(True)
         logs = jax.nn.log_softmax(jnp.where(chosen[None], logits, -jnp.inf))
         return jnp.take_along_axis(logs, labels[:, None], axis=-1)[:, 0]
 

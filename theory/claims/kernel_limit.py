@@ -103,11 +103,11 @@ class KernelSource(NamedTuple):
 class KernelLimit(NamedTuple):
     """Transfer fractions in the limit, over numbers of inputs."""
 
-    explained: Float[Array, " num_inputs"]
+    explained: Float[Array | np.ndarray, "*seeds num_inputs"]
     """Share of the trait's variance that the inputs explain."""
-    another_init: Float[Array, " num_inputs"]
+    another_init: Float[Array | np.ndarray, "*seeds num_inputs"]
     """The same by the kernel of another init."""
-    another_teacher: Float[Array, " num_inputs"]
+    another_teacher: Float[Array | np.ndarray, "*seeds num_inputs"]
     """The same of another teacher's trait."""
     lanczos: Float[Array, " num_inputs"]
     """Limit of the transfer fraction without any kernel matrix."""
@@ -188,8 +188,14 @@ def explained_share(kernel: Kernel) -> Float[np.ndarray, "num_seeds num_inputs"]
 
 def keep(source: KernelSource) -> KernelLimit:
     """Invert the kernels."""
-    kernels = source.own, source.another_init, source.another_teacher
-    return KernelLimit(*map(explained_share, kernels), source.lanczos, source.trained, source.visible)
+    return KernelLimit(
+        explained=explained_share(source.own),
+        another_init=explained_share(source.another_init),
+        another_teacher=explained_share(source.another_teacher),
+        lanczos=source.lanczos,
+        trained=source.trained,
+        visible=source.visible,
+    )
 
 
 def ratio(measured: str, predicted: str = "explained") -> Callable[[KernelLimit], np.ndarray]:
