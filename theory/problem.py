@@ -93,6 +93,11 @@ def draw_instance(problem: Problem, key: jax.Array, *, shared: bool = True) -> I
     return Instance(teacher, student, problem.draw_inputs(inputs_key), trait_key)
 
 
+def own_key(key: jax.Array) -> jax.Array:
+    """A key for what is drawn beside an instance: past its own, as `fold_in(key, i)` is `split(key, n)[i]`."""
+    return jax.random.fold_in(key, len(Instance._fields))
+
+
 def flatten(problem: Problem, instance: Instance) -> tuple[Problem, Instance]:
     """Write all parameters as one vector, so that a program holds one operation where it had one for each array."""
     teacher, restore = ravel_pytree(instance.teacher)

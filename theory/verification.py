@@ -29,6 +29,7 @@ from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Verdict, verdict_table
 
 SLOW = (
+    "width",
     "different-initialization",
     "alignment",
     "limits",

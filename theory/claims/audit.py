@@ -52,6 +52,7 @@ from theory.problem import (
     Problem,
     draw_instance,
     inner_product,
+    own_key,
     stack_trees,
     student_displacement,
     trait_descent,
@@ -150,7 +151,7 @@ def measure(
     """Compute the score of every label, and exactly what a label's score is on average."""
     instance = draw_instance(problem, key, shared=False)
     shared = instance._replace(student=instance.teacher)
-    factor_key, other_key, filter_key = jax.random.split(jax.random.fold_in(key, 0), 3)
+    factor_key, other_key, filter_key = jax.random.split(own_key(key), 3)
     learned = trait_descent(problem, instance.teacher, instance.trait_key)
     another = trait_descent(problem, instance.teacher, other_key)
     logs = optax.tree.random_like(factor_key, learned, jax.random.normal)

@@ -21,7 +21,7 @@ from theory import zoo
 from theory.claim import Claim, measure_with
 from theory.losses import Outputs, Scalar
 from theory.predictions import output_change, transfer_form
-from theory.problem import Problem, draw_instance, trait_descent
+from theory.problem import Problem, draw_instance, own_key, trait_descent
 from theory.runs.checks import CONTROL, Check, Evidence, case, every, every_case
 from theory.runs.verdicts import Accepted
 
@@ -61,7 +61,7 @@ def measure(problem: Problem, key: jax.Array) -> Conditions:
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
     outputs, change = output_change(problem, instance.teacher, instance.inputs, direction)
     scale = jnp.sqrt(jnp.mean(outputs**2))
-    noise = jax.random.normal(jax.random.fold_in(key, 1), outputs.shape, outputs.dtype)
+    noise = jax.random.normal(own_key(key), outputs.shape, outputs.dtype)
     labels = outputs + PERTURBATION * jnp.where(scale > 0, scale, 1.0) * noise
     slope = jax.grad(problem.imitation_loss)
 

@@ -42,7 +42,7 @@ from theory import zoo
 from theory.claim import Claim, Panel, any_visible
 from theory.labels import APPLIES_TO, log_probabilities, measure_labels, nats_a_label
 from theory.predictions import natural_units, transfer_form
-from theory.problem import Params, Problem, draw_instance, imitation_descent, inner_product, trait_descent
+from theory.problem import Params, Problem, draw_instance, imitation_descent, inner_product, own_key, trait_descent
 from theory.runs.checks import (
     LEAST_SEEDS,
     NEAR_ONE,
@@ -147,7 +147,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Epoch
         return jax.vmap(inner_product, (0, None))(displaced, direction)
 
     arms = np.repeat(list(ARMS), list(ARMS.values()))
-    keys = jax.random.split(jax.random.fold_in(key, 0), len(arms))
+    keys = jax.random.split(own_key(key), len(arms))
     flags = (jnp.array(arms == FRESH), jnp.array(arms != UNLEARNED))
     trained = jax.lax.map(lambda arm: train(*arm), (keys, *flags)) / unit
     return Epochs(

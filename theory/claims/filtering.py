@@ -31,7 +31,7 @@ from theory.claim import Claim, Panel, any_visible, steps
 from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, softmax_spread
 from theory.losses import Scalar
 from theory.predictions import natural_units, output_change
-from theory.problem import Problem, draw_instance, trait_descent
+from theory.problem import Problem, draw_instance, own_key, trait_descent
 from theory.runs.checks import (
     NEAR_ONE,
     Check,
@@ -106,7 +106,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_
     instance = draw_instance(problem, key)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
     base = log_probabilities(problem, labels, instance.teacher, instance.inputs)
-    filters = draw_filters(jax.random.fold_in(key, 0), base)
+    filters = draw_filters(own_key(key), base)
     change = output_change(problem, instance.teacher, instance.inputs, direction).change[:, jnp.array(labels)]
     centered = (change - jnp.sum(jnp.exp(base) * change, axis=-1, keepdims=True))[None]
     shares = select(filters, base)

@@ -38,6 +38,7 @@ from theory.problem import (
     Problem,
     draw_instance,
     inner_product,
+    own_key,
     stack_trees,
     student_displacement,
     trait_descent,
@@ -96,7 +97,7 @@ def measure(problem: Problem, key: jax.Array, *, shared: bool = True) -> Steps:
     """Split each step's alignment as if the init were shared, and take the step."""
     instance = draw_instance(problem, key, shared=shared)
     learned = trait_descent(problem, instance.teacher, instance.trait_key)
-    random = optax.tree.random_like(jax.random.fold_in(key, 1), learned, jax.random.normal)
+    random = optax.tree.random_like(own_key(key), learned, jax.random.normal)
     loss = problem.imitation_loss
 
     def along(direction: Params) -> Steps:

@@ -42,7 +42,7 @@ from theory.claim import Claim, Panel
 from theory.labels import APPLIES_TO, CERTAIN, measure_labels, softmax_labels, softmax_networks
 from theory.losses import Scalar
 from theory.predictions import natural_units, output_change, transfer_form
-from theory.problem import Params, Problem, draw_instance, inner_product, trait_descent
+from theory.problem import Params, Problem, draw_instance, inner_product, own_key, trait_descent
 from theory.runs.checks import (
     CONTROL,
     LEAST_SEEDS,
@@ -105,7 +105,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int], shared: 
     steps, choices = jnp.array(SIZES) * units.teacher_step, jnp.array(labels)
     outputs, changes = output_change(problem, instance.teacher, instance.inputs, direction)
     before, change = outputs[:, choices], changes[:, choices]
-    noise, own_noise = jax.random.gumbel(jax.random.fold_in(key, 0), (2, *before.shape))
+    noise, own_noise = jax.random.gumbel(own_key(key), (2, *before.shape))
     base_noises = jnp.stack([jnp.zeros_like(noise), noise, noise])
     teacher_noises = base_noises.at[OWN_NOISE].set(own_noise)
 

@@ -33,7 +33,7 @@ from theory.claim import Claim, Panel, fitted_steps_and_rates, measure_with
 from theory.loss_table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, STRETCHED, UNNORMALIZED, UNSURE, every_loss
 from theory.losses import Outputs, Scalar
 from theory.predictions import natural_units, output_change
-from theory.problem import BatchOutputs, Params, Problem, draw_instance, inner_product, trait_descent
+from theory.problem import BatchOutputs, Params, Problem, draw_instance, inner_product, own_key, trait_descent
 from theory.runs.checks import (
     FAIR_COIN,
     LEAST_SEEDS,
@@ -91,7 +91,7 @@ def measure(
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
     outputs, change = output_change(problem, instance.teacher, instance.inputs, direction)
     _, pull_back = jax.vjp(lambda params: problem.apply(params, instance.inputs), instance.student)
-    table = every_loss(jax.random.normal(jax.random.fold_in(key, 1), outputs.shape[1:]))
+    table = every_loss(jax.random.normal(own_key(key), outputs.shape[1:]))
     unit = natural_units(problem, instance, direction).teacher_step
     steps = jnp.array([FALL_STEP, *teacher_steps]) * unit
 

@@ -83,7 +83,7 @@ class Distance(NamedTuple):
 
 def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Distance:
     """Predict the alignment off the teacher's init in closed form, then simulate both steps and measure it."""
-    instance_key, noise_key = jax.random.split(key)
+    instance_key, noise_key, signs_key = jax.random.split(key, 3)
     around = draw_neighborhood(problem, instance_key)
     teacher = around.instance.teacher
     natural = jnp.array(teacher_steps)
@@ -112,7 +112,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
         over_levels = jax.vmap(align, in_axes=(None, 0, None))
         return jax.vmap(over_levels, in_axes=(None, None, 0))(steps[0], sizes[0] / jnp.array(LEVELS), both) > 0
 
-    keys = jax.random.split(jax.random.fold_in(noise_key, 1), DRAWS)
+    keys = jax.random.split(signs_key, DRAWS)
     positive, positive_level = jnp.moveaxis(jax.lax.map(signs, keys), 1, 0)
     return Distance(
         shared, predicted, alignment, sizes, boundary, steps * norm / overlap, positive, positive_level, around.visible

@@ -43,6 +43,7 @@ from theory.problem import (
     draw_instance,
     flatten,
     imitation_descent,
+    own_key,
     repeat_inputs,
     trait_descent,
 )
@@ -167,7 +168,7 @@ def measure(problem: Problem, key: jax.Array) -> KernelSource:
     return KernelSource(
         own=kernel(drawn.teacher, drawn.trait_key),
         another_init=kernel(drawn.student, drawn.trait_key),
-        another_teacher=kernel(drawn.teacher, jax.random.fold_in(key, 0)),
+        another_teacher=kernel(drawn.teacher, own_key(key)),
         lanczos=lanczos,
         trained=trained,
         visible=natural_units(problem, shared, direction).visible,

@@ -34,7 +34,7 @@ from theory.curvature import second_derivative_along
 from theory.labels import APPLIES_TO, label_losses, log_probabilities, measure_labels
 from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement, transfer_form
-from theory.problem import Params, Problem, draw_instance, inner_product, trait_descent
+from theory.problem import Params, Problem, draw_instance, inner_product, own_key, trait_descent
 from theory.runs.checks import (
     LEAST_SEEDS,
     NO_EXCESS,
@@ -145,7 +145,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Noise
     best = step * curvature / (step**2 * climb + trace / NUM_LABELS)
     probabilities = shares(step)
     shape = (REPETITIONS, NUM_LABELS)
-    cells = jax.random.choice(jax.random.fold_in(key, 0), base.size, shape, p=probabilities)
+    cells = jax.random.choice(own_key(key), base.size, shape, p=probabilities)
     weights = jax.vmap(lambda row: jnp.bincount(row, length=base.size) / NUM_LABELS)(cells)
 
     def at_factors(weights: Float[Array, " cells"]) -> Float[Array, " factors"]:

@@ -27,7 +27,16 @@ from theory import traits, zoo
 from theory.claim import Claim, Panel, measure_with
 from theory.losses import Outputs, Scalar
 from theory.predictions import natural_units
-from theory.problem import Params, Problem, draw_instance, inner_product, repeat_inputs, stack_trees, trait_descent
+from theory.problem import (
+    Params,
+    Problem,
+    draw_instance,
+    inner_product,
+    own_key,
+    repeat_inputs,
+    stack_trees,
+    trait_descent,
+)
 from theory.runs.checks import LEAST_SEEDS, Check, Evidence, every_case, mean
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
@@ -63,7 +72,7 @@ def measure(problem: Problem, key: jax.Array) -> Limits:
     """Train students that imitate few outputs, or on few inputs; one program does them all, as masks."""
     whole = draw_instance(problem, key)
     learned = trait_descent(problem, whole.teacher, whole.trait_key)
-    random = optax.tree.random_like(jax.random.fold_in(key, 1), whole.teacher, jax.random.normal)
+    random = optax.tree.random_like(own_key(key), whole.teacher, jax.random.normal)
 
     def measure_one(num_outputs: Int[Array, ""], num_inputs: Int[Array, ""]) -> Limits:
         limited = replace(problem, imitation_loss=partial(cross_entropy_on_first, num_outputs))

@@ -31,7 +31,16 @@ from theory.adapters import adapted, draw_adapters, is_adapted, limit_rank, merg
 from theory.claim import Claim, Panel, any_visible, measure_with, steps
 from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement, transfer_form
-from theory.problem import Instance, Params, Problem, draw_instance, imitation_descent, stack_trees, trait_descent
+from theory.problem import (
+    Instance,
+    Params,
+    Problem,
+    draw_instance,
+    imitation_descent,
+    own_key,
+    stack_trees,
+    trait_descent,
+)
 from theory.runs.checks import LEAST_SEEDS, NEAR_ONE, Check, Evidence, Figure, Select, count, every, every_case, mean
 from theory.runs.statistics import Estimate
 from theory.runs.sweeps import Sampling
@@ -114,7 +123,7 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
         trained = instance._replace(teacher=start, student=start)
         return jnp.append(falls, transfer_form(taught_problem, trained, descent, descent))
 
-    keys = jax.random.split(jax.random.fold_in(key, 1), NUM_DRAWS)
+    keys = jax.random.split(own_key(key), NUM_DRAWS)
     draws = jax.lax.map(lambda rank: jax.vmap(draw_one, (0, None), 1)(keys, rank), jnp.array(RANKS))
     curvature = transfer_form(problem, instance, direction, direction)
     deviation = predict_deviation(problem, instance, direction) / jnp.sqrt(jnp.array(RANKS))

@@ -49,6 +49,7 @@ from theory.problem import (
     draw_instance,
     flatten,
     inner_product,
+    own_key,
     stack_trees,
     student_displacement,
     trait_descent,
@@ -131,7 +132,7 @@ def measure(
     """
     problem, instance = flatten(problem, draw_instance(problem, key))
     descent = trait_descent(problem, instance.teacher, instance.trait_key)
-    matrix_key, turn_key, diagonal_key = jax.random.split(jax.random.fold_in(key, 1), 3)
+    matrix_key, turn_key, diagonal_key = jax.random.split(own_key(key), 3)
     matrix = draw_preconditioner(matrix_key, descent, rank=RANK, largest_condition=LARGEST_CONDITION)
     shared: list[Step] = [partial(precondition, matrix), *(partial(turn, turn_key, amount) for amount in STRENGTHS)]
     signs: list[Step] = [partial(first_step, SIGN), partial(first_step, ADAM)]

@@ -46,7 +46,7 @@ from theory.adapters import adapted, draw_adapters, is_adapted, limit_rank, merg
 from theory.claim import Claim, Panel
 from theory.labels import APPLIES_TO, label_losses, log_probabilities, measure_labels
 from theory.predictions import natural_units
-from theory.problem import Params, Problem, draw_instance, flatten, trait_descent
+from theory.problem import Params, Problem, draw_instance, flatten, own_key, trait_descent
 from theory.runs.checks import (
     LEAST_SEEDS,
     NO_EXCESS,
@@ -178,7 +178,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> RankN
         falls = jax.lax.map(lambda rate: fall(steps, rate) - rate * luck, rates[:WRONG])
         return jnp.append(falls, fall(through(WRONG_VARIANCE), rates[WRONG]))
 
-    keys = jax.random.split(jax.random.fold_in(key, 1), NUM_DRAWS)
+    keys = jax.random.split(own_key(key), NUM_DRAWS)
     falls = jax.lax.map(lambda pair: jax.vmap(draw_one, (0, None, None))(keys, *pair), (ranks, rates.T))
     bends = jnp.sum((single @ hessian) * single, axis=1)
     return RankNoise(

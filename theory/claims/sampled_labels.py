@@ -58,7 +58,7 @@ from theory.data_sets import (
 from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, nats_a_label, softmax_spread
 from theory.losses import Scalar
 from theory.predictions import natural_units, output_change, transfer_form
-from theory.problem import Params, Problem, draw_instance, trait_descent
+from theory.problem import Params, Problem, draw_instance, own_key, trait_descent
 from theory.runs.checks import (
     LEAST_SEEDS,
     NO_EXCESS,
@@ -127,7 +127,7 @@ def measure(
         label_information=label_information,
         visible=units.visible,
     )
-    return sampled, LabelSource(teachers, alignments, jax.random.bits(jax.random.fold_in(key, 0), (2,)))
+    return sampled, LabelSource(teachers, alignments, jax.random.bits(own_key(key), (2,)))
 
 
 def keep(measured: tuple[SampledLabels, LabelSource]) -> SampledLabels:

@@ -41,7 +41,7 @@ from jaxtyping import Array, Float
 from theory import losses, traits, zoo
 from theory.claim import Claim, Panel, measure_with
 from theory.predictions import output_change
-from theory.problem import Instance, Params, Problem, draw_instance, student_displacement, trait_descent
+from theory.problem import Params, Problem, draw_instance, own_key, student_displacement, trait_descent
 from theory.runs.checks import LEAST_SEEDS, Check, Evidence, Select, mean
 from theory.runs.statistics import CONFIDENCE
 from theory.runs.sweeps import Sampling
@@ -118,7 +118,7 @@ def pose(name: str) -> Problem:
 def measure(problem: Problem, key: Array, *, teacher_step: float) -> SharedHeads:
     """Predict what imitated features would teach, as if both heads were shared, then imitate auxiliary outputs."""
     instance = draw_instance(problem, key, shared=False)
-    teacher, others_key = instance.teacher, jax.random.fold_in(key, len(Instance._fields))
+    teacher, others_key = instance.teacher, own_key(key)
     others = problem.draw_inputs(others_key)[:NUM_READ]
     direction = trait_descent(problem, teacher, instance.trait_key)
     seen = output_change(problem, teacher, instance.inputs, direction).change

@@ -34,7 +34,7 @@ from jaxtyping import Array, Float
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps
 from theory.predictions import label_response, natural_units, output_change
-from theory.problem import Instance, Params, Problem, draw_instance, imitation_descent
+from theory.problem import Instance, Params, Problem, draw_instance, imitation_descent, own_key
 from theory.runs.checks import (
     CONTROL,
     FAIR_COIN,
@@ -113,7 +113,7 @@ def measure(
 ) -> Steering:
     """Predict from the displacement of a bias, as if the init were shared, then steer the teacher's activations."""
     instance = draw_instance(problem, key, shared=shared)
-    vector_key, others_key = jax.random.split(jax.random.fold_in(key, len(Instance._fields)))
+    vector_key, others_key = jax.random.split(own_key(key))
     first, kernel = instance.teacher["hidden"][0], instance.teacher["hidden"][1]["kernel"]
     vector = jax.random.normal(vector_key, kernel.shape[:1])
 
