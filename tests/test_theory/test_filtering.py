@@ -15,7 +15,7 @@ from theory import Sampling, zoo
 from theory.claim import Report
 from theory.claims.filtering import CLAIM, SELECTIONS, TEMPERATURES, Filtering, draw_filters, measure, select
 from theory.predictions import natural_units
-from theory.problem import Params, draw_instance, inner_product, trait_descent
+from theory.problem import Params, draw_instance, inner_product, own_key, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
@@ -108,7 +108,7 @@ def learn_from_what_is_kept(seed: jax.Array) -> jax.Array:
     base, learned = (
         jax.nn.log_softmax(REFERENCE.apply(params, instance.inputs)) for params in (instance.student, teacher)
     )
-    weights = jnp.exp(learned + draw_filters(jax.random.fold_in(key, 0), base)[0])
+    weights = jnp.exp(learned + draw_filters(own_key(key), base)[0])
 
     def loss(student: Params) -> jax.Array:
         return -jnp.sum(weights * jax.nn.log_softmax(REFERENCE.apply(student, instance.inputs))) / jnp.sum(weights)

@@ -14,7 +14,7 @@ from theory import Sampling, zoo
 from theory.claim import Report
 from theory.claims import steering
 from theory.claims.steering import ACTIVATIONS, RELU, TANH, Steering, along_bias, steer
-from theory.problem import draw_instance
+from theory.problem import draw_instance, own_key
 
 SAMPLING = Sampling(num_seeds=64)
 STEPS = (1e-5, 1e-4, 1e-3)
@@ -60,7 +60,7 @@ def test_prediction_and_measurement_are_those_of_ten_lines_of_numpy():
     """Backpropagation by hand through softmax, head and tanh, at the first place."""
     key = jax.random.key(7)
     instance, one = jax.device_get(measured(TANH, jnp.uint32(7)))
-    vector_key, others_key = jax.random.split(jax.random.fold_in(key, 4))
+    vector_key, others_key = jax.random.split(own_key(key))
     vector, others = (np.asarray(jax.random.normal(vector_key, (16,))), PROBLEMS[TANH].draw_inputs(others_key))
     inputs, params, auxiliary = instance.inputs, instance.teacher, list(zoo.AUXILIARY)
     first, second, outputs = run(params, inputs)
