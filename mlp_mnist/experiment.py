@@ -59,10 +59,8 @@ def run_seeds(
     Points with equal teachers share them. The measurements have leading axes `(points, seeds)`.
     """
     require_room(points, data, group_size())
-    asked, like = (
-        [list(map(asdict, points)), list(map(str, arms)), seed],
-        Measured(*[np.zeros(0)] * len(Measured._fields)),
-    )
+    asked = [list(map(asdict, points)), list(map(str, arms)), seed]
+    like = Measured(*[np.zeros(0)] * len(Measured._fields))
 
     def measure(group: SeedGroup) -> Measured:
         measured = zip(*(group.measure(point, arms) for point in points), strict=True)

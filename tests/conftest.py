@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -35,12 +36,9 @@ if sys.dont_write_bytecode:
 jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
-SCIENCE = (
-    *("losses", "outside_losses", "loss_table", "networks", "zoo", "traits", "labels", "data_sets"),
-    *("one_step", "predictions", "curvature", "decrease", "step_limits", "displaced_inits", "tangent_kernel"),
-    *("symmetries", "adapters", "optimizers", "auditing", "claims"),
-)
-install_import_hook([f"theory.{module}" for module in SCIENCE], "beartype.beartype")
+FRAME = {"__init__", "__main__", "claim", "combinations", "pictures", "problem", "requirements", "verification"}
+SCIENCE = {path.stem for path in (Path(__file__).parents[1] / "theory").glob("*.py")} - FRAME | {"claims"}
+install_import_hook([f"theory.{module}" for module in sorted(SCIENCE)], "beartype.beartype")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import theory.runs.startup  # noqa: F401
 
 if TYPE_CHECKING:
-    from theory import losses, networks
+    from theory import losses, networks, traits
     from theory.auditing import audit
     from theory.claim import Claim
     from theory.problem import Problem
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     CLAIMS: dict[str, Claim]
 
-__all__ = ["CLAIMS", "Problem", "Sampling", "audit", "losses", "networks", "verify"]
+__all__ = ["CLAIMS", "Problem", "Sampling", "audit", "losses", "networks", "traits", "verify"]
 
 WHERE = {
     "Problem": "theory.problem",
@@ -27,7 +27,7 @@ WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("losses", "networks"):
+    if name in ("losses", "networks", "traits"):
         return importlib.import_module(f"theory.{name}")
     if name == "CLAIMS":
         return importlib.import_module("theory.claim").all_claims()

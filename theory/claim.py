@@ -175,9 +175,10 @@ def measure_claims(
         if claim.cases not in measured:
             chosen = claim.problems(sampling) if problems is None else problems
             cases = claim.cases(chosen, sampling)
-            few = problems is None and sampling.cases == "all"
-            num_proper = sum(not name.startswith(CONTROL) for name in cases) if few else FEW
-            asked = replace(sampling, num_seeds=sampling.num_seeds * max(1, -(-FEW // max(1, num_proper))))
+            asked = sampling
+            if problems is None and sampling.cases == "all":
+                num_proper = max(1, sum(not name.startswith(CONTROL) for name in cases))
+                asked = replace(sampling, num_seeds=sampling.num_seeds * -(-FEW // num_proper))
             measured[claim.cases] = asked.sweep_all(cases, claim.name) if cases else {}
         kept = {name: claim.keep(result) for name, result in measured[claim.cases].items()}
         cases = {name: claim.measurement(*map(np.asarray, result)) for name, result in kept.items()}

@@ -1,8 +1,8 @@
 r"""Imitation losses: how far a student's outputs are from its teacher's, for one example.
 
-Each takes the student's outputs $z$ and the teacher's outputs $y$, and has its minimum over $z$ at $z = y$. It is in
-nats where $y$ are logits, a batch is the mean. The matrix $M = -\partial^2 L_S/\partial y\,\partial z$ is given at
-$z = y$, with $p = \mathrm{softmax}(y)$. What lies outside the theorem's class is in `outside_losses`.
+Each takes the student's outputs $z$ and the teacher's outputs $y$, and has its minimum over $z$ at $z = y$.
+Entropies and divergences are in nats, a batch is the mean. The matrix $M = -\partial^2 L_S/\partial y\,\partial z$ is
+given at $z = y$, with $p = \mathrm{softmax}(y)$. What lies outside the theorem's class is in `outside_losses`.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,8 @@ def squared_error(student: Outputs, teacher: Outputs) -> Scalar:
 def cross_entropy(student: Outputs, teacher: Outputs) -> Scalar:
     r"""Cross-entropy of the student's softmax under the teacher's, with $M = \mathrm{diag}(p) - pp^\top$.
 
-    Here $p = \mathrm{softmax}(y)$: the null space of $M$ is spanned by the all-ones vector.
+    Here $p = \mathrm{softmax}(y)$: the null space of $M$ is spanned by the all-ones vector. Claims about labels look
+    for this very function, alone or `on_outputs`.
 
     References:
         Cloud et al. (2025), arXiv:2507.14805, appendix C.
@@ -144,6 +145,8 @@ class OnOutputs:
 
     def __call__(self, student: Outputs, teacher: Outputs) -> Scalar:
         """Evaluate the loss of those outputs."""
+        if not all(-len(student) <= index < len(student) for index in self.chosen):
+            raise ValueError(f"outputs {tuple(self.chosen)} are chosen, but there are {len(student)}")
         indices = jnp.asarray(self.chosen)
         return self.loss(student[indices], teacher[indices])
 

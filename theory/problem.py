@@ -1,7 +1,7 @@
 r"""A problem: a network, what its teacher learns, what its student imitates; and random instances of it."""
 
 from collections.abc import Callable
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -39,17 +39,10 @@ class Problem:
     """Random key (which it may ignore) to the inputs on which the student imitates, `(batch, …)`."""
     imitation_loss: ImitationLoss
     """Student's and teacher's outputs for one example, each `(outputs,)`, to a scalar."""
-    trait_loss: TraitLoss = None  # pyright: ignore[reportAssignmentType]
+    trait_loss: TraitLoss
     """What the teacher descends: parameters and a random key to a scalar; it may ignore the key."""
-    displacement: InitVar[Callable[[jax.Array], Params] | None] = None
-    r"""In place of a trait loss, how the teacher is displaced: random key to $\Delta_T$, any tree like the parameters.
-    It is the descent of the trait loss $-\Delta_T\cdot\theta$."""
-    teacher_apply: Callable[[Params, jax.Array], jax.Array] | None = None
+    teacher_apply: Callable[[Params, Inputs], BatchOutputs] | None = None
     """The teacher's network, if it is another than the student's: as `apply`. Each reads its part of one tree."""
-
-    def __post_init__(self, displacement: Callable[[jax.Array], Params] | None) -> None:
-        if displacement is not None:
-            object.__setattr__(self, "trait_loss", lambda params, key: -inner_product(displacement(key), params))
 
 
 def in_double_precision(problem: Problem) -> Problem:
@@ -99,7 +92,7 @@ def own_key(key: jax.Array) -> jax.Array:
 
 
 def flatten(problem: Problem, instance: Instance) -> tuple[Problem, Instance]:
-    """Write all parameters as one vector, so that a program holds one operation where it had one for each array."""
+    """Write all parameters of a problem without `teacher_apply` as one vector, so that programs are shorter."""
     teacher, restore = ravel_pytree(instance.teacher)
     student, _ = ravel_pytree(instance.student)
     flat = replace(

@@ -86,6 +86,8 @@ def check_problem(problem: Problem) -> None:
         call_twice(problem, "trait_loss", params, key)
         labels = call_twice(problem, "apply", params, inputs)
         call_twice(problem, "imitation_loss", labels[0], labels[0])
+        if problem.teacher_apply is not None:
+            call_twice(problem, "teacher_apply", params, inputs)
         check_instances(problem, key)
     except ValueError as error:
         raise ValueError(f"{problem.name}: {error}") from error

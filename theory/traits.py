@@ -16,6 +16,25 @@ BATCH = 32
 """Examples in a trait's own data."""
 
 
+def along(displacement: Callable[[jax.Array], Params]) -> TraitLoss:
+    r"""Trait loss $-\Delta_T\cdot\theta$ of a teacher that is displaced by any $\Delta_T$.
+
+    Args:
+        displacement: Random key to $\Delta_T$, a tree like the parameters.
+
+    Returns:
+        The trait loss, whose descent is that displacement.
+    """
+
+    def loss(params: Params, key: jax.Array) -> Scalar:
+        moved = displacement(key)
+        if jax.tree.map(jnp.shape, moved) != jax.tree.map(jnp.shape, params):
+            raise ValueError("the displacement must be a tree like the parameters")
+        return -inner_product(moved, params)
+
+    return loss
+
+
 def classification(apply: Apply, num_features: int, num_classes: int) -> TraitLoss:
     """Cross-entropy of random labels on Gaussian inputs, read from the first outputs.
 

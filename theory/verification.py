@@ -66,7 +66,10 @@ def verify(
         InputError: If the run folder holds another run or can't be written.
     """
     known = all_claims()
-    same = all(getattr(problem, "teacher_apply", None) is None for problem in problems)
+    kinds = {getattr(problem, "teacher_apply", None) is None for problem in problems}
+    if len(kinds) > 1:
+        raise ValueError("problems with a teacher_apply and without one have no claim in common: verify them apart")
+    same = False not in kinds
     default = [name for name, claim in known.items() if claim.any_problem and claim.two_networks != same]
     named = check_claims(default if claims is None else claims)
     if inside := sorted(name for name in named if not known[name].any_problem):

@@ -10,10 +10,6 @@ import pytest
 from theory import Problem, Sampling, zoo
 from theory.claim import Claim, Report
 from theory.runs.checks import Evidence
-from theory.runs.programs import COMPILER_OPTIONS
-
-COMPILER_OPTIONS["xla_cpu_use_fusion_emitters"] = False
-"""The older code generator: as fast a program, to rounding the same, and most of the tests' time is compilation."""
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -42,7 +42,8 @@ def flat(tree: Any, start: int) -> np.ndarray:
 
 @given(seed=seeds, size=st.floats(0.01, 100.0))
 def test_alignment_of_any_displacement_is_jeffreys_divergence_less_curvature(seed, size):
-    parts, (jacobian, displacement, before, after) = jax.device_get(split(jnp.uint32(seed), jnp.array(size)))
+    parts, dense = split(jnp.uint32(seed), jnp.array(size))
+    jacobian, displacement, before, after = jax.device_get(dense)
     matrix, displacement = flat(jacobian, 2), flat(displacement, 0)
     student, jeffreys, curvature = np.zeros(len(displacement)), 0.0, 0.0
     for rows, old, new in zip(matrix, before, after, strict=True):
@@ -91,7 +92,7 @@ def report() -> Report:
 
 
 def test_claim_holds_and_every_control_flips(report):
-    assert [verdict.outcome for verdict in report.verdicts] == ["holds"] * 4
+    assert [verdict.outcome for verdict in report.verdicts] == ["holds"] * 3 + ["reported"]
 
 
 def test_a_loss_of_no_bregman_form_is_not_held_to_it():
@@ -104,7 +105,7 @@ def test_a_loss_of_no_bregman_form_is_not_held_to_it():
     [
         (lambda case: {"curvature": 1.001 * case.curvature}, [0]),
         (lambda case: {"symmetrized": case.symmetrized / 2}, [1]),
-        (lambda case: {"measured": -case.measured}, [0, 2, 3]),
+        (lambda case: {"measured": -case.measured}, [0, 2]),
         (lambda case: {"curvature": case.curvature / 3}, [0, 2]),
     ],
 )

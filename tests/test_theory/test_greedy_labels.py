@@ -75,7 +75,7 @@ def report() -> Report:
 
 
 def test_claim_holds_and_every_control_flips(report):
-    assert [verdict.outcome for verdict in report.verdicts] == ["holds"] * 4
+    assert [verdict.outcome for verdict in report.verdicts] == ["holds"] * 2
 
 
 def test_claim_says_nothing_of_other_losses():
@@ -92,9 +92,7 @@ def test_the_number_of_divergence_tokens_grows_like_the_step(report):
     ("change", "failing"),
     [
         (lambda case: {"predicted": 1.001 * case.predicted}, [0]),
-        (lambda case: {"without": 1e-3 * case.alone}, [1]),
-        (lambda case: {"least": case.least - 0.01}, [2]),
-        (lambda case: {"measured": 0.9 * case.measured}, [0, 3]),
+        (lambda case: {"measured": 0.9 * case.measured}, [0, 1]),
     ],
 )
 def test_claim_fails_for_a_wrong_term(change, failing, report, judge_again):

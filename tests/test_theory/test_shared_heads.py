@@ -99,12 +99,12 @@ def report() -> Report:
 
 
 def test_claim_holds_and_every_control_flips(report):
-    assert [verdict.outcome for verdict in report.verdicts] == ["holds"] * 4
-    assert all(verdict.control_flips for verdict in report.verdicts)
+    assert [verdict.outcome for verdict in report.verdicts] == ["holds"] * 3 + ["reported"]
+    assert all(verdict.control_flips for verdict in report.verdicts[:3])
 
 
 def test_lesson_that_is_twice_as_large_is_noticed(report, judge_again):
     def doubled(one: shared_heads.SharedHeads) -> shared_heads.SharedHeads:
         return one._replace(coefficient=2 * one.coefficient, square=4 * one.square)
 
-    assert judge_again(shared_heads.CLAIM, SAMPLING, report, doubled) == ["fails"] * 3 + ["holds"]
+    assert judge_again(shared_heads.CLAIM, SAMPLING, report, doubled) == ["fails"] * 3 + ["reported"]

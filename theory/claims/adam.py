@@ -1,4 +1,4 @@
-r"""Claim 9.1: Adam's student follows the linearized one that has Adam's memory; no fixed preconditioner does.
+r"""Claim 9.1: Adam's student follows the linearized one that has Adam's memory; its first P, kept, doesn't.
 
 Adam's steps don't shrink with the gradient, so that its learning rate must: let it, and what Adam adds to its
 denominators, be proportional to $\epsilon$. With a shared init, and the student's gradient replaced by its
@@ -156,7 +156,7 @@ AFTER = f"t = {', '.join(map(str, TIMES[1:]))}"
 CLAIM = Claim(
     number=9.1,
     name="adam",
-    statement="Adam's student follows Adam on linearized gradients up to O(ε²); no fixed preconditioner's, nor a sign",
+    statement="Adam's student follows Adam on linearized gradients up to O(ε²); the first step's P, kept, doesn't",
     measurement=Adam,
     problems=zoo.spread,
     cases=measure_with(measure),

@@ -306,7 +306,7 @@ def zoo_problems(sampling: "Sampling") -> list[Problem]:
 CLAIM = Claim(
     number=9.2,
     name="adaptive-gain",
-    statement="adaptive steps aren't needed: they gain where they favor what transfers more than it costs, else lose",
+    statement="adaptive steps aren't needed: to first order they gain where they favor what transfers over what costs",
     measurement=AdaptiveGain,
     problems=zoo_problems,
     cases=measure_labels(measure),
@@ -356,7 +356,7 @@ CLAIM = Claim(
                 by=share(),
             )
             for name, arm in (("Adam's P", ADAM), ("P drawn", DRAWN))
-            for kind, field in (("N = 1", "gain"), ("teacher's outputs", "noiseless"))
+            for kind, field in (("N = 1, simulated", "gain"), ("teacher's outputs, by the formula", "noiseless"))
         ),
     ),
     panels={

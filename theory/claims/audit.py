@@ -28,7 +28,7 @@ References:
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -131,18 +131,16 @@ class Scores(NamedTuple):
     """The same for a student of another init."""
     visible: Bool[Array, ""]
     """Whether $A > 0$ by more than rounding."""
-    null: Any = None
-    """Standard scores of the base model's data sets, `(directions, repetitions)`."""
-    taught: Any = None
+    null: Float[np.ndarray, "... directions repetitions"] | None = None
+    """Standard scores of the base model's data sets."""
+    taught: Float[np.ndarray, "... directions repetitions"] | None = None
     """Of the teacher's."""
-    filtered: Any = None
+    filtered: Float[np.ndarray, "... directions repetitions"] | None = None
     """Of the base model's, of which a filter has kept some."""
-    uniform: Any = None
+    uniform: Float[np.ndarray, "... directions repetitions"] | None = None
     """Of labels drawn uniformly."""
-    other_null: Any = None
+    other_null: Float[np.ndarray, "... directions repetitions"] | None = None
     """Of the base model's by another init."""
-    other_taught: Any = None
-    """Of the teacher's by another init."""
 
 
 def measure(
@@ -151,7 +149,7 @@ def measure(
     """Compute the score of every label, and exactly what a label's score is on average."""
     instance = draw_instance(problem, key, shared=False)
     shared = instance._replace(student=instance.teacher)
-    factor_key, other_key, filter_key = jax.random.split(own_key(key), 3)
+    factor_key, other_key, filter_key, draw_key = jax.random.split(own_key(key), 4)
     learned = trait_descent(problem, instance.teacher, instance.trait_key)
     another = trait_descent(problem, instance.teacher, other_key)
     logs = optax.tree.random_like(factor_key, learned, jax.random.normal)
@@ -205,7 +203,7 @@ def measure(
         visible=units.visible,
     )
     kept = jnp.log(jax.random.uniform(filter_key, base.shape, minval=0.01))
-    return measured, ScoreSource(scores, other_scores, base, teacher, kept, jax.random.bits(filter_key, (2,)))
+    return measured, ScoreSource(scores, other_scores, base, teacher, kept, jax.random.bits(draw_key, (2,)))
 
 
 def draw_scores(
@@ -226,9 +224,15 @@ def keep(measured: tuple[Scores, ScoreSource]) -> Scores:
     for own, other, base, teacher, kept, seed in zip(*map(np.asarray, source), strict=True):
         random = np.random.default_rng(seed)
         others = np.broadcast_to(other, own.shape)
-        kinds = ((base, own), (teacher, own), (base + kept, own), (0 * base, own), (base, others), (teacher, others))
-        drawn.append([draw_scores(random, *kind) for kind in kinds])
-    return scores._replace(**dict(zip(Scores._fields[-6:], np.moveaxis(np.array(drawn), 1, 0), strict=True)))
+        kinds = {
+            "null": (base, own),
+            "taught": (teacher, own),
+            "filtered": (base + kept, own),
+            "uniform": (0 * base, own),
+            "other_null": (base, others),
+        }
+        drawn.append({name: draw_scores(random, *kind) for name, kind in kinds.items()})
+    return scores._replace(**{name: np.stack([one[name] for one in drawn]) for name in drawn[0]})
 
 
 def seen(field: str, direction: int | slice = slice(None)) -> Callable[[Scores], np.ndarray]:
@@ -280,7 +284,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.plot(line, stats.norm.pdf(line), color=BLACK, label=r"predicted: $N(0, 1)$ and $N(\sqrt{2N\,\mathrm{KL}}, 1)$")
     axes.plot(line, stats.norm.pdf(line - signal), color=BLACK)
     axes.axvline(CRITICAL, color=GRAY, lw=0.8, ls=":")
-    alarms = np.mean(seen("null")(one) > CRITICAL)
+    alarms = np.mean(seen("null", 0)(one) > CRITICAL)
     found = np.mean(seen("taught", 0)(one) > CRITICAL)
     outline("null", BLUE, "o", f"labels of the base model: {alarms:.1%} above 1.645")
     outline("taught", ORANGE, "s", f"of the teacher: {found:.0%} above 1.645")

@@ -48,13 +48,11 @@ from theory.runs.checks import (
     NEAR_ONE,
     NO_EXCESS,
     Check,
-    Figure,
     every,
     every_case,
-    least_agreeing,
     mean,
+    worst_mean,
 )
-from theory.runs.statistics import Estimate
 from theory.runs.verdicts import Accepted
 from theory.tangent_kernel import iterate, transfer_spectrum
 
@@ -189,16 +187,6 @@ def excess(power: int, arm: str = "trained") -> Callable[[Epochs], np.ndarray]:
     return scores
 
 
-def worst(accepted: Accepted) -> Figure:
-    """Mean over instances, at the time and in the case with the least margin relative to its interval."""
-
-    def estimate(quantities: Sequence[np.ndarray], settings: object) -> Estimate:
-        columns = [column for values in quantities for column in values.T]
-        return least_agreeing([mean(len(columns))([column], settings) for column in columns], accepted)
-
-    return estimate
-
-
 def gain(arm: str, noise: str) -> Callable[[Epochs], np.ndarray]:
     """What the last epoch has more than the first, in standard deviations, averaged over data sets."""
 
@@ -269,7 +257,7 @@ CLAIM = Claim(
             says=f"mean of (Δ_T·(θ_S − θ⁰) − εΣa²s) / σ_t of trained students, {AFTER}, worst, {{cases}}",
             predicted="0",
             of=every_case(excess(1)),
-            by=worst(NO_EXCESS),
+            by=worst_mean(NO_EXCESS),
             accepted=NO_EXCESS,
             control=UNLEARNED,
             broken=every_case(excess(1, "unlearned")),
@@ -279,7 +267,7 @@ CLAIM = Claim(
             says="mean square of the same, σ_t² = Σa²s²/λN, {cases}",
             predicted="1",
             of=every_case(excess(2)),
-            by=worst(UNIT_VARIANCE),
+            by=worst_mean(UNIT_VARIANCE),
             accepted=UNIT_VARIANCE,
             control=FRESH,
             broken=every_case(excess(2, "fresh")),

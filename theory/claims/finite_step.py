@@ -6,7 +6,8 @@ $f_T$ before and after, and $r = f_T - f_0 - JD$, a student that imitates it by 
 $$\Delta_S\cdot D = \mathbb{E}[\mathrm{KL}(p_T\|p_0) + \mathrm{KL}(p_0\|p_T)] - \mathbb{E}[(p_T - p_0)\cdot r].$$
 
 No $\epsilon$ is small here. The sign is sure while $|\mathbb{E}[(p_T - p_0)\cdot r]|$ is less than the Jeffreys
-divergence: a radius that a trained teacher can be held against, and whose leading term needs two sets of logits. Under
+divergence: a radius that follows from the identity, that a trained teacher can be held against, and whose leading term
+needs two sets of logits. Under
 any loss of Bregman form, squared error for one, its symmetrized divergence takes the place of Jeffreys'.
 
 References:
@@ -43,7 +44,7 @@ from theory.problem import (
     student_displacement,
     trait_descent,
 )
-from theory.runs.checks import CONTROL, LEAST_SEEDS, VANISHING, Check, Evidence, case, every, every_case, first_case
+from theory.runs.checks import CONTROL, VANISHING, Check, Evidence, case, every, every_case, first_case, share
 from theory.runs.statistics import Estimate
 from theory.runs.verdicts import Accepted
 
@@ -175,36 +176,6 @@ def towards(least: float, most: float) -> Callable[[Steps], np.ndarray]:
     return take
 
 
-class Reach(NamedTuple):
-    """How close to a reversal the steps come that are sure."""
-
-    alignments: Float[np.ndarray, " within"]
-    r"""$\Delta_S\cdot D$ over the divergence, of every instance within the radius."""
-    num_beyond: int
-    """Displacements beyond the radius."""
-
-    def __len__(self) -> int:
-        return len(self.alignments)
-
-
-def reach(radius: float) -> Callable[[Steps], Reach]:
-    """Take the steps whose curvature is less than such a share of the divergence."""
-    return lambda one: Reach(towards(0.0, radius)(one), len(towards(1.0, np.inf)(one)))
-
-
-def is_crossed(one: Reach, settings: Any) -> bool:
-    """Whether enough displacements go beyond the radius for some to end just within."""
-    del settings
-    return one.num_beyond >= LEAST_SEEDS
-
-
-def closest(cases: Sequence[Reach], settings: Any) -> Estimate:
-    """The smallest alignment of all; NaN where there is none."""
-    del settings
-    least = min((one.alignments.min(initial=np.inf) for one in cases), default=np.nan)
-    return Estimate(least, least, least)
-
-
 def draw(axes: "Axes", evidence: Evidence) -> None:
     """Every step's alignment over the curvature term, both in units of the divergence, in the first case."""
     from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, stated
@@ -271,20 +242,15 @@ CLAIM = Claim(
             predicted="> 0",
             of=every_case(towards(0.0, 1.0)),
             by=every,
-            accepted=Accepted(low=0.0, high=2.0),
+            accepted=Accepted(low=0.0, high=np.inf),
             control="beyond that radius",
             broken=first_case(towards(1.0, np.inf)),
         ),
         Check(
-            says="the least Δ_S·D / divergence within the radius, {cases}",
-            predicted="→ 0: the radius is reached",
-            of=every_case(reach(1.0)),
-            among=is_crossed,
-            by=closest,
-            accepted=Accepted(low=0.0, high=0.1),
-            control="half of the radius",
-            broken=first_case(reach(0.5)),
-            optional=True,
+            says="share of steps beyond the radius that lead away from the teacher, {cases}",
+            predicted="no guarantee",
+            of=every_case(lambda one: towards(1.0, np.inf)(one) < 0),
+            by=share(),
         ),
     ),
     panels={

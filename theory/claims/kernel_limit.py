@@ -101,6 +101,10 @@ class KernelSource(NamedTuple):
     """Whether $A > 0$ by more than rounding."""
 
 
+AGREEMENT = 1e-6
+"""What rounding may leave of an inverse; chosen after 1e-7 was seen."""
+
+
 class KernelLimit(NamedTuple):
     """Transfer fractions in the limit, over numbers of inputs."""
 
@@ -245,7 +249,7 @@ CLAIM = Claim(
             predicted="0 (rounding)",
             of=every_case(excess("explained")),
             by=every,
-            accepted=Accepted(low=0.0, high=1e-6),
+            accepted=Accepted(low=0.0, high=AGREEMENT),
             control="kernel of another init",
             broken=first_case(excess("another_init")),
         ),

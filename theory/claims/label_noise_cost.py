@@ -171,11 +171,6 @@ def third_orders(one: NoiseCost, measured: ArrayLike) -> np.ndarray:
     return fitted_order(np.array(SIZES), np.asarray(measured - one.predicted)[one.visible])
 
 
-def worst_order(orders: Sequence[np.ndarray], settings: Any) -> Estimate:
-    """Median over instances, of the case farthest from 3."""
-    return worst_median(3.0)([one for one in orders if len(one)], settings)
-
-
 def with_labels(evidence: Evidence) -> list[np.ndarray]:
     """Mean change over an instance's data sets at each of `FACTORS`; none where the control has no instance."""
     cases = [one.relative[one.definite].mean(axis=1) for one in evidence.proper.values()]
@@ -244,7 +239,7 @@ CLAIM = Claim(
             says="order of E[ΔL_T] − formula in ε = α, N = 1, every label, worst of {cases}",
             predicted="3.00",
             of=every_case(lambda one: third_orders(one, one.measured)),
-            by=worst_order,
+            by=worst_median(3.0),
             accepted=THIRD_ORDER,
             control="student sees outputs, not labels",
             broken=first_case(lambda one: third_orders(one, one.noiseless)),

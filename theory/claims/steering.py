@@ -245,13 +245,13 @@ CLAIM = Claim(
             broken=case(ANOTHER_INIT, ratio),
         ),
         *second_order(
-            "v·(Δ_S W)ᵀā − εE[c a]·ā, no bias",
+            "v·(Δ_S W)ᵀā − εE[c a]·ā, weights alone",
             of=every_case(by_weights),
             control="student from another init",
             broken=case(ANOTHER_INIT, by_weights),
         ),
         Check(
-            says="v·(Δ_S W)ᵀā over the most it could be, no bias, activations a ≥ 0 (ReLU), every instance",
+            says="v·(Δ_S W)ᵀā over the most it could be, weights alone, activations a ≥ 0 (ReLU), every instance",
             predicted="> 0",
             of=case(RELU, weights_share),
             by=every,
@@ -260,7 +260,7 @@ CLAIM = Claim(
             broken=case(TANH, weights_share),
         ),
         Check(
-            says="share with v·(Δ_S W)ᵀā > 0, no bias, odd activations (tanh)",
+            says="share with v·(Δ_S W)ᵀā > 0, weights alone, odd activations (tanh)",
             predicted="0.5 (fair coin)",
             of=case(TANH, weights_up),
             by=share(),

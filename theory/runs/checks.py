@@ -204,6 +204,16 @@ def least_agreeing(estimates: Sequence[Estimate], accepted: Accepted) -> Estimat
     return min(estimates, key=lambda one: accepted.margin(one) / max(one.high - one.low, VANISHING))
 
 
+def worst_mean(accepted: Accepted) -> Figure:
+    """Take the mean of each column of each case, and keep the one with the least margin for its interval."""
+
+    def estimate(quantities: Sequence[np.ndarray], settings: Any = None) -> Estimate:
+        columns = [column for values in quantities if len(values) for column in values.T]
+        return least_agreeing([mean(len(columns))([column], settings) for column in columns], accepted)
+
+    return estimate
+
+
 def order(predicted: float) -> Figure:
     """Fit the order of every remainder, median over instances, and keep the worst; NaN if one is not finite."""
 

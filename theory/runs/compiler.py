@@ -26,9 +26,9 @@ from theory.runs.command_line import InputError
 from theory.runs.files import cache_folder
 from theory.runs.programs import COMPILER_OPTIONS
 
-COMPILATIONS = 25
+COMPILATIONS = 50
 """How often the program is compiled, by default and as sweeps are, in turn: what is wrong in one of five compilations
-escapes in 0.4 % of the checks."""
+of either kind escapes in 0.4 % of the checks."""
 
 SIZES = (8, 16, 16, 16, 6)
 """Inputs, units and outputs of the network in it: with three hidden layers it was wrong most often."""
@@ -71,7 +71,7 @@ def processor() -> str:
 
 @functools.cache
 def require_right_compiler() -> None:
-    """Refuse to measure with a compiler that gets a known program wrong; on CPUs, about a second.
+    """Refuse to measure with a compiler that gets a known program wrong; on CPUs, about two seconds.
 
     That it was right is remembered in the user's cache, for this version, these options and this processor.
     """

@@ -93,7 +93,7 @@ class Sampling:
     seed: int = 0
     """Root of all randomness, a whole number from 0 to 4294967295."""
     num_seeds: int = 256
-    """Random instances of each case; more where a claim looks at fewer than four cases of the zoo."""
+    """Random instances of each case; up to four times as many where a claim has fewer than four of all cases."""
     teacher_steps: tuple[float, ...] = tuple(float(f"{step:.3g}") for step in np.geomspace(1e-5, 1, 11))
     """The teacher's step sizes (epsilon); at 1 its outputs move by 1, root mean square, to first order."""
     learning_rates: tuple[float, ...] = (0.1, 1.0, 10.0)
