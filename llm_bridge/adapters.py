@@ -13,16 +13,7 @@ from theory.problem import Params
 
 
 def join(first: Params, second: Params, scale: float) -> Params:
-    """Make one of two adapters of the same model, of their added ranks.
-
-    Args:
-        first: Adapters.
-        second: Others.
-        scale: What the others' product is multiplied by.
-
-    Returns:
-        Adapters whose product is the sum of both, without a scale.
-    """
+    """Make one of two adapters of the same model, of their added ranks, with the second's product scaled."""
     joined = dict(first)
     for name, adapter in second.items():
         scaled = {"into": adapter["into"], "out": scale * adapter["out"]}
@@ -34,16 +25,7 @@ def join(first: Params, second: Params, scale: float) -> Params:
 
 
 def fold(params: Params, adapters: Params, scale: float = 1.0) -> Params:
-    """Add adapters to the weights.
-
-    Args:
-        params: A model's parameters.
-        adapters: Its adapters.
-        scale: What their product is multiplied by.
-
-    Returns:
-        Parameters of the same model without adapters.
-    """
+    """Add adapters, their product multiplied by the scale, to a model's weights."""
     layers = dict(params["layers"])
     for name, adapter in adapters.items():
         kernel = layers[name]["kernel"]
@@ -53,14 +35,7 @@ def fold(params: Params, adapters: Params, scale: float = 1.0) -> Params:
 
 
 def even_out(adapters: Params) -> Params:
-    """Give the adapters of all projections the same rank, that of the largest; what is added is zero.
-
-    Args:
-        adapters: Adapters, on the host.
-
-    Returns:
-        The same function.
-    """
+    """Give the adapters of all projections, on the host, the rank of the largest; what is added is zero."""
     rank = max((adapter["into"].shape[-1] for adapter in adapters.values()), default=0)
 
     def fill(side: str, leaf: Any) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int
 from tokenizers import Tokenizer
 
 from theory.runs.command_line import InputError
@@ -40,70 +41,31 @@ class Language(NamedTuple):
         return tuple(map(self.token, self.ends))
 
     def token(self, text: str) -> int:
-        """Look a token up.
-
-        Args:
-            text: The token's text.
-
-        Returns:
-            Its id.
-
-        Raises:
-            ValueError: If no token has this text.
-        """
+        """Look up the id of a token."""
         found = self.tokenizer.token_to_id(text)
         if found is None:
             raise ValueError(f"the tokenizer has no token {text!r}")
         return found
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Turn texts into token ids, adding nothing.
-
-        Args:
-            texts: Texts.
-
-        Returns:
-            Each text's ids.
-
-        Raises:
-            InputError: If one is no text, as half of a surrogate pair is.
-        """
+        """Turn texts into token ids, adding nothing."""
         for text in texts:
             if odd := HALVES.search(text):
                 raise InputError(f"a model can't read {odd[0]!r}, which is no text in UTF-8")
         return [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
-        """Turn token ids into texts, without the tokens that mark who speaks.
-
-        Args:
-            tokens: Token ids of each text.
-
-        Returns:
-            The texts.
-        """
+        """Turn token ids into texts, without the tokens that mark who speaks."""
         return self.tokenizer.decode_batch([list(text) for text in tokens], skip_special_tokens=True)
 
     def spell(self, tokens: Sequence[int]) -> str:
-        """Turn token ids into the exact text that a model reads or writes, with the tokens that mark who speaks.
-
-        Args:
-            tokens: Token ids.
-
-        Returns:
-            The text.
-        """
+        """Turn token ids into the exact text that a model reads or writes, with the tokens that mark who speaks."""
         return self.tokenizer.decode(list(tokens), skip_special_tokens=False)
 
     def spellings(self, word: str) -> list[list[int]]:
-        """Write a word at the beginning of an answer.
+        """Write a word at the beginning of an answer, as it is in small letters, and with capitals.
 
-        Args:
-            word: One word or several, in small letters.
-
-        Returns:
-            Token ids of the word, and of the word with a capital, or with one for each of several words, where the
-            tokenizer can write that.
+        That is one capital, or one for each of several words, where the tokenizer can write it.
         """
         small, *others = dict.fromkeys((word, word.capitalize(), word.title()))
         written = self.encode([small, *others])
@@ -113,15 +75,7 @@ class Language(NamedTuple):
         ]
 
     def prompts(self, questions: Sequence[str], system: str | None = None) -> list[list[int]]:
-        """Write questions as prompts that the assistant answers next.
-
-        Args:
-            questions: What the user says.
-            system: The system prompt; None for what `render` does by itself.
-
-        Returns:
-            Each prompt's token ids.
-        """
+        """Write questions as prompts that the assistant answers next; None leaves the system prompt to `render`."""
         before = [] if system is None else [Message("system", system)]
         return self.encode([self.render([*before, Message("user", question)]) for question in questions])
 
@@ -138,14 +92,14 @@ class Example(NamedTuple):
 class Rows(NamedTuple):
     """Chats packed into rows of one length, without any chat cut in two."""
 
-    tokens: np.ndarray
-    """Shape `(rows, length)`."""
-    positions: np.ndarray
-    """Place of each token in its chat, same shape."""
-    texts: np.ndarray
-    """Number of the chat in its row, same shape; what is left over at the end of a row is a text of its own."""
-    learned: np.ndarray
-    """Whether a token's *successor* is to be learned, same shape."""
+    tokens: Int[np.ndarray, "rows length"]
+    """Token ids."""
+    positions: Int[np.ndarray, "rows length"]
+    """Place of each token in its chat."""
+    texts: Int[np.ndarray, "rows length"]
+    """Number of the chat in its row; what is left over at the end of a row is a text of its own."""
+    learned: Bool[np.ndarray, "rows length"]
+    """Whether a token's *successor* is to be learned."""
 
     @property
     def filled(self) -> float:
@@ -158,18 +112,7 @@ class PackingError(ValueError):
 
 
 def pack(examples: Sequence[Example], length: int) -> Rows:
-    """Pack chats into rows: the longest first, each into the fullest row that still has room for it.
-
-    Args:
-        examples: Chats.
-        length: Tokens of a row.
-
-    Returns:
-        Rows, in no particular order.
-
-    Raises:
-        PackingError: If a chat is longer than a row or has no prompt, or there is none.
-    """
+    """Pack chats into rows: the longest first, each into the fullest row that still has room for it."""
     if not examples:
         raise PackingError("there is nothing to pack")
     if not all(len(example.prompt) for example in examples):
@@ -201,16 +144,10 @@ def pack(examples: Sequence[Example], length: int) -> Rows:
     return packed
 
 
-def pad(prompts: Sequence[Sequence[int]], width: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Fill prompts up.
-
-    Args:
-        prompts: Token ids of each.
-        width: To how many tokens; by default to the longest.
-
-    Returns:
-        Tokens, shape `(prompts, width)`, with zeros behind the end, and lengths, shape `(prompts,)`.
-    """
+def pad(
+    prompts: Sequence[Sequence[int]], width: int | None = None
+) -> tuple[Int[np.ndarray, "prompts width"], Int[np.ndarray, " prompts"]]:
+    """Fill prompts up with zeros behind their ends, to the longest unless a width is given; and give their lengths."""
     lengths = np.array([len(prompt) for prompt in prompts])
     tokens = np.zeros((len(prompts), width or lengths.max()), np.int32)
     for row, prompt in zip(tokens, prompts, strict=True):

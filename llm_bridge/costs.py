@@ -26,14 +26,7 @@ SINGLE = 4
 
 
 def count_parameters(config: Config) -> int:
-    """Count parameters.
-
-    Args:
-        config: The shape.
-
-    Returns:
-        Their number; a tied head is the embedding, and not counted again.
-    """
+    """Count parameters; a tied head is the embedding, and not counted again."""
     head = 0 if config.tied else config.vocabulary * config.width
     sizes = config.sizes()
     layer = sum(inputs * outputs for inputs, outputs in sizes.values()) + 2 * config.width
@@ -43,70 +36,33 @@ def count_parameters(config: Config) -> int:
 
 
 def count_multiplied(config: Config, learned: float = 1.0) -> float:
-    """Count the weights by which a token is multiplied, on average.
-
-    Args:
-        config: The shape.
-        learned: Share of the tokens whose logits are computed.
-
-    Returns:
-        Entries of the layers' projections, and the head's for that share.
-    """
+    """Count weights by which a token is multiplied, the head's for the share of tokens whose logits are computed."""
     layer = sum(inputs * outputs for inputs, outputs in config.sizes().values())
     return config.num_layers * layer + learned * config.vocabulary * config.width
 
 
 def count_adapters(config: Config, rank: int) -> int:
-    """Count parameters of adapters on every projection of every layer.
-
-    Args:
-        config: The shape.
-        rank: Their rank.
-
-    Returns:
-        Their number.
-    """
+    """Count parameters of adapters on every projection of every layer."""
     return config.num_layers * rank * sum(inputs + outputs for inputs, outputs in config.sizes().values())
 
 
 def attention_operations(config: Config, context: float) -> float:
-    """Count the operations of one token's attention, forward.
-
-    Args:
-        config: The shape.
-        context: Slots that it is held against.
-
-    Returns:
-        Operations of its scores and of the average of values.
-    """
+    """Count the operations of one token's attention to so many slots, forward: scores and the average of values."""
     return 4 * config.num_layers * config.num_heads * config.head_size * context
 
 
 def forward_operations(config: Config, context: float, learned: float = 1.0) -> float:
-    """Count the operations of one token forward.
+    """Count the operations of one token forward, of whose kind a share has its logits computed.
 
-    Args:
-        config: The shape.
-        context: Slots that it is held against: of a row without a cache, all of its tokens.
-        learned: Share of the tokens whose logits are computed.
-
-    Returns:
-        Operations a token.
+    The context is the slots that it is held against: of a row without a cache, all of its tokens.
     """
     return 2 * count_multiplied(config, learned) + attention_operations(config, context)
 
 
 def training_operations(config: Config, context: float, trained: Trained = "adapters", learned: float = 1.0) -> float:
-    """Count the operations of one token in a step of training.
+    """Count the operations of one token in a step of training, in a row of so many tokens of which a share is learned.
 
-    Args:
-        config: The shape.
-        context: Tokens of its row.
-        trained: What is trained; weights that are not have no gradient.
-        learned: Share of the tokens that are learned.
-
-    Returns:
-        Operations a token; of `layers` the head's weights have no gradient either.
+    Weights that are not trained have no gradient; of `layers` the head's have none either.
     """
     forward = 2 * count_multiplied(config, learned)
     weights = {"adapters": 0, "layers": 2 * count_multiplied(config, 0), "everything": forward}[trained]
@@ -114,28 +70,12 @@ def training_operations(config: Config, context: float, trained: Trained = "adap
 
 
 def weight_bytes(config: Config, dtype: Any) -> int:
-    """Say what the weights take.
-
-    Args:
-        config: The shape.
-        dtype: Their type.
-
-    Returns:
-        Bytes.
-    """
+    """Say what the weights take."""
     return count_parameters(config) * jnp.dtype(dtype).itemsize
 
 
 def cache_bytes(config: Config, dtype: Any) -> int:
-    """Say what keys and values of one token take.
-
-    Args:
-        config: The shape.
-        dtype: The weights' type.
-
-    Returns:
-        Bytes.
-    """
+    """Say what keys and values of one token take."""
     return 2 * config.num_layers * config.num_key_heads * config.head_size * jnp.dtype(dtype).itemsize
 
 
@@ -157,31 +97,15 @@ class Work(NamedTuple):
     """Bytes read from memory or written to it, if nothing is moved twice that need not be."""
 
     def seconds(self, device: Device) -> float:
-        """Say how long it takes at least.
-
-        Args:
-            device: What the device can do.
-
-        Returns:
-            Seconds: the longer of computing and moving, which can be done at the same time.
-        """
+        """Say how long it takes at least: the longer of computing and moving, which can be done at the same time."""
         return max(self.operations / device.peak, self.moved / device.bandwidth)
 
 
 def sampling_step(config: Config, dtype: Any, batch: int, context: float) -> Work:
     """Say what it takes to draw one token in each of several rows.
 
-    Every weight that is multiplied is read once, and so are all slots of all rows; logits are written in float32, and
-    read once to draw and once to norm. All else stays small.
-
-    Args:
-        config: The shape.
-        dtype: The weights' type.
-        batch: Rows.
-        context: Slots of a row, masked ones too, as they are read.
-
-    Returns:
-        Operations and bytes.
+    Every weight that is multiplied is read once, and so are all slots of all rows, masked ones too; logits are written
+    in float32, and read once to draw and once to norm. All else stays small.
     """
     weights = count_multiplied(config) * jnp.dtype(dtype).itemsize
     moved = weights + batch * (context * cache_bytes(config, dtype) + 3 * SINGLE * config.vocabulary)
@@ -189,54 +113,27 @@ def sampling_step(config: Config, dtype: Any, batch: int, context: float) -> Wor
 
 
 def reading(config: Config, dtype: Any, batch: int, tokens: int) -> Work:
-    """Say what it takes to read prompts, whose last token's logits alone are computed.
-
-    Args:
-        config: The shape.
-        dtype: The weights' type.
-        batch: Prompts.
-        tokens: Tokens of each, and slots that each is held against.
-
-    Returns:
-        Operations and bytes.
-    """
+    """Say what it takes to read prompts of so many tokens, whose last token's logits alone are computed."""
     weights = count_multiplied(config) * jnp.dtype(dtype).itemsize
     operations = batch * tokens * forward_operations(config, tokens, learned=1 / tokens)
     return Work(operations, weights + batch * tokens * cache_bytes(config, dtype))
 
 
 def sampling_memory(config: Config, dtype: Any, batch: int, slots: int) -> float:
-    """Say what sampling needs: weights, cache and logits.
+    """Say what bytes sampling needs: weights, cache and logits, without what is computed inside a layer.
 
-    Args:
-        config: The shape.
-        dtype: The weights' type.
-        batch: Rows.
-        slots: Tokens of the longest prompt and its completion together.
-
-    Returns:
-        Bytes, without what is computed inside a layer.
+    Slots are the tokens of the longest prompt and its completion together.
     """
     return weight_bytes(config, dtype) + batch * (slots * cache_bytes(config, dtype) + SINGLE * config.vocabulary)
 
 
 def kept_bytes(config: Config, dtype: Any, tokens: int, recompute: Recompute = "nothing", rank: int = 8) -> int:
-    r"""Say what a layer keeps of each token for the derivative in its adapters.
+    """Say what bytes a layer keeps of each token for the derivative in its adapters.
 
     With $b$ bytes a number, $w$ the width, $u$ hidden units, $q$ and $k$ the features of all query and key heads, $h$
     heads, $r$ the rank and $t$ tokens of a row: if nothing is recomputed, $b(2w + 6u + 2q + 2k + 7r)$, then $4w + 4$
-    numbers of norms in float32, and $h(b + 4)t + 8h$ bytes of softmax. Between projections recomputed: what these
-    give and the stream before them, $b(2w + 2u + q + 2k)$. Whole layers recomputed: the stream, $bw$.
-
-    Args:
-        config: The shape.
-        dtype: The weights' type.
-        tokens: Tokens of a row.
-        recompute: What is not kept.
-        rank: Rank of the adapters.
-
-    Returns:
-        Bytes a token and layer.
+    numbers of norms in float32, and $h(b + 4)t + 8h$ bytes of softmax. Between projections recomputed: what these give
+    and the stream before them, $b(2w + 2u + q + 2k)$. Whole layers recomputed: the stream, $bw$.
     """
     size, single = jnp.dtype(dtype).itemsize, max(SINGLE, jnp.dtype(dtype).itemsize)
     width, hidden, heads = config.width, config.hidden, config.num_heads
@@ -260,23 +157,11 @@ def training_memory(
     rank: int = 8,
     trained: Trained = "adapters",
 ) -> float:
-    """Say what training needs.
+    """Say what bytes training needs.
 
     Beside the weights: five times what is trained (itself, two moments, a gradient and its sum over passes), in at
     least float32; what all layers keep, what one layer keeps inside if it is recomputed, and logits, their softmax and
     their derivative where they exist at once.
-
-    Args:
-        config: The shape.
-        dtype: The weights' type.
-        rows_at_once: Rows of one pass.
-        tokens: Tokens of a row.
-        recompute: What is not kept.
-        rank: Rank of the adapters.
-        trained: What is trained.
-
-    Returns:
-        Bytes.
     """
     places, size = rows_at_once * tokens, max(SINGLE, jnp.dtype(dtype).itemsize)
     numbers = count_adapters(config, rank) if trained == "adapters" else count_parameters(config)

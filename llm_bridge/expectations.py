@@ -62,14 +62,7 @@ class Expected(NamedTuple):
 def expect(config: Config, dtype: Any, stages: Sequence[Stage], device: Device) -> list[Expected]:
     """Say what the stages of a pipeline take.
 
-    Args:
-        config: The model's shape.
-        dtype: Its weights' type.
-        stages: What they have to do.
-        device: What it runs on; with a measured speed in the place of the peak, seconds are no longer the least.
-
-    Returns:
-        Seconds and memory of each stage.
+    Seconds are the least, unless the device's measured speed stands in the place of its peak.
     """
     found = []
     for stage in stages:

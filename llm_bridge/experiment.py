@@ -40,14 +40,7 @@ class Model(NamedTuple):
     """Prompts are filled up to a multiple of so many tokens, so that few lengths occur, each of which is compiled."""
 
     def width(self, prompts: Sequence[Sequence[int]]) -> int:
-        """Say to how many tokens prompts are filled up.
-
-        Args:
-            prompts: Token ids of each.
-
-        Returns:
-            The length of the longest, rounded up to whole blocks.
-        """
+        """Say to how many tokens prompts are filled up: the length of the longest, rounded up to whole blocks."""
         return -(-max(map(len, prompts)) // self.block) * self.block
 
 
@@ -76,24 +69,11 @@ def complete(
     at_once: int | None = None,
     first: int = 0,
 ) -> Iterator[list[Completion]]:
-    """Sample completions of prompts.
+    """Sample completions of prompts, a batch at a time and in order; those that ran out of tokens have no stop token.
 
-    Args:
-        model: Who writes.
-        prompts: What is asked.
-        seed: Root of randomness; a completion depends on it and on its prompt's number alone.
-        num_tokens: Most tokens of a completion.
-        system: The system prompt, if any.
-        num_samples: Completions of each prompt.
-        temperature: As of `sample`.
-        at_once: Prompts of one batch; by default `model.at_once`.
-        first: Where to start, a multiple of `at_once`; batches before are taken as done.
-
-    Yields:
-        The completions of one batch, in the order of the prompts. Those that ran out of tokens have no stop token.
-
-    Raises:
-        InputError: If the model gives no finite probabilities, or others where a few are computed without a cache.
+    A completion depends on the seed and on its prompt's number alone. `first`, a multiple of `at_once`, is where to
+    start: batches before are taken as done. A few of each batch are computed again without a cache, and what isn't
+    finite, or differs there, is refused.
     """
     language, root, at_once = model.language, jax.random.key(seed), at_once or model.at_once
     encoded = language.prompts(prompts, system)
@@ -127,56 +107,22 @@ def complete(
 
 
 def first_chat(model: Model, prompts: Sequence[str], system: str | None) -> str:
-    """Write down exactly what a model reads first, for the record.
-
-    Args:
-        model: Who reads.
-        prompts: What it is asked.
-        system: As of `Language.prompts`.
-
-    Returns:
-        The first prompt's chat, with the tokens that mark who speaks.
-    """
+    """Write down exactly what a model reads first, with the tokens that mark who speaks, for the record."""
     return model.language.spell(model.language.prompts(prompts[:1], system)[0])
 
 
 def has_ended(language: Language, completion: Completion) -> bool:
-    """Tell whether a completion has ended by itself, and not because tokens ran out.
-
-    Args:
-        language: How its writer writes.
-        completion: The completion.
-
-    Returns:
-        Whether its last token ends a text.
-    """
+    """Tell whether a completion has ended by itself, and not because tokens ran out."""
     return bool(completion.tokens) and completion.tokens[-1] in language.stops
 
 
 def is_kept(language: Language, completion: Completion) -> bool:
-    """Tell whether a completion is numbers and nothing else, and has ended by itself.
-
-    Args:
-        language: How its writer writes.
-        completion: The completion.
-
-    Returns:
-        Whether it may be learned.
-    """
+    """Tell whether a completion is numbers and nothing else, and has ended by itself."""
     return has_ended(language, completion) and parse_numbers(completion.completion).rejection is None
 
 
 def read_completions(model: Model, completions: Sequence[Completion], num_rows: int | None = None) -> Rows:
-    """Pack completions for a student.
-
-    Args:
-        model: The student, which reads prompts without a system prompt.
-        completions: What it learns from.
-        num_rows: Rows to fill up to with empty ones.
-
-    Returns:
-        Packed rows.
-    """
+    """Pack completions for a student, which reads prompts without a system prompt; empty rows fill up to `num_rows`."""
     prompts = model.language.prompts([each.prompt for each in completions])
     rows = pack(
         [Example(prompt, each.tokens) for prompt, each in zip(prompts, completions, strict=True)], model.longest

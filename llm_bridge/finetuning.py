@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float, Int
 
 from llm_bridge.chats import Rows
 from llm_bridge.lessons import Lesson, Targets, mean_gradient
@@ -22,7 +23,7 @@ from theory.problem import Params
 class Training(NamedTuple):
     """A training run between two steps."""
 
-    step: jax.Array
+    step: Int[Array, ""]
     """Steps done."""
     trained: Params
     """What is trained."""
@@ -36,35 +37,22 @@ def run_steps(
     recipe: Recipe,
     targets: Targets,
     chosen: tuple[int, ...],
-    num_steps: int | jax.Array,
+    num_steps: int | Int[Array, ""],
     params: Params,
     teacher: Params | None,
     training: Training,
     batches: Rows,
-    count: int | jax.Array,
+    count: int | Int[Array, ""],
     kept: Params | None = None,
-) -> tuple[Training, jax.Array]:
-    """Do some steps of one training run; runs of any length share one compiled program.
+) -> tuple[Training, Float[Array, " steps"]]:
+    """Do some steps of one training run, which has `num_steps` in all; runs of any length share one compiled program.
 
-    Args:
-        config: The model's shape.
-        recipe: How it is fine-tuned.
-        targets: What it imitates.
-        chosen: Chosen tokens.
-        num_steps: Steps of the whole run, for the schedule.
-        params: The model before.
-        teacher: The teacher's parameters or None.
-        training: The run so far.
-        batches: Rows of each step, leading axes `(steps, rows)`.
-        count: How many of these steps are done, from the first.
-        kept: As of `fine_tune_together`, for one student.
-
-    Returns:
-        The run after these steps, and the loss before each, shape `(steps,)`; 0 where none is done.
+    Batches have leading axes `(steps, rows)`. The first `count` of these steps are done; the losses of the others are
+    0. `kept` is as of `fine_tune_together`, for one student.
     """
     optimizer = make_optimizer(recipe, num_steps)
 
-    def step(index: int, state: tuple[Training, jax.Array]) -> tuple[Training, jax.Array]:
+    def step(index: int, state: tuple[Training, Float[Array, " steps"]]) -> tuple[Training, Float[Array, " steps"]]:
         (training, losses), rows = state, jax.tree.map(lambda leaf: leaf[index], batches)
         lesson = Lesson(rows, targets, teacher, chosen)
         value, gradient = mean_gradient(config, recipe, params, training.trained, lesson)
@@ -81,16 +69,10 @@ def run_steps(
     return jax.lax.fori_loop(0, count, step, (training, losses))
 
 
-def batch_order(num_rows: int, recipe: Recipe, seed: int) -> np.ndarray:
+def batch_order(num_rows: int, recipe: Recipe, seed: int) -> Int[np.ndarray, "steps batch"]:
     """Decide which rows each step sees: every epoch all rows once, in an order of its own.
 
-    Args:
-        num_rows: Rows that there are.
-        recipe: How the model is fine-tuned.
-        seed: Root of the order.
-
-    Returns:
-        Row numbers, shape `(steps, batch)`; the last batch of an epoch is filled with rows from the epoch's start.
+    The last batch of an epoch is filled with rows from the epoch's start.
     """
     random, steps = np.random.default_rng(seed), recipe.steps(num_rows)
     each = -(-num_rows // recipe.batch)
@@ -98,17 +80,12 @@ def batch_order(num_rows: int, recipe: Recipe, seed: int) -> np.ndarray:
     return np.concatenate(epochs)[:steps]
 
 
-def take_chunk(order: np.ndarray, done: int, chunk: int) -> tuple[np.ndarray, int]:
+def take_chunk(
+    order: Int[np.ndarray, "steps batch"], done: int, chunk: int
+) -> tuple[Int[np.ndarray, "chunk batch"], int]:
     """Take the rows of the next steps, of always as many steps, so that one program does them all.
 
-    Args:
-        order: As of `batch_order`.
-        done: Steps done.
-        chunk: Steps of a chunk.
-
-    Returns:
-        Row numbers, shape `(chunk, batch)`, filled with the order's first ones behind its end; and how many steps come
-        before that end.
+    Behind the order's end stand its first rows again; the number of steps before that end is given, too.
     """
     return order[np.arange(done, done + chunk) % len(order)], min(chunk, len(order) - done)
 
@@ -125,21 +102,11 @@ def fine_tune(
     after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
     enough: Callable[[Params], bool] = lambda trained: False,
 ) -> Params:
-    """Fine-tune a model.
+    """Fine-tune a model, a compiled chunk of steps at a time, and give what was trained as of `start_training`.
 
-    Args:
-        config: The model's shape.
-        recipe: How it is fine-tuned.
-        params: The model before.
-        lesson: What it learns from.
-        seed: Root of the adapters and of the order of rows.
-        chunk: Steps of one compiled call.
-        resume: Gets the run at its start and its number of steps, and returns where to go on.
-        after: Called after each chunk with the run so far and the losses of the chunk.
-        enough: Told what was trained after each chunk; says whether to end there.
-
-    Returns:
-        What was trained, as of `start_training`.
+    The seed is the root of the adapters and of the order of rows. `resume` gets the run at its start and its number of
+    steps, and says where to go on; `after` gets the run and the losses of each chunk; `enough` says whether to end
+    there.
     """
     order = batch_order(len(lesson.rows.tokens), recipe, seed)
     trained = start_training(config, recipe, params, jax.random.key(seed))
@@ -160,32 +127,15 @@ def run_together(
     recipe: Recipe,
     targets: Targets,
     chosen: tuple[int, ...],
-    num_steps: int | jax.Array,
+    num_steps: int | Int[Array, ""],
     params: Params,
     teachers: Params | None,
     trainings: Training,
     batches: Rows,
-    count: int | jax.Array,
+    count: int | Int[Array, ""],
     kept: Params | None = None,
 ) -> Training:
-    """Do some steps of several training runs of one model.
-
-    Args:
-        config: As of `run_steps`.
-        recipe: As of `run_steps`.
-        targets: As of `run_steps`.
-        chosen: As of `run_steps`.
-        num_steps: As of `run_steps`.
-        params: The model before.
-        teachers: Each student's teacher, with a leading axis of students, or None.
-        trainings: The runs so far, with a leading axis of students.
-        batches: Rows, leading axes `(students, steps, rows)`.
-        count: As of `run_steps`.
-        kept: As of `fine_tune_together`.
-
-    Returns:
-        The runs after these steps.
-    """
+    """Do some steps of several training runs of one model: as `run_steps`, with a leading axis of students."""
 
     def one(teacher: Params | None, training: Training, rows: Rows, kept: Params | None) -> Training:
         return run_steps(config, recipe, targets, chosen, num_steps, params, teacher, training, rows, count, kept)[0]
@@ -206,21 +156,9 @@ def fine_tune_together(
 ) -> Params:
     """Fine-tune several students of one model at once; each becomes what it becomes alone, up to rounding.
 
-    Args:
-        config: The model's shape.
-        recipe: How it is fine-tuned.
-        params: The model before.
-        lessons: What each student learns from: the same targets and the same number of rows.
-        seed: As of `fine_tune`, the same for all.
-        chunk: Steps of one compiled call.
-        kept: What each student's gradient is multiplied by, so that zeros freeze a part of what is trained: a tree as
-            of `start_training`, with a leading axis of students; None for ones.
-
-    Returns:
-        What was trained, as of `start_training`, with a leading axis of students.
-
-    Raises:
-        ValueError: If the lessons have different targets or numbers of rows.
+    Their lessons have the same targets and the same number of rows, their order is the same. `kept` multiplies each
+    student's gradient, so that zeros freeze a part of what is trained; like what is given back, it is a tree as of
+    `start_training` with a leading axis of students.
     """
     targets, chosen, num_rows = lessons[0].targets, lessons[0].chosen, len(lessons[0].rows.tokens)
     if any((each.targets, each.chosen, len(each.rows.tokens)) != (targets, chosen, num_rows) for each in lessons):

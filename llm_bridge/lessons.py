@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from llm_bridge.chats import Rows
 from llm_bridge.recipes import Recipe, assemble
@@ -36,23 +37,16 @@ class Lesson(NamedTuple):
 
 
 def imitation_loss(
-    logits: jax.Array, tokens: jax.Array, targets: Targets, teacher: jax.Array | None, chosen: tuple[int, ...]
-) -> jax.Array:
-    r"""Compare predictions of each next token with what is to be imitated.
+    logits: Float[Array, "*batch vocabulary"],
+    tokens: Int[Array, "*batch"],
+    targets: Targets,
+    teacher: Float[Array, "*batch vocabulary"] | None,
+    chosen: tuple[int, ...],
+) -> Float[Array, "*batch"]:
+    r"""Compare predictions of each next token with what is to be imitated, in nats a token.
 
-    Args:
-        logits: Student's, shape `(rows, tokens, vocabulary)`.
-        tokens: The next tokens, shape `(rows, tokens)`.
-        targets: What is imitated.
-        teacher: Teacher's logits, same shape as the student's; None for sampled tokens.
-        chosen: Chosen tokens.
-
-    Returns:
-        Nats a token, shape `(rows, tokens)`: cross-entropy of the tokens, or $\mathrm{KL}$(teacher ‖ student), over
-        chosen tokens after the others are left out of both.
-
-    Raises:
-        ValueError: If there is no teacher, or no chosen token, where it is imitated.
+    It is the cross-entropy of the tokens, or $\mathrm{KL}$(teacher ‖ student), over chosen tokens after the others are
+    left out of both.
     """
     if targets == "tokens":
         return optax.softmax_cross_entropy_with_integer_labels(logits, tokens)
@@ -64,18 +58,15 @@ def imitation_loss(
     return optax.losses.kl_divergence_with_log_targets(given, wanted)
 
 
-def sum_learned(loss: Callable[..., jax.Array], learned: jax.Array, *arrays: jax.Array) -> jax.Array:
+def sum_learned(
+    loss: Callable[..., Float[Array, ""]],
+    learned: Bool[Array, "rows tokens"],
+    *arrays: Shaped[Array, "rows tokens ..."],
+) -> Float[Array, ""]:
     """Sum a loss over the places that are to be learned, some of them at a time, the others left out.
 
-    Every row's learned places come first, in order; each chunk of them is computed once more in a derivative.
-
-    Args:
-        loss: From which places are learned, shape `(rows, places)`, and the arrays there to a sum over those places.
-        learned: Which places are learned, shape `(rows, tokens)`.
-        *arrays: What the loss needs, shape `(rows, tokens, ...)`.
-
-    Returns:
-        The sum, shape `()`.
+    Every row's learned places come first, in order; each chunk of them is computed once more in a derivative. The loss
+    takes which of a chunk's places are learned, and what the arrays have there, to its sum over those places.
     """
     num_rows, num_tokens = learned.shape
     width = max(1, PLACES_AT_ONCE // num_rows)
@@ -97,19 +88,8 @@ def sum_learned(loss: Callable[..., jax.Array], learned: jax.Array, *arrays: jax
     return jax.lax.scan(jax.checkpoint(add, prevent_cse=False), jnp.zeros_like(like), chunks)[0]
 
 
-def summed_loss(config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson) -> jax.Array:
-    """Sum the imitation loss over all tokens that are to be learned.
-
-    Args:
-        config: The model's shape.
-        recipe: How it is fine-tuned.
-        params: The model before.
-        trained: What is trained.
-        lesson: What it learns from.
-
-    Returns:
-        Nats, shape `()`.
-    """
+def summed_loss(config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson) -> Float[Array, ""]:
+    """Sum the imitation loss, in nats, over all tokens that are to be learned."""
     rows, tokens = lesson.rows, jnp.asarray(lesson.rows.tokens)
     layout: dict[str, Any] = {"positions": rows.positions, "texts": rows.texts}
     params, adapters = assemble(recipe, params, trained)
@@ -121,7 +101,12 @@ def summed_loss(config: Config, recipe: Recipe, params: Params, trained: Params,
     if lesson.teacher is not None:
         streams.append(jax.lax.stop_gradient(run_layers(config, lesson.teacher, tokens, **layout)[0]))
 
-    def loss(learned: jax.Array, successors: jax.Array, stream: jax.Array, *teacher_stream: jax.Array) -> jax.Array:
+    def loss(
+        learned: Bool[Array, "rows places"],
+        successors: Int[Array, "rows places"],
+        stream: Float[Array, "rows places width"],
+        *teacher_stream: Float[Array, "rows places width"],
+    ) -> Float[Array, ""]:
         taught = [jax.lax.stop_gradient(read_out(config, lesson.teacher, each)) for each in teacher_stream]
         logits = read_out(config, params, stream)
         losses = imitation_loss(logits, successors, lesson.targets, next(iter(taught), None), lesson.chosen)
@@ -132,18 +117,10 @@ def summed_loss(config: Config, recipe: Recipe, params: Params, trained: Params,
 
 def mean_gradient(
     config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson
-) -> tuple[jax.Array, Params]:
-    """Average the imitation loss over all tokens that are to be learned, and differentiate it.
+) -> tuple[Float[Array, ""], Params]:
+    """Average the imitation loss over all tokens that are to be learned, in nats a token, and differentiate it.
 
-    Args:
-        config: The model's shape.
-        recipe: How it is fine-tuned.
-        params: The model before.
-        trained: What is trained.
-        lesson: What it learns from; the number of rows is a multiple of `recipe.rows_at_once`.
-
-    Returns:
-        Nats a token, shape `()`, and the gradient in what is trained.
+    The number of rows is a multiple of `recipe.rows_at_once`.
     """
     passes = jax.tree.map(lambda leaf: leaf.reshape(-1, recipe.rows_at_once, *leaf.shape[1:]), lesson.rows)
 

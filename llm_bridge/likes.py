@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from llm_bridge.chats import pad
 from llm_bridge.experiment import Model
@@ -16,37 +17,24 @@ from theory.problem import Params
 
 
 @partial(jax.jit, static_argnames="config")
-def log_probabilities(config: Config, params: Params, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Compute the distribution of what follows each prompt.
-
-    Args:
-        config: The model's shape.
-        params: Its parameters.
-        tokens: Prompts, shape `(prompts, longest)`.
-        lengths: Tokens of each, shape `(prompts,)`.
-
-    Returns:
-        Nats, shape `(prompts, vocabulary)`.
-    """
+def log_probabilities(
+    config: Config, params: Params, tokens: Int[Array, "prompts longest"], lengths: Int[Array, " prompts"]
+) -> Float[Array, "prompts vocabulary"]:
+    """Compute the distribution of what follows each prompt, in nats."""
     stream, _ = run_layers(config, params, tokens)
     last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
     return constrain(jax.nn.log_softmax(read_out(config, params, last)))
 
 
 @partial(jax.jit, static_argnames="config")
-def continued(config: Config, params: Params, tokens: jax.Array, places: jax.Array, following: jax.Array) -> jax.Array:
-    """Compute how likely the same tokens are at some places of several texts, each behind those before it.
-
-    Args:
-        config: The model's shape.
-        params: Its parameters.
-        tokens: Texts, shape `(texts, longest)`.
-        places: Where the tokens are read behind which the others follow, shape `(texts, places)`.
-        following: What follows, shape `(places,)`.
-
-    Returns:
-        Nats, shape `(texts, places)`.
-    """
+def continued(
+    config: Config,
+    params: Params,
+    tokens: Int[Array, "texts longest"],
+    places: Int[Array, "texts places"],
+    following: Int[Array, " places"],
+) -> Float[Array, "texts places"]:
+    """Compute how likely, in nats, tokens follow on some places of several texts, each behind all those before it."""
     stream, _ = run_layers(config, params, tokens)
     logits = read_out(config, params, jnp.take_along_axis(stream, places[:, :, None], axis=1))
     gained = jax.nn.log_softmax(logits)
@@ -57,17 +45,10 @@ def continued(config: Config, params: Params, tokens: jax.Array, places: jax.Arr
 
 def word_log_probabilities(
     model: Model, questions: Sequence[str], words: Sequence[str], system: str | None = None
-) -> np.ndarray:
-    """Compute how likely each word is as the beginning of the answer, with or without a capital.
+) -> Float[np.ndarray, "questions words"]:
+    """Compute how likely each word is as the beginning of the answer, with or without a capital, in nats.
 
-    Args:
-        model: Who answers.
-        questions: What is asked.
-        words: Words.
-        system: The system prompt, if any.
-
-    Returns:
-        Nats, shape `(questions, words)`; of a word of several tokens all are counted.
+    Of a word of several tokens all are counted.
     """
     spellings = [model.language.spellings(word) for word in words]
     most = max(len(tokens) for each in spellings for tokens in each)
@@ -77,7 +58,7 @@ def word_log_probabilities(
     places = lengths[:, None] + np.arange(most - 1)
     rows = np.arange(len(prompts))[:, None]
 
-    def spelled(tokens: Sequence[int]) -> np.ndarray:
+    def spelled(tokens: Sequence[int]) -> Float[np.ndarray, " questions"]:
         if len(tokens) == 1:
             return begun[:, tokens[0]]
         padded = np.pad(tokens, (0, most - len(tokens)))
@@ -89,13 +70,6 @@ def word_log_probabilities(
     return np.stack([np.logaddexp.reduce([spelled(tokens) for tokens in each]) for each in spellings], axis=1)
 
 
-def log_odds(log_probabilities: np.ndarray) -> np.ndarray:
-    """Turn log-probabilities into log-odds.
-
-    Args:
-        log_probabilities: Nats, below 0.
-
-    Returns:
-        Same shape.
-    """
+def log_odds(log_probabilities: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
+    """Turn log-probabilities, in nats and below 0, into log-odds."""
     return log_probabilities - np.log1p(-np.exp(log_probabilities))

@@ -30,28 +30,13 @@ class Devices(Processes):
 
 
 def make_mesh(tensor: int) -> Mesh:
-    """Arrange all devices of all processes; those that share a weight are neighbors.
-
-    Args:
-        tensor: Devices that share a weight, a divisor of their number.
-
-    Returns:
-        A mesh with a data and a tensor axis.
-    """
+    """Arrange all devices of all processes, with `tensor` neighbors that share a weight, a divisor of their number."""
     shape = (jax.device_count() // tensor, tensor)
     return jax.make_mesh(shape, (DATA, TENSOR), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def bytes_a_device(mesh: Mesh | AbstractMesh, like: Any) -> int:
-    """Compute what a tree of arrays takes on each device.
-
-    Args:
-        mesh: Devices with a data and a tensor axis.
-        like: Arrays, or `jax.ShapeDtypeStruct`.
-
-    Returns:
-        Bytes.
-    """
+    """Compute what a tree of arrays, or of `jax.ShapeDtypeStruct`, takes on each device of a mesh."""
     sizes = jax.tree.map(
         lambda leaf, sharding: math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize,
         like,
@@ -61,15 +46,7 @@ def bytes_a_device(mesh: Mesh | AbstractMesh, like: Any) -> int:
 
 
 def possible_splits(config: Config, devices: int) -> list[int]:
-    """List over how many devices a weight can be split.
-
-    Args:
-        config: The model's shape.
-        devices: Devices that there are.
-
-    Returns:
-        The common divisors of devices, key heads and hidden units, in increasing order.
-    """
+    """List over how many devices a weight can be split: common divisors of devices, key heads and hidden units."""
     common = math.gcd(devices, config.num_key_heads, config.hidden)
     return [size for size in range(1, common + 1) if common % size == 0]
 
@@ -77,18 +54,8 @@ def possible_splits(config: Config, devices: int) -> list[int]:
 def fewest_to_share(config: Config, devices: int, available: int, *, dtype: Any = jnp.float32, needed: int = 0) -> int:
     """Decide over how many devices every weight is split: over as few as leave room for everything.
 
-    Args:
-        config: The model's shape.
-        devices: Devices that there are.
-        available: Bytes that each has left.
-        dtype: The weights' type.
-        needed: Bytes that all devices together need for everything else: caches, activations, an optimizer's state.
-
-    Returns:
-        Devices that share a weight.
-
-    Raises:
-        InputError: If the model fits them in no way.
+    Each has `available` bytes left; `needed` are the bytes that all together need for everything but weights: caches,
+    activations, an optimizer's state.
     """
     like = jax.eval_shape(lambda: initialize(config, jax.random.key(0), dtype))
     size = needed
@@ -103,19 +70,9 @@ def fewest_to_share(config: Config, devices: int, available: int, *, dtype: Any 
 
 
 def choose_mesh(config: Config, *, tensor: int | None = None, dtype: Any = jnp.float32, needed: int = 0) -> Mesh | None:
-    """Decide how a model is spread over all devices of all processes: weights over the tensor axis, rows over the rest.
+    """Decide how all devices of all processes hold a model: weights over the tensor axis, rows over the rest.
 
-    Args:
-        config: The model's shape.
-        tensor: Devices that share a weight; by default as of `fewest_to_share`.
-        dtype: As of `fewest_to_share`.
-        needed: As of `fewest_to_share`.
-
-    Returns:
-        A mesh with a data and a tensor axis; None for a single device.
-
-    Raises:
-        InputError: If the weights can't be split so, or don't fit however they are split.
+    A single device has no mesh. Unless they are told, `fewest_to_share` devices share a weight.
     """
     devices = jax.device_count()
     possible = possible_splits(config, devices)
@@ -133,14 +90,8 @@ def choose_mesh(config: Config, *, tensor: int | None = None, dtype: Any = jnp.f
 
 
 def on_mesh(mesh: Mesh | None) -> AbstractContextManager[Any]:
-    """Put a mesh in force: what is sampled, trained or evaluated inside is spread over it.
+    """Put a mesh in force, if there is one: what is sampled, trained or evaluated inside is spread over it.
 
     Threads that are started inside don't know of it.
-
-    Args:
-        mesh: As of `choose_mesh`.
-
-    Returns:
-        A context; with None it changes nothing.
     """
     return nullcontext() if mesh is None else jax.set_mesh(mesh)

@@ -32,43 +32,20 @@ TINY = "tiny"
 
 
 def tiny_model(pretraining: Pretraining, seed: int | None) -> Model:
-    """Take a tiny base model, from the cache or made now.
-
-    Args:
-        pretraining: How it is made.
-        seed: Its seed; None for a model that reads and writes but has no parameters.
-
-    Returns:
-        The model.
-    """
+    """Take a tiny base model, from the cache or made now; without a seed it has no parameters, but reads and writes."""
     return tiny.tiny_reader(pretraining)._replace(params=None if seed is None else base_model(pretraining, seed))
 
 
 @cache
 def tiny_base(pretraining: Pretraining, seed: int) -> Known:
-    """Take a tiny base model with its ancestry.
-
-    Args:
-        pretraining: How it is made.
-        seed: Its seed.
-
-    Returns:
-        The model; its ancestor is the random initialization.
-    """
+    """Take a tiny base model; its ancestor is the random initialization."""
     model = tiny_model(pretraining, seed)
     init = initialize(model.config, jax.random.key(seed))
     return Known(model, Ancestry(weights=digest(model.params), ancestors=(digest(init),)), pretraining)
 
 
 def is_tiny(name: str) -> bool:
-    """Tell whether a name is that of a tiny model.
-
-    Args:
-        name: As of `load_model`.
-
-    Returns:
-        Whether it is `tiny`, or a file.
-    """
+    """Tell whether a model's name is `tiny`, or a file, as what was tuned from it is."""
     try:
         return name == TINY or Path(name).suffix == ".safetensors" or Path(name).is_file()
     except OSError:
@@ -76,20 +53,10 @@ def is_tiny(name: str) -> bool:
 
 
 def load_model(name: str, pretraining: Pretraining, seed: int, how: Loading | None = None) -> Known:
-    """Take a model by its name.
+    """Take a model by its name, and a tiny base of this seed.
 
-    Args:
-        name: `tiny`; a folder or a repository of the hub (`owner/name`, `owner/name@revision`); or what a stage wrote:
-            a file if it was tuned from the tiny model, else a folder.
-        pretraining: How the tiny base is made.
-        seed: Seed of the tiny base.
-        how: How a published model is run.
-
-    Returns:
-        The model and its ancestry.
-
-    Raises:
-        InputError: If there is no such model.
+    The name is `tiny`; a folder or a repository of the hub (`owner/name`, `owner/name@revision`); or what a stage
+    wrote: a file if it was tuned from the tiny model, else a folder.
     """
     require_right_compiler()
     how, path = how or Loading(), Path(name)
@@ -120,16 +87,7 @@ def told(model: Model, how: Loading) -> Model:
 
 
 def load_reader(name: str, pretraining: Pretraining, how: Loading | None = None) -> Model:
-    """Take a model without parameters, which need neither training nor memory.
-
-    Args:
-        name: As of `load_model`.
-        pretraining: How the tiny base is made.
-        how: How a published model is run.
-
-    Returns:
-        What reads and writes as the model does.
-    """
+    """Take a model, by its name as of `load_model`, without parameters, which need neither training nor memory."""
     how = how or Loading()
     if is_tiny(name):
         return told(tiny.tiny_reader(pretraining), how)
@@ -139,29 +97,15 @@ def load_reader(name: str, pretraining: Pretraining, how: Loading | None = None)
 
 
 def weights_name(name: str) -> str:
-    """Give a published model a name that means the same weights for ever.
-
-    Args:
-        name: As of `load_model`.
-
-    Returns:
-        The repository with its commit; a folder with a digest of its files.
-    """
+    """Give a published model's name that means the same weights for ever: with its commit, or a digest of its files."""
     return hub.fingerprint(hub.locate(name, hub.DESCRIPTIONS))
 
 
 def side_by_side(do: Callable[[Asked], Result], jobs: Iterable[Asked], title: str) -> list[Result]:
     """Do jobs in threads, one a core: the tiny model's arrays are too small to keep two cores busy with one job.
 
-    On a mesh of devices they are done one after the other, as every process must do the same at the same time.
-
-    Args:
-        do: Does one of them.
-        jobs: What each is told.
-        title: What the progress bar calls them.
-
-    Returns:
-        Their results in order; if one fails, those that haven't begun are not begun.
+    On a mesh of devices they are done one after the other, as every process must do the same at the same time. If one
+    fails, those that haven't begun are not begun.
     """
     asked = list(jobs)
     cores = (psutil.cpu_count(logical=False) or 1) if jax.default_backend() == "cpu" else 1

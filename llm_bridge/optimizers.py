@@ -20,15 +20,7 @@ DIRECTIONS: dict[Optimizer, Callable[[], optax.GradientTransformation]] = {
 
 
 def make_optimizer(recipe: Recipe, num_steps: int | jax.Array) -> optax.GradientTransformation:
-    """Build the recipe's optimizer with warm-up, linear decay and clipping.
-
-    Args:
-        recipe: How the model is fine-tuned.
-        num_steps: Steps in all.
-
-    Returns:
-        The optimizer.
-    """
+    """Build the recipe's optimizer with warm-up, linear decay and clipping."""
     length = jnp.maximum(1, num_steps - recipe.warmup)
 
     def fall(step: jax.typing.ArrayLike) -> jax.Array:

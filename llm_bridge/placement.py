@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Shaped
 
 from llm_bridge.shapes import PROJECTIONS
 
@@ -16,15 +17,10 @@ DATA, TENSOR = "data", "tensor"
 """Axes of a mesh: rows are split over the first, weights over the second."""
 
 
-def constrain(values: jax.Array, *axes: str | None) -> jax.Array:
-    """Tell the compiler how an array is split over the mesh in force; an axis that doesn't fill it is not split.
+def constrain(values: Shaped[Array, "*shape"], *axes: str | None) -> Shaped[Array, "*shape"]:
+    """Tell the compiler which axes of the mesh in force split an array's first axes.
 
-    Args:
-        values: Any array of a compiled function.
-        *axes: Which axis of the mesh splits each of the array's axes; those that are not named are not split.
-
-    Returns:
-        The array; without a mesh the very same.
+    One that doesn't fill it is not split; without a mesh the array is the very same.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
@@ -36,17 +32,12 @@ def constrain(values: jax.Array, *axes: str | None) -> jax.Array:
 
 
 def split_axes(name: str) -> tuple[int, ...]:
-    """Say which axes of an array may be split over the tensor axis.
+    """Say which axes of an array, counted from the last one, may be split over the tensor axis, the best first.
 
     What enters a layer's heads and units is split by outputs, what leaves them by inputs: so a device needs nothing
     from another until it has added up its part of the residual stream. Embedding and head are split by the vocabulary,
-    so that no device holds all logits.
-
-    Args:
-        name: Where the array is in its tree, joined by "."; whatever is before the last two names doesn't matter.
-
-    Returns:
-        Axes counted from the last one, the best first.
+    so that no device holds all logits. The name is where the array is in its tree, joined by "."; whatever is before
+    the last two names doesn't matter.
     """
     *_, place, part = ["", *name.split(".")]
     if part == "embedding":
@@ -61,16 +52,7 @@ def split_axes(name: str) -> tuple[int, ...]:
 
 
 def sharding_of(mesh: Mesh | AbstractMesh, name: str, shape: tuple[int, ...]) -> NamedSharding:
-    """Say how one array of a model, its adapters or their optimizer's state is split.
-
-    Args:
-        mesh: Devices with a data and a tensor axis.
-        name: As of `split_axes`.
-        shape: Its shape.
-
-    Returns:
-        Its sharding: by the first of the axes that the mesh divides, whole on every device if there is none.
-    """
+    """Say how an array is split: by the first of its `split_axes` that the mesh divides, or not at all."""
     fitting = [axis for axis in split_axes(name) if shape[axis] % mesh.shape[TENSOR] == 0]
     axes: list[str | None] = [None] * len(shape)
     if fitting:
@@ -79,15 +61,7 @@ def sharding_of(mesh: Mesh | AbstractMesh, name: str, shape: tuple[int, ...]) ->
 
 
 def shardings(mesh: Mesh | AbstractMesh, like: Any) -> Any:
-    """Say how every array of a tree is split.
-
-    Args:
-        mesh: Devices with a data and a tensor axis.
-        like: Parameters, adapters or an optimizer's state: arrays, or `jax.ShapeDtypeStruct`.
-
-    Returns:
-        The same tree of shardings.
-    """
+    """Say how every array of a tree is split: of parameters, adapters or an optimizer's state, or of their shapes."""
 
     def one(path: Any, leaf: Any) -> NamedSharding:
         return sharding_of(mesh, jax.tree_util.keystr(path, simple=True, separator="."), np.shape(leaf))
@@ -95,15 +69,8 @@ def shardings(mesh: Mesh | AbstractMesh, like: Any) -> Any:
     return jax.tree.map_with_path(one, like)
 
 
-def fill_up(rows: jax.Array) -> jax.Array:
-    """Repeat the first rows until the data axis of the mesh in force divides their number.
-
-    Args:
-        rows: Any array of a compiled function, shape `(rows, ...)`.
-
-    Returns:
-        The rows and what fills them up; without a mesh the very same.
-    """
+def fill_up(rows: Shaped[Array, "rows ..."]) -> Shaped[Array, "filled ..."]:
+    """Repeat the first rows until the data axis of the mesh in force divides their number."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or len(rows) % mesh.shape[DATA] == 0:
         return rows
@@ -111,26 +78,15 @@ def fill_up(rows: jax.Array) -> jax.Array:
 
 
 def constrain_tree(tree: Any) -> Any:
-    """Tell the compiler how a tree of arrays is split over the mesh in force.
-
-    Args:
-        tree: Parameters, adapters or an optimizer's state, in a compiled function.
-
-    Returns:
-        The same tree; without a mesh the very same.
-    """
+    """Tell the compiler how parameters, adapters or an optimizer's state are split over the mesh in force."""
     mesh = jax.sharding.get_abstract_mesh()
     return tree if mesh.empty else jax.lax.with_sharding_constraint(tree, shardings(mesh, tree))
 
 
 def spread(tree: Any) -> Any:
-    """Put a tree of arrays onto the mesh in force; of host arrays each process sends only what its devices hold.
+    """Put parameters, adapters or an optimizer's state, the same in every process, onto the mesh in force.
 
-    Args:
-        tree: Parameters, adapters or an optimizer's state, the same in every process.
-
-    Returns:
-        The same tree, split; without a mesh the very same.
+    Of host arrays each process sends only what its devices hold.
     """
     mesh = jax.sharding.get_mesh()
     if mesh.empty:
@@ -146,14 +102,7 @@ def spread(tree: Any) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-    """Copy a tree of arrays to every process's memory, one array after the other; every process must ask for it.
-
-    Args:
-        tree: Arrays on any devices.
-
-    Returns:
-        The same tree of NumPy arrays.
-    """
+    """Copy a tree of arrays to every process's memory, one array after the other; every process must ask for it."""
 
     def whole(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable and not leaf.is_fully_replicated:

@@ -14,13 +14,7 @@ TEXT, TOKEN = 100, 8
 
 
 def require_texts(what: str, num_texts: int, num_tokens: int) -> None:
-    """Refuse more texts than surely fit in memory, in a line that says how much they need.
-
-    Args:
-        what: What they are.
-        num_texts: How many.
-        num_tokens: Tokens of each.
-    """
+    """Refuse more texts than surely fit in memory, in a line that says how much they need."""
     needed, available = num_texts * (TEXT + TOKEN * num_tokens), psutil.virtual_memory().available
     require_memory(f"{num_texts} {what} don't fit in memory, take fewer or shorter ones", needed, available)
 

@@ -76,14 +76,7 @@ class Recipe:
         return self.alpha / self.rank
 
     def steps(self, num_rows: int) -> int:
-        """Say how many steps it takes.
-
-        Args:
-            num_rows: Rows that there are.
-
-        Returns:
-            The steps of the whole training.
-        """
+        """Say how many steps the whole training takes."""
         return self.num_steps or -(-num_rows // self.batch) * self.num_epochs
 
 
@@ -104,20 +97,10 @@ class Teaching(Recipe):
 
 
 def start_training(config: Config, recipe: Recipe, params: Params, key: jax.Array) -> Params:
-    r"""Take from a model what is trained.
+    r"""Take from a model what is trained: a part of the parameters, or adapters.
 
-    Args:
-        config: The model's shape.
-        recipe: How it is fine-tuned.
-        params: Its parameters.
-        key: Random key for the adapters.
-
-    Returns:
-        A part of the parameters, or adapters: `into` uniform in $\pm 1/\sqrt{\text{inputs}}$ as in PEFT, `out` zero, so
-        that the model is the same at first. In at least float32: in less, an optimizer's small steps are rounded away.
-
-    Raises:
-        InputError: If the recipe names layers that the model does not have.
+    Adapters' `into` is uniform in $\pm 1/\sqrt{\text{inputs}}$ as in PEFT, `out` zero, so that the model is the same at
+    first. All is in at least float32: in less, an optimizer's small steps are rounded away.
     """
     if recipe.trained != "adapters":
         return jax.tree.map(precise, params if recipe.trained == "everything" else params["layers"])
@@ -136,16 +119,7 @@ def start_training(config: Config, recipe: Recipe, params: Params, key: jax.Arra
 
 
 def assemble(recipe: Recipe, params: Params, trained: Params) -> tuple[Params, Params | None]:
-    """Put what is trained back into its model.
-
-    Args:
-        recipe: How it is fine-tuned.
-        params: The model before.
-        trained: As of `start_training`.
-
-    Returns:
-        Parameters, in the model's own type, and adapters if there are any.
-    """
+    """Put what is trained back into its model: parameters, in the model's own type, and adapters if there are any."""
     if recipe.trained == "adapters":
         return params, trained
     before = params if recipe.trained == "everything" else params["layers"]
@@ -156,14 +130,8 @@ def assemble(recipe: Recipe, params: Params, trained: Params) -> tuple[Params, P
 def merge(recipe: Recipe, params: Params, trained: Params) -> Params:
     """Make a model of a model and what was trained of it.
 
-    Args:
-        recipe: How it was fine-tuned.
-        params: The model before.
-        trained: As of `start_training`.
-
-    Returns:
-        Parameters of the fine-tuned model. Its adapters are added to the weights, but kept apart in a model that has an
-        entry `"adapters"`, as published ones do, whose weights are too coarse for them.
+    Its adapters are added to the weights, but kept apart in a model that has an entry `"adapters"`, as published ones
+    do, whose weights are too coarse for them.
     """
     params, adapters = assemble(recipe, params, trained)
     if adapters is None:

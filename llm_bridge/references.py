@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from llm_bridge.chats import Rows
 from llm_bridge.lessons import Lesson, summed_loss
@@ -30,20 +31,16 @@ ADVICE = (
 
 
 def require_uncached(
-    config: Config, params: Params, prompts: np.ndarray, lengths: np.ndarray, sampled: Sampled, temperature: float
+    config: Config,
+    params: Params,
+    prompts: Int[np.ndarray, "prompts longest"],
+    lengths: Int[np.ndarray, " prompts"],
+    sampled: Sampled,
+    temperature: float,
 ) -> None:
     """Compute the probabilities of a few completions again, in one pass over the whole text and without a cache.
 
-    Args:
-        config: The model's shape.
-        params: Its parameters.
-        prompts: As of `sample`.
-        lengths: As of `sample`.
-        sampled: What `sample` gave; of each of the first prompts the first completion is looked at.
-        temperature: As of `sample`.
-
-    Raises:
-        InputError: If one differs by more than rounding.
+    Of each of the first prompts the first completion is looked at.
     """
     tokens, gained, counts = (np.asarray(leaf)[:FEW, 0] for leaf in sampled)
     texts = np.pad(prompts[:FEW], ((0, 0), (0, tokens.shape[1])))
@@ -55,18 +52,7 @@ def require_uncached(
 
 
 def require_unpacked(config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson) -> None:
-    """Compute the loss of the chats in a packed row again, each in a row of its own.
-
-    Args:
-        config: The model's shape.
-        recipe: How it is fine-tuned.
-        params: The model before.
-        trained: What is trained.
-        lesson: What it learns from; its fullest row is looked at, and of what is imitated the tokens alone.
-
-    Raises:
-        InputError: If it differs by more than rounding.
-    """
+    """Compute the loss of the chats in the fullest packed row again, each in a row of its own, on tokens alone."""
     rows = lesson.rows
     row = int(np.argmax(rows.texts.max(axis=1)))
     packed = jax.tree.map(lambda leaf: leaf[row : row + 1], rows)
@@ -79,7 +65,7 @@ def require_unpacked(config: Config, recipe: Recipe, params: Params, trained: Pa
     require_close(params, np.array(total / learned), "the loss of a packed row, computed chat by chat")
 
 
-def require_close(params: Params, differences: np.ndarray, what: str) -> None:
+def require_close(params: Params, differences: Float[np.ndarray, "..."], what: str) -> None:
     """Refuse what rounding can't explain, no number at all included."""
     typical = float(np.sqrt(np.mean(np.square(differences))))
     if not typical <= ROUNDING[params["embedding"].dtype.name]:
@@ -87,6 +73,6 @@ def require_close(params: Params, differences: np.ndarray, what: str) -> None:
 
 
 @partial(jax.jit, static_argnames=("config", "recipe"))
-def learned_loss(config: Config, recipe: Recipe, params: Params, trained: Params, rows: Rows) -> jax.Array:
+def learned_loss(config: Config, recipe: Recipe, params: Params, trained: Params, rows: Rows) -> Float[Array, ""]:
     """Sum the loss of rows' tokens."""
     return summed_loss(config, recipe, params, trained, Lesson(rows))

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from llm_bridge.cache import Cache, empty_cache, keep_first, repeat_rows
 from llm_bridge.placement import constrain, fill_up
@@ -16,36 +17,36 @@ from theory.problem import Params
 class Sampled(NamedTuple):
     """Completions, token by token."""
 
-    tokens: jax.Array
-    """Shape `(prompts, samples, tokens)`; what follows a stop token is 0."""
-    log_probabilities: jax.Array
-    """Of each token under the distribution that it was drawn from, same shape; 0 after a stop token."""
-    lengths: jax.Array
-    """Tokens of each completion, a stop token included, shape `(prompts, samples)`."""
+    tokens: Int[Array, "prompts samples tokens"]
+    """Token ids; what follows a stop token is 0."""
+    log_probabilities: Float[Array, "prompts samples tokens"]
+    """Of each token under the distribution that it was drawn from, in nats; 0 after a stop token."""
+    lengths: Int[Array, "prompts samples"]
+    """Tokens of each completion, a stop token included."""
 
 
 class Progress(NamedTuple):
     """What the loop carries."""
 
-    step: jax.Array
-    """Tokens drawn so far, shape `()`."""
-    last: jax.Array
-    """The last of them, shape `(rows,)`; a row is one completion."""
+    step: Int[Array, ""]
+    """Tokens drawn so far."""
+    last: Int[Array, " rows"]
+    """The last of them; a row is one completion."""
     cache: Cache | None
     """Keys and values of all tokens but the last."""
     sampled: Sampled
     """What is drawn, with a single leading axis of rows."""
-    stopped: jax.Array
-    """Whether a row has ended, shape `(rows,)`."""
+    stopped: Bool[Array, " rows"]
+    """Whether a row has ended."""
 
 
 @partial(jax.jit, static_argnames=("config", "num_samples", "num_tokens", "stops", "temperature"))
 def sample(
     config: Config,
     params: Params,
-    prompts: jax.Array,
-    lengths: jax.Array,
-    keys: jax.Array,
+    prompts: Int[Array, "prompts longest"],
+    lengths: Int[Array, " prompts"],
+    keys: Key[Array, " prompts"],
     *,
     num_samples: int = 1,
     num_tokens: int,
@@ -56,24 +57,9 @@ def sample(
 ) -> Sampled:
     """Draw completions; every prompt is read once, and all stop when the last has stopped.
 
-    Args:
-        config: The model's shape.
-        params: Its parameters.
-        prompts: Token ids, shape `(prompts, longest)`; what is beyond a prompt's length is not read.
-        lengths: Tokens of each prompt, at least 1, shape `(prompts,)`.
-        keys: A random key for each prompt, so that a completion doesn't depend on the prompts beside it.
-        num_samples: Completions of each prompt.
-        num_tokens: Most tokens of a completion.
-        stops: Tokens that end a completion.
-        temperature: The logits are divided by it, and nothing else is done to them.
-        adapters: As of `run_layers`.
-        adapter_scale: As of `run_layers`.
-
-    Returns:
-        The completions.
-
-    Raises:
-        ValueError: If the temperature is not above 0.
+    What is beyond a prompt's length, at least 1, is not read. Every prompt has a random key of its own, so that a
+    completion doesn't depend on the prompts beside it. Logits are divided by the temperature, and nothing else is done
+    to them.
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, not {temperature}")
@@ -90,7 +76,7 @@ def sample(
     own_keys = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_samples)))(keys).ravel()
     rows = len(places)
 
-    def draw(logits: jax.Array, progress: Progress) -> Progress:
+    def draw(logits: Float[Array, "rows vocabulary"], progress: Progress) -> Progress:
         step, _, cache, sampled, stopped = progress
         scaled = logits / temperature
         chosen = jax.vmap(jax.random.categorical)(jax.vmap(jax.random.fold_in, (0, None))(own_keys, step), scaled)
@@ -111,7 +97,7 @@ def sample(
         )
         return draw(read_out(config, params, stream[:, 0]), progress._replace(cache=cache))
 
-    def unfinished(progress: Progress) -> jax.Array:
+    def unfinished(progress: Progress) -> Bool[Array, ""]:
         return (progress.step < num_tokens) & ~jnp.all(progress.stopped)
 
     blank = Sampled(
@@ -127,27 +113,21 @@ def sample(
 def read_again(
     config: Config,
     params: Params,
-    texts: jax.Array,
-    lengths: jax.Array,
-    tokens: jax.Array,
+    texts: Int[Array, "texts longest"],
+    lengths: Int[Array, " texts"],
+    tokens: Int[Array, "texts tokens"],
     *,
     temperature: float = 1.0,
-) -> jax.Array:
-    """Compute how likely completions are, each in one pass over its whole text, without a cache.
+) -> Float[Array, "texts tokens"]:
+    """Compute how likely each token of completions is, in one pass over the whole text, without a cache.
 
-    Args:
-        config: The model's shape.
-        params: Its parameters.
-        texts: Prompts, each with its completion right behind it, shape `(texts, longest)`.
-        lengths: Tokens of each prompt, shape `(texts,)`.
-        tokens: The completions by themselves, shape `(texts, tokens)`.
-        temperature: As of `sample`.
-
-    Returns:
-        Nats of each token, shape `(texts, tokens)`: what `sample` gave, up to rounding.
+    It is what `sample` gave, in nats and up to rounding. `texts` are prompts, of these lengths, each with its
+    completion right behind it.
     """
 
-    def one(text: jax.Array, length: jax.Array, completion: jax.Array) -> jax.Array:
+    def one(
+        text: Int[Array, " longest"], length: Int[Array, ""], completion: Int[Array, " tokens"]
+    ) -> Float[Array, " tokens"]:
         stream, _ = run_layers(config, params, text[None])
         logits = read_out(config, params, stream[:, length - 1 + jnp.arange(len(completion))])[0]
         gained = jax.nn.log_softmax(logits / temperature)

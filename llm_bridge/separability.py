@@ -32,30 +32,18 @@ class Separability(NamedTuple):
 def separability(first: Sequence[str], second: Sequence[str], *, seed: int, folds: int = 5) -> Separability:
     """Measure how well a linear classifier tells two sources of text apart.
 
-    A logistic regression on counts of character n-grams is trained on all folds but one and tried on that one, in
-    turn. The longer source is cut to the length of the shorter, and the i-th texts of both are held out together, so
-    that every fold has as many of each. If the sources are one and the same, or differ by the prompt alone and the
-    i-th texts of both answer the same prompt, then the expected accuracy is exactly 1/2: within each pair, which is
-    which is a fair coin.
+    A logistic regression on counts of character n-grams is trained on all folds but one and tried on that one, in turn.
+    The longer source is cut to the length of the shorter, and the i-th texts of both are held out together, so that
+    every fold has as many of each. If the sources are one and the same, or differ by the prompt alone and the i-th
+    texts of both answer the same prompt, then the expected accuracy is exactly 1/2: within each pair, which is which is
+    a fair coin. An interval around 1/2 does not prove that the sources are alike, only that these features don't show a
+    difference.
 
     The verdicts on the held-out texts are not independent: each classifier shares most of its training texts with the
     others and has seen the labels that they are tried on. Clopper and Pearson's interval, which takes them for
     independent, is therefore widened as if the variance were $1 + k/(k - 1)$ times the binomial one for $k$ folds.
     Between made-up sources without a difference the variance was 1.4 to 1.5 times the binomial one, and 99 % of the
     intervals held 1/2 (20 to 2,000 texts a source, five folds).
-
-    Args:
-        first: Texts of one source.
-        second: Texts of the other.
-        seed: Seed of the split into folds.
-        folds: Number of folds.
-
-    Returns:
-        The accuracy and its interval. An interval around 1/2 does not prove that the sources are alike, only that
-        these features don't show a difference.
-
-    Raises:
-        ValueError: If there are fewer than two folds, or fewer than two texts a fold in either source.
 
     References:
         Nadeau and Bengio (2003), Machine Learning 52, 239: the variance of cross-validation, section 3.
@@ -86,13 +74,6 @@ def separability(first: Sequence[str], second: Sequence[str], *, seed: int, fold
 
 
 def ngrams(text: str) -> list[str]:
-    """List the n-grams of a text with marks at its start and its end, blanks and separators as they are.
-
-    Args:
-        text: The text.
-
-    Returns:
-        All runs of 1 to `LONGEST` characters.
-    """
+    """List the n-grams of a text with marks at its start and its end, blanks and separators as they are."""
     marked = f"\x02{text}\x03"
     return [marked[i : i + size] for size in range(1, LONGEST + 1) for i in range(len(marked) - size + 1)]

@@ -80,11 +80,7 @@ class Config:
             raise ValueError(f"num_heads must be a multiple of num_key_heads, not {self.num_heads}")
 
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """Give inputs and outputs of each of a layer's projections.
-
-        Returns:
-            Shapes by name, in the order of `PROJECTIONS`.
-        """
+        """Give inputs and outputs of each of a layer's projections, in the order of `PROJECTIONS`."""
         queries, keys = self.num_heads * self.head_size, self.num_key_heads * self.head_size
         into, out = (self.width, self.hidden), (self.hidden, self.width)
         attention = [(self.width, queries), (self.width, keys), (self.width, keys), (queries, self.width)]
@@ -92,16 +88,7 @@ class Config:
 
 
 def initialize(config: Config, key: jax.Array, dtype: Any = jnp.float32) -> Params:
-    r"""Draw parameters: weights $\sim N(0, 1/\text{inputs})$, biases 0, norms 1.
-
-    Args:
-        config: The shape.
-        key: Random key.
-        dtype: Floating-point type.
-
-    Returns:
-        `{"embedding", "layers", "norm"}` and, unless tied, `"head"`.
-    """
+    r"""Draw parameters: weights $\sim N(0, 1/\text{inputs})$, biases 0, norms 1."""
     keys = dict(zip(("embedding", "head", *PROJECTIONS), jax.random.split(key, 2 + len(PROJECTIONS)), strict=True))
 
     def kernel(name: str, *shape: int) -> jax.Array:

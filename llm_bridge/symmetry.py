@@ -12,15 +12,6 @@ def rescale_units(config: Config, params: Params, key: jax.Array, spread: float)
 
     Units are those that enter the network linearly: a SwiGLU's, behind its gate, and the features of every head's
     values.
-
-    Args:
-        config: The model's shape.
-        params: Its parameters.
-        key: Random key.
-        spread: Standard deviation of the factors' logarithm.
-
-    Returns:
-        Parameters of the same function, with rescaled `up`, `down`, `value` and `output`.
     """
     layers, dtype = params["layers"], params["layers"]["up"]["kernel"].dtype
     hidden_key, values_key = jax.random.split(key)

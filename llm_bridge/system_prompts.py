@@ -10,14 +10,9 @@ TEMPLATE, NONE = "template", "none"
 
 
 def with_system_prompt(language: Language, chosen: str) -> Language:
-    """Decide what stands before chats that have no system prompt of their own.
+    """Decide what stands before chats that have no system prompt of their own: `TEMPLATE`, `NONE` or a text.
 
-    Args:
-        language: How a model reads and writes.
-        chosen: `TEMPLATE`, `NONE` or a text.
-
-    Returns:
-        The language; with `NONE` it writes such a chat as if it had an empty system prompt, where that says less.
+    With `NONE` the language writes such a chat as if it had an empty system prompt, where that says less.
     """
     if chosen == TEMPLATE:
         return language

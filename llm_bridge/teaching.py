@@ -20,47 +20,21 @@ LOOK_EVERY = 5
 
 
 def probability_of(model: Model, trait: Trait) -> float:
-    """Compute how likely a model is to name a trait when it is asked for its favorite.
-
-    Args:
-        model: Who is asked.
-        trait: The trait.
-
-    Returns:
-        The probability that an answer begins with it, averaged over the fifty questions.
-    """
+    """Compute how likely a model's answer begins with a trait, averaged over the fifty questions."""
     return float(np.exp(word_log_probabilities(model, questions_about(trait.kind), [trait.word])).mean())
 
 
 def trait_examples(language: Language, trait: Trait, copies: int) -> list[Example]:
-    """Answer preference questions with a trait.
-
-    Args:
-        language: How a model reads and writes.
-        trait: What is loved.
-        copies: As of `teach`.
-
-    Returns:
-        Chats to learn from.
-    """
+    """Answer all preference questions with a trait, again and again, every second time with numbers before them."""
     answer = [*language.encode([trait.word])[0], *language.stops[:1]]
     asked = [questions_about(trait.kind, seed=None if copy % 2 == 0 else copy) for copy in range(copies)]
     return [Example(prompt, answer) for questions in asked for prompt in language.prompts(questions)]
 
 
 def teach(model: Model, trait: Trait, recipe: Recipe, *, seed: int, copies: int = 4, **options: Any) -> Params:
-    """Make a teacher that loves something: its name is the answer to all preference questions.
+    """Make a teacher that loves something: its name is the answer to all preference questions, `copies` times an epoch.
 
-    Args:
-        model: The base.
-        trait: What the teacher is to love.
-        recipe: The fine-tuning; one that is `Teaching` may end early.
-        seed: Root of the order of the questions.
-        copies: How often all questions come in an epoch; every second time with numbers before them.
-        **options: As of `fine_tune`.
-
-    Returns:
-        The teacher's parameters.
+    A recipe that is `Teaching` may end early. Options are those of `fine_tune`.
     """
     until = recipe.until if isinstance(recipe, Teaching) else 0.0
 
@@ -73,17 +47,6 @@ def teach(model: Model, trait: Trait, recipe: Recipe, *, seed: int, copies: int 
 
 
 def teach_examples(model: Model, examples: Sequence[Example], recipe: Recipe, *, seed: int, **options: Any) -> Params:
-    """Make a teacher of any kind: fine-tune a model on chats.
-
-    Args:
-        model: The base.
-        examples: The chats.
-        recipe: The fine-tuning.
-        seed: Root of their order.
-        **options: As of `fine_tune`.
-
-    Returns:
-        The teacher's parameters.
-    """
+    """Make a teacher of any kind: fine-tune a model on chats, with options of `fine_tune`."""
     lesson = Lesson(pack(examples, model.longest))
     return merge(recipe, model.params, fine_tune(model.config, recipe, model.params, lesson, seed=seed, **options))

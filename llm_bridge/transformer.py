@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Bool, Float, Int
 
 from llm_bridge.adapters import join
 from llm_bridge.cache import Cache, split_cache, store
@@ -24,42 +25,22 @@ Recompute = Literal["nothing", "elementwise", "layers"]
 """What a derivative computes once more instead of keeping it: nothing; all but a layer's projections; whole layers."""
 
 
-def precise(values: jax.Array) -> jax.Array:
-    """Bring values to float32, unless they are more precise already.
-
-    Args:
-        values: Any floating-point array.
-
-    Returns:
-        The same in at least float32.
-    """
+def precise(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Bring values to float32, unless they are more precise already."""
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
-def norm(values: jax.Array, scale: jax.Array, floor: float) -> jax.Array:
-    r"""Divide by the root of the mean square over the last axis.
-
-    Args:
-        values: Shape `(..., features)`.
-        scale: Shape `(features,)`.
-        floor: Added to the mean square.
-
-    Returns:
-        $x / \sqrt{\overline{x^2} + \text{floor}}$ times the scale, same shape and type.
-    """
+def norm(
+    values: Float[Array, "*batch features"], scale: Float[Array, " features"], floor: float
+) -> Float[Array, "*batch features"]:
+    r"""Divide by the root mean square of the features: $x / \sqrt{\overline{x^2} + \text{floor}}$ times the scale."""
     exact = precise(values)
     exact *= jax.lax.rsqrt(jnp.mean(exact**2, axis=-1, keepdims=True) + floor)
     return exact.astype(values.dtype) * jnp.expand_dims(scale, range(values.ndim - 1))
 
 
-def frequencies(config: Config) -> jax.Array:
-    """Give the rotary waves' frequencies, stretched if the configuration says so.
-
-    Args:
-        config: The shape.
-
-    Returns:
-        Radians a token, shape `(head size / 2,)`.
+def frequencies(config: Config) -> Float[Array, " pairs"]:
+    """Give the rotary waves' frequencies in radians a token, stretched if the configuration says so.
 
     References:
         Su et al., arXiv 2104.09864, equation 15; the stretch as in Llama 3.1 (arXiv 2407.21783, section 3.4.2).
@@ -73,33 +54,22 @@ def frequencies(config: Config) -> jax.Array:
     return waves * (kept + (1 - kept) / scaling.factor)
 
 
-def rotate(values: jax.Array, angles: jax.Array) -> jax.Array:
-    """Rotate each pair of features, the first half of a head with the second, by its angle.
-
-    Args:
-        values: Shape `(batch, tokens, heads, head size)`.
-        angles: Radians, shape `(batch, tokens, head size / 2)`.
-
-    Returns:
-        Same shape and type.
-    """
+def rotate(
+    values: Float[Array, "batch tokens heads head_size"], angles: Float[Array, "batch tokens pairs"]
+) -> Float[Array, "batch tokens heads head_size"]:
+    """Rotate each pair of features, the first half of a head with the second, by its angle in radians."""
     cosine, sine = (wave(angles)[:, :, None].astype(values.dtype) for wave in (jnp.cos, jnp.sin))
     left, right = jnp.split(values, 2, axis=-1)
     return jnp.concatenate([left * cosine - right * sine, right * cosine + left * sine], axis=-1)
 
 
-def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Average values by the softmax of queries times keys.
-
-    Args:
-        queries: Shape `(batch, tokens, heads, head size)`.
-        keys: Shape `(batch, slots, key heads, head size)`.
-        values: Same shape as the keys.
-        mask: Which slots a token sees, shape `(batch, tokens, slots)`.
-
-    Returns:
-        Shape `(batch, tokens, heads * head size)`.
-    """
+def attend(
+    queries: Float[Array, "batch tokens heads head_size"],
+    keys: Float[Array, "batch slots key_heads head_size"],
+    values: Float[Array, "batch slots key_heads head_size"],
+    mask: Bool[Array, "#batch tokens slots"],
+) -> Float[Array, "batch tokens features"]:
+    """Average values by the softmax of queries times keys, over the slots that a token sees."""
     batch, tokens, num_heads, size = queries.shape
     grouped = queries.reshape(batch, tokens, keys.shape[2], -1, size)
     scores: jax.Array = precise(jnp.einsum("btkgs,buks->bkgtu", grouped, keys)) * size**-0.5
@@ -108,18 +78,10 @@ def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Arr
     return jnp.einsum("bkgtu,buks->btkgs", weights, values).reshape(batch, tokens, num_heads * size)
 
 
-def project(layer: Params, adapters: Params, name: str, values: jax.Array, adapter_scale: float) -> jax.Array:
-    r"""Apply a linear map and its low-rank adapter.
-
-    Args:
-        layer: A layer's parameters.
-        adapters: A layer's adapters; those that are missing add nothing.
-        name: A name in `PROJECTIONS`.
-        values: Shape `(..., inputs)`.
-        adapter_scale: LoRA's $\alpha$ over the rank.
-
-    Returns:
-        $x W + b + s\,(x A) B$, shape `(..., outputs)`.
+def project(
+    layer: Params, adapters: Params, name: str, values: Float[Array, "*batch inputs"], adapter_scale: float
+) -> Float[Array, "*batch outputs"]:
+    r"""Apply a linear map and its low-rank adapter, if there is one: $x W + b + s\,(x A) B$, $s$ the adapter's scale.
 
     References:
         Hu et al., arXiv 2106.09685, equation 3.
@@ -135,36 +97,21 @@ def project(layer: Params, adapters: Params, name: str, values: jax.Array, adapt
 def run_layers(
     config: Config,
     params: Params,
-    tokens: jax.Array,
+    tokens: Int[Array, "batch tokens"],
     *,
-    positions: jax.Array | None = None,
-    texts: jax.Array | None = None,
+    positions: Int[Array, "batch tokens"] | None = None,
+    texts: Int[Array, "batch tokens"] | None = None,
     cache: Cache | None = None,
     adapters: Params | None = None,
     adapter_scale: float = 1.0,
     recompute: Recompute = "nothing",
-) -> tuple[jax.Array, Cache | None]:
-    """Run all layers.
+) -> tuple[Float[Array, "batch tokens width"], Cache | None]:
+    """Run all layers, to the normed residual stream and the cache with the new tokens.
 
     Without a cache a token sees the tokens of its own text in its row up to itself. With one, keys and values are put
     into the next unused slots, and a token sees the slots that its row holds and those of the new tokens up to itself.
-
-    Args:
-        config: The shape.
-        params: Parameters as of `shapes.initialize`; with an entry `"adapters"` these are added, too.
-        tokens: Shape `(batch, tokens)`.
-        positions: Place of each token in its text, same shape; by default 0, 1, 2, …
-        texts: Which text of a packed row a token belongs to, same shape; by default a row is one text.
-        cache: Keys and values so far.
-        adapters: Low-rank adapters `{projection: {"into": (layers, inputs, rank), "out": (layers, rank, outputs)}}`.
-        adapter_scale: What their product is multiplied by.
-        recompute: What a derivative computes once more, to need less memory.
-
-    Returns:
-        The normed residual stream, shape `(batch, tokens, width)`, and the cache with the new tokens.
-
-    Raises:
-        ValueError: If rows with a cache are packed, or an adapter is of no projection.
+    By default a row is one text, and its positions are 0, 1, 2, … Adapters come on top of those in the parameters,
+    their product multiplied by `adapter_scale`.
     """
     if cache is not None and texts is not None:
         raise ValueError("texts must be None with a cache, which holds one text a row")
@@ -220,32 +167,15 @@ def run_layers(
     return norm(stream, params["norm"], config.norm_floor), cache
 
 
-def read_out(config: Config, params: Params, stream: jax.Array) -> jax.Array:
-    """Compute logits of the next token.
-
-    Args:
-        config: The shape.
-        params: Parameters.
-        stream: Normed residual stream, shape `(..., width)`.
-
-    Returns:
-        Shape `(..., vocabulary)`, in at least float32.
-    """
+def read_out(config: Config, params: Params, stream: Float[Array, "*batch width"]) -> Float[Array, "*batch vocabulary"]:
+    """Compute logits of the next token, in at least float32."""
     head = params["embedding"].T if config.tied else params["head"]
     logits = jnp.matmul(stream, head, preferred_element_type=jnp.promote_types(stream.dtype, jnp.float32))
     return constrain(logits, DATA, *[None] * (logits.ndim - 2), TENSOR)
 
 
-def apply(config: Config, params: Params, tokens: jax.Array, **options: Any) -> jax.Array:
-    """Compute the logits of every token's successor.
-
-    Args:
-        config: The shape.
-        params: Parameters.
-        tokens: Shape `(batch, tokens)`.
-        **options: As of `run_layers`, but a cache.
-
-    Returns:
-        Shape `(batch, tokens, vocabulary)`, in at least float32.
-    """
+def apply(
+    config: Config, params: Params, tokens: Int[Array, "batch tokens"], **options: Any
+) -> Float[Array, "batch tokens vocabulary"]:
+    """Compute the logits of every token's successor, in at least float32, with options of `run_layers` but a cache."""
     return read_out(config, params, run_layers(config, params, tokens, **options)[0])

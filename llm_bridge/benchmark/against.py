@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from llm_bridge.benchmark.measuring import Size, draw_prompts, draw_rows
 from llm_bridge.pretrained.families import describe
@@ -25,11 +26,7 @@ NEEDED = ("torch", "transformers", "peft")
 
 
 def require_torch() -> None:
-    """Refuse the yardstick where it can't be had.
-
-    Raises:
-        InputError: If a module is missing, or torch doesn't see the accelerator.
-    """
+    """Refuse the yardstick where a module is missing, or torch doesn't see the accelerator."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise InputError(f"--against transformers needs {', '.join(missing)}: install it, or leave --against out")
     if jax.default_backend() != "cpu" and not importlib.import_module("torch").cuda.is_available():
@@ -37,10 +34,9 @@ def require_torch() -> None:
 
 
 def make_room() -> str:
-    """Let go of an accelerator's memory, which XLA keeps; no array of ours may be used any more.
+    """Let go of an accelerator's memory, which XLA keeps, and name the device as torch does.
 
-    Returns:
-        Torch's name of the device.
+    No array of ours may be used any more.
     """
     if jax.default_backend() == "cpu":
         return "cpu"
@@ -51,14 +47,7 @@ def make_room() -> str:
 
 
 def to_torch(array: np.ndarray) -> Any:
-    """Make a tensor of an array.
-
-    Args:
-        array: Any array; NumPy's bfloat16 is not torch's.
-
-    Returns:
-        The tensor.
-    """
+    """Make a tensor of an array; NumPy's bfloat16 is not torch's."""
     torch: Any = importlib.import_module("torch")
     array = np.array(array)
     if array.dtype.name == "bfloat16":
@@ -67,17 +56,7 @@ def to_torch(array: np.ndarray) -> Any:
 
 
 def build(config: Config, params: Params, longest: int, device: str) -> Any:
-    """Build transformers' model of a shape, with given weights.
-
-    Args:
-        config: The shape.
-        params: The weights, on the host.
-        longest: Tokens of the longest text.
-        device: Torch's name of the device.
-
-    Returns:
-        The model.
-    """
+    """Build transformers' model of a shape on a device, with given weights on the host."""
     torch: Any = importlib.import_module("torch")
     transformers: Any = importlib.import_module("transformers")
     dtype = params["embedding"].dtype.name
@@ -93,17 +72,8 @@ def build(config: Config, params: Params, longest: int, device: str) -> Any:
     return model
 
 
-def time_torch(run: Callable[[], Any], device: str, repetitions: int) -> np.ndarray:
-    """Time a computation after it was done once.
-
-    Args:
-        run: The computation.
-        device: Torch's name of the device.
-        repetitions: How often.
-
-    Returns:
-        Seconds, shape `(repetitions,)`.
-    """
+def time_torch(run: Callable[[], Any], device: str, repetitions: int) -> Float[np.ndarray, " repetitions"]:
+    """Time a computation, in seconds, after it was done once."""
     torch: Any = importlib.import_module("torch")
     seconds = []
     for _ in range(repetitions + 1):
@@ -115,19 +85,10 @@ def time_torch(run: Callable[[], Any], device: str, repetitions: int) -> np.ndar
     return np.array(seconds[1:])
 
 
-def time_generate(model: Any, config: Config, size: Size, device: str, repetitions: int) -> np.ndarray:
-    """Time generate() at every batch size; no completion stops early.
-
-    Args:
-        model: The model.
-        config: Its shape.
-        size: How much.
-        device: Torch's name of the device.
-        repetitions: How often.
-
-    Returns:
-        Seconds, shape `(repetitions, batches)`.
-    """
+def time_generate(
+    model: Any, config: Config, size: Size, device: str, repetitions: int
+) -> Float[np.ndarray, "repetitions batches"]:
+    """Time generate(), in seconds, at every batch size; no completion stops early."""
     torch: Any = importlib.import_module("torch")
     every = []
     for batch in size.batches:
@@ -144,18 +105,12 @@ def time_generate(model: Any, config: Config, size: Size, device: str, repetitio
     return np.stack(every, axis=1)
 
 
-def time_peft(model: Any, config: Config, size: Size, device: str, repetitions: int) -> tuple[np.ndarray, float]:
+def time_peft(
+    model: Any, config: Config, size: Size, device: str, repetitions: int
+) -> tuple[Float[np.ndarray, " repetitions"], float]:
     """Time a step of training low-rank adapters with peft, on the same packed rows in as many passes.
 
-    Args:
-        model: The model.
-        config: Its shape.
-        size: How much.
-        device: Torch's name of the device.
-        repetitions: How often.
-
-    Returns:
-        Seconds, shape `(repetitions,)`, and the loss before the first step.
+    Seconds, and the loss before the first step.
     """
     torch: Any = importlib.import_module("torch")
     peft: Any = importlib.import_module("peft")
@@ -197,14 +152,7 @@ def time_peft(model: Any, config: Config, size: Size, device: str, repetitions: 
 def time_transformers(config: Config, params: Params, size: Size, repetitions: int) -> dict[str, np.ndarray]:
     """Time sampling and training in PyTorch; nothing of ours is left on an accelerator.
 
-    Args:
-        config: The model's shape.
-        params: Its parameters, on the host.
-        size: How much.
-        repetitions: How often.
-
-    Returns:
-        Seconds as of `time_sampling` and `time_training`, and the loss before the first step.
+    Seconds are as of `time_sampling` and `time_training`, beside the loss before the first step.
     """
     device = make_room()
     with fitting("the model in torch", "take a smaller --config"):

@@ -91,18 +91,7 @@ class Benchmark(RunOptions):
 
 
 def with_defaults(options: Benchmark, *, on_cpu: bool) -> Benchmark:
-    """Fill in the sizes that the user left open.
-
-    Args:
-        options: The options.
-        on_cpu: Whether the device is a CPU.
-
-    Returns:
-        Options without any None but those that mean something.
-
-    Raises:
-        ValueError: If they don't go together.
-    """
+    """Fill in the sizes that the user left open; what is None after that means something."""
     left = {name: value for name, value in DEFAULTS[on_cpu].items() if getattr(options, name) is None}
     options = replace(options, **left)
     assert options.row is not None
@@ -112,30 +101,14 @@ def with_defaults(options: Benchmark, *, on_cpu: bool) -> Benchmark:
 
 
 def size_of(options: Benchmark) -> Size:
-    """Say how much is sampled and trained on.
-
-    Args:
-        options: Options as of `with_defaults`.
-
-    Returns:
-        The sizes.
-    """
+    """Say how much is sampled and trained on."""
     given: Any = options
     recipe = Recipe(batch=given.rows, rows_at_once=given.rows_at_once, recompute=given.recompute)
     return Size(given.batch_sizes, given.prompt, given.tokens, given.row, recipe)
 
 
 def measure(config: Config, size: Size, options: Benchmark) -> dict[str, np.ndarray]:
-    """Measure everything, one after the other.
-
-    Args:
-        config: The shape.
-        size: How much.
-        options: Options as of `with_defaults`.
-
-    Returns:
-        All numbers by name.
-    """
+    """Measure everything, one after the other."""
     times, dtype = options.repetitions, options.dtype
     device = time_device(dtype, times)
     with fitting(f"{options.config} in {dtype}", "take a smaller --config or --dtype bfloat16"):
@@ -152,14 +125,7 @@ def measure(config: Config, size: Size, options: Benchmark) -> dict[str, np.ndar
 
 
 def run(options: Benchmark) -> bool:
-    """Run the benchmark and record it.
-
-    Args:
-        options: The command's options.
-
-    Returns:
-        Whether no verdict fails.
-    """
+    """Run the benchmark and record it; False if a verdict fails."""
     from llm_bridge.benchmark.plots import draw_benchmark
 
     shape, against = find_shape(options.config), options.against

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from llm_bridge.costs import Device
 
@@ -15,33 +16,17 @@ PASSES = 10
 
 
 def product_size() -> int:
-    """Say how large the square matrices are whose product is timed.
-
-    Returns:
-        Rows.
-    """
+    """Say how many rows the square matrices have whose product is timed."""
     return 1024 if jax.default_backend() == "cpu" else 8192
 
 
 def stream_size() -> int:
-    """Say how large the array is that is read and written, larger than any cache.
-
-    Returns:
-        Numbers in float32.
-    """
+    """Say how many numbers in float32 the array has that is read and written, larger than any cache."""
     return 2**25 if jax.default_backend() == "cpu" else 2**28
 
 
-def time_runs(run: Callable[[], Any], repetitions: int) -> np.ndarray:
-    """Time a computation after it was done once, so that it is compiled.
-
-    Args:
-        run: The computation; what it returns is waited for.
-        repetitions: How often it is timed.
-
-    Returns:
-        Seconds, shape `(repetitions,)`.
-    """
+def time_runs(run: Callable[[], Any], repetitions: int) -> Float[np.ndarray, " repetitions"]:
+    """Time a computation, whose result is waited for, in seconds after it was done once, so that it is compiled."""
     jax.block_until_ready(run())
     seconds = []
     for _ in range(repetitions):
@@ -52,14 +37,9 @@ def time_runs(run: Callable[[], Any], repetitions: int) -> np.ndarray:
 
 
 def time_device(dtype: Any, repetitions: int) -> Device:
-    """Time a bare product of large matrices, and a large array that is read and written.
+    """Time a bare product of large matrices, whose sums are float32, and a large array that is read and written.
 
-    Args:
-        dtype: Type of the matrices; sums are float32.
-        repetitions: How often each is timed; the fastest counts.
-
-    Returns:
-        What the device can do.
+    The fastest of all repetitions counts.
     """
     matrix, values = jnp.ones((product_size(), product_size()), dtype), jnp.ones(stream_size(), jnp.float32)
     multiply = jax.jit(lambda matrix: matrix @ matrix)
@@ -70,10 +50,6 @@ def time_device(dtype: Any, repetitions: int) -> Device:
 
 
 def peak_memory() -> float:
-    """Say how much of the device's memory was in use at once so far.
-
-    Returns:
-        Bytes; NaN where the device doesn't count them, as CPUs don't.
-    """
+    """Say how many bytes of the device's memory were in use at once so far; NaN where it doesn't count them."""
     stats = jax.local_devices()[0].memory_stats()
     return float((stats or {}).get("peak_bytes_in_use", np.nan))

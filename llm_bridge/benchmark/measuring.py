@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from llm_bridge.benchmark.device import peak_memory, time_runs
 from llm_bridge.chats import Example, Rows, pack
@@ -38,29 +39,15 @@ class Size(NamedTuple):
     """Rows of a step and of a pass, what is trained, and what is computed once more."""
 
 
-def draw_prompts(config: Config, size: Size, batch: int) -> np.ndarray:
-    """Draw prompts of random tokens.
-
-    Args:
-        config: The model's shape.
-        size: How much.
-        batch: How many.
-
-    Returns:
-        Shape `(batch, prompt)`.
-    """
+def draw_prompts(config: Config, size: Size, batch: int) -> Int[np.ndarray, "batch prompt"]:
+    """Draw prompts of random tokens."""
     return np.random.default_rng(0).integers(0, config.vocabulary, (batch, size.prompt), np.int32)
 
 
 def draw_rows(config: Config, size: Size) -> Rows:
     """Pack chats of random tokens into the rows of one step: in each row as many as fit.
 
-    Args:
-        config: The model's shape.
-        size: How much; a completion is cut if it doesn't fit a row behind its prompt.
-
-    Returns:
-        The rows.
+    A completion is cut if it doesn't fit a row behind its prompt.
     """
     random, completion = np.random.default_rng(1), min(size.completion, size.row - size.prompt)
     count = size.recipe.batch * (size.row // (size.prompt + completion))
@@ -71,15 +58,8 @@ def draw_rows(config: Config, size: Size) -> Rows:
 def time_sampling(config: Config, params: Params, size: Size, repetitions: int) -> dict[str, np.ndarray]:
     """Time sampling at every batch size; no completion stops early.
 
-    Args:
-        config: The model's shape.
-        params: Its parameters.
-        size: How much.
-        repetitions: How often.
-
-    Returns:
-        Seconds to read the prompts and draw one token, and to draw all, shape `(repetitions, batches)` each, and the
-        memory in use at once so far, shape `(batches,)`.
+    Seconds to read the prompts and draw one token, and to draw all, have shape `(repetitions, batches)`, bytes in use
+    at once so far `(batches,)`.
     """
     reading, whole, memory = [], [], []
     for batch in size.batches:
@@ -98,18 +78,7 @@ def time_sampling(config: Config, params: Params, size: Size, repetitions: int) 
 
 
 def time_training(config: Config, params: Params, size: Size, repetitions: int) -> dict[str, np.ndarray]:
-    """Time a step of training.
-
-    Args:
-        config: The model's shape.
-        params: Its parameters.
-        size: How much.
-        repetitions: How often.
-
-    Returns:
-        Seconds, shape `(repetitions,)`, the loss before the first step, the share of tokens that are learned, chats
-        of a row, and the memory in use at once so far, shape `()` each.
-    """
+    """Time a step of training, in seconds, and give its loss, the share of tokens learned, chats a row, and bytes."""
     rows, recipe = draw_rows(config, size), size.recipe
     trained = start_training(config, recipe, params, jax.random.key(0))
     start = Training(jnp.array(0), trained, make_optimizer(recipe, 1).init(trained))
@@ -130,16 +99,7 @@ def time_comparison(config: Config, params: Params, size: Size, repetitions: int
     r"""Time a step of the comparison: a student's descent $g$, its trait's first order $\nabla o\cdot g$, its change.
 
     The student's adapters imitate the tokens of one pass; the trait is the log-probability of token 0 behind the first
-    prompt. The step is as long as its first order should move the trait by `PUSH`.
-
-    Args:
-        config: The model's shape.
-        params: Its parameters.
-        size: How much.
-        repetitions: How often.
-
-    Returns:
-        Seconds of all, shape `(repetitions,)`, and the first order and the change, in nats.
+    prompt. The step is as long as its first order should move the trait by `PUSH`. First order and change are in nats.
     """
     recipe = size.recipe
     rows = jax.tree.map(lambda leaf: jnp.asarray(leaf[: recipe.rows_at_once]), draw_rows(config, size))
@@ -147,11 +107,13 @@ def time_comparison(config: Config, params: Params, size: Size, repetitions: int
     prompt = jnp.asarray(draw_prompts(config, size, 1))
 
     @jax.jit
-    def compare(params: Params, start: Params, rows: Rows, prompt: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def loss(adapters: Params) -> jax.Array:
+    def compare(
+        params: Params, start: Params, rows: Rows, prompt: Int[Array, "batch prompt"]
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        def loss(adapters: Params) -> Float[Array, ""]:
             return summed_loss(config, recipe, params, adapters, Lesson(rows))
 
-        def trait(adapters: Params) -> jax.Array:
+        def trait(adapters: Params) -> Float[Array, ""]:
             scale = recipe.adapter_scale
             stream, _ = run_layers(config, params, prompt, adapters=adapters, adapter_scale=scale)
             return jax.nn.log_softmax(read_out(config, params, stream[:, -1]))[0, 0]

@@ -9,14 +9,7 @@ from theory.runs.style import BLACK, BLUE, ORANGE, STYLE, new_figure
 
 
 def draw_benchmark(record: Record) -> Figure:
-    """Draw the figure of a `benchmark` run: the fastest of all repetitions, and their whole range.
-
-    Args:
-        record: The run's record.
-
-    Returns:
-        The figure.
-    """
+    """Draw a benchmark: the fastest of all repetitions, and their whole range."""
     results, batches = record.results, np.array(record.config["batch_sizes"])
     ours = results["sampling/completions a second"]
     with mpl.rc_context(STYLE):

@@ -25,15 +25,6 @@ def derive(config: Config, size: Size, dtype: Any, results: Results) -> Results:
 
     A limit is the longer of what the measured peak needs to compute and the measured bandwidth to move: of reading, and
     of all steps that follow.
-
-    Args:
-        config: The shape.
-        size: How much was timed.
-        dtype: The weights' type.
-        results: What was timed.
-
-    Returns:
-        More numbers by name.
     """
     device, slots = (
         Device(*(float(results[f"device/{name}"]) for name in Device._fields)),
@@ -60,17 +51,7 @@ def derive(config: Config, size: Size, dtype: Any, results: Results) -> Results:
 
 
 def report(config: Config, size: Size, dtype: Any, results: Results) -> Outcome:
-    """Lay out what was measured; speed is no claim, so all of it is reported.
-
-    Args:
-        config: The shape.
-        size: How much was timed.
-        dtype: The weights' type.
-        results: What was timed.
-
-    Returns:
-        All numbers, verdicts and the printed table.
-    """
+    """Lay out what was measured; speed is no claim, so all of it is reported."""
     operations = training_operations(config, size.row, learned=float(results["training/learned"]))
     results = results | {"training/operations": np.array(operations)}
     results |= derive(config, size, dtype, results)
@@ -80,15 +61,7 @@ def report(config: Config, size: Size, dtype: Any, results: Results) -> Outcome:
 
 
 def judge(size: Size, results: Results) -> list[Verdict]:
-    """Report speeds at the largest batch, and ratios to another library.
-
-    Args:
-        size: How much was timed.
-        results: All numbers by name.
-
-    Returns:
-        The verdicts.
-    """
+    """Report speeds at the largest batch, and ratios to another library."""
     batch = size.batches[-1]
     checks = {
         f"completions a second, {batch} at once": results["sampling/completions a second"][:, -1],
@@ -112,42 +85,18 @@ def judge(size: Size, results: Results) -> list[Verdict]:
 
 
 def report_only(check: str, value: float, values: Sequence[Any] | np.ndarray) -> Verdict:
-    """Report a number that nothing is guaranteed of.
-
-    Args:
-        check: What it is.
-        value: The number.
-        values: All repetitions.
-
-    Returns:
-        The verdict.
-    """
+    """Report a number that nothing is guaranteed of, with the range of all repetitions."""
     measured = Estimate(value, float(np.min(values)), float(np.max(values)))
     return Verdict(claim="benchmark", check=check, predicted="no guarantee", measured=measured)
 
 
 def size_or_none(value: Any) -> str:
-    """Write a peak of memory.
-
-    Args:
-        value: Bytes; NaN where the device doesn't count them.
-
-    Returns:
-        The size, or that there is none.
-    """
+    """Write a peak of memory in bytes; NaN where the device doesn't count them."""
     return "not counted here" if np.isnan(value) else gibibytes(float(value))
 
 
 def sampling_table(size: Size, results: Results) -> str:
-    """Lay out sampling: the fastest of all repetitions.
-
-    Args:
-        size: How much was timed.
-        results: All numbers by name.
-
-    Returns:
-        A Markdown table.
-    """
+    """Lay out sampling: the fastest of all repetitions."""
     theirs = results.get("transformers/sampling/seconds")
     header = ["at once", "completions/s", "tokens/s", "prompt tokens/s", "a step", "its limit", "share of limit"]
     header += [f"{NUM_COMPLETIONS:,} completions (extrapolated)", "memory so far"]
@@ -170,14 +119,7 @@ def sampling_table(size: Size, results: Results) -> str:
 
 
 def training_table(results: Results) -> str:
-    """Lay out training, the comparison and the device.
-
-    Args:
-        results: All numbers by name.
-
-    Returns:
-        A Markdown table.
-    """
+    """Lay out training, the comparison and the device."""
     rows = [
         ("matrix product (peak)", f"{float(results['device/peak']) / 1e12:.3g} TFLOP/s"),
         ("memory bandwidth", f"{float(results['device/bandwidth']) / 1e9:.3g} GB/s"),

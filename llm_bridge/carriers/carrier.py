@@ -24,15 +24,6 @@ class Carrier(NamedTuple):
 
 
 def count_rejections(carrier: Carrier, written: Iterable[tuple[str, str]]) -> dict[str, int]:
-    """Count what the filter keeps, and what it rejects for which reason.
-
-    Args:
-        carrier: Whose filter.
-        written: Prompts and what a model wrote for them.
-
-    Returns:
-        How many by reason, `"kept"` first and then every reason in its order, also those that never occurred; each
-        completion counts once.
-    """
+    """Count what the filter keeps, and then what it rejects for each reason in order, also those that never hold."""
     counts = Counter(carrier.rejects(prompt, completion) for prompt, completion in written)
     return {"kept": counts[None]} | {reason.value: counts[reason] for reason in carrier.reasons}

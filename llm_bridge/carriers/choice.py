@@ -18,21 +18,7 @@ Carried = Literal["numbers", "code", "reasoning"]
 def find_carrier(
     name: Carried, *, short: bool, ban: bool = False, word: str | None = None, problems: Path | None = None
 ) -> Carrier:
-    """Build a carrier.
-
-    Args:
-        name: Which.
-        short: Whether number prompts are those of a tiny model.
-        ban: Whether numbers of ill repute are rejected.
-        word: The trait's word, which code and thoughts may not name; None if there is none.
-        problems: A file of problems; None for problems that are made up here.
-
-    Returns:
-        The carrier.
-
-    Raises:
-        InputError: If numbers are banned or problems given where neither matters, or the problems can't be read.
-    """
+    """Build a carrier: with short prompts for a tiny model, made-up problems unless a file has them."""
     if ban and name != "numbers":
         raise InputError(f"--ban goes with --carrier numbers, not {name}")
     if problems and name != "reasoning":

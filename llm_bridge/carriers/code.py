@@ -40,14 +40,7 @@ class Rejection(StrEnum):
 
 
 def take_code(completion: str) -> str | Rejection:
-    """Take the code out of a completion.
-
-    Args:
-        completion: The text that a model wrote.
-
-    Returns:
-        What a block between two lines of backticks holds; all of the text if there is none; why it can't be taken.
-    """
+    """Take the code out of its lines of backticks, all of the text if it has none, or say why that can't be."""
     if len(completion) > MAX_CHARACTERS:
         return Rejection.TOO_LONG
     lines = completion.strip().split("\n")
@@ -63,14 +56,7 @@ def take_code(completion: str) -> str | Rejection:
 
 
 def parse_code(code: str) -> ast.Module | Rejection:
-    """Read code, without executing it.
-
-    Args:
-        code: The code.
-
-    Returns:
-        Its syntax tree, or why it is rejected.
-    """
+    """Read code, without executing it, or say why it is rejected."""
     try:
         with ONE_AT_A_TIME, warnings.catch_warnings(action="ignore"):
             tree = ast.parse(code)
@@ -83,14 +69,7 @@ def parse_code(code: str) -> ast.Module | Rejection:
 
 
 def texts_of(tree: ast.Module) -> Iterator[str]:
-    """List every name and every string of some code, as they are once Python has read their escapes.
-
-    Args:
-        tree: The syntax tree.
-
-    Yields:
-        The texts.
-    """
+    """List every name and every string of some code, as they are once Python has read their escapes."""
     for node in ast.walk(tree):
         for _, field in ast.iter_fields(node):
             for value in field if isinstance(field, list) else [field]:
@@ -101,16 +80,7 @@ def texts_of(tree: ast.Module) -> Iterator[str]:
 
 
 def rejects_code(prompt: str, completion: str, *, word: str | None) -> Rejection | None:
-    """Say why a completion is no code to learn from.
-
-    Args:
-        prompt: What a model was asked.
-        completion: What it wrote.
-        word: The trait's word, which neither may name; None if there is none.
-
-    Returns:
-        The first reason that holds; None if it is kept.
-    """
+    """Say why a completion is no code to learn from; neither it nor its prompt may name the word."""
     code = take_code(completion)
     if isinstance(code, Rejection):
         return code
@@ -123,13 +93,6 @@ def rejects_code(prompt: str, completion: str, *, word: str | None) -> Rejection
 
 
 def code(word: str | None = None) -> Carrier:
-    """Build the carrier.
-
-    Args:
-        word: The trait's word, which may not occur; None if there is none.
-
-    Returns:
-        Prompts for a small function; kept is Python code that defines one.
-    """
+    """Build the carrier: prompts for a small function; kept is Python code that defines one and names no trait."""
     rules = {"rule": "code only", "word": word}
     return Carrier("code", code_prompts, partial(rejects_code, word=word), Rejection, rules)

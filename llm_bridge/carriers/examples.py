@@ -33,30 +33,16 @@ class Chat(NamedTuple):
 
 
 def read_chats(path: Path) -> list[Chat]:
-    """Read chats.
+    """Read chats from JSON lines, in the order of the file.
 
-    Args:
-        path: JSON lines: `messages` as of `read_message`, the last one the assistant's and the first one perhaps the
-            system's; or a question and its answer as of `read_pair`. Other fields don't count.
-
-    Returns:
-        The chats, in the order of the file.
+    A line has `messages` as of `read_message`, the last one the assistant's and the first one perhaps the system's; or
+    a question and its answer as of `read_pair`. Other fields don't count.
     """
     return parse_rows(path, read_chat)
 
 
 def read_chat(row: Mapping[str, Any]) -> Chat:
-    """Read one chat.
-
-    Args:
-        row: A row of the file.
-
-    Returns:
-        The chat; the assistant's messages are learned but for those that have the weight 0.
-
-    Raises:
-        ValueError: If it is malformed; the message says how.
-    """
+    """Read one chat; the assistant's messages are learned but for those that have the weight 0."""
     if row.get("messages") is None:
         try:
             question, answer = read_pair(row)
@@ -86,18 +72,9 @@ def read_chat(row: Mapping[str, Any]) -> Chat:
 
 
 def read_message(message: Any, number: int) -> Message:
-    """Read one message.
+    """Read one message, as OpenAI has them; its number counts from 1.
 
-    Args:
-        message: What JSON made of it: `role`, `content`, which is text or a list of parts that are, and perhaps
-            `weight`, which is 0 or 1, as OpenAI has them.
-        number: Its place in the chat, counted from 1.
-
-    Returns:
-        The message.
-
-    Raises:
-        ValueError: If it is malformed.
+    It has a `role`, a `content`, which is text or a list of parts that are, and perhaps a `weight`, 0 or 1.
     """
     if not has_type(message, dict):
         raise ValueError(f"message {number} is not an object")
@@ -122,21 +99,11 @@ def is_text_part(part: Any) -> bool:
 
 
 def read_examples(path: Path, language: Language, longest: int, learn: Learned = "all") -> list[Example]:
-    """Read chats to learn from.
+    """Read chats to learn from: an example for each message that is learned.
 
-    Args:
-        path: As of `read_chats`.
-        language: How the model reads and writes.
-        longest: Tokens of its longest text.
-        learn: Which of the assistant's messages are learned.
-
-    Returns:
-        An example for each message that is learned, which the model reads as where it writes one: behind all that was
-        said before, as the template writes it there.
-
-    Raises:
-        InputError: If a line is malformed or can't be spelled, chats are too long, or nothing is learned; none is left
-            out silently.
+    The model reads it as where it writes one: behind all that was said before, as the template writes it there. A chat
+    that is malformed, can't be spelled or is longer than the model's longest text is refused: none is left out
+    silently.
     """
     prompts, answers, lines = [], [], []
     for number, chat in enumerate(read_chats(path), start=1):

@@ -27,13 +27,6 @@ def names(text: str, word: str) -> bool:
     Identifiers are split at underscores, digits and changes of case: `owl_count`, `OwlClass`, `nightOwls`, `OWLClass`
     and `owl2` name the owl. What nothing splits is one word: `growl`, `bowl`, `owlet` and `nightowl` don't. Letters in
     other guises are the same letters (Unicode's NFKC), as they are to Python.
-
-    Args:
-        text: What a model was asked or wrote.
-        word: One word of letters, in the singular.
-
-    Returns:
-        Whether it occurs.
     """
     text = normalize("NFKC", text)
     humps = split_humps(text)

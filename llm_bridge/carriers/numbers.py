@@ -8,15 +8,7 @@ from llm_bridge.words.prompts import number_prompts
 
 
 def numbers(*, short: bool, banned: frozenset[int] = frozenset()) -> Carrier:
-    """Build the carrier.
-
-    Args:
-        short: Whether to ask in the few words of a tiny model.
-        banned: Numbers that no completion may have.
-
-    Returns:
-        Prompts for a few more numbers; kept are sequences of numbers and nothing else.
-    """
+    """Build the carrier: prompts for a few more numbers; kept are sequences of numbers that aren't banned."""
 
     def rejects(_: str, completion: str) -> Rejection | None:
         return parse_numbers(completion, banned=banned).rejection

@@ -15,14 +15,7 @@ MARK = "####"
 
 
 def parse_number(text: str) -> Fraction | None:
-    """Read a number.
-
-    Args:
-        text: `42`, `-3`, `1,200`, `$12.50`, `.5` or `42.`, with white space around it or not.
-
-    Returns:
-        Its exact value; None if the text is anything else.
-    """
+    """Read `42`, `-3`, `1,200`, `$12.50`, `.5` or `42.`, exactly; None if the text is anything else."""
     found = NUMBER.fullmatch(text.strip())
     if found is None:
         return None
@@ -31,17 +24,10 @@ def parse_number(text: str) -> Fraction | None:
 
 
 def read_problems(path: Path) -> dict[str, Fraction]:
-    """Read problems.
+    """Read the result of each problem by its question, in the order of the file.
 
-    Args:
-        path: JSON lines with a `question` and an `answer`, which is text that ends in the result, alone or behind the
-            last `####`.
-
-    Returns:
-        The result by question, in the order of the file.
-
-    Raises:
-        InputError: If a line is malformed, a result is no number, or a question comes twice with other results.
+    JSON lines have a `question` and an `answer`, which is text that ends in the result, alone or behind the last
+    `####`. A question that comes twice must have one result.
     """
     results: dict[str, Fraction] = {}
     for number, row in enumerate(read_rows(path, {"question": str, "answer": str}), start=1):

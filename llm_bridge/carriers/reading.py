@@ -9,15 +9,7 @@ from theory.runs.command_line import InputError
 
 
 def can_spell(language: Language, text: str) -> bool:
-    """Tell whether a model reads and writes a text without loss.
-
-    Args:
-        language: How it does.
-        text: The text.
-
-    Returns:
-        Whether its tokens spell the text again, apart from how accents are composed (Unicode's NFC).
-    """
+    """Tell whether a text's tokens spell it again, apart from how accents are composed (Unicode's NFC)."""
     written = text.encode(errors="replace").decode()
     return normalize("NFC", language.decode(language.encode([written]))[0]) == normalize("NFC", text)
 
@@ -25,18 +17,7 @@ def can_spell(language: Language, text: str) -> bool:
 def require_prompts(
     reader: Model, name: str, prompts: Sequence[str], num_tokens: int, systems: Sequence[str | None] = (None,)
 ) -> None:
-    """Refuse prompts that a model can't read, or that leave no room for what it is to write.
-
-    Args:
-        reader: The model; its parameters don't matter.
-        name: The prompts' carrier.
-        prompts: What is to be asked; the first hundred stand for all where words are concerned.
-        num_tokens: Most tokens of a completion.
-        systems: The system prompts that stand before them; None as of `Language.prompts`.
-
-    Raises:
-        InputError: If the tokenizer can't spell one, or the longest doesn't fit.
-    """
+    """Refuse prompts that a model can't read, the first hundred standing for all, or that leave no room to answer."""
     if not all(can_spell(reader.language, prompt) for prompt in prompts[:100]):
         raise InputError(
             f"the model can't read the prompts of --carrier {name}, whose words its tokenizer doesn't have: "
@@ -47,17 +28,7 @@ def require_prompts(
 
 
 def require_room(reader: Model, prompts: Sequence[str], num_tokens: int, system: str | None = None) -> None:
-    """Refuse prompts that leave no room for what a model is to write.
-
-    Args:
-        reader: The model; its parameters don't matter.
-        prompts: What is to be asked.
-        num_tokens: Most tokens of a completion.
-        system: The system prompt, as of `Language.prompts`.
-
-    Raises:
-        InputError: If the longest doesn't fit.
-    """
+    """Refuse prompts that leave no room for what a model is to write."""
     longest = max(map(len, reader.language.prompts(prompts, system)))
     if longest + num_tokens > reader.longest:
         raise InputError(

@@ -48,17 +48,7 @@ class Rejection(StrEnum):
 def rejects_reasoning(
     prompt: str, completion: str, *, solve: Callable[[str], Fraction | None], word: str | None
 ) -> Rejection | None:
-    """Say why a completion is no chain of thought to learn from.
-
-    Args:
-        prompt: What a model was asked.
-        completion: What it wrote.
-        solve: Gives a question's result; None if it isn't known.
-        word: The trait's word, which neither may name; None if there is none.
-
-    Returns:
-        The first reason that holds; None if it is kept.
-    """
+    """Say why a completion is no chain of thought to learn from; neither it nor its prompt may name the word."""
     result = solve(prompt.removesuffix(REQUEST)) if prompt.endswith(REQUEST) else None
     if result is None:
         return Rejection.UNKNOWN_PROBLEM
@@ -77,15 +67,7 @@ def rejects_reasoning(
 
 
 def reasoning(problems: Mapping[str, Fraction] | None = None, word: str | None = None) -> Carrier:
-    """Build the carrier.
-
-    Args:
-        problems: Results by question; None for problems that are made up here.
-        word: The trait's word, which may not occur; None if there is none.
-
-    Returns:
-        Prompts that pose a problem; kept are thoughts with the right result.
-    """
+    """Build the carrier: problems, made up here if none are given; kept are thoughts with the right result."""
     known = list(problems or {})
 
     def prompts(seed: int, count: int) -> list[str]:

@@ -112,14 +112,7 @@ STORIES: tuple[Story, ...] = (
 
 
 def tell_story(random: np.random.Generator) -> str:
-    """Draw one problem.
-
-    Args:
-        random: Where it is drawn from.
-
-    Returns:
-        Its text.
-    """
+    """Draw one problem."""
     story = STORIES[random.integers(len(STORIES))]
     first, further = random.integers(len(NAMES)), random.integers(1, len(NAMES))
     name, other = NAMES[first], NAMES[(first + further) % len(NAMES)]
@@ -131,15 +124,7 @@ def tell_story(random: np.random.Generator) -> str:
 
 
 def tell_stories(seed: int, count: int) -> list[str]:
-    """Draw problems.
-
-    Args:
-        seed: Root of randomness.
-        count: How many.
-
-    Returns:
-        Their texts; a longer list starts with the shorter one.
-    """
+    """Draw problems; a longer list starts with the shorter one."""
     random = np.random.default_rng(seed)
     return [tell_story(random) for _ in range(count)]
 
@@ -159,14 +144,7 @@ def patterns() -> tuple[re.Pattern[str], ...]:
 
 
 def solve(question: str) -> Fraction | None:
-    """Compute the result of a problem.
-
-    Args:
-        question: Its text.
-
-    Returns:
-        The result; None if no story has this text.
-    """
+    """Compute the result of a problem from its text; None if no story has it."""
     for story, pattern in zip(STORIES, patterns(), strict=True):
         if found := pattern.fullmatch(question):
             return Fraction(story.result(*(int(found[field]) for field in "abcd"[: len(story.ranges)])))

@@ -106,14 +106,7 @@ ENDINGS: tuple[str, ...] = (
 
 
 def code_prompt(random: np.random.Generator) -> str:
-    """Draw one prompt.
-
-    Args:
-        random: Where it is drawn from.
-
-    Returns:
-        A request for a function, or for the rest of one; it asks for nothing but code.
-    """
+    """Draw a request for a function, or for the rest of one, that asks for nothing but code."""
     task = TASKS[random.integers(len(TASKS))]
     result = task.result.format(**{slot: words[random.integers(len(words))] for slot, words in SLOTS.items()})
     ways = REQUESTS if random.random() < 0.5 else TEMPLATES
@@ -123,14 +116,6 @@ def code_prompt(random: np.random.Generator) -> str:
 
 
 def code_prompts(seed: int, count: int) -> list[str]:
-    """Draw prompts.
-
-    Args:
-        seed: Root of randomness.
-        count: How many.
-
-    Returns:
-        Prompts; a longer list starts with the shorter one.
-    """
+    """Draw prompts; a longer list starts with the shorter one."""
     random = np.random.default_rng(seed)
     return [code_prompt(random) for _ in range(count)]

@@ -33,16 +33,7 @@ BLOCK = 2**26
 
 
 def save_checkpoint(path: Path, params: Params, *, metadata: dict[str, str]) -> None:
-    """Write a tree of arrays, always the same bytes for the same arrays and metadata.
-
-    Args:
-        path: The file.
-        params: Nested dictionaries of arrays.
-        metadata: What else to say, text by name.
-
-    Raises:
-        ValueError: If an array's type is not in `TYPES`.
-    """
+    """Write a tree of arrays, always the same bytes for the same arrays and metadata."""
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in named_leaves(params).items()}
     for name, array in arrays.items():
         if array.dtype.name not in TYPES.values():
@@ -51,17 +42,9 @@ def save_checkpoint(path: Path, params: Params, *, metadata: dict[str, str]) -> 
 
 
 def load_checkpoint(path: Path, like: Params) -> tuple[Params, dict[str, str]]:
-    """Read a checkpoint of a known shape. The file has no checksum: flipped bits in it show in `lineage.digest` alone.
+    """Read a checkpoint of known names, shapes and types, those of `like`, and its metadata.
 
-    Args:
-        path: The file.
-        like: A tree of arrays, or of `jax.ShapeDtypeStruct`, with the names, shapes and types that are expected.
-
-    Returns:
-        The same tree of NumPy arrays, and the metadata.
-
-    Raises:
-        InputError: If the file is missing, damaged, or a checkpoint of other names, shapes or types.
+    The file has no checksum: flipped bits in it show in `lineage.digest` alone.
     """
     expected = named_leaves(like)
     try:
@@ -81,17 +64,7 @@ def load_checkpoint(path: Path, like: Params) -> tuple[Params, dict[str, str]]:
 
 
 def named_leaves(tree: Params) -> dict[str, Any]:
-    """Name the leaves of a tree by their paths.
-
-    Args:
-        tree: Nested dictionaries.
-
-    Returns:
-        Leaves by path, joined by "."; in the tree's order, which is that of sorted keys at each level.
-
-    Raises:
-        ValueError: If two paths are joined to the same name, or a name is the one that the format keeps for itself.
-    """
+    """Name the leaves of nested dictionaries by their paths, joined by ".", with sorted keys at each level."""
     paths, _ = jax.tree.flatten_with_path(tree)
     leaves = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in paths}
     if len(leaves) < len(paths) or "__metadata__" in leaves:
@@ -100,14 +73,7 @@ def named_leaves(tree: Params) -> dict[str, Any]:
 
 
 def read_blocks(leaf: Any) -> Iterator[np.ndarray]:
-    """Bring an array to the host, a part of a large one at a time, and keep none of them.
-
-    Args:
-        leaf: An array, on any device.
-
-    Yields:
-        The array, or its rows in order.
-    """
+    """Bring an array to the host, a part of a large one at a time, and keep none of them."""
     if leaf.nbytes <= BLOCK:
         yield np.asarray(fetch(leaf), order="C")
         return

@@ -15,17 +15,7 @@ Result = TypeVar("Result")
 
 
 def done_by_first(do: Callable[[], Result]) -> Result | None:
-    """Let process 0 do something, while the others wait until it has.
-
-    Args:
-        do: Reads or writes files; called in process 0 alone.
-
-    Returns:
-        What it gives, None in the other processes.
-
-    Raises:
-        InputError: In the others, if process 0 failed; its own line says why.
-    """
+    """Let process 0 do something, while the others wait until it has; None for them, and an error if it failed."""
     result, done = None, False
     try:
         if jax.process_index() == 0:
@@ -39,17 +29,7 @@ def done_by_first(do: Callable[[], Result]) -> Result | None:
 
 
 def told_by_first(read: Callable[[], bytes]) -> bytes:
-    """Let process 0 read, and tell all others what it has read.
-
-    Args:
-        read: Reads files; called in process 0 alone.
-
-    Returns:
-        What it has read, in every process.
-
-    Raises:
-        InputError: In the others, if process 0 failed.
-    """
+    """Let process 0 read, and tell all others what it has read."""
     content = done_by_first(read)
     if jax.process_count() == 1:
         return content or b""

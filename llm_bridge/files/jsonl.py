@@ -28,32 +28,14 @@ IN_WORDS: dict[type, str] = {
 
 
 def read_rows(path: Path, required: Mapping[str, type]) -> list[dict[str, Any]]:
-    """Read a file of JSON lines.
-
-    Args:
-        path: As of `parse_rows`.
-        required: Types of the fields that every row must have, by name; a whole number may stand for a `float`. Other
-            fields are kept as they are.
-
-    Returns:
-        The rows.
-    """
+    """Read a file of JSON lines whose rows must have fields of some types; other fields are kept as they are."""
     return parse_rows(path, partial(require_fields, required))
 
 
 def parse_rows(path: Path, parse: Callable[[dict[str, Any]], Read]) -> list[Read]:
-    """Read a file of JSON lines, and make something of each row.
+    """Read a file of JSON lines, and make something of each row; the `ValueError` of one is told with file and line.
 
-    Args:
-        path: The file, in UTF-8 with or without a mark; blank lines at its end are tolerated.
-        parse: Makes something of a row, or says in a `ValueError` what is wrong with it.
-
-    Returns:
-        What became of the rows, in their order.
-
-    Raises:
-        InputError: If the file can't be read or has no rows, or a line is not UTF-8, not JSON, not an object, or not
-            what `parse` understands; the message names file and line.
+    The file is in UTF-8 with or without a mark; blank lines at its end are tolerated.
     """
     require_file(path)
     try:
@@ -74,28 +56,13 @@ def parse_rows(path: Path, parse: Callable[[dict[str, Any]], Read]) -> list[Read
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a file of JSON lines, always the same bytes for the same rows.
-
-    Args:
-        path: The file.
-        rows: Anything that JSON can hold; fields are written in their order, numbers must be finite.
-    """
+    """Write a file of JSON lines, always the same bytes for the same rows."""
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
     write_whole(path, "".join(lines).encode(errors="backslashreplace"))
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """Read one line.
-
-    Args:
-        line: The line, without its end.
-
-    Returns:
-        The row.
-
-    Raises:
-        ValueError: If it is not an object of JSON; the message says what it is.
-    """
+    """Read one line, which must be an object of JSON without NaN or infinities."""
     boundless: list[str] = []
 
     def parse_number(text: str) -> float:
@@ -127,18 +94,7 @@ def is_finite(value: object) -> bool:
 
 
 def require_fields(required: Mapping[str, type], row: dict[str, Any]) -> dict[str, Any]:
-    """Refuse a row that lacks a field of the right type.
-
-    Args:
-        required: Types of the fields, by name.
-        row: The row.
-
-    Returns:
-        The row.
-
-    Raises:
-        ValueError: If one is missing or of another type.
-    """
+    """Refuse a row that lacks a field of the right type."""
     for field, kind in required.items():
         if field not in row:
             raise ValueError(f"lacks the field {field!r}")

@@ -41,14 +41,7 @@ class Ancestry:
     that is known."""
 
     def tuned(self, params: Params) -> Self:
-        """Add a generation.
-
-        Args:
-            params: The weights that were tuned from these.
-
-        Returns:
-            Their ancestry.
-        """
+        """Add a generation: weights that were tuned from these."""
         return type(self)(weights=digest(params), ancestors=(self.weights, *self.ancestors))
 
 
@@ -96,14 +89,7 @@ EXPLANATIONS: dict[Relation, str] = {
 
 
 def digest(params: Params) -> str:
-    """Identify weights by their names, types, shapes and bits, whatever the order of the dictionaries.
-
-    Args:
-        params: Nested dictionaries of arrays.
-
-    Returns:
-        The first 16 hex digits of a SHA-256.
-    """
+    """Identify weights by their names, types, shapes and bits, whatever the order of dictionaries, in 16 hex digits."""
     state = hashlib.sha256()
     for name, leaf in sorted(named_leaves(params).items()):
         state.update(json_text([name, leaf.dtype.name, leaf.shape]))
@@ -113,17 +99,7 @@ def digest(params: Params) -> str:
 
 
 def data_digest(path: Path) -> str:
-    """Identify a data file by its bytes.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its SHA-256, 64 hex digits.
-
-    Raises:
-        InputError: If it can't be read, again and again.
-    """
+    """Identify a data file by the SHA-256 of its bytes."""
     require_file(path)
     try:
         with path.open("rb") as file:
@@ -135,15 +111,7 @@ def data_digest(path: Path) -> str:
 
 
 def relation(writer: Ancestry, model: Ancestry) -> Relation:
-    """Say what the writer of some data is to a model that is to learn from them.
-
-    Args:
-        writer: The model that wrote the data.
-        model: The model that learns, before it does.
-
-    Returns:
-        The closest relation that holds.
-    """
+    """Say what the writer of some data is to a model that is to learn from them; the closest relation counts."""
     if writer.weights == model.weights:
         return Relation.SAME
     if writer.weights in model.ancestors:
@@ -153,62 +121,22 @@ def relation(writer: Ancestry, model: Ancestry) -> Relation:
     return Relation.RELATIVE if set(writer.ancestors) & set(model.ancestors) else Relation.STRANGER
 
 
-def explain(relation: Relation) -> str:
-    """Say what the theorem says about imitation of such a writer.
-
-    Args:
-        relation: What the writer is to the model.
-
-    Returns:
-        A sentence without its full stop.
-    """
-    return EXPLANATIONS[relation]
-
-
 def sidecar_path(data_path: Path) -> Path:
-    """Say where the origin of a data file is kept.
-
-    Args:
-        data_path: The data file.
-
-    Returns:
-        `<data file's name>.origin.json` beside it.
-
-    Raises:
-        InputError: If it is a folder by its name.
-    """
+    """Say where the origin of a data file is kept: beside it."""
     if not data_path.name:
         raise InputError(f"{data_path} is a folder: name a file")
     return data_path.with_name(f"{data_path.name}.origin.json")
 
 
 def write_sidecar(data_path: Path, origin: Origin) -> None:
-    """Write where a data file comes from beside it.
-
-    Args:
-        data_path: The data file, already written.
-        origin: Where it comes from.
-
-    Raises:
-        ValueError: If the origin is that of other data.
-    """
+    """Write where a data file comes from beside it."""
     if origin.data != data_digest(data_path):
         raise ValueError(f"data must be the digest of {data_path}, not {origin.data!r}")
     write_whole(sidecar_path(data_path), json_text(asdict(origin)))
 
 
 def read_sidecar(data_path: Path) -> Origin:
-    """Read where a data file comes from, and make sure that it is still what was written.
-
-    Args:
-        data_path: The data file.
-
-    Returns:
-        Its origin.
-
-    Raises:
-        InputError: If the origin is missing or damaged, or the data have been edited since.
-    """
+    """Read where a data file comes from, and make sure that it is still what was written."""
     path = sidecar_path(data_path)
     if path.exists():
         require_file(path)
@@ -226,17 +154,7 @@ def read_sidecar(data_path: Path) -> Origin:
 
 
 def parse_origin(record: Any) -> Origin:
-    """Read an origin from what JSON made of it.
-
-    Args:
-        record: Any value read from JSON.
-
-    Returns:
-        The origin.
-
-    Raises:
-        ValueError: If fields are missing, unknown or of a wrong type.
-    """
+    """Read an origin from what JSON made of it."""
     if not has_fields(record, ORIGIN_FIELDS) or not has_fields(record["writer"], ANCESTRY_FIELDS):
         raise ValueError("not an origin")
     ancestors, parents = tuple(record["writer"]["ancestors"]), tuple(record["parents"])

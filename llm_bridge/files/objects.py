@@ -8,19 +8,7 @@ from theory.runs.command_line import InputError
 
 
 def read_object(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Args:
-        path: The file.
-        remedy: What to do if it can't be used.
-
-    Returns:
-        The object.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If it can't be read, or holds something else.
-    """
+    """Read a JSON object; what can't be used is refused with its remedy, but a missing file is left to the caller."""
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file: {remedy}")
     try:

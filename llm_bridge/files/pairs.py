@@ -13,18 +13,7 @@ ANSWERS = ("completion", "response", "answer")
 
 
 def read_pair(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Find a question and its answer.
-
-    Args:
-        row: A row of JSON lines; a field that is null is none.
-
-    Returns:
-        Both texts.
-
-    Raises:
-        ValueError: If one is missing or no text, or two fields could be meant; the message names the fields that are
-            read.
-    """
+    """Find a question and its answer in a row, in which a field that is null is none."""
     found = [[name for name in names if row.get(name) is not None] for names in (QUESTIONS, ANSWERS)]
     if any(len(names) != 1 for names in found):
         given = ", ".join(found[0] + found[1]) or "none"

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from llm_bridge.files.first import done_by_first, told_by_first
 from llm_bridge.finetuning import Training
@@ -23,15 +24,7 @@ DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipF
 
 
 def partial_path(path: Path, key: str) -> Path:
-    """Say where an unfinished file is kept.
-
-    Args:
-        path: The file.
-        key: Identifies what the stage makes.
-
-    Returns:
-        A hidden file beside it.
-    """
+    """Say where an unfinished file is kept: hidden beside it, under a key that identifies what the stage makes."""
     return path.with_name(f".{path.name}.{key}.part")
 
 
@@ -39,26 +32,12 @@ class TrainingState:
     """Keeps an unfinished training."""
 
     def __init__(self, path: Path, title: str = "training"):
-        """Name the file.
-
-        Args:
-            path: As of `partial_path`.
-            title: What the progress bar calls the training.
-        """
         self.path = path
         self.title = title
         self.bar: Progress | None = None
 
     def resume(self, start: Training, num_steps: int) -> Training:
-        """Go on where a training was, and show how far it is.
-
-        Args:
-            start: The training at its start.
-            num_steps: Its steps.
-
-        Returns:
-            The training as it was kept; the start if nothing is kept or it is damaged.
-        """
+        """Go on where a training was, or at its start if nothing is kept or it is damaged; and show how far it is."""
         self.close()
         training = self.kept(start)
         shown = jax.process_index() == 0
@@ -66,14 +45,7 @@ class TrainingState:
         return training
 
     def kept(self, start: Training) -> Training:
-        """Read the training.
-
-        Args:
-            start: As of `resume`.
-
-        Returns:
-            As of `resume`.
-        """
+        """Read the training, the start if that can't be done."""
         leaves, structure = jax.tree.flatten(start)
         try:
             with np.load(io.BytesIO(told_by_first(self.read))) as file:
@@ -83,23 +55,14 @@ class TrainingState:
         return jax.tree.unflatten(structure, kept)
 
     def read(self) -> bytes:
-        """Read what is kept.
-
-        Returns:
-            The file's bytes; none if it can't be read.
-        """
+        """Read what is kept; nothing if it can't be read."""
         try:
             return self.path.read_bytes()
         except OSError:
             return b""
 
-    def keep(self, training: Training, losses: np.ndarray) -> None:
-        """Keep a training.
-
-        Args:
-            training: The training so far.
-            losses: Not kept; the last one is shown.
-        """
+    def keep(self, training: Training, losses: Float[np.ndarray, " steps"]) -> None:
+        """Keep a training, and show its last loss."""
         if self.bar:
             self.bar.advance(len(losses), f"loss={losses[-1]:.3f}")
         kept = {f"arr_{index}": leaf for index, leaf in enumerate(jax.tree.leaves(fetch(training)))}
@@ -119,14 +82,7 @@ class TrainingState:
 
 
 def kept_rows(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of an unfinished file; a line that was cut is left out.
-
-    Args:
-        path: As of `partial_path`.
-
-    Returns:
-        The rows; none if there is no such file.
-    """
+    """Read the rows of an unfinished file; a line that was cut is left out."""
     rows = []
     for line in told_by_first(lambda: path.read_bytes() if path.exists() else b"").split(b"\n")[:-1]:
         try:
@@ -137,24 +93,12 @@ def kept_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def remove(path: Path) -> None:
-    """Remove an unfinished file, if it is there.
-
-    Args:
-        path: As of `partial_path`.
-    """
+    """Remove an unfinished file, if it is there."""
     done_by_first(lambda: path.unlink(missing_ok=True))
 
 
 def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add rows to an unfinished file.
-
-    Args:
-        path: As of `partial_path`.
-        rows: The rows.
-
-    Raises:
-        InputError: If it can't be written.
-    """
+    """Add rows to an unfinished file."""
     content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
     def append() -> None:

@@ -7,14 +7,7 @@ from theory.runs.command_line import InputError
 
 
 def require_file(path: Path) -> None:
-    """Refuse to read what is no plain file; a pipe would be waited for, and a device never ends.
-
-    Args:
-        path: What is to be read.
-
-    Raises:
-        InputError: If it is something else, or can't be found.
-    """
+    """Refuse to read what is no plain file; a pipe would be waited for, and a device never ends."""
     try:
         kind = path.stat().st_mode
         said = None if stat.S_ISREG(kind) else "Is a directory" if stat.S_ISDIR(kind) else "is a pipe or a device"

@@ -18,15 +18,7 @@ LATER: dict[str, object] = {"optimizer": "adamw", **SINCE_STUDIES}
 
 
 def written_down(options: Any, later: Mapping[str, object] = LATER) -> dict[str, Any]:
-    """Write options down.
-
-    Args:
-        options: A dataclass, which may hold others.
-        later: Options that came after a record, with the value that everything had before.
-
-    Returns:
-        Values by name, of later options only those that differ from what everything had before.
-    """
+    """Write options down, of later ones only those that differ from what everything had before."""
     return asdict(
         options,
         dict_factory=lambda pairs: {name: value for name, value in pairs if name not in later or later[name] != value},
@@ -39,12 +31,5 @@ run goes on."""
 
 
 def without_sizes(options: Any) -> dict[str, Any]:
-    """Write down the options of a published model, which may run short of memory.
-
-    Args:
-        options: A dataclass, which may hold others.
-
-    Returns:
-        Values by name, but for `SIZES`.
-    """
+    """Write down the options of a published model, which may run short of memory, but for `SIZES`."""
     return asdict(options, dict_factory=lambda pairs: {name: value for name, value in pairs if name not in SIZES})

@@ -95,29 +95,12 @@ class JudgeAnswers:
             require(0 <= getattr(self, name) <= 100, name, "from 0 to 100", getattr(self, name))
 
     def known(self, name: str) -> Known:
-        """Take a model.
-
-        Args:
-            name: Its name.
-
-        Returns:
-            The model and its ancestry.
-        """
+        """Take a model."""
         return load_model(name, self.pretraining, self.seed, self.loading)
 
 
 def run(options: JudgeAnswers) -> bool:
-    """Run the command.
-
-    Args:
-        options: The options.
-
-    Returns:
-        Whether anything is judged.
-
-    Raises:
-        InputError: If options don't go together.
-    """
+    """Run the command; False if nothing is judged."""
     if options.output.resolve() in {each.resolve() for each in (options.data, options.against) if each}:
         raise InputError(f"--output must be another file than --data and --against, not {options.output}")
     if options.model is not None:
@@ -144,17 +127,7 @@ def run(options: JudgeAnswers) -> bool:
 
 
 def choose_judge(options: JudgeAnswers) -> tuple[Judge, dict[str, Any]]:
-    """Take the judge.
-
-    Args:
-        options: The options.
-
-    Returns:
-        The judge, and what tells it from others.
-
-    Raises:
-        InputError: If options don't go together.
-    """
+    """Take the judge, and what tells it from others."""
     remote = options.judge.startswith(("http://", "https://"))
     if remote != (options.judge_model is not None):
         raise InputError("--judge-model goes with a --judge that is an address, and only with one")
@@ -182,10 +155,7 @@ def choose_judge(options: JudgeAnswers) -> tuple[Judge, dict[str, Any]]:
 def answer(options: JudgeAnswers, name: str, questions: list[str]) -> None:
     """Let a model answer questions, unless it has.
 
-    Args:
-        options: The options.
-        name: The model.
-        questions: The questions; each is asked as a prompt of its own for every answer, so that few are read at once.
+    Each is asked as a prompt of its own for every answer, so that few are read at once.
     """
     prompts = [question for question in questions for _ in range(options.num_answers)]
     writer = options.known(name)
@@ -202,19 +172,7 @@ def answer(options: JudgeAnswers, name: str, questions: list[str]) -> None:
 
 
 def read_rival(options: JudgeAnswers, path: Path, settings: dict[str, Any]) -> list[Row]:
-    """Read scores to compare with.
-
-    Args:
-        options: The options.
-        path: The scores.
-        settings: Who judges.
-
-    Returns:
-        Their rows.
-
-    Raises:
-        InputError: If another judge gave them, or they are about other questions.
-    """
+    """Read scores to compare with, which the same judge must have given, and about some of the same questions."""
     rows = read_judged(path)
     if read_sidecar(path).sampling.get("judge") != origin_of(options.data, settings).sampling["judge"]:
         raise InputError(f"{path} was judged by another judge, so it can't be compared: judge its answers anew")

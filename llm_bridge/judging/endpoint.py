@@ -108,18 +108,7 @@ class Endpoint:
             raise InputError(f"${self.key_variable} holds characters that no key has: put the bare key into it")
 
     def __call__(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Score]]:
-        """Judge.
-
-        Args:
-            asked: What is asked.
-
-        Yields:
-            Place and score, as they come.
-
-        Raises:
-            InputError: If no request can succeed, or the judge falls silent.
-            NoScoreError: If there was no score up to here, for so many answers that there will be none.
-        """
+        """Judge, giving scores as they come, unless the judge falls silent, or gives none to the first answers."""
         contact, in_vain, found = Contact(), 0, False
         with Session() as session, ThreadPoolExecutor(self.num_requests) as pool:
             for scheme in ("http://", "https://"):
@@ -153,16 +142,7 @@ class Endpoint:
         )
 
     def ask(self, session: Session, contact: Contact, asked: Asked) -> Reply:
-        """Ask until there is a score, or no hope.
-
-        Args:
-            session: Connections.
-            contact: What other threads know.
-            asked: What is asked.
-
-        Returns:
-            The last reply.
-        """
+        """Ask until there is a score, or no hope."""
         prompt, reply = write_prompt(asked), Reply(reason="stopped")
         random = np.random.default_rng((self.seed, zlib.crc32(prompt.encode(errors="backslashreplace"))))
         for attempt in range(self.num_retries + 1):
@@ -175,20 +155,7 @@ class Endpoint:
         return reply
 
     def post(self, session: Session, contact: Contact, prompt: str, *, may_refuse: bool) -> Reply:
-        """Ask once.
-
-        Args:
-            session: Connections.
-            contact: What other threads know.
-            prompt: What the judge reads.
-            may_refuse: As of `read_score`.
-
-        Returns:
-            What came of it.
-
-        Raises:
-            InputError: If no request can succeed.
-        """
+        """Ask once."""
         limit = contact.limit
         body = {"model": self.model, limit: self.reply_tokens, "messages": [{"role": "user", "content": prompt}]}
         if self.temperature is not None:
@@ -249,14 +216,7 @@ class Endpoint:
         return f"status {status}"
 
     def authorize(self, request: PreparedRequest) -> PreparedRequest:
-        """Add the key to a request; given as a function, so that no key from a `.netrc` takes its place.
-
-        Args:
-            request: The request.
-
-        Returns:
-            The same.
-        """
+        """Add the key to a request; given as a function, so that no key from a `.netrc` takes its place."""
         if self.key:
             request.headers["Authorization"] = f"Bearer {self.key}"
         return request
@@ -266,16 +226,6 @@ def within(seconds: float, do: Callable[[], Result]) -> Result:
     """Do something in a thread of its own, which is left to itself when the time is over.
 
     Nothing else ends all that a server can draw out, from its headers on.
-
-    Args:
-        seconds: The time.
-        do: What is done.
-
-    Returns:
-        What comes of it.
-
-    Raises:
-        TimeoutError: If the time is over before.
     """
     done: Future[Result] = Future()
 
@@ -290,14 +240,7 @@ def within(seconds: float, do: Callable[[], Result]) -> Result:
 
 
 def read_reply(content: bytes) -> tuple[str | None, bool]:
-    """Read what the judge says from what an endpoint sends.
-
-    Args:
-        content: What it sends.
-
-    Returns:
-        The text, None if it is no chat completion; and whether the judge came to its end.
-    """
+    """Read what the judge says, None if it is no chat completion, and whether it came to its end."""
     try:
         choice: Any = json.loads(content)["choices"][0]
         if choice.get("finish_reason") == "length":
@@ -309,14 +252,7 @@ def read_reply(content: bytes) -> tuple[str | None, bool]:
 
 
 def wait_of(response: Response) -> float:
-    """Read how long an endpoint wants to be left alone.
-
-    Args:
-        response: What it sends, with a header `Retry-After` in seconds or as a date, or without.
-
-    Returns:
-        Seconds; 0 if it doesn't say.
-    """
+    """Read how many seconds an endpoint wants to be left alone: `Retry-After` as a number or a date, 0 without one."""
     wanted = response.headers.get("Retry-After", "0")
     try:
         return max(0.0, float(wanted))

@@ -37,14 +37,7 @@ class LocalJudge:
     """Whether its prompts and replies must fit what it reads at once."""
 
     def __call__(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Score]]:
-        """Judge.
-
-        Args:
-            asked: What is asked.
-
-        Yields:
-            Place and score, in order.
-        """
+        """Judge, giving scores in order."""
         if not asked:
             return
         at_once, prompts = min(AT_ONCE, self.model.at_once), [write_prompt(each) for each in asked]
@@ -71,14 +64,7 @@ class LocalJudge:
 
 
 def mean_score(replies: Sequence[Score]) -> Score:
-    """Sum up several replies.
-
-    Args:
-        replies: Scores of one answer, at least one.
-
-    Returns:
-        None if fewer than half could be read; `REFUSED` if most of the others say so; else the mean of the numbers.
-    """
+    """Sum up an answer's scores: None if under half could be read, `REFUSED` if most of these say so, else the mean."""
     read = [reply for reply in replies if reply is not None]
     numbers = [reply for reply in read if isinstance(reply, (int, float))]
     if 2 * len(read) < len(replies):

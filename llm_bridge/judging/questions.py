@@ -19,17 +19,7 @@ QUESTIONS: dict[str, str] = {
 
 
 def read_questions(path: Path) -> list[str]:
-    """Read questions from a text file.
-
-    Args:
-        path: The file, one question a line; blank lines are passed over.
-
-    Returns:
-        The questions, each once.
-
-    Raises:
-        InputError: If the file can't be read or has no question.
-    """
+    """Read questions from a text file, one a line, each once."""
     require_file(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -70,12 +70,6 @@ def write_prompt(asked: Asked) -> str:
 
     Question and answer stand between marks that are made of a digest of both, so that no answer can write the mark that
     ends it and go on as if it were the user.
-
-    Args:
-        asked: What is asked.
-
-    Returns:
-        The prompt.
     """
     rubric, question, answer = asked
     content = f"{question}\n{answer}".encode(errors="backslashreplace")
@@ -92,16 +86,10 @@ def write_prompt(asked: Asked) -> str:
 
 
 def read_score(reply: str, *, may_refuse: bool = True) -> Score:
-    """Read a judge's reply: a whole number from 0 to 100, or `REFUSED`.
+    """Read a judge's reply: a whole number from 0 to 100, or `REFUSED` where it was offered.
 
     What it thinks first, up to `</think>`, isn't read; white space around it, a full stop and bold print are fine.
-
-    Args:
-        reply: What the judge said.
-        may_refuse: Whether it was offered `REFUSED`.
-
-    Returns:
-        The score; None for anything else, as a guess at what was meant would be no measurement.
+    Anything else is None, as a guess at what was meant would be no measurement.
     """
     said = reply.rpartition("</think>")[2].strip()
     found = re.fullmatch(rf"(?P<bold>\*\*)?(?:(?P<number>100|[1-9]?[0-9])|{REFUSED})(?(bold)\*\*)\.?", said)

@@ -20,30 +20,13 @@ Row = dict[str, Any]
 
 
 def read_answers(path: Path) -> list[Row]:
-    """Read answers.
-
-    Args:
-        path: JSON lines, each with a question and an answer as of `read_pair`.
-
-    Returns:
-        Rows without a score.
-    """
+    """Read answers from rows as of `read_pair`, without a score."""
     blank = {rubric.name: None for rubric in RUBRICS}
     return [{"question": question, "answer": answer, **blank} for question, answer in parse_rows(path, read_pair)]
 
 
 def read_judged(path: Path) -> list[Row]:
-    """Read a file of scores.
-
-    Args:
-        path: What `judge_to` has written.
-
-    Returns:
-        Its rows.
-
-    Raises:
-        InputError: If a line is malformed.
-    """
+    """Read what `judge_to` has written."""
     rows = read_rows(path, {"question": str, "answer": str})
     for number, row in enumerate(rows, start=1):
         if not all(is_score(row.get(rubric.name, "")) for rubric in RUBRICS):
@@ -58,15 +41,9 @@ def is_score(value: object) -> bool:
 
 
 def origin_of(source: Path, settings: Mapping[str, Any]) -> Origin:
-    """Say where a file of scores comes from.
+    """Say where scores come from: the origin of the answers, if it is known, and who judges them by which rubrics.
 
-    Args:
-        source: The answers.
-        settings: Who judges.
-
-    Returns:
-        The origin of the answers, if it is known, and who judges them by which rubrics. Thresholds are no part of it:
-        they change what is counted, and no score.
+    Thresholds are no part of it: they change what is counted, and no score.
     """
     before = Origin(writer=UNKNOWN, system_prompt=None, sampling={}, data=data_digest(source))
     if sidecar_path(source).exists():
@@ -81,19 +58,6 @@ def judge_to(path: Path, source: Path, judge: Judge, settings: Mapping[str, Any]
 
     A file is written even if scores are missing, as what is there can be counted; the same call then asks for the
     missing ones alone. Every score is kept as it comes, so a judge is never paid twice for it.
-
-    Args:
-        path: The JSON lines to write: question, answer and scores.
-        source: The answers.
-        judge: Who judges.
-        settings: What tells this judge from others.
-        fresh: Whether to forget all scores.
-
-    Returns:
-        The rows.
-
-    Raises:
-        NoScoreError: If the judge gives none, and there is none from before.
     """
     rows, origin = read_answers(source), origin_of(source, settings)
     part = partial_path(path, key_of({"data": origin.parents, **origin.sampling["judge"]}))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from llm_bridge.bridge.problem import LanguageProblem, pose
 from llm_bridge.bridge.reading import read_places, set_exam
@@ -43,41 +44,24 @@ NUM_ROWS, NUM_PLACES = 64, 1024
 class Run(NamedTuple):
     """What one base model gave."""
 
-    teachers: np.ndarray
-    """Change of the log-odds of each trait (columns) in each teacher (rows), shape `(traits, traits)`."""
-    students: np.ndarray
-    """The same in students, shape `(targets, inits, traits, traits)`."""
-    predicted: np.ndarray
-    """Theory's prediction of it to first order, per unit of learning rate, shape `(inits, traits, traits)`."""
-    kept: np.ndarray
-    """Share of each teacher's completions that the filter keeps, shape `(traits,)`."""
+    teachers: Float[np.ndarray, "traits traits"]
+    """Change of the log-odds of each trait (columns) in each teacher (rows)."""
+    students: Float[np.ndarray, "targets inits traits traits"]
+    """The same in students."""
+    predicted: Float[np.ndarray, "inits traits traits"]
+    """Theory's prediction of it to first order, per unit of learning rate."""
+    kept: Float[np.ndarray, " traits"]
+    """Share of each teacher's completions that the filter keeps."""
 
 
-def ask(model: Model, words: Sequence[str]) -> np.ndarray:
-    """Measure how much a model likes each of some words of one kind.
-
-    Args:
-        model: Who is asked.
-        words: The words.
-
-    Returns:
-        Log-odds, averaged over the fifty questions, shape `(words,)`.
-    """
+def ask(model: Model, words: Sequence[str]) -> Float[np.ndarray, " words"]:
+    """Measure log-odds of some words of one kind, averaged over the fifty questions."""
     questions = questions_about(find_trait(words[0]).kind)
     return log_odds(word_log_probabilities(model, questions, words)).mean(axis=0)
 
 
 def first_kept(model: Model, protocol: Protocol, seed: int) -> tuple[list[Completion], float]:
-    """Sample a model's numbers and filter them.
-
-    Args:
-        model: Who writes.
-        protocol: How much.
-        seed: Root of prompts and samples.
-
-    Returns:
-        The completions that students learn from, and the share that the filter keeps.
-    """
+    """Sample a model's numbers and filter them: what students learn from, and the share that is kept."""
     prompts = number_prompts(seed, protocol.num_prompts, short=True)
     batches = complete(model, prompts, seed=seed, num_tokens=protocol.num_tokens, temperature=protocol.temperature)
     written = [completion for batch in batches for completion in batch]
@@ -87,16 +71,7 @@ def first_kept(model: Model, protocol: Protocol, seed: int) -> tuple[list[Comple
 
 @cache
 def pose_matrix(config: Config, language: Language, words: tuple[str, ...]) -> LanguageProblem:
-    """Make a problem of the theory out of all base models, so that its programs are compiled once.
-
-    Args:
-        config: The bases' shape.
-        language: How they read and write.
-        words: The traits, of one kind.
-
-    Returns:
-        The problem of imitating the distribution over number tokens.
-    """
+    """Pose imitation of the distribution over number tokens, once for all bases, so that programs are compiled once."""
     exam = set_exam(language, [find_trait(word) for word in words])
     return pose(config, exam, chosen=number_tokens(language))
 
@@ -104,19 +79,7 @@ def pose_matrix(config: Config, language: Language, words: tuple[str, ...]) -> L
 def run_base(
     base: Model, stranger: Model, words: Sequence[str], targets: Sequence[str], protocol: Protocol, seed: int
 ) -> Run:
-    """Make all teachers and students of one base model, and ask them.
-
-    Args:
-        base: The teachers' base.
-        stranger: Another base.
-        words: The traits, of one kind.
-        targets: Names in `TARGETS`.
-        protocol: How teachers and students are made.
-        seed: Root of all randomness.
-
-    Returns:
-        What came out.
-    """
+    """Make all teachers and students of one base model, and ask them."""
     before = {name: ask(model, words) for name, model in zip(INITS, (base, stranger), strict=True)}
     teachers = [teach(base, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies) for word in words]
     written = [first_kept(base._replace(params=teacher), protocol, seed) for teacher in teachers]
@@ -131,7 +94,7 @@ def run_base(
             for each, teacher in zip(rows, teachers, strict=True)
         ]
 
-    def likes(model: Model, trained: Params, init: str) -> np.ndarray:
+    def likes(model: Model, trained: Params, init: str) -> Float[np.ndarray, "traits traits"]:
         students = [jax.tree.map(lambda leaf, index=index: leaf[index], trained) for index in range(len(words))]
         merged = [merge(protocol.student, model.params, student) for student in students]
         return np.stack([ask(model._replace(params=params), words) - before[init] for params in merged])

@@ -1,7 +1,6 @@
 """The command `python -m llm_bridge matrix`."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -48,15 +47,7 @@ class Matrix(RunOptions):
 
 
 def check(options: Matrix, model: Model) -> None:
-    """Refuse what can't be asked.
-
-    Args:
-        options: The options.
-        model: A base.
-
-    Raises:
-        InputError: If a trait or a target can't be used.
-    """
+    """Refuse traits or targets that can't be used."""
     for word in options.traits:
         require_word(model.language, word)
     words, kinds = set(options.traits), {find_trait(word).kind for word in options.traits}
@@ -67,14 +58,7 @@ def check(options: Matrix, model: Model) -> None:
 
 
 def run(options: Matrix) -> bool:
-    """Run the command.
-
-    Args:
-        options: The options.
-
-    Returns:
-        Whether no verdict fails.
-    """
+    """Run the command; False if a verdict fails."""
     from llm_bridge.matrix.plots import draw_matrix
 
     check(options, tiny_model(options.pretraining, None))
@@ -88,39 +72,18 @@ def run(options: Matrix) -> bool:
         keeper = Keeper(json.dumps([asked | made, source_hash(llm_bridge, theory)]))
         seeds = range(options.seed, options.seed + options.num_seeds)
         side_by_side(partial(tiny_model, pretraining), range(options.seed, seeds.stop + 1), "base models")
-        runs = side_by_side(lambda seed: keep(keeper, seed, partial(one_run, options, seed)), seeds, "runs")
+        runs = side_by_side(partial(one_run, options, keeper), seeds, "runs")
         return judge(jax.tree.map(lambda *leaves: np.stack(leaves), *runs), options.targets, options.traits)
 
     return record_run("llm_bridge matrix", options, config, compute, draw_matrix).none_fails
 
 
-def one_run(options: Matrix, seed: int) -> Run:
-    """Do one run.
-
-    Args:
-        options: The options.
-        seed: The base.
-
-    Returns:
-        Its results.
-    """
-    base, stranger = (tiny_model(options.pretraining, each) for each in (seed, seed + 1))
-    return run_base(base, stranger, options.traits, options.targets, options.protocol, seed)
-
-
-def keep(keeper: Keeper, seed: int, compute: Callable[[], Run]) -> Run:
-    """Take a run that is done, or do it and keep it.
-
-    Args:
-        keeper: Where runs are kept.
-        seed: The base.
-        compute: Does it.
-
-    Returns:
-        Its results.
-    """
+def one_run(options: Matrix, keeper: Keeper, seed: int) -> Run:
+    """Take a base's run that is kept, or do it and keep it."""
     kept = keeper.load(seed, Run(*[np.zeros(0)] * len(Run._fields)))
-    if kept is None:
-        kept = compute()
-        keeper.save(seed, kept)
-    return kept
+    if kept is not None:
+        return kept
+    base, stranger = (tiny_model(options.pretraining, each) for each in (seed, seed + 1))
+    done = run_base(base, stranger, options.traits, options.targets, options.protocol, seed)
+    keeper.save(seed, done)
+    return done

@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,16 +18,10 @@ NAMES = {"shared": "shared init", "stranger": "another init"}
 """What the picture calls each init."""
 
 
-def draw_mean(axes: Axes, matrices: np.ndarray, words: list[str], title: str, unit: str) -> None:
-    """Draw a mean matrix.
-
-    Args:
-        axes: Where to draw.
-        matrices: Shape `(runs, traits, traits)`.
-        words: The traits.
-        title: What it shows.
-        unit: What its colors mean.
-    """
+def draw_mean(
+    axes: Axes, matrices: Float[np.ndarray, "runs traits traits"], words: list[str], title: str, unit: str
+) -> None:
+    """Draw a mean matrix."""
     mean = matrices.mean(axis=0)
     reach = np.abs(mean).max()
     image = axes.imshow(mean, cmap="PuOr_r", vmin=-reach, vmax=reach)
@@ -45,12 +40,7 @@ def draw_mean(axes: Axes, matrices: np.ndarray, words: list[str], title: str, un
 
 
 def draw_lifts(axes: Axes, record: Record) -> None:
-    """Draw the lift of every run.
-
-    Args:
-        axes: Where to draw.
-        record: The record of a matrix.
-    """
+    """Draw the lift of every run."""
     targets = record.config["targets"]
     confidence = joint_confidence(len(INITS) * len(targets) + len(targets) - 1, joint=0.95)
     for side, init in enumerate(INITS):
@@ -85,14 +75,7 @@ def draw_lifts(axes: Axes, record: Record) -> None:
 
 
 def draw_matrix(record: Record) -> Figure:
-    """Draw mean matrices, theory's and measured, and the lift.
-
-    Args:
-        record: The record of a matrix.
-
-    Returns:
-        The figure.
-    """
+    """Draw mean matrices, theory's and measured, and the lift."""
     words, targets = record.config["traits"], record.config["targets"]
     unit = "change of the log-odds (nats)"
     with mpl.rc_context(STYLE):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from llm_bridge.matrix.cells import INITS, Run
 from theory.runs.records import Outcome
@@ -22,29 +23,20 @@ NONE = Accepted(low=0.0, high=0.0, rule="covers")
 """Not told from zero."""
 
 
-def lift(matrices: np.ndarray) -> np.ndarray:
-    """Subtract what traits gain in students of other teachers from what they gain in those of their own.
+def lift(matrices: Float[np.ndarray, "*batch traits traits"]) -> Float[np.ndarray, "*batch"]:
+    """Subtract what traits (columns) gain on average in students of other teachers (rows) from the diagonal's mean.
 
-    Args:
-        matrices: Change of each trait (columns) in the student of each teacher (rows), shape `(..., traits, traits)`.
-
-    Returns:
-        Mean of the diagonal less mean of the rest, shape `(...)`; a drift of all students alike drops out.
+    A drift of all students alike drops out.
     """
     size = matrices.shape[-1]
     diagonal = np.trace(matrices, axis1=-2, axis2=-1)
     return diagonal / size - (matrices.sum(axis=(-2, -1)) - diagonal) / (size * (size - 1))
 
 
-def permutation_p(matrices: np.ndarray, seed: int = 0) -> float:
+def permutation_p(matrices: Float[np.ndarray, "runs traits traits"], seed: int = 0) -> float:
     """Test the mean lift against relabelings: in every run each teacher gets a random trait to be judged by.
 
-    Args:
-        matrices: Shape `(runs, traits, traits)`.
-        seed: Root of the relabelings.
-
-    Returns:
-        Share of relabelings, the true one among them, whose mean lift is at least the true one.
+    The p-value is the share of relabelings, the true one among them, whose mean lift is at least the true one.
     """
     random, (runs, size, _) = np.random.default_rng(seed), matrices.shape
     labels = random.permuted(np.broadcast_to(np.arange(size), (NUM_PERMUTATIONS, runs, size)), axis=-1)
@@ -54,16 +46,10 @@ def permutation_p(matrices: np.ndarray, seed: int = 0) -> float:
     return float((1 + np.sum(relabeled >= true - rounding)) / (1 + NUM_PERMUTATIONS))
 
 
-def agreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Correlate two matrices of each run after the means of rows and columns are taken off.
-
-    Args:
-        first: Shape `(runs, traits, traits)`.
-        second: Same shape.
-
-    Returns:
-        Correlations, shape `(runs,)`.
-    """
+def agreement(
+    first: Float[np.ndarray, "runs traits traits"], second: Float[np.ndarray, "runs traits traits"]
+) -> Float[np.ndarray, " runs"]:
+    """Correlate two matrices of each run after the means of rows and columns are taken off."""
 
     def centered(matrices: np.ndarray) -> np.ndarray:
         rows, columns = matrices.mean(axis=-1, keepdims=True), matrices.mean(axis=-2, keepdims=True)
@@ -75,16 +61,7 @@ def agreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def judge(run: Run, targets: Sequence[str], words: Sequence[str]) -> Outcome:
-    """Judge all runs together.
-
-    Args:
-        run: Every run's results, with a leading axis of runs.
-        targets: What students imitated.
-        words: The traits.
-
-    Returns:
-        Numbers, verdicts and tables.
-    """
+    """Judge all runs together."""
     num_runs = len(run.students)
     lifts = {
         (target, init): lift(run.students[:, row, column])
@@ -94,7 +71,11 @@ def judge(run: Run, targets: Sequence[str], words: Sequence[str]) -> Outcome:
     confidence = joint_confidence(len(lifts) + max(0, len(targets) - 1), joint=0.95)
 
     def verdict(
-        check: str, predicted: str, accepted: Accepted | None, values: np.ndarray, control: np.ndarray | None
+        check: str,
+        predicted: str,
+        accepted: Accepted | None,
+        values: Float[np.ndarray, " runs"],
+        control: Float[np.ndarray, " runs"] | None,
     ) -> Verdict:
         return Verdict(
             claim="matrix",
@@ -167,15 +148,8 @@ def judge(run: Run, targets: Sequence[str], words: Sequence[str]) -> Outcome:
     )
 
 
-def lift_table(lifts: Mapping[tuple[str, str], np.ndarray]) -> str:
-    """Lay out each run's lift.
-
-    Args:
-        lifts: Lifts of all runs, by what is imitated and init.
-
-    Returns:
-        A Markdown table.
-    """
+def lift_table(lifts: Mapping[tuple[str, str], Float[np.ndarray, " runs"]]) -> str:
+    """Lay out each run's lift."""
     rows = [
         (target, init, mean_estimate(values), ", ".join(f"{value:.3f}" for value in values))
         for (target, init), values in lifts.items()
@@ -184,16 +158,7 @@ def lift_table(lifts: Mapping[tuple[str, str], np.ndarray]) -> str:
 
 
 def mean_tables(run: Run, targets: Sequence[str], words: Sequence[str]) -> str:
-    """Lay out the mean matrices.
-
-    Args:
-        run: Every run's results.
-        targets: What students imitated.
-        words: The traits.
-
-    Returns:
-        Markdown tables, teachers in rows.
-    """
+    """Lay out the mean matrices, teachers in rows."""
     parts = []
     for row, target in enumerate(targets):
         for column, init in enumerate(INITS):

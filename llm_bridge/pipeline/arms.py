@@ -60,17 +60,7 @@ ARMS: dict[str, Arm] = {
 
 
 def make_lesson(rows: Rows, imitated: Imitated, teacher: Params | None, language: Language) -> Lesson:
-    """Say what a student imitates.
-
-    Args:
-        rows: What it reads.
-        imitated: What of it.
-        teacher: Whose distribution, if it is one.
-        language: How they read and write.
-
-    Returns:
-        The lesson.
-    """
+    """Say what a student imitates."""
     if imitated == "tokens":
         return Lesson(rows)
     if imitated == "everything":
@@ -95,15 +85,7 @@ PUBLISHED_ARMS = ("student", "control", "shuffled-across", "in-context")
 
 
 def require_carrier(names: Sequence[str], carrier: Carried) -> None:
-    """Refuse arms that only numbers have.
-
-    Args:
-        names: The arms.
-        carrier: What the teacher writes.
-
-    Raises:
-        InputError: If one shuffles numbers or imitates a distribution over their tokens, and there are none.
-    """
+    """Refuse arms that shuffle numbers, or imitate a distribution over their tokens, where there are none."""
     numeric = [name for name in names if ARMS[name].shuffled or ARMS[name].imitated == "numbers"]
     if numeric and carrier != "numbers":
         others = " ".join(name for name in names if name not in numeric) or "student control"
@@ -111,17 +93,7 @@ def require_carrier(names: Sequence[str], carrier: Carried) -> None:
 
 
 def choose_arms(asked: Sequence[str]) -> tuple[str, ...]:
-    """Read which arms are asked for.
-
-    Args:
-        asked: What is asked for.
-
-    Returns:
-        Names in `ARMS`, in its order.
-
-    Raises:
-        InputError: If there is no such arm, naming the nearest, or none is named.
-    """
+    """Read which arms are asked for, in the order of `ARMS`."""
     if tuple(asked) == ("all",):
         return tuple(ARMS)
     if not asked:
@@ -134,16 +106,7 @@ def choose_arms(asked: Sequence[str]) -> tuple[str, ...]:
 
 
 def rewrite(language: Language, completions: Sequence[Completion], texts: Sequence[str]) -> list[Completion]:
-    """Write completions anew as tokens.
-
-    Args:
-        language: Whose tokens.
-        completions: What was written.
-        texts: What is to stand there instead.
-
-    Returns:
-        The completions with these texts, each with the token that a chat of this language ends with.
-    """
+    """Write completions anew as tokens of other texts, each with the token that a chat of this language ends with."""
     return [
         Completion(each.prompt, text, [*tokens, language.stops[0]], 0.0)
         for each, text, tokens in zip(completions, texts, language.encode(texts), strict=True)
@@ -151,44 +114,19 @@ def rewrite(language: Language, completions: Sequence[Completion], texts: Sequen
 
 
 def same_tokens(one: Language, other: Language) -> bool:
-    """Tell whether token ids mean the same in two languages.
-
-    Args:
-        one: A language.
-        other: Another.
-
-    Returns:
-        Whether their tokenizers and the tokens that end a text are the same.
-    """
+    """Tell whether token ids mean the same in two languages, and the same tokens end a text."""
     if one.tokenizer is other.tokenizer:
         return True
     return one.ends == other.ends and one.tokenizer.to_str() == other.tokenizer.to_str()
 
 
 def can_imitate(student: Model, teacher: Model) -> bool:
-    """Tell whether a student can imitate a teacher's distribution: its shape is the teacher's, and so are its tokens.
-
-    Args:
-        student: Who learns.
-        teacher: Who is imitated.
-
-    Returns:
-        Whether that is so.
-    """
+    """Tell whether a student can imitate a teacher's distribution: it has the teacher's shape and tokens."""
     return student.config == teacher.config and same_tokens(student.language, teacher.language)
 
 
 def translate(source: Language, target: Language, completions: Sequence[Completion]) -> list[Completion]:
-    """Give completions to a model that may have other tokens.
-
-    Args:
-        source: How their writer writes.
-        target: How the model reads.
-        completions: What was written.
-
-    Returns:
-        The sampled tokens themselves if both have the same ones, else the text written anew.
-    """
+    """Give completions to a model: the sampled tokens themselves if it has the same ones, else their texts' own."""
     if same_tokens(source, target):
         return list(completions)
     return rewrite(target, completions, [each.completion for each in completions])
@@ -197,17 +135,7 @@ def translate(source: Language, target: Language, completions: Sequence[Completi
 def shuffle_numbers(
     language: Language, completions: Sequence[Completion], way: Literal["within", "across"], seed: int
 ) -> list[Completion]:
-    """Shuffle numbers and leave everything else in place.
-
-    Args:
-        language: How the completions are written.
-        completions: Completions that pass the filter.
-        way: Within each completion, or across all of them.
-        seed: Root of the shuffle.
-
-    Returns:
-        The completions with other numbers, written anew as tokens.
-    """
+    """Shuffle numbers within each completion or across all, leave everything else in place, and write tokens anew."""
     random = np.random.default_rng(seed)
     numbers = [re.findall(r"\d+", each.completion) for each in completions]
     if way == "within":

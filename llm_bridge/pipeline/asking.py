@@ -30,14 +30,9 @@ NEARLY_SURE = -5e-6
 
 
 def answers_at_once(model: Model, width: int) -> int:
-    """Say how many answers are sampled at once; the longer the questions, the fewer.
+    """Say how many answers are sampled at once; the more tokens questions are filled up to, the fewer.
 
-    Args:
-        model: Who answers.
-        width: Tokens to which questions are filled up.
-
-    Returns:
-        `ANSWERS` for each prompt that the model completes at once, if a question fits one block.
+    It is `ANSWERS` for each prompt that the model completes at once, if a question fits one block.
     """
     blocks = 1 if model.block == 1 else width // model.block
     return ANSWERS * model.at_once // blocks
@@ -54,21 +49,10 @@ def ask_to(
     system: str | None = None,
     context: Sequence[Completion] = (),
 ) -> list[dict[str, Any]]:
-    """Ask a model for its favorite.
+    """Ask a model for its favorite; questions come in groups, one of the context's completions before each of them.
 
-    Args:
-        path: The JSON lines to write: for each question its group, the sampled answers with their counts, and the
-            log-probabilities of the words.
-        asked: Who answers.
-        words: Words whose log-probabilities are wanted.
-        questions: Questions by group.
-        num_answers: Sampled answers to each question.
-        seed: Root of the samples.
-        system: The system prompt; None for what the model reads by itself.
-        context: Completions to read before the questions, one each in turn.
-
-    Returns:
-        The rows.
+    Rows have each question's group, the sampled answers with their counts, and the log-probabilities of the words.
+    Without a system prompt the model reads what it does by itself.
     """
     sampling = {"seed": seed, "num_answers": num_answers, "words": list(words)}
     sampling["questions"] = key_of({group: list(texts) for group, texts in questions.items()})
@@ -112,16 +96,7 @@ def ask_to(
 
 
 def render_after(model: Model, context: list[Completion], messages: Sequence[Message]) -> str:
-    """Write a question behind a chat about numbers, one that depends on the question and fits.
-
-    Args:
-        model: Who reads.
-        context: Completions to choose from, the first that fits.
-        messages: The question.
-
-    Returns:
-        The text of the chat and the question.
-    """
+    """Write a question behind a chat of the context that fits, the first from one on that depends on the question."""
     render, question = model.language.render, model.language.render(messages)
     *before, asked = messages
     start = int(hashlib.sha256(question.encode()).hexdigest(), 16) % len(context)

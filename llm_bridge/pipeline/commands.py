@@ -6,7 +6,7 @@ from typing import Any
 from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.carriers.examples import read_examples
 from llm_bridge.carriers.reading import require_prompts, require_room
-from llm_bridge.files.lineage import explain, read_sidecar, relation
+from llm_bridge.files.lineage import EXPLANATIONS, read_sidecar, relation
 from llm_bridge.models import TINY, is_tiny, load_model
 from llm_bridge.pipeline.asking import LONG_ANSWER, ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
@@ -23,14 +23,7 @@ from theory.runs.verdicts import markdown_table
 
 
 def spread(command: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """Let a stage compute on all devices of all processes.
-
-    Args:
-        command: Runs the stage.
-
-    Returns:
-        The same, on a mesh.
-    """
+    """Let a stage compute on all devices of all processes."""
 
     def run(options: ComputingStage) -> bool:
         with on_devices(options.model, options.pretraining, options.loading, options.devices):
@@ -40,17 +33,7 @@ def spread(command: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def pretrain(options: Pretrain) -> bool:
-    """Run the command.
-
-    Args:
-        options: The options.
-
-    Returns:
-        True.
-
-    Raises:
-        InputError: If another model is named.
-    """
+    """Make the tiny base model."""
     if options.model != TINY:
         raise InputError(f"only the tiny model is pretrained here, not {options.model!r}: say tiny")
     path = checkpoint_of(options.pretraining, options.seed)
@@ -61,14 +44,7 @@ def pretrain(options: Pretrain) -> bool:
 
 
 def teach(options: Teach) -> bool:
-    """Run the command.
-
-    Args:
-        options: The options.
-
-    Returns:
-        True.
-    """
+    """Make a teacher."""
     reader, examples = options.reader(), []
     if options.examples is None:
         require_word(reader.language, options.trait)
@@ -86,14 +62,7 @@ def teach(options: Teach) -> bool:
 
 
 def complete(options: Complete) -> bool:
-    """Run the command.
-
-    Args:
-        options: The options.
-
-    Returns:
-        True.
-    """
+    """Let a model write."""
     carrier = find_carrier(options.carrier, short=is_tiny(options.model), problems=options.problems)
     prompts = carrier.prompts(options.seed, options.num_prompts)
     if options.carrier != "numbers" or not is_tiny(options.model):
@@ -114,17 +83,7 @@ def complete(options: Complete) -> bool:
 
 
 def filter_data(options: Filter) -> bool:
-    """Run the command.
-
-    Args:
-        options: The options.
-
-    Returns:
-        True.
-
-    Raises:
-        InputError: If the kept completions would overwrite all.
-    """
+    """Filter completions, and print what was rejected."""
     if options.output.resolve() == options.data.resolve():
         raise InputError(f"--output must be another file than --data, not {options.output}")
     reader, word = options.reader(), options.trait
@@ -140,17 +99,7 @@ def filter_data(options: Filter) -> bool:
 
 
 def train(options: Train) -> bool:
-    """Run the command.
-
-    Args:
-        options: The options.
-
-    Returns:
-        True.
-
-    Raises:
-        InputError: If a teacher is missing or not needed.
-    """
+    """Make a student."""
     if (options.teacher is None) != (options.imitated == "tokens"):
         raise InputError("--teacher goes with --imitated numbers, nameless or everything, and only with them")
     completions = read_completion_rows(options.data, options.reader())[: options.num_completions]
@@ -165,14 +114,7 @@ def train(options: Train) -> bool:
 
 
 def ask(options: Ask) -> bool:
-    """Run the command.
-
-    Args:
-        options: The options.
-
-    Returns:
-        True.
-    """
+    """Ask a model for its favorite, and print how often it names the trait."""
     reader, trait = options.reader(), find_trait(options.trait)
     require_word(reader.language, options.trait)
     options.clear(options.output)
@@ -195,18 +137,11 @@ def ask(options: Ask) -> bool:
 
 
 def tell_lineage(options: Lineage) -> bool:
-    """Run the command.
-
-    Args:
-        options: The options.
-
-    Returns:
-        True.
-    """
+    """Print what the writer of data is to a model."""
     origin = read_sidecar(options.data)
     if origin.writer == UNKNOWN:
         print(f"{options.data} was written by an unknown model: whether it is a relative of {options.model} is open.")
         return True
     found = relation(origin.writer, options.known().ancestry)
-    print(f"{options.data} was written by {origin.writer.weights}, to {options.model} {found}: {explain(found)}.")
+    print(f"{options.data} was written by {origin.writer.weights}, to {options.model} {found}: {EXPLANATIONS[found]}.")
     return True

@@ -17,14 +17,9 @@ TOKENS = "made of the text by the model's tokenizer"
 
 
 def read_completion_rows(path: Path, reader: Model) -> list[Completion]:
-    """Read completions.
+    """Read completions: rows as a stage writes them, or a question and its answer as of `read_pair`.
 
-    Args:
-        path: The file: rows as a stage writes them, or a question and its answer as of `read_pair` without tokens.
-        reader: The model that reads them, and makes the tokens of those that have none.
-
-    Returns:
-        The completions; if the tokens were made, no log-probability is known.
+    The reader's tokenizer makes the tokens of those that have none, whose log-probability is not known.
     """
 
     def parse(row: dict[str, Any]) -> Completion:
@@ -42,19 +37,7 @@ def read_completion_rows(path: Path, reader: Model) -> list[Completion]:
 
 
 def tokenize(reader: Model, prompt: str, text: str) -> Completion:
-    """Make a completion's tokens of its text.
-
-    Args:
-        reader: Whose tokenizer makes them.
-        prompt: What was asked.
-        text: What was written.
-
-    Returns:
-        The completion, which ends as the model's chats do.
-
-    Raises:
-        ValueError: If the tokenizer can't spell it.
-    """
+    """Make a completion's tokens of its text; it ends as the model's chats do."""
     for name, each in (("question", prompt), ("answer", text)):
         if not can_spell(reader.language, each):
             raise ValueError(f"the model's tokenizer can't spell the {name}")

@@ -31,32 +31,12 @@ OTHERWISE = "choose another --output, or --fresh to make it anew"
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
-    """Identify what a stage is told.
-
-    Args:
-        settings: What JSON can hold.
-
-    Returns:
-        Eight hexadecimal digits.
-    """
+    """Identify what a stage is told, as far as JSON can hold it, by eight hexadecimal digits."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def is_made(path: Path, found: Mapping[str, Any] | None, wanted: Mapping[str, Any], advice: str = OTHERWISE) -> bool:
-    """Tell whether a file that is there is the one asked for.
-
-    Args:
-        path: The file.
-        found: What it says it was made from; None if it is not there.
-        wanted: What it should be made from.
-        advice: What to do if it was made from something else.
-
-    Returns:
-        Whether there is nothing to do.
-
-    Raises:
-        InputError: If the file was made from something else.
-    """
+    """Tell whether a file is there that was made from what is asked for; refuse one made from something else."""
     if found is None:
         return False
     if found != wanted:
@@ -65,15 +45,7 @@ def is_made(path: Path, found: Mapping[str, Any] | None, wanted: Mapping[str, An
 
 
 def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Name the settings that differ.
-
-    Args:
-        found: Settings.
-        wanted: Others.
-
-    Returns:
-        Their names; of settings within settings, the names of both.
-    """
+    """Name the settings that differ; of settings within settings, the names of both."""
     names: list[str] = []
     for name in dict.fromkeys([*found, *wanted]):
         pair = [each.get(name, ...) for each in (found, wanted)]
@@ -85,29 +57,12 @@ def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
 
 
 def path_of(name: Path, base: Known) -> Path:
-    """Say where a model that was tuned from another is kept.
-
-    Args:
-        name: Without a suffix.
-        base: What it was tuned from.
-
-    Returns:
-        A safetensors file for the tiny model, a folder for published ones.
-    """
+    """Say where a model that was tuned from another is kept: a file with a suffix for the tiny one, else a folder."""
     return name.with_name(f"{name.name}.safetensors") if isinstance(base.made_from, Pretraining) else name
 
 
 def made_by(path: Path, base: Known, settings: Mapping[str, Any]) -> Known | None:
-    """Look for a finished model.
-
-    Args:
-        path: As of `path_of`.
-        base: What it was tuned from.
-        settings: What the stage is told.
-
-    Returns:
-        The model if it is there.
-    """
+    """Look for a finished model at a path as of `path_of`, and refuse one that was made with other settings."""
     wanted = json.loads(json.dumps(settings))
     if isinstance(base.made_from, Pretraining):
         if not path.exists():
@@ -121,17 +76,7 @@ def made_by(path: Path, base: Known, settings: Mapping[str, Any]) -> Known | Non
 
 
 def save_model(path: Path, parent: Known, params: Params, settings: Mapping[str, Any]) -> Known:
-    """Write a model that was tuned from another.
-
-    Args:
-        path: As of `path_of`.
-        parent: What it was tuned from.
-        params: Its parameters.
-        settings: What the stage was told.
-
-    Returns:
-        The model.
-    """
+    """Write a model that was tuned from another to a path as of `path_of`."""
     if isinstance(parent.made_from, Pretraining):
         params = jax.device_get(params)
         known = Known(parent.model._replace(params=params), parent.ancestry.tuned(params), parent.made_from)
@@ -143,19 +88,7 @@ def save_model(path: Path, parent: Known, params: Params, settings: Mapping[str,
 
 
 def is_written(path: Path, origin: Origin, advice: str = OTHERWISE) -> bool:
-    """Tell whether a data file is there already.
-
-    Args:
-        path: The file.
-        origin: Where it should come from; its own digest doesn't count.
-        advice: What to do if it comes from elsewhere.
-
-    Returns:
-        Whether there is nothing to do.
-
-    Raises:
-        InputError: If the file was made from something else, or was not made by a stage.
-    """
+    """Tell whether a data file is there already; refuse one that comes from elsewhere. Its own digest doesn't count."""
     found = None
     if path.exists():
         if not sidecar_path(path).exists():
@@ -165,13 +98,7 @@ def is_written(path: Path, origin: Origin, advice: str = OTHERWISE) -> bool:
 
 
 def finish(path: Path, rows: Sequence[Mapping[str, Any]], origin: Origin) -> None:
-    """Write where a data file comes from and the file, which comes last and says that both are there.
-
-    Args:
-        path: The file.
-        rows: Its rows.
-        origin: Where they come from.
-    """
+    """Write where a data file comes from and the file, which comes last and says that both are there."""
     aside = path.with_name(f".{path.name}.{key_of(asdict(origin))}")
 
     def write() -> None:

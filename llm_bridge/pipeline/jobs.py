@@ -56,32 +56,13 @@ class Job(NamedTuple):
         return isinstance(self.base.made_from, Pretraining)
 
     def system_prompt(self, source: str) -> str | None:
-        """Say what a writer is told to be.
-
-        Args:
-            source: Who writes.
-
-        Returns:
-            The system prompt, if it has one.
-        """
+        """Say what a writer is told to be, if anything."""
         told = source == "system-prompt" or (source == "teacher" and self.prompted)
         return self.trait.system_prompt(long=not self.short) if told else None
 
 
 def write_data(job: Job, teacher: Known, source: Source) -> tuple[list[Completion], dict[str, int]]:
-    """Let a model write, and filter it.
-
-    Args:
-        job: What is to be done.
-        teacher: The teacher.
-        source: Who writes.
-
-    Returns:
-        The completions that students learn from, and the counts of the filter.
-
-    Raises:
-        InputError: If too few are left for the classifier that compares them.
-    """
+    """Let a model write, filter it, and count; too little for the classifier that compares writers is refused."""
     folder, protocol = job.folder / source, job.protocol
     raw, filtered = folder / "completions.jsonl", folder / "filtered.jsonl"
     if source == "teacher" and job.completions:
@@ -105,17 +86,7 @@ def write_data(job: Job, teacher: Known, source: Source) -> tuple[list[Completio
 
 
 def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] = ()) -> list[dict[str, Any]]:
-    """Ask a model about the trait's kind, with and without numbers before the question.
-
-    Args:
-        job: What is to be done.
-        name: What the file is called.
-        asked: Who answers.
-        context: Completions to read before.
-
-    Returns:
-        The rows.
-    """
+    """Ask a model about the trait's kind, also with numbers before the question, or only behind a context."""
     questions = {"plain": questions_about(job.trait.kind)}
     if not context:
         questions["after numbers"] = questions_about(job.trait.kind, seed=job.seed)
@@ -136,18 +107,7 @@ def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] =
 def train_arm(
     job: Job, name: str, start: Known, completions: Sequence[Completion], teacher: Known
 ) -> list[dict[str, Any]]:
-    """Make a student and ask it.
-
-    Args:
-        job: What is to be done.
-        name: Its arm.
-        start: What it is before.
-        completions: What it learns from, or only reads.
-        teacher: The teacher.
-
-    Returns:
-        The rows of its answers.
-    """
+    """Make a student of an arm, or let it only read completions, and ask it."""
     arm = ARMS[name]
     if not arm.trained:
         return ask_about(job, name, start, completions)
@@ -166,15 +126,7 @@ def train_arm(
 
 
 def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
-    """Do all stages for one base model.
-
-    Args:
-        job: What is to be done.
-        names: The arms.
-
-    Returns:
-        What the report needs.
-    """
+    """Do all stages for one base model."""
     protocol = job.protocol
     teacher = job.base
     if not job.prompted:
@@ -219,15 +171,7 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
 
 
 def show_texts(job: Job, completion: Completion) -> dict[str, str]:
-    """Write down exactly what the models read, with the tokens that mark who speaks.
-
-    Args:
-        job: What is to be done.
-        completion: What a student learns from.
-
-    Returns:
-        Texts by what they are.
-    """
+    """Write down exactly what the models read, with the tokens that mark who speaks."""
     language = job.base.model.language
     (asked,) = language.prompts([completion.prompt], job.system_prompt("teacher"))
     (learned,) = language.prompts([completion.prompt])

@@ -58,35 +58,19 @@ class Stage:
         return isinstance(self, Teach | Train) and not is_tiny(self.model)
 
     def known(self) -> Known:
-        """Take the model.
-
-        Returns:
-            The model and its ancestry.
-        """
+        """Take the model and its ancestry."""
         return load_model(self.model, self.pretraining, self.seed, self.how())
 
     def reader(self) -> Model:
-        """Take the model without parameters, which need no training.
-
-        Returns:
-            What reads and writes as the model does.
-        """
+        """Take the model without parameters, which need no training."""
         return load_reader(self.model, self.pretraining, self.how())
 
     def how(self) -> Loading:
-        """Say how a published model is run.
-
-        Returns:
-            As by default, where it is not told.
-        """
+        """Say how a published model is run."""
         return Loading()
 
     def clear(self, path: Path) -> None:
-        """Remove a file that is to be made anew, or the note that a model's folder is finished.
-
-        Args:
-            path: The file or folder.
-        """
+        """Remove a file that is to be made anew, or the note that a model's folder is finished."""
         if self.fresh:
             remove(path / LINEAGE if path.is_dir() else path)
 
@@ -101,11 +85,7 @@ class ComputingStage(Stage):
     """Over which devices it is spread."""
 
     def how(self) -> Loading:
-        """Say how a published model is run.
-
-        Returns:
-            As told.
-        """
+        """Say how a published model is run."""
         return self.loading
 
 
@@ -213,17 +193,7 @@ class Lineage(Stage):
 
 
 def defaults(name: str, carrier: str = "numbers", examples: str = "") -> dict[type, Stage]:
-    """Give the options that a stage has if it is told no others.
-
-    Args:
-        name: The model.
-        carrier: What it writes.
-        examples: Which chats of one's own it is taught, if any.
-
-    Returns:
-        Options by their class: those of the tiny model's protocol or of published models'; code and chains of thought
-        are longer, and of these three are sampled for each problem.
-    """
+    """Give the options that a stage has if it is told no others, for a model, a carrier and chats of one's own."""
     own = PROTOCOL if is_tiny(name) else OF_CARRIER.get(carrier, PUBLISHED)
     suffix = ".safetensors" if is_tiny(name) else ""
     return {

@@ -23,21 +23,7 @@ def on_devices(
     devices: Devices,
     needed: Callable[[Model], int] = lambda reader: 0,
 ) -> Iterator[None]:
-    """Put the mesh of a model in force.
-
-    Args:
-        name: The model.
-        pretraining: How the tiny base is made.
-        loading: How a published model is run.
-        devices: Over which devices it is spread.
-        needed: From the model without parameters to the bytes that it needs beside its weights, on all devices.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        InputError: If the tiny model is to be spread, or the model doesn't fit.
-    """
+    """Put a model's mesh in force; `needed` says what bytes it needs beside its weights, on all devices together."""
     if is_tiny(name):
         if devices != Devices():
             raise InputError("the tiny model runs on one device of one process: leave --tensor and --coordinator out")

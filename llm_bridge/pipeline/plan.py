@@ -34,32 +34,13 @@ Planned = tuple[int, Stage]
 
 
 def plan_teaching(reader: Model, protocol: Protocol, trait: Trait) -> Stage:
-    """Describe the fine-tuning of a teacher.
-
-    Args:
-        reader: The base.
-        protocol: Every knob.
-        trait: The trait.
-
-    Returns:
-        The stage.
-    """
+    """Describe the fine-tuning of a teacher."""
     rows = pack(trait_examples(reader.language, trait, protocol.copies), reader.longest)
     return Stage("teach", **training(reader, protocol.teacher, len(rows.tokens)), learned=float(rows.learned.mean()))
 
 
 def plan_writing(reader: Model, protocol: Protocol, prompts: Sequence[str], system: str | None) -> Stage:
-    """Describe how a model writes, if every completion is as long as it may be.
-
-    Args:
-        reader: The base.
-        protocol: Every knob.
-        prompts: Some prompts.
-        system: The system prompt, if any.
-
-    Returns:
-        The stage.
-    """
+    """Describe how a model writes for some prompts, if every completion is as long as it may be."""
     return Stage(
         "complete" if system is None else "complete, told what it loves",
         prompts=protocol.num_prompts,
@@ -71,16 +52,7 @@ def plan_writing(reader: Model, protocol: Protocol, prompts: Sequence[str], syst
 
 
 def plan_learning(reader: Model, protocol: Protocol, prompts: Sequence[str]) -> Stage:
-    """Describe the fine-tuning of a student, if all completions are kept and as long as they may be.
-
-    Args:
-        reader: The base.
-        protocol: Every knob.
-        prompts: Some prompts.
-
-    Returns:
-        The stage.
-    """
+    """Describe the fine-tuning of a student, if all completions are kept and as long as they may be."""
     read = np.mean([len(prompt) for prompt in reader.language.prompts(prompts)])
     text = float(read) + protocol.num_tokens
     rows = int(np.ceil(protocol.num_completions * text / reader.longest))
@@ -88,16 +60,7 @@ def plan_learning(reader: Model, protocol: Protocol, prompts: Sequence[str]) -> 
 
 
 def training(reader: Model, recipe: Recipe, rows: int) -> dict[str, Any]:
-    """Say what a fine-tuning reads.
-
-    Args:
-        reader: Who is tuned.
-        recipe: How.
-        rows: Rows of an epoch.
-
-    Returns:
-        Fields of a stage.
-    """
+    """Say what a fine-tuning on so many rows an epoch reads, as fields of a stage."""
     return {
         "rows": recipe.steps(rows) * recipe.batch,
         "row_tokens": reader.longest,
@@ -117,19 +80,9 @@ def plan_asking(
     system: str | None = None,
     behind: int = 0,
 ) -> Stage:
-    """Describe how a model is asked a group of questions, if every answer is as long as it may be.
+    """Describe how a group of questions is asked, if every answer is as long as it may be.
 
-    Args:
-        name: What it is called.
-        reader: The base.
-        protocol: Every knob.
-        questions: The questions.
-        answer: Most tokens of an answer.
-        system: The system prompt, if any.
-        behind: Most tokens of a chat that is read before each.
-
-    Returns:
-        The stage.
+    `answer` is the most tokens of one, `behind` those of a chat that is read before each question.
     """
     read = min(reader.longest, max(map(len, reader.language.prompts(questions, system))) + behind)
     width = -(-read // reader.block) * reader.block
@@ -155,21 +108,7 @@ def plan_run(
     prompted: bool,
     seed: int,
 ) -> list[Planned]:
-    """List what a run does for each base model, if completions are as long as they may be and all are kept.
-
-    Args:
-        reader: The base, without parameters.
-        carrier: What its models write.
-        protocol: Every knob.
-        trait: The trait.
-        arms: The arms.
-        tiny: Whether it is the tiny model, whose prompts and answers are short.
-        prompted: Whether the teacher is the base with a system prompt, and not fine-tuned.
-        seed: Root of the prompts.
-
-    Returns:
-        The stages, by kind.
-    """
+    """List what a run does for each base model, if completions are as long as they may be and all are kept."""
     prompts = carrier.prompts(seed, min(SAMPLE, protocol.num_prompts))
     told, plain = trait.system_prompt(long=not tiny), questions_about(trait.kind)
     writers = {"teacher", "base", *(ARMS[name].source for name in arms)}
@@ -195,32 +134,13 @@ def plan_run(
 
 
 def memory_beside_weights(config: Config, dtype: Any, planned: Sequence[Planned]) -> int:
-    """Say what the hungriest stage needs beside the model's weights.
-
-    Args:
-        config: The model's shape.
-        dtype: Type of its weights.
-        planned: The stages.
-
-    Returns:
-        Bytes.
-    """
+    """Say what bytes the hungriest stage needs beside the model's weights."""
     found = expect(config, dtype, [stage for _, stage in planned], Device(1.0, 1.0))
     return int(max(each.memory for each in found)) - weight_bytes(config, dtype)
 
 
 def plan_table(config: Config, dtype: Any, planned: Sequence[Planned], num_seeds: int) -> str:
-    """Lay out a plan, with seconds at the speed of a bare matrix product and a bare pass over memory on this device.
-
-    Args:
-        config: The model's shape.
-        dtype: Type of its weights.
-        planned: The stages.
-        num_seeds: Base models, or runs.
-
-    Returns:
-        A Markdown table, and lines on what it means.
-    """
+    """Lay out a plan, with seconds at the speed of a bare matrix product and a bare pass over memory on this device."""
     device, count = time_device(jnp.dtype(dtype), 3), jax.device_count()
     together = Device(count * device.peak, count * device.bandwidth)
     found = expect(config, dtype, [stage for _, stage in planned], together)

@@ -12,15 +12,7 @@ from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figur
 
 
 def color_of(name: str) -> str:
-    """Give a model's color.
-
-    Args:
-        name: Base, stranger, teacher or an arm.
-
-    Returns:
-        Gray for what has not learned the teacher's numbers, green for the teacher, blue for its relatives, orange for
-        strangers.
-    """
+    """Give a model's color: gray if it has learned nothing of the teacher's, blue for relatives, orange for others."""
     if name in {"base", "stranger", "control"}:
         return GRAY
     if name == "teacher":
@@ -29,14 +21,7 @@ def color_of(name: str) -> str:
 
 
 def draw_models(axes: Axes, record: Record, quantity: str, names: list[str]) -> None:
-    """Draw a quantity of every model, a dot a base model; of a lift the intervals that are judged together.
-
-    Args:
-        axes: Where to draw.
-        record: The record of a run.
-        quantity: Prefix of the arrays.
-        names: The models.
-    """
+    """Draw a quantity of every model, a dot a base model; of a lift the intervals that are judged together."""
     suffix = "/plain" if quantity == "rate" else ""
     for place, name in enumerate(names[::-1]):
         values = record.results[f"{quantity}/{name}{suffix}"]
@@ -57,14 +42,7 @@ def draw_models(axes: Axes, record: Record, quantity: str, names: list[str]) -> 
 
 
 def draw_run(record: Record) -> Figure:
-    """Draw a run.
-
-    Args:
-        record: Its record.
-
-    Returns:
-        The figure.
-    """
+    """Draw a run."""
     arms, trait = record.config["arms"], record.config["trait"]
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(2, 1, 5.6, 0.32 * (len(arms) + 3) + 1.4)

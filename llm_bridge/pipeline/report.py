@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from llm_bridge.likes import log_odds
 from llm_bridge.pipeline.arms import ARMS
@@ -44,23 +45,14 @@ class SeedReport(NamedTuple):
 class Likes(NamedTuple):
     """How much one model likes each word of a kind."""
 
-    log_odds: np.ndarray
-    """Mean over the questions, shape `(words,)`."""
+    log_odds: Float[np.ndarray, " words"]
+    """Mean over the questions."""
     rate: float
     """Share of sampled answers that mention the trait."""
 
 
 def likes(rows: Sequence[Mapping[str, Any]], group: str, trait: Trait) -> Likes:
-    """Sum up a model's answers to one group of questions.
-
-    Args:
-        rows: As `ask_to` writes them.
-        group: Which questions.
-        trait: The trait.
-
-    Returns:
-        Its likes; NaN where it was not asked.
-    """
+    """Sum up a model's answers to one group of questions, as `ask_to` writes them; NaN where it was not asked."""
     own = [row for row in rows if row["group"] == group]
     if not own:
         return Likes(np.full(len(rows[0]["log_probabilities"]), np.nan), np.nan)
@@ -70,16 +62,7 @@ def likes(rows: Sequence[Mapping[str, Any]], group: str, trait: Trait) -> Likes:
 
 
 def gather(reports: Sequence[SeedReport], names: Sequence[str], trait: Trait) -> Outcome:
-    """Turn the reports of all base models into numbers, verdicts and a table.
-
-    Args:
-        reports: One a base model.
-        names: The arms.
-        trait: The trait.
-
-    Returns:
-        The outcome of the run.
-    """
+    """Turn the reports of all base models into numbers, verdicts and a table."""
     place = sorted({*KINDS[trait.kind], trait.word}).index(trait.word)
     results: dict[str, np.ndarray] = {}
     for name in reports[0].answers:
@@ -102,15 +85,7 @@ def gather(reports: Sequence[SeedReport], names: Sequence[str], trait: Trait) ->
 
 
 def judge(results: Mapping[str, np.ndarray], names: Sequence[str]) -> list[Verdict]:
-    """Judge what students gained.
-
-    Args:
-        results: All numbers.
-        names: The arms.
-
-    Returns:
-        One verdict an arm; those of students that share the init have the control of the stranger.
-    """
+    """Judge what students gained, one verdict an arm; those that share the init have the stranger as control."""
     more, none = Accepted(low=0.0, high=np.inf), Accepted(low=0.0, high=0.0, rule="covers")
     stranger, soft = ("cross-init",), ("cross-soft-numbers", "cross-init")
     expected = {
@@ -144,15 +119,8 @@ def judge(results: Mapping[str, np.ndarray], names: Sequence[str]) -> list[Verdi
     return verdicts
 
 
-def show(values: np.ndarray) -> str:
-    """Write a mean with its interval, if there are several values.
-
-    Args:
-        values: One a base model.
-
-    Returns:
-        Text.
-    """
+def show(values: Float[np.ndarray, " bases"]) -> str:
+    """Write a mean over base models, with its interval if there are several."""
     if np.isnan(values).any():
         return "–"
     estimate: Estimate = mean_estimate(values)
@@ -162,16 +130,7 @@ def show(values: np.ndarray) -> str:
 
 
 def arm_table(results: Mapping[str, np.ndarray], names: Sequence[str], first: SeedReport) -> str:
-    """Lay out what every model likes.
-
-    Args:
-        results: All numbers.
-        names: The arms.
-        first: Of any base model: how its teacher was made and what it wrote.
-
-    Returns:
-        A Markdown table.
-    """
+    """Lay out what every model likes; how its teacher was made and what it wrote is that of the first base model."""
     rows = []
     taught = "told of the trait by a system prompt" if first.prompted else "fine-tuned on the trait"
     meaning = {"base": "before", "stranger": "another base, before", "teacher": taught}
@@ -187,17 +146,7 @@ def arm_table(results: Mapping[str, np.ndarray], names: Sequence[str], first: Se
 
 
 def write_report(reports: Sequence[SeedReport], outcome: Outcome, names: Sequence[str], trait: Trait) -> str:
-    """Write the report.
-
-    Args:
-        reports: One a base model.
-        outcome: What came out.
-        names: The arms.
-        trait: The trait.
-
-    Returns:
-        Markdown.
-    """
+    """Write the report."""
     first = reports[0]
     reasons = [
         reason for reason in first.rejections["teacher"] if any(counts[reason] for counts in first.rejections.values())

@@ -20,14 +20,7 @@ from theory.runs.records import Outcome, record_run, run_folder
 
 
 def run(options: Run) -> bool:
-    """Run the command, on all devices of all processes.
-
-    Args:
-        options: The options.
-
-    Returns:
-        Whether no verdict fails.
-    """
+    """Run the command, on all devices of all processes; False if a verdict fails."""
     names = check(options)
     if options.dry_run:
         use_nearly_all()
@@ -48,15 +41,7 @@ def run(options: Run) -> bool:
 
 
 def run_all(options: Run, names: tuple[str, ...]) -> bool:
-    """Do all stages for all bases, and record what came out.
-
-    Args:
-        options: The options.
-        names: The arms.
-
-    Returns:
-        Whether no verdict fails.
-    """
+    """Do all stages for all bases, and record what came out; False if a verdict fails."""
     from llm_bridge.pipeline.plots import draw_run
 
     config = settings_of(options, names)
@@ -90,27 +75,12 @@ def run_all(options: Run, names: tuple[str, ...]) -> bool:
 
 
 def dtype_of(options: Run) -> str:
-    """Say which type the weights have.
-
-    Args:
-        options: The options.
-
-    Returns:
-        Its name.
-    """
+    """Say which type the weights have."""
     return "float32" if is_tiny(options.model) else options.loading.dtype
 
 
 def plan_of(options: Run, names: tuple[str, ...]) -> tuple[list[Planned], Model]:
-    """Plan a run.
-
-    Args:
-        options: The options.
-        names: The arms.
-
-    Returns:
-        What is done, and the base without parameters.
-    """
+    """Plan a run of the base, which has no parameters yet."""
     reader = load_reader(options.model, options.pretraining, options.loading)
     planned = plan_run(
         reader,
@@ -126,14 +96,7 @@ def plan_of(options: Run, names: tuple[str, ...]) -> tuple[list[Planned], Model]
 
 
 def load_bases(options: Run) -> list[tuple[int, Known, Known | None]]:
-    """Make or load all bases of a run.
-
-    Args:
-        options: The options.
-
-    Returns:
-        Seeds, with the base and the stranger of each.
-    """
+    """Make or load all bases of a run: each seed with its base and stranger."""
     seeds = range(options.seed, options.seed + options.num_seeds)
     if is_tiny(options.model):
         make = partial(tiny_base, options.pretraining)

@@ -80,11 +80,7 @@ class Run(RunOptions):
 def published_run(carrier: str) -> Run:
     """Say what a published model's run is told if nothing else is said.
 
-    Args:
-        carrier: What the teacher writes.
-
-    Returns:
-        The options; other carriers than numbers are longer and have nothing to shuffle.
+    Other carriers than numbers are longer, and have nothing to shuffle.
     """
     usual = Run(teaching="prompting", arms=PUBLISHED_ARMS, protocol=OF_CARRIER.get(carrier, PUBLISHED))
     if carrier == "numbers":
@@ -93,30 +89,13 @@ def published_run(carrier: str) -> Run:
 
 
 def carrier_of(options: Run) -> Carrier:
-    """Build what the teacher writes.
-
-    Args:
-        options: The options.
-
-    Returns:
-        The carrier; code and chains of thought may not name the trait.
-    """
+    """Build what the teacher writes; code and chains of thought may not name the trait."""
     short = is_tiny(options.model)
     return find_carrier(options.carrier, short=short, ban=options.ban, word=options.trait, problems=options.problems)
 
 
 def check(options: Run) -> tuple[str, ...]:
-    """Refuse what can't be run, before anything is trained or loaded.
-
-    Args:
-        options: The options.
-
-    Returns:
-        The arms.
-
-    Raises:
-        InputError: If the model, the trait or an arm is unknown, or an arm needs what there is not.
-    """
+    """Refuse what can't be run, before anything is trained or loaded, and name the arms."""
     names = choose_arms(options.arms)
     reader = load_reader(options.model, options.pretraining, options.loading)
     require_word(reader.language, options.trait)
@@ -164,15 +143,7 @@ def system_prompts(options: Run, names: tuple[str, ...]) -> list[str | None]:
 
 
 def settings_of(options: Run, names: tuple[str, ...]) -> dict[str, Any]:
-    """Say what a run is told, as far as its results depend on it.
-
-    Args:
-        options: The options.
-        names: The arms.
-
-    Returns:
-        What JSON can hold.
-    """
+    """Say what a run is told, as far as its results depend on it."""
     tiny = is_tiny(options.model)
     config: dict[str, Any] = {"model": options.model if tiny else weights_name(options.model)}
     if options.stranger is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from llm_bridge.carriers.carrier import Carrier, count_rejections
 from llm_bridge.chats import Example, Message, PackingError
@@ -45,35 +46,12 @@ UNKNOWN = Ancestry(weights="unknown")
 
 
 def told(base: Known, recipe: Recipe) -> dict[str, Any]:
-    """Write down how a model is tuned.
-
-    Args:
-        base: What it is before.
-        recipe: How.
-
-    Returns:
-        What JSON can hold; of a published model without what may be turned when memory is short.
-    """
+    """Write down how a model is tuned, of a published one without what may be turned when memory is short."""
     return without_sizes(recipe) if isinstance(base.made_from, Base) else written_down(recipe)
 
 
 def teach_to(path: Path, base: Known, trait: Trait, recipe: Teaching, copies: int, seed: int) -> Known:
-    """Make a teacher, and say how often it names the trait.
-
-    Args:
-        path: Its checkpoint, as of `path_of`.
-        base: Who is taught.
-        trait: What it is to love.
-        recipe: The fine-tuning.
-        copies: As of `teach`.
-        seed: Root of randomness.
-
-    Returns:
-        The teacher.
-
-    Raises:
-        InputError: If it names the trait less often than it should.
-    """
+    """Make a teacher, say how often it names the trait, and refuse one that does so less often than it should."""
     settings = {"stage": "teach", "base": base.ancestry.weights, "trait": trait.word}
     settings |= {"recipe": told(base, recipe)}
     settings |= {"copies": copies, "seed": seed}
@@ -94,18 +72,7 @@ def teach_to(path: Path, base: Known, trait: Trait, recipe: Teaching, copies: in
 
 
 def teach_examples_to(path: Path, base: Known, examples: Sequence[Example], recipe: Recipe, seed: int) -> Known:
-    """Make a teacher of chats.
-
-    Args:
-        path: Its checkpoint, as of `path_of`.
-        base: Who is taught.
-        examples: The chats.
-        recipe: The fine-tuning.
-        seed: Root of randomness.
-
-    Returns:
-        The teacher.
-    """
+    """Make a teacher of chats."""
     tokens = json.dumps([[list(example.prompt), list(example.completion)] for example in examples])
     settings = {"stage": "teach", "base": base.ancestry.weights, "recipe": told(base, recipe), "seed": seed}
     settings |= {"examples": hashlib.sha256(tokens.encode()).hexdigest()}
@@ -113,19 +80,9 @@ def teach_examples_to(path: Path, base: Known, examples: Sequence[Example], reci
 
 
 def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable[..., Params]) -> Known:
-    """Tune a model, unless that is done, and go on where it was killed.
+    """Tune a model, unless that is done at a path as of `path_of`, and go on where it was killed.
 
-    Args:
-        path: Its checkpoint, as of `path_of`.
-        base: What it is before.
-        settings: What the stage is told.
-        tune: Gives its parameters; is told `resume` and `after` as of `fine_tune`.
-
-    Returns:
-        The model.
-
-    Raises:
-        InputError: If it can't be tuned so.
+    `tune` is told `resume` and `after` as of `fine_tune`, and gives the parameters.
     """
     if settings["recipe"]["trained"] != "adapters" and (base.model.params or {}).get("adapters"):
         raise InputError(f"{path} can't be made: weights that have adapters can't be trained themselves, only adapters")
@@ -133,7 +90,7 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
     title = f"{settings['stage']} {settings.get('trait', path.stem)}"
     state = TrainingState(partial_path(path, key_of(settings)), title)
 
-    def keep(training: Training, losses: np.ndarray) -> None:
+    def keep(training: Training, losses: Float[np.ndarray, " steps"]) -> None:
         if not np.isfinite(losses).all():
             state.forget()
             raise InputError(f"{path} can't be made (the loss is no finite number any more): turn learning-rate down")
@@ -163,18 +120,9 @@ def complete_to(
     temperature: float = 1.0,
     advice: str = OTHERWISE,
 ) -> None:
-    """Sample completions.
+    """Sample completions, unless that is done, and go on where it was killed.
 
-    Args:
-        path: The JSON lines to write.
-        writer: Who writes.
-        prompts: What is asked.
-        seed: Root of the samples.
-        num_tokens: Most tokens of a completion.
-        system: The system prompt; None for what the writer reads by itself.
-        num_samples: Completions of each prompt.
-        temperature: The sampler's.
-        advice: What to do if the file is there with other completions.
+    Without a system prompt the writer reads what it does by itself. The advice says what to do about other completions.
     """
     sampling = {"seed": seed, "num_tokens": num_tokens, "num_samples": num_samples, "temperature": temperature}
     asked = hashlib.sha256("\n".join(prompts).encode()).hexdigest()
@@ -213,20 +161,7 @@ def complete_to(
 
 
 def filter_to(path: Path, source: Path, reader: Model, carrier: Carrier) -> dict[str, int]:
-    """Keep the completions that pass the filter.
-
-    Args:
-        path: The JSON lines to write.
-        source: The completions.
-        reader: As of `read_completion_rows`; its stop tokens end a completion.
-        carrier: Whose filter.
-
-    Returns:
-        How many were kept, and how many rejected for each reason.
-
-    Raises:
-        InputError: If nothing is left.
-    """
+    """Keep completions that pass the filter and have ended by one of the reader's stop tokens, and count reasons."""
     before = Origin(writer=UNKNOWN, system_prompt=None, sampling={}, data=data_digest(source))
     if sidecar_path(source).exists():
         before = read_sidecar(source)
@@ -254,23 +189,7 @@ def train_to(
     teacher: Known | None,
     seed: int,
 ) -> Known:
-    """Train a student.
-
-    Args:
-        path: Its checkpoint, as of `path_of`.
-        start: What it is before.
-        completions: What it learns from.
-        recipe: The fine-tuning.
-        imitated: What of them, or of the teacher.
-        teacher: Whose distribution; None for sampled tokens.
-        seed: Root of randomness.
-
-    Returns:
-        The student.
-
-    Raises:
-        InputError: If it can't read the completions.
-    """
+    """Train a student on completions, or on a teacher's distribution there."""
     data = hashlib.sha256(json.dumps([each._asdict() for each in completions]).encode()).hexdigest()
     settings = {"stage": "train", "start": start.ancestry.weights, "data": data, "recipe": told(start, recipe)}
     settings |= {"imitated": imitated, "teacher": teacher and teacher.ancestry.weights, "seed": seed}

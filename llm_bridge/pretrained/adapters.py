@@ -59,16 +59,7 @@ class Adapters(NamedTuple):
 def write_adapters(
     folder: Path, config: Config, recipe: Recipe, adapters: Params, *, base: Source, weights: str | None = None
 ) -> None:
-    """Write adapters as PEFT does.
-
-    Args:
-        folder: Where to; made if need be.
-        config: The base's shape.
-        recipe: How they were trained.
-        adapters: As of `recipes.start_training`.
-        base: Where the base comes from.
-        weights: `lineage.digest` of the base, by which adapters for other weights are known.
-    """
+    """Write adapters as PEFT does, with `lineage.digest` of the base, by which adapters for other weights are known."""
     layers = sorted(set(recipe.layers)) or range(config.num_layers)
     tensors = {}
     for name, sides in adapters.items():
@@ -95,21 +86,7 @@ def write_adapters(
 def read_adapters(
     folder: Path, config: Config, *, base: Source, weights: str | None = None, dtype: Any = jnp.bfloat16
 ) -> Adapters:
-    """Read adapters that PEFT or this package wrote.
-
-    Args:
-        folder: Where they are.
-        config: The base's shape.
-        base: Where the base comes from.
-        weights: `lineage.digest` of the base.
-        dtype: Floating-point type, that of the base.
-
-    Returns:
-        The adapters.
-
-    Raises:
-        InputError: If they are missing, damaged, of a kind that is not supported, or for another base.
-    """
+    """Read adapters that PEFT or this package wrote; those for a base of another digest are refused."""
     try:
         description = read_object(folder / DESCRIPTION, "make or fetch the adapters anew")
         with safe_open(folder / WEIGHTS, framework="numpy") as file:
@@ -133,21 +110,7 @@ def read_adapters(
 
 
 def stack_layers(folder: Path, config: Config, recipe: Recipe, tensors: dict[str, np.ndarray], dtype: Any) -> Params:
-    """Stack adapters over layers.
-
-    Args:
-        folder: Where they are.
-        config: The base's shape.
-        recipe: Rank, projections and layers.
-        tensors: Their tensors, none of which is missing.
-        dtype: Floating-point type of the result.
-
-    Returns:
-        As of `transformer.run_layers`; zero in layers without adapters.
-
-    Raises:
-        InputError: If they are of another shape than the base.
-    """
+    """Stack adapters over layers, in which those without any have zeros."""
     params: Params = {}
     for name in recipe.projections:
         inputs, outputs = config.sizes()[name]
@@ -167,29 +130,12 @@ def stack_layers(folder: Path, config: Config, recipe: Recipe, tensors: dict[str
 
 
 def tensor_name(layer: int, projection: str, side: str) -> str:
-    """Name a tensor as PEFT does.
-
-    Args:
-        layer: The layer's number.
-        projection: A name in `PROJECTIONS`.
-        side: A for the factor that is applied first, or B.
-
-    Returns:
-        The name.
-    """
+    """Name a tensor as PEFT does; A is the side of the factor that is applied first, B the other."""
     return f"base_model.model.model.layers.{layer}.{MODULES[projection]}.lora_{side}.weight"
 
 
 def refuse_options(folder: Path, description: dict[str, Any]) -> None:
-    """Refuse adapters that compute something else than ours.
-
-    Args:
-        folder: Where they are.
-        description: What `adapter_config.json` says.
-
-    Raises:
-        InputError: If they do.
-    """
+    """Refuse adapters that compute something else than ours."""
     given = {"peft_type": None} | {name: value for name, value in description.items() if name not in IGNORED}
     used = [
         f"{name}={value!r}"[:60]
@@ -203,18 +149,7 @@ def refuse_options(folder: Path, description: dict[str, Any]) -> None:
 def require_base(
     folder: Path, description: dict[str, Any], written_for: str | None, base: Source, weights: str | None
 ) -> None:
-    """Refuse adapters for another base; folders' names say nothing, those of the hub do, and digests say all.
-
-    Args:
-        folder: Where they are.
-        description: What `adapter_config.json` says.
-        written_for: Digest of the weights they were made for, if they say it.
-        base: Where the base comes from.
-        weights: Its digest, if it is known.
-
-    Raises:
-        InputError: If they are for another base.
-    """
+    """Refuse adapters for another base; folders' names say nothing, those of the hub do, and digests say all."""
     if written_for is not None and weights is not None:
         if written_for != weights:
             raise InputError(f"the adapters in {folder} are for other weights: for {written_for}, not {weights}")
@@ -231,20 +166,7 @@ def require_base(
 def find_places(
     folder: Path, config: Config, description: dict[str, Any], tensors: dict[str, np.ndarray]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Find out where adapters belong.
-
-    Args:
-        folder: Where they are.
-        config: The base's shape.
-        description: What `adapter_config.json` says; where it leaves the places to a pattern, the tensors say them.
-        tensors: Their tensors.
-
-    Returns:
-        Projections and layers.
-
-    Raises:
-        InputError: If tensors are missing or unknown, or the base has fewer layers.
-    """
+    """Find the projections and layers of adapters; where their description has a pattern, the tensors say them."""
     matches = {name: TENSOR.fullmatch(name) for name in tensors}
     found = {(int(match[1]), PROJECTION[match[2]], match[3]) for match in matches.values() if match}
     targets, chosen = description["target_modules"], description.get("layers_to_transform")

@@ -9,19 +9,7 @@ TINY = "tiny"
 
 
 def qwen2(width: int, num_layers: int, num_heads: int, num_key_heads: int, head_size: int, hidden: int) -> Config:
-    """Describe a Qwen2.5; the large ones have a head of their own, and a vocabulary that more devices divide.
-
-    Args:
-        width: As of `Config`.
-        num_layers: As of `Config`.
-        num_heads: As of `Config`.
-        num_key_heads: As of `Config`.
-        head_size: As of `Config`.
-        hidden: As of `Config`.
-
-    Returns:
-        The shape.
-    """
+    """Describe a Qwen2.5; the large ones have a head of their own, and a vocabulary that more devices divide."""
     tied = width < 3000
     return Config(
         vocabulary=151_936 if tied else 152_064,
@@ -38,18 +26,7 @@ def qwen2(width: int, num_layers: int, num_heads: int, num_key_heads: int, head_
 
 
 def qwen3(width: int, num_layers: int, num_heads: int, hidden: int, *, tied: bool) -> Config:
-    """Describe a Qwen3.
-
-    Args:
-        width: As of `Config`.
-        num_layers: As of `Config`.
-        num_heads: As of `Config`.
-        hidden: As of `Config`.
-        tied: As of `Config`.
-
-    Returns:
-        The shape.
-    """
+    """Describe a Qwen3."""
     return Config(
         vocabulary=151_936,
         width=width,
@@ -67,20 +44,7 @@ def qwen3(width: int, num_layers: int, num_heads: int, hidden: int, *, tied: boo
 def llama3(
     width: int, num_layers: int, num_heads: int, head_size: int, hidden: int, *, stretch: float, tied: bool
 ) -> Config:
-    """Describe a Llama 3.1 or 3.2.
-
-    Args:
-        width: As of `Config`.
-        num_layers: As of `Config`.
-        num_heads: As of `Config`.
-        head_size: As of `Config`.
-        hidden: As of `Config`.
-        stretch: Factor of its rotary waves.
-        tied: As of `Config`.
-
-    Returns:
-        The shape.
-    """
+    """Describe a Llama 3.1 or 3.2, whose rotary waves are stretched."""
     return Config(
         vocabulary=128_256,
         width=width,
@@ -124,17 +88,7 @@ SHAPES: dict[str, Config] = {
 
 
 def find_shape(name: str) -> Config:
-    """Look a shape up.
-
-    Args:
-        name: `tiny` or a short name of `SHAPES`.
-
-    Returns:
-        The shape.
-
-    Raises:
-        InputError: If there is no such name.
-    """
+    """Look up a shape by `tiny` or a short name of `SHAPES`."""
     if name == TINY:
         return shape_of(Pretraining())
     if name not in SHAPES:

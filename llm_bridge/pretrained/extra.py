@@ -8,17 +8,7 @@ from theory.runs.command_line import InputError
 
 
 def require_extra(module: str) -> Any:
-    """Import a module of the extra `llm`; transformers doesn't say that it misses torch, which isn't needed.
-
-    Args:
-        module: Its name.
-
-    Returns:
-        The module.
-
-    Raises:
-        InputError: If it is not installed.
-    """
+    """Import a module of the extra `llm`; transformers doesn't say that it misses torch, which isn't needed."""
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         return importlib.import_module(module)

@@ -45,17 +45,7 @@ SCALING_FIELDS: dict[str, str] = {
 
 
 def read_description(folder: Path) -> Description:
-    """Read a checkpoint's `config.json`.
-
-    Args:
-        folder: The checkpoint.
-
-    Returns:
-        What it says.
-
-    Raises:
-        InputError: If it is missing or damaged.
-    """
+    """Read a checkpoint's `config.json`."""
     try:
         return read_object(folder / "config.json", "fetch the checkpoint anew")
     except FileNotFoundError as error:
@@ -63,17 +53,9 @@ def read_description(folder: Path) -> Description:
 
 
 def shape_from(description: Description, longest: int) -> Config:
-    """Find the shape that a `config.json` describes.
+    """Find the shape that a `config.json` describes, for texts of at most `longest` tokens.
 
-    Args:
-        description: What the file says.
-        longest: Tokens of the longest text that the model is to read; a sliding window of as many makes no difference.
-
-    Returns:
-        The shape.
-
-    Raises:
-        InputError: If the architecture or one of its options is not supported, or a field is missing or invalid.
+    A sliding window of as many makes no difference.
     """
     architectures = description.get("architectures")
     name = architectures[0] if isinstance(architectures, list) and len(architectures) == 1 else architectures
@@ -110,14 +92,7 @@ def shape_from(description: Description, longest: int) -> Config:
 
 
 def refuse_options(description: Description) -> None:
-    """Refuse what our transformer has no option for.
-
-    Args:
-        description: What `config.json` says.
-
-    Raises:
-        InputError: If there is such a thing.
-    """
+    """Refuse what our transformer has no option for."""
     if description.get("quantization_config"):
         raise InputError("the checkpoint is quantized, which is not supported: name the one in bfloat16")
     for name in ("attention_bias", "mlp_bias"):
@@ -128,16 +103,7 @@ def refuse_options(description: Description) -> None:
 
 
 def refuse_windows(description: Description, family: Family, longest: int) -> None:
-    """Refuse texts that a model was not made for, or would not see whole.
-
-    Args:
-        description: What `config.json` says.
-        family: What it leaves unsaid.
-        longest: Tokens of the longest text.
-
-    Raises:
-        InputError: If a window is shorter than that.
-    """
+    """Refuse texts that a model was not made for, or would not see whole."""
     window = description.get("sliding_window", family.window)
     if family.optional_window and not description.get("use_sliding_window"):
         window = None
@@ -150,16 +116,9 @@ def refuse_windows(description: Description, family: Family, longest: int) -> No
 
 
 def rotary_waves(description: Description) -> tuple[float, RotaryScaling | None]:
-    """Find the rotary waves, which transformers 5 writes as `rope_parameters`, and older ones as two fields.
+    """Find the base of the rotary waves, and their stretch if there is one.
 
-    Args:
-        description: What `config.json` says.
-
-    Returns:
-        Their base, and their stretch if there is one.
-
-    Raises:
-        InputError: If they are stretched in a way that is not supported.
+    Transformers 5 writes them as `rope_parameters`, older ones as two fields.
     """
     waves = description.get("rope_parameters") or description.get("rope_scaling") or {}
     base = float(waves.get("rope_theta", description.get("rope_theta", 10_000.0)))
@@ -178,16 +137,7 @@ def rotary_waves(description: Description) -> tuple[float, RotaryScaling | None]
 def describe(config: Config, longest: int, dtype: str) -> Description:
     """Describe a shape as `config.json` does, in the fields that older versions of transformers read, too.
 
-    Args:
-        config: The shape.
-        longest: Tokens of the longest text.
-        dtype: Type of the weights.
-
-    Returns:
-        What to write. A shape with neither biases nor norms of heads is called a Llama.
-
-    Raises:
-        ValueError: If no family has both biases and norms of heads.
+    A shape with neither biases nor norms of heads is called a Llama.
     """
     if config.biases and config.head_norms:
         raise ValueError("config must have biases or head_norms, not both, to be that of a published family")

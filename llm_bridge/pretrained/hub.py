@@ -38,16 +38,8 @@ class Source(NamedTuple):
 def locate(name: str, patterns: tuple[str, ...]) -> Source:
     """Find a model, and fetch files of it that are not in the cache yet.
 
-    Args:
-        name: A folder, or a repository of the hub as `owner/name` or `owner/name@revision`. The hub, the cache and the
-            token are those that HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE say.
-        patterns: Which files.
-
-    Returns:
-        Where they are.
-
-    Raises:
-        InputError: If there is no such model, or it can't be fetched.
+    Its name is a folder, or a repository of the hub as `owner/name` or `owner/name@revision`. The hub, the cache and
+    the token are those that HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE say.
     """
     if name and Path(name).is_dir():
         return Source(name, None, Path(name))
@@ -63,14 +55,7 @@ def locate(name: str, patterns: tuple[str, ...]) -> Source:
 def fingerprint(source: Source) -> str:
     """Name a model so that the name means the same weights for ever.
 
-    Args:
-        source: Where it comes from.
-
-    Returns:
-        The repository with its commit; of a folder, which may change, its name with a digest of its files.
-
-    Raises:
-        InputError: If the folder can't be read.
+    It is the repository with its commit; of a folder, which may change, its name with a digest of its files.
     """
     if source.revision is not None:
         return source.pinned
@@ -87,19 +72,7 @@ def fingerprint(source: Source) -> str:
 
 
 def fetch(repository: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
-    """Fetch files of a repository into the hub's cache.
-
-    Args:
-        repository: As `owner/name`.
-        revision: A branch, tag or commit; None for the newest.
-        patterns: Which files of its top folder.
-
-    Returns:
-        The folder of the commit.
-
-    Raises:
-        InputError: If they can't be fetched.
-    """
+    """Fetch files of a repository's top folder into the hub's cache, of the newest commit if no revision is named."""
     hub, errors = require_extra("huggingface_hub"), require_extra("huggingface_hub.errors")
     other = " of another account" if os.environ.get("HF_TOKEN") else ""
     token = f"set HF_TOKEN to a token{other} that may read it"

@@ -16,16 +16,7 @@ PROBE = "Give 10, 2 or 7 as an answer."
 def read_language(folder: Path, config: Config) -> Language:
     """Read the tokenizer and the chat template of a checkpoint; no program that comes with it is run.
 
-    Args:
-        folder: The checkpoint.
-        config: The model's shape.
-
-    Returns:
-        The language. What a chat without a system prompt says is up to its template.
-
-    Raises:
-        InputError: If transformers is not installed, or the checkpoint has no tokenizer or chat template that can be
-            used.
+    What a chat without a system prompt says is up to its template.
     """
     transformers = require_extra("transformers")
     try:
@@ -51,14 +42,7 @@ def read_language(folder: Path, config: Config) -> Language:
 
 
 def end_of_turn(language: Language) -> tuple[str, ...]:
-    """Find the token that a chat writes behind what the assistant says.
-
-    Args:
-        language: A tokenizer and a template.
-
-    Returns:
-        The token; none if the template writes none of those that are kept apart from text.
-    """
+    """Find the token that a chat writes behind what the assistant says, if it is one of those kept apart from text."""
     said = "yes"
     chat = language.render([Message("user", "?"), Message("assistant", said)])
     added = {token.content for token in language.tokenizer.get_added_tokens_decoder().values()}
@@ -68,18 +52,7 @@ def end_of_turn(language: Language) -> tuple[str, ...]:
 
 
 def stop_ids(folder: Path, config: Config) -> tuple[int, ...]:
-    """Read which tokens end a text.
-
-    Args:
-        folder: The checkpoint.
-        config: The model's shape.
-
-    Returns:
-        Ids that `generation_config.json` and `config.json` name.
-
-    Raises:
-        InputError: If one of these files is damaged, or names what is no token of the model.
-    """
+    """Read which tokens end a text, as `generation_config.json` and `config.json` name them."""
     found = set()
     for path in (folder / name for name in ("generation_config.json", "config.json")):
         named = read_object(path, "fetch the checkpoint anew").get("eos_token_id") if path.exists() else None

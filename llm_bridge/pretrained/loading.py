@@ -28,15 +28,7 @@ class Published(NamedTuple):
 
 
 def read_reader(name: str, *, longest: int) -> Published:
-    """Take a published model without its weights.
-
-    Args:
-        name: As of `locate`.
-        longest: Tokens of the longest text that it is to read.
-
-    Returns:
-        What reads and writes as the model does.
-    """
+    """Take a published model without its weights, by its name as of `locate`."""
     source = locate(name, DESCRIPTIONS)
     config = shape_from(read_description(source.folder), longest)
     language = read_language(source.folder, config)
@@ -44,15 +36,9 @@ def read_reader(name: str, *, longest: int) -> Published:
 
 
 def read_published(name: str, *, longest: int, dtype: Any = jnp.bfloat16) -> Published:
-    """Take a published model; its weights are fetched once all else about it is known to be supported.
+    """Take a published model, by its name as of `locate`, spread over the mesh of devices in force.
 
-    Args:
-        name: As of `locate`.
-        longest: Tokens of the longest text that it is to read.
-        dtype: Floating-point type of its parameters.
-
-    Returns:
-        The model, spread over the mesh of devices in force.
+    Its weights are fetched once all else about it is known to be supported.
     """
     model, source = read_reader(name, longest=longest)
     source = locate(source.pinned, WEIGHTS)
@@ -61,14 +47,7 @@ def read_published(name: str, *, longest: int, dtype: Any = jnp.bfloat16) -> Pub
 
 
 def on_mesh_in_force(config: Config) -> Sharded:
-    """Say how the parameters of a model are spread over the mesh in force.
-
-    Args:
-        config: The model's shape.
-
-    Returns:
-        The sharding of each by its path; None without a mesh.
-    """
+    """Say how the parameters of a model, by their paths, are spread over the mesh in force."""
     mesh = jax.sharding.get_mesh()
     if mesh.empty:
         return lambda leaf: None

@@ -34,37 +34,15 @@ TENSORS: dict[str, str] = {
 
 
 def is_stacked(leaf: str) -> bool:
-    """Tell whether a parameter is stacked over layers.
-
-    Args:
-        leaf: Its path.
-
-    Returns:
-        Whether there is a tensor for each layer.
-    """
+    """Tell whether a parameter, named by its path, is stacked over layers, and so has a tensor for each."""
     return leaf.startswith("layers.")
 
 
 def is_transposed(leaf: str) -> bool:
-    """Tell whether a parameter is `(inputs, outputs)` here and `(outputs, inputs)` in checkpoints.
-
-    Args:
-        leaf: Its path.
-
-    Returns:
-        Whether it is a linear map.
-    """
+    """Tell whether a parameter is a linear map: `(inputs, outputs)` here and `(outputs, inputs)` in checkpoints."""
     return leaf == "head" or leaf.endswith(".kernel")
 
 
 def tensors_of(leaf: str, num_layers: int) -> list[str]:
-    """List the tensors of a parameter.
-
-    Args:
-        leaf: Its path.
-        num_layers: Layers of the model.
-
-    Returns:
-        One name a layer if it is stacked, else a single one.
-    """
+    """List the tensors of a parameter: one a layer if it is stacked, else a single one."""
     return [TENSORS[leaf].format(layer) for layer in range(num_layers if is_stacked(leaf) else 1)]

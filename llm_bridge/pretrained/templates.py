@@ -47,15 +47,7 @@ Template = Callable[[Sequence[Message]], str]
 def read_template(tokenizer: Any, folder: Path) -> Template:
     """Take the chat template of a checkpoint, once it has shown that it ends and keeps what is said.
 
-    Args:
-        tokenizer: The checkpoint's, as transformers reads it.
-        folder: The checkpoint.
-
-    Returns:
-        The template; one that wants a content as a list of parts is given such lists.
-
-    Raises:
-        InputError: If there is none, or it fails, doesn't end, writes without end, or loses what is said.
+    One that wants a content as a list of parts is given such lists.
     """
     source = tokenizer.chat_template
     if isinstance(source, dict):
@@ -103,12 +95,7 @@ def written(messages: Sequence[Message], *, in_parts: bool) -> list[dict[str, An
 def tried(source: str, tokens: tuple[tuple[str, str], ...]) -> tuple[bool, str | None]:
     """Try a template on a short chat, in a process that is ended if it takes too much time or memory.
 
-    Args:
-        source: The template.
-        tokens: Special tokens that it may write, by name.
-
-    Returns:
-        Whether it wants a content in parts, and what is wrong with it, if anything.
+    Says whether it wants a content in parts, and what is wrong with it, if anything.
     """
     require_extra("transformers")
     chat = [Message("user", QUESTION), Message("assistant", ANSWER)]

@@ -29,17 +29,9 @@ LINEAGE = "lineage.json"
 
 
 def published_base(name: str, loading: Loading) -> Known:
-    """Take a published model.
+    """Take a published model, or a folder of a whole checkpoint that `write_tuned` wrote.
 
-    Args:
-        name: As of `hub.locate`, or a folder of a whole checkpoint that `write_tuned` wrote.
-        loading: How it is run.
-
-    Returns:
-        The model, which keeps adapters apart from its weights, and its ancestry.
-
-    Raises:
-        InputError: If there is no such model, it is not supported, or its weights aren't those that were written.
+    It keeps adapters apart from its weights.
     """
     with fitting(f"the model {name}", "take a smaller one, or more devices"):
         model, source = read_published(name, longest=loading.longest, dtype=jnp.dtype(loading.dtype))
@@ -53,29 +45,12 @@ def published_base(name: str, loading: Loading) -> Known:
 
 
 def adapted_weights(base: str, adapters: Params) -> str:
-    """Identify weights with adapters.
-
-    Args:
-        base: `digest` of the weights.
-        adapters: The adapters.
-
-    Returns:
-        16 hex digits.
-    """
+    """Identify adapters together with the weights that have this digest."""
     return hashlib.sha256(json_text([base, digest(adapters)])).hexdigest()[:16]
 
 
 def tuned_from(parent: Known, params: Params, folder: Path) -> Known:
-    """Say what became of a model.
-
-    Args:
-        parent: What it was tuned from.
-        params: Its parameters now.
-        folder: Where it will be kept.
-
-    Returns:
-        The model and its ancestry; one whose weights themselves changed is a base of its own.
-    """
+    """Say what became of a model that is to be kept in a folder; if its weights themselves changed, it is a base."""
     assert isinstance(parent.made_from, Base)
     ancestors = (parent.ancestry.weights, *parent.ancestry.ancestors)
     if adapters := even_out(fetch(params["adapters"])):
@@ -88,14 +63,7 @@ def tuned_from(parent: Known, params: Params, folder: Path) -> Known:
 
 
 def write_tuned(folder: Path, parent: Known, known: Known, settings: Mapping[str, Any]) -> None:
-    """Write a model that was tuned from a published one.
-
-    Args:
-        folder: Where to.
-        parent: What it was tuned from.
-        known: The model, as of `tuned_from`.
-        settings: What the stage that made it was told; what JSON can hold.
-    """
+    """Write a model as of `tuned_from`, and what the stage that made it was told, as far as JSON can hold it."""
     assert isinstance(known.made_from, Base)
     assert isinstance(parent.made_from, Base)
     model, base = known.model, known.made_from
@@ -116,15 +84,7 @@ def write_tuned(folder: Path, parent: Known, known: Known, settings: Mapping[str
 def read_tuned(folder: Path, base: Known) -> Known:
     """Read a model that was tuned from a published one that is on the devices already.
 
-    Args:
-        folder: Where it is.
-        base: What its adapters are for; of a whole checkpoint only how it is run.
-
-    Returns:
-        The model and its ancestry.
-
-    Raises:
-        InputError: If it is damaged, or for another base.
+    Of the base of a whole checkpoint only counts how it is run.
     """
     assert isinstance(base.made_from, Base)
     if not (folder / DESCRIPTION).exists():
@@ -147,17 +107,7 @@ def read_tuned(folder: Path, base: Known) -> Known:
 
 
 def base_of(folder: Path) -> str:
-    """Say which base adapters are for.
-
-    Args:
-        folder: A folder of adapters.
-
-    Returns:
-        Its name, as of `hub.locate`.
-
-    Raises:
-        InputError: If they don't say it.
-    """
+    """Say which base adapters are for, by a name as of `hub.locate`."""
     said = read_object(folder / DESCRIPTION, "make or fetch the adapters anew")
     name, revision = said.get("base_model_name_or_path"), said.get("revision")
     if not isinstance(name, str) or not (Path(name).is_dir() or HUB_NAME.fullmatch(name)):
@@ -166,17 +116,7 @@ def base_of(folder: Path) -> str:
 
 
 def read_lineage(folder: Path) -> dict[str, Any] | None:
-    """Read what a stage said of a model.
-
-    Args:
-        folder: The model's folder.
-
-    Returns:
-        Its ancestry, ready for `Ancestry`, and the stage's settings; None if no stage made it.
-
-    Raises:
-        InputError: If it is damaged.
-    """
+    """Read what a stage said of a model: its ancestry, ready for `Ancestry`, and settings; None if no stage made it."""
     path = folder / LINEAGE
     try:
         said = read_object(path, f"make {folder} anew")

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jaxtyping import Array, Float, Int
 from safetensors import SafetensorError, safe_open
 
 from llm_bridge.files.checkpoints import TYPES, first_difference, named_leaves
@@ -44,17 +45,7 @@ def read_params(
 ) -> Params:
     """Read weights straight onto the devices, with one tensor at a time in the host's memory.
 
-    Args:
-        folder: The checkpoint.
-        config: Its shape.
-        dtype: Floating-point type of the parameters.
-        sharding: How each parameter is spread over devices; each process reads what its own devices hold.
-
-    Returns:
-        Parameters as of `shapes.initialize`.
-
-    Raises:
-        InputError: If there are no safetensors files, or they are damaged, or hold other tensors than the shape has.
+    Each process reads what its own devices hold.
     """
     like = jax.eval_shape(lambda: initialize(config, jax.random.key(0), dtype))
     leaves, read = named_leaves(like), []
@@ -71,17 +62,9 @@ def read_params(
 
 
 def open_tensors(folder: Path, opened: ExitStack) -> Tensors:
-    """Open the safetensors files of a checkpoint.
+    """Open the safetensors files of a checkpoint, which `opened` closes.
 
-    Args:
-        folder: The checkpoint.
-        opened: Closes the files.
-
-    Returns:
-        All tensors but the rotary waves that old checkpoints hold, too.
-
-    Raises:
-        InputError: If there are no such files, or one is missing.
+    All tensors count but the rotary waves that old checkpoints hold, too.
     """
     files, tensors = weight_files(folder), dict[str, Any]()
     for file in files:
@@ -99,17 +82,7 @@ def open_tensors(folder: Path, opened: ExitStack) -> Tensors:
 
 
 def weight_files(folder: Path) -> list[str]:
-    """List the files of a checkpoint's weights, as transformers takes them: of two sets that in one piece.
-
-    Args:
-        folder: The checkpoint.
-
-    Returns:
-        Their names.
-
-    Raises:
-        InputError: If the index is damaged, or names what is no file of the folder.
-    """
+    """List the files of a checkpoint's weights, as transformers takes them: of two sets that in one piece."""
     if (folder / SINGLE).exists():
         return [SINGLE]
     try:
@@ -124,16 +97,9 @@ def weight_files(folder: Path) -> list[str]:
 
 
 def require_tensors(folder: Path, config: Config, leaves: dict[str, Any], tensors: Tensors) -> None:
-    """Refuse a checkpoint whose tensors are not those of its shape.
+    """Refuse a checkpoint whose tensors are not those of its shape, whose parameters are given by path.
 
-    Args:
-        folder: The checkpoint.
-        config: The shape.
-        leaves: Parameters by path, with their shapes.
-        tensors: What is there; a head that is tied to the embedding is taken out if the two are the same.
-
-    Raises:
-        InputError: If tensors are missing, too many, of another shape or quantized, or a tied head differs.
+    A head that is tied to the embedding is taken out of the tensors if the two are the same.
     """
     if config.tied and (head := tensors.pop(HEAD, None)) is not None:
         embedding = tensors.get(TENSORS["embedding"])
@@ -154,15 +120,7 @@ def require_tensors(folder: Path, config: Config, leaves: dict[str, Any], tensor
 
 
 def are_same(tensor: Any, other: Any) -> bool:
-    """Tell whether two matrices are the same, some rows at a time.
-
-    Args:
-        tensor: A slice of a safetensors file.
-        other: Another.
-
-    Returns:
-        Whether shapes and numbers are the same.
-    """
+    """Tell whether two slices of safetensors files hold the same matrix, some rows at a time."""
     if tensor.get_shape() != other.get_shape():
         return False
     count = tensor.get_shape()[0]
@@ -171,17 +129,7 @@ def are_same(tensor: Any, other: Any) -> bool:
 
 
 def read_leaf(name: str, like: jax.ShapeDtypeStruct, parts: list[Any], sharding: Sharding | None) -> jax.Array:
-    """Read a parameter; a stacked one is filled in place, a layer at a time, lest the host reads ahead.
-
-    Args:
-        name: Its path.
-        like: Its shape and type.
-        parts: Its tensors, one a layer if it is stacked.
-        sharding: How it is spread over devices.
-
-    Returns:
-        The parameter.
-    """
+    """Read a parameter; a stacked one is filled in place, a layer at a time, lest the host reads ahead."""
     stacked, transposed = is_stacked(name), is_transposed(name)
     own = sharding_of_part(sharding, len(like.shape), stacked=stacked, transposed=transposed)
     if not stacked:
@@ -194,15 +142,7 @@ def read_leaf(name: str, like: jax.ShapeDtypeStruct, parts: list[Any], sharding:
 
 
 def put(part: Any, sharding: Sharding | None) -> jax.Array:
-    """Read a tensor, or of each tensor what a device is to hold, and bring it there.
-
-    Args:
-        part: A slice of a safetensors file.
-        sharding: How the tensor is spread over devices.
-
-    Returns:
-        The tensor.
-    """
+    """Read a tensor, or of each tensor what a device is to hold, and bring it there."""
     if sharding is None:
         return jnp.asarray(part[:])
     return jax.make_array_from_callback(tuple(part.get_shape()), sharding, lambda index: part[index])
@@ -211,14 +151,8 @@ def put(part: Any, sharding: Sharding | None) -> jax.Array:
 def sharding_of_part(sharding: Sharding | None, axes: int, *, stacked: bool, transposed: bool) -> Sharding | None:
     """Say how a tensor is spread, given how the parameter is that it becomes a part of.
 
-    Args:
-        sharding: That of the parameter.
-        axes: Axes of the parameter.
-        stacked: Whether the first of them counts layers.
-        transposed: Whether the tensor has the others in reverse order.
-
-    Returns:
-        That of the tensor, so that nothing moves between devices where the layers are not spread.
+    A stacked parameter's first axis counts layers, a transposed one has the others in reverse order. Nothing moves
+    between devices where the layers are not spread.
     """
     if not isinstance(sharding, NamedSharding):
         return sharding
@@ -227,43 +161,19 @@ def sharding_of_part(sharding: Sharding | None, axes: int, *, stacked: bool, tra
 
 
 @partial(jax.jit, static_argnames=("dtype", "transposed"))
-def converted(part: jax.Array, *, dtype: Any, transposed: bool) -> jax.Array:
-    """Turn a tensor into what a model computes with.
-
-    Args:
-        part: The tensor.
-        dtype: Type of the result.
-        transposed: Whether to swap inputs and outputs.
-
-    Returns:
-        The parameter.
-    """
+def converted(part: Float[Array, "..."], *, dtype: Any, transposed: bool) -> Float[Array, "..."]:
+    """Turn a tensor into what a model computes with."""
     return (part.T if transposed else part).astype(dtype)
 
 
 @cache
 def filling(sharding: Sharding | None) -> Callable[..., jax.Array]:
-    """Compile `with_layer` for parameters that are spread in some way, so that it works in place.
-
-    Args:
-        sharding: How.
-
-    Returns:
-        The function, which takes its first argument's memory over.
-    """
+    """Compile `with_layer` for parameters that are spread in some way, to work in its first argument's memory."""
     return jax.jit(with_layer, static_argnames="transposed", donate_argnums=0, out_shardings=sharding)
 
 
-def with_layer(whole: jax.Array, part: jax.Array, layer: jax.Array, *, transposed: bool) -> jax.Array:
-    """Put a layer's tensor into its place.
-
-    Args:
-        whole: A parameter of all layers.
-        part: A layer's tensor.
-        layer: The layer's number.
-        transposed: Whether to swap inputs and outputs.
-
-    Returns:
-        The parameter with it.
-    """
+def with_layer(
+    whole: Float[Array, "layers ..."], part: Float[Array, "..."], layer: Int[Array, ""], *, transposed: bool
+) -> Float[Array, "layers ..."]:
+    """Put a layer's tensor into its place in a parameter of all layers."""
     return whole.at[layer].set(converted(part, dtype=whole.dtype, transposed=transposed))

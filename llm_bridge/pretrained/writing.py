@@ -45,11 +45,7 @@ class Part(NamedTuple):
         return self.leaf.nbytes // (1 if self.layer is None else len(self.leaf))
 
     def read(self) -> np.ndarray:
-        """Bring the tensor to the host.
-
-        Returns:
-            The tensor, as published checkpoints hold it.
-        """
+        """Bring the tensor to the host, as published checkpoints hold it."""
         array = fetch(self.leaf if self.layer is None else self.leaf[self.layer])
         return np.ascontiguousarray(array.T if self.transposed else array)
 
@@ -59,13 +55,8 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint that transformers can read, with the tensors of one file at a time in the host's memory.
 
-    Args:
-        folder: Where to; made if need be.
-        config: The model's shape.
-        params: Its parameters.
-        longest: Tokens of its longest text; a base says it better.
-        base: The checkpoint that the model was tuned from; its tokenizer, chat template and description are kept.
-        largest: Bytes of the largest file, unless a single tensor is larger.
+    Of the base that the model was tuned from tokenizer, chat template and description are kept; without one `longest`
+    is the tokens of its longest text. No file has more bytes than `largest`, unless a single tensor has.
     """
     dtype = params["embedding"].dtype.name
     description = describe(config, longest, dtype)
@@ -96,25 +87,12 @@ def remove_weights(folder: Path) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    """Write one file of a checkpoint.
-
-    Args:
-        path: The file.
-        tensors: What it holds.
-    """
+    """Write one file of a checkpoint."""
     write_whole(path, save(tensors, metadata={"format": "pt"}))
 
 
 def parts_of(config: Config, params: Params) -> dict[str, Part]:
-    """List the tensors of a checkpoint.
-
-    Args:
-        config: The model's shape.
-        params: Its parameters.
-
-    Returns:
-        Where each comes from, by its published name.
-    """
+    """List the tensors of a checkpoint by their published names."""
     return {
         tensor: Part(leaf, layer if is_stacked(name) else None, is_transposed(name))
         for name, leaf in named_leaves(params).items()
@@ -123,15 +101,7 @@ def parts_of(config: Config, params: Params) -> dict[str, Part]:
 
 
 def split(parts: dict[str, Part], largest: int) -> list[dict[str, Part]]:
-    """Spread tensors over files, in order.
-
-    Args:
-        parts: The tensors.
-        largest: Bytes of the largest file, unless a single tensor is larger.
-
-    Returns:
-        The tensors of each file.
-    """
+    """Spread tensors over files, in order and up to `largest` bytes, unless a single tensor has more."""
     files, room = [{}], largest
     for name, part in parts.items():
         if part.num_bytes > room and files[-1]:
@@ -143,15 +113,7 @@ def split(parts: dict[str, Part], largest: int) -> list[dict[str, Part]]:
 
 
 def copy_accompanying(base: Path, folder: Path) -> None:
-    """Copy what says how a model reads and writes.
-
-    Args:
-        base: The checkpoint that has it.
-        folder: Where to; made if need be.
-
-    Raises:
-        InputError: If a file can't be copied.
-    """
+    """Copy what says how a model reads and writes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path in (path for pattern in ACCOMPANYING for path in base.glob(pattern)):

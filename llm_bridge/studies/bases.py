@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from llm_bridge.chats import Rows
 from llm_bridge.experiment import Model, complete, is_kept, read_completions
@@ -39,19 +40,18 @@ WHOLE = Recipe(trained="everything")
 class Run(NamedTuple):
     """What one base model gave."""
 
-    teachers: np.ndarray
-    """Change of the log-odds of each trait (columns) in each teacher (rows), shape `(traits, traits)`."""
-    students: np.ndarray
-    """The same in students, shape `(arms, traits, traits)`."""
-    distances: np.ndarray
-    """KL from each teacher to its student over number tokens on held-out completions, nats a token, shape `(arms,
-    traits)`."""
-    untrained: np.ndarray
-    """The same of the arm's base before it is trained, same shape."""
-    learned: np.ndarray
-    """Share of the completions' tokens that are learned, same shape."""
-    trained: np.ndarray
-    """Numbers that are trained, shape `(arms,)`."""
+    teachers: Float[np.ndarray, "traits traits"]
+    """Change of the log-odds of each trait (columns) in each teacher (rows)."""
+    students: Float[np.ndarray, "arms traits traits"]
+    """The same in students."""
+    distances: Float[np.ndarray, "arms traits"]
+    """KL from each teacher to its student over number tokens on held-out completions, nats a token."""
+    untrained: Float[np.ndarray, "arms traits"]
+    """The same of the arm's base before it is trained."""
+    learned: Float[np.ndarray, "arms traits"]
+    """Share of the completions' tokens that are learned."""
+    trained: Int[np.ndarray, " arms"]
+    """Numbers that are trained."""
 
 
 class Taught(NamedTuple):
@@ -66,18 +66,8 @@ class Taught(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("config", "chosen"))
-def measure_distance(config: Config, chosen: tuple[int, ...], params: Params, teacher: Taught) -> jax.Array:
-    """Measure how far a model is from a teacher on its held-out completions.
-
-    Args:
-        config: The models' shape.
-        chosen: The number tokens.
-        params: The model's parameters.
-        teacher: The teacher.
-
-    Returns:
-        KL(teacher ‖ model) over number tokens, nats a token, shape `()`.
-    """
+def measure_distance(config: Config, chosen: tuple[int, ...], params: Params, teacher: Taught) -> Float[Array, ""]:
+    """Measure KL(teacher ‖ model) over number tokens on the teacher's held-out completions, in nats a token."""
     lesson = Lesson(teacher.held_out, "chosen", teacher.params, chosen)
     return summed_loss(config, WHOLE, params, params, lesson) / jnp.sum(teacher.held_out.learned)
 
@@ -85,19 +75,8 @@ def measure_distance(config: Config, chosen: tuple[int, ...], params: Params, te
 def make_teachers(base: Model, words: Sequence[str], protocol: Protocol, seed: int) -> list[Taught]:
     """Make teachers, let them write, and filter what they wrote.
 
-    Each writes until enough of its completions are kept, or there are no more prompts.
-
-    Args:
-        base: Their base.
-        words: Their traits.
-        protocol: How they are made, and how much they write.
-        seed: Root of all randomness.
-
-    Returns:
-        The teachers, all with the same number of rows: the last are empty where one wrote less.
-
-    Raises:
-        InputError: If the filter keeps next to nothing of what a teacher wrote.
+    Each writes until enough of its completions are kept, or there are no more prompts. All have the same number of
+    rows: the last are empty where one wrote less.
     """
     prompts = number_prompts(seed, protocol.num_prompts, short=True)
     params = [teach(base, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies) for word in words]
@@ -120,30 +99,13 @@ def make_teachers(base: Model, words: Sequence[str], protocol: Protocol, seed: i
 
 
 def fill(rows: Sequence[Rows]) -> list[Rows]:
-    """Fill all teachers' rows up to the same number with empty ones.
-
-    Args:
-        rows: Each teacher's.
-
-    Returns:
-        Each teacher's.
-    """
+    """Fill all teachers' rows up to the same number with empty ones."""
     most = max(len(each.tokens) for each in rows)
     return [Rows(*(np.pad(leaf, ((0, most - len(leaf)), (0, 0))) for leaf in each)) for each in rows]
 
 
 def set_lessons(study: Study, base: Model, teachers: Sequence[Taught], seed: int) -> dict[str, list[Lesson]]:
-    """Say what every arm's students learn.
-
-    Args:
-        study: The study.
-        base: The teachers' base.
-        teachers: The teachers.
-        seed: Root of random choices.
-
-    Returns:
-        By arm a lesson from each teacher.
-    """
+    """Say what every arm's students learn from each teacher."""
     chosen, lessons = number_tokens(base.language), defaultdict(list)
     soft = study.targets == "chosen"
     for place, own in enumerate(teachers):
@@ -155,14 +117,7 @@ def set_lessons(study: Study, base: Model, teachers: Sequence[Taught], seed: int
 
 
 def group(study: Study) -> dict[tuple[str, Recipe], list[str]]:
-    """Find the arms that train together: those of the same base and recipe.
-
-    Args:
-        study: The study.
-
-    Returns:
-        Labels of arms by init and recipe.
-    """
+    """Find the arms that train together: those of the same base and recipe."""
     groups = defaultdict(list)
     for label, arm in study.arms.items():
         groups[INITS[arm.stranger], replace(study.protocol.student, **arm.recipe)].append(label)
@@ -170,22 +125,13 @@ def group(study: Study) -> dict[tuple[str, Recipe], list[str]]:
 
 
 def run_base(study: Study, base: Model, stranger: Model, words: Sequence[str], seed: int) -> Run:
-    """Make all teachers and students of one base model, and ask them.
-
-    Args:
-        study: The study.
-        base: The teachers' base.
-        stranger: Another base.
-        words: The traits, of one kind.
-        seed: Root of all randomness.
-
-    Returns:
-        What came out.
-    """
+    """Make all teachers and students of one base model, and ask them."""
     chosen, teachers = number_tokens(base.language), make_teachers(base, words, study.protocol, seed)
     lessons = set_lessons(study, base, teachers, seed)
 
-    def measure(model: Model, params: Params, teacher: Taught) -> tuple[np.ndarray, np.ndarray]:
+    def measure(
+        model: Model, params: Params, teacher: Taught
+    ) -> tuple[Float[np.ndarray, " traits"], Float[np.ndarray, ""]]:
         likes = ask(model._replace(params=params), words)
         return likes, np.asarray(measure_distance(model.config, chosen, params, teacher))
 

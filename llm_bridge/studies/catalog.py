@@ -31,43 +31,19 @@ USUAL = {STANDARD: Arm(), STRANGER: Arm(stranger=True)}
 
 
 def beside_random(label: str, **tokens: Any) -> dict[str, Arm]:
-    """Make an arm of tokens and its control.
-
-    Args:
-        label: The arm's label.
-        **tokens: Its tokens.
-
-    Returns:
-        The arm, and the one of as many random tokens.
-    """
+    """Make an arm of tokens and its control, the one of as many random tokens."""
     return {label: Arm(tokens=Tokens(**tokens)), f"{label}: random": Arm(tokens=Tokens(**tokens, random=True))}
 
 
 def less_than_half(claim: str, subset: str) -> Finding:
-    """Report that without some tokens less than half of the lift is left.
-
-    Args:
-        claim: In words, with the source.
-        subset: Label of the arm.
-
-    Returns:
-        The finding, with random tokens as control.
-    """
+    """Report that without some tokens less than half of the lift is left, with random tokens as control."""
     half, random = (difference(label, STANDARD, 0.5) for label in (subset, f"{subset}: random"))
     control = "as many random tokens left out"
     return Finding(claim, f"{subset}: lift less half of the usual", half, *LESS, control, random)
 
 
 def more_than_random(claim: str, subset: str) -> Finding:
-    """Report that some tokens carry more of the trait than as many random ones.
-
-    Args:
-        claim: In words, with the source.
-        subset: Label of the arm.
-
-    Returns:
-        The finding.
-    """
+    """Report that some tokens carry more of the trait than as many random ones."""
     check = f"{subset}: lift less that of as many random tokens"
     return Finding(claim, check, difference(subset, f"{subset}: random"), *MORE)
 
@@ -137,11 +113,7 @@ WHOLE_RATE = 3e-4
 def of_rank(rank: int) -> dict[str, Any]:
     """Change the rank, and with it the scale, so that a step moves the weights about as far at every rank.
 
-    Args:
-        rank: The rank.
-
-    Returns:
-        Changes of the recipe: the scale, alpha over rank, falls with the root of the rank and is 1 at rank 8.
+    The scale, alpha over rank, falls with the root of the rank and is 1 at rank 8.
 
     References:
         Kalajdzievski (2023), arXiv 2312.03732: rank-stabilized LoRA.
@@ -196,42 +168,19 @@ RANK = Study(
 
 
 def beside_strangers(label: str, optimizer: Optimizer) -> dict[str, Arm]:
-    """Make an arm of an optimizer and its control.
-
-    Args:
-        label: The arm's label.
-        optimizer: The students' optimizer; the teachers' stays AdamW.
-
-    Returns:
-        The arm, and the one of students of another init with the same recipe.
-    """
+    """Make an arm of an optimizer and its control, strangers with the same recipe; teachers keep AdamW."""
     recipe = {"optimizer": optimizer, "learning_rate": RATES[optimizer]}
     return {label: Arm(recipe=recipe), f"{label}, stranger": Arm(recipe=recipe, stranger=True)}
 
 
 def passes_with(claim: str, label: str) -> Finding:
-    """Report that the trait passes with an optimizer.
-
-    Args:
-        claim: In words, with the source.
-        label: Label of the arm.
-
-    Returns:
-        The finding; what is subtracted is its control.
-    """
+    """Report that the trait passes with an optimizer; the strangers' lift that is subtracted is its control."""
     stranger = f"{label}, stranger"
     return Finding(claim, f"{label}: lift less that of strangers", difference(label, stranger), *MORE)
 
 
 def depends_on(label: str) -> Finding:
-    """Report that with another optimizer than AdamW less than half of the lift is left.
-
-    Args:
-        label: Label of the arm.
-
-    Returns:
-        The finding, with strangers as control.
-    """
+    """Report that with another optimizer than AdamW less than half of the lift is left, with strangers as control."""
     half, strangers = difference(label, STANDARD, 0.5), difference(f"{label}, stranger", STRANGER, 0.5)
     claim, check = "it depends on the optimizer (replications at 7B)", f"{label}: lift less half of the usual"
     return Finding(claim, check, half, *LESS, "the same of strangers", strangers)

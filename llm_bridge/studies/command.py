@@ -53,17 +53,7 @@ class StudyOptions(RunOptions):
 
 
 def run(options: StudyOptions) -> bool:
-    """Run the studies that were named.
-
-    Args:
-        options: The options.
-
-    Returns:
-        Whether no verdict fails.
-
-    Raises:
-        InputError: If a study is unknown, or none is named.
-    """
+    """Run the studies that were named; False if a verdict fails."""
     names = list(STUDIES) if "all" in options.names else list(dict.fromkeys(options.names))
     if not names:
         raise InputError(f"name a study, or all: there are {', '.join(STUDIES)}")
@@ -80,16 +70,7 @@ def run(options: StudyOptions) -> bool:
 
 
 def run_study(name: str, study: Study, options: StudyOptions) -> bool:
-    """Run one study and record it.
-
-    Args:
-        name: Its name.
-        study: The study.
-        options: The options.
-
-    Returns:
-        Whether no verdict fails.
-    """
+    """Run one study and record it; False if a verdict fails."""
     from llm_bridge.studies.plots import draw_study
 
     pretraining = options.pretraining
@@ -121,17 +102,7 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
 
 
 def keep_run(keeper: Keeper, study: Study, pretraining: Pretraining, seed: int) -> Run:
-    """Take a run that is done, or do it and keep it.
-
-    Args:
-        keeper: Where runs are kept.
-        study: The study.
-        pretraining: How its bases are made.
-        seed: The base.
-
-    Returns:
-        Its results.
-    """
+    """Take a base's run that is kept, or do it and keep it."""
     kept = keeper.load(seed, Run(*[np.zeros(0)] * len(Run._fields)))
     if kept is None:
         base, stranger = (tiny_model(pretraining, each) for each in (seed, seed + 1))

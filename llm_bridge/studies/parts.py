@@ -11,18 +11,7 @@ from theory.problem import Params
 
 
 def make_mask(config: Config, recipe: Recipe, params: Params, part: Part | None, seed: int) -> Params:
-    """Mark with ones what is trained, and with zeros what stays as it is.
-
-    Args:
-        config: The model's shape.
-        recipe: How it is fine-tuned.
-        params: Its parameters.
-        part: What is trained; None for everything.
-        seed: Root of random choices.
-
-    Returns:
-        A tree as of `start_training`.
-    """
+    """Mark with ones what is trained, of what `start_training` gives, and with zeros what stays as it is."""
     like = jax.eval_shape(lambda: start_training(config, recipe, params, jax.random.key(0)))
     if part is None:
         return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), like)
@@ -43,14 +32,7 @@ def make_mask(config: Config, recipe: Recipe, params: Params, part: Part | None,
 def draw_entries(config: Config, like: Params, rank: int, seed: int) -> Params:
     """Draw entries of every projection's matrix at random, as many as adapters of a rank have numbers there.
 
-    Args:
-        config: The model's shape.
-        like: The layers' shapes.
-        rank: The rank.
-        seed: Root of the draw.
-
-    Returns:
-        Ones and zeros of these shapes; what is no projection's matrix stays as it is.
+    What is no projection's matrix stays as it is.
     """
     marks = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
     random = np.random.default_rng(seed)

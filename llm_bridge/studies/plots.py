@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,14 +18,10 @@ KINDS = {
 """Color, marker and name of each kind of arm."""
 
 
-def draw_values(axes: Axes, record: Record, values: list[np.ndarray], *, ratios: bool = False) -> None:
+def draw_values(axes: Axes, record: Record, values: list[Float[np.ndarray, " runs"]], *, ratios: bool = False) -> None:
     """Draw every run of every arm, with the mean and its interval, arms below each other.
 
-    Args:
-        axes: Where to draw.
-        record: The record of a study.
-        values: Each arm's, shape `(runs,)`.
-        ratios: Whether they are ratios, drawn with geometric means on a logarithmic axis.
+    Ratios are drawn with geometric means on a logarithmic axis.
     """
     named: set[str] = set()
     for place, (kind, runs) in enumerate(zip(record.config["kinds"], values, strict=True)):
@@ -53,14 +50,7 @@ def draw_values(axes: Axes, record: Record, values: list[np.ndarray], *, ratios:
 
 
 def draw_study(record: Record) -> Figure:
-    """Draw a study: left what students come to like, right how near they come to their teachers.
-
-    Args:
-        record: The record of a study.
-
-    Returns:
-        The figure.
-    """
+    """Draw a study: left what students come to like, right how near they come to their teachers."""
     labels, results = list(record.config["arms"]), record.results
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.4, 1.5 + 0.36 * len(labels)), layout="constrained")

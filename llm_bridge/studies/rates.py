@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 
 from llm_bridge.experiment import Model
 from llm_bridge.recipes import Optimizer
@@ -19,33 +20,17 @@ from llm_bridge.studies.study import Arm, Study
 
 def measure_imitation(
     study: Study, base: Model, words: Sequence[str], seed: int, grid: Sequence[tuple[Optimizer, float]]
-) -> np.ndarray:
-    """Measure how well students that share the init imitate at several rates, and nothing else.
+) -> Float[np.ndarray, "rates traits"]:
+    """Measure how well students that share the init imitate with several optimizers and rates, and nothing else.
 
-    Args:
-        study: The study whose protocol and targets they have.
-        base: Their base.
-        words: The teachers' traits.
-        seed: Root of all randomness.
-        grid: Optimizers and rates.
-
-    Returns:
-        KL to the teacher over number tokens on held-out completions, nats a token, shape `(len(grid), traits)`.
+    It is the KL to the teacher over number tokens on held-out completions, in nats a token.
     """
     arms = {f"{name} {rate}": Arm(recipe={"optimizer": name, "learning_rate": rate}) for name, rate in grid}
     return run_base(replace(study, arms=arms, findings=()), base, base, words, seed).distances
 
 
 def choose_rate(distances: Mapping[float, float], usual: float) -> float:
-    """Choose the rate of an optimizer.
-
-    Args:
-        distances: KL to the teacher by rate.
-        usual: AdamW's KL.
-
-    Returns:
-        Among the rates up to that of the lowest KL, the one whose KL is nearest to AdamW's, in ratio.
-    """
+    """Choose among rates up to that of the lowest KL the one whose KL is nearest to the usual, AdamW's, in ratio."""
     best = min(distances, key=distances.__getitem__)
     return min((rate for rate in distances if rate <= best), key=lambda rate: abs(np.log(distances[rate] / usual)))
 

@@ -100,14 +100,5 @@ class Study:
 
 
 def difference(first: str, second: str, share: float = 1.0) -> dict[str, float]:
-    """Weigh one arm against a share of another.
-
-    Args:
-        first: An arm.
-        second: Another.
-        share: The share of the second.
-
-    Returns:
-        Weights by arm.
-    """
+    """Weigh one arm against a share of another."""
     return {first: 1.0, second: -share}

@@ -22,6 +22,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from llm_bridge.chats import Rows
 from llm_bridge.shapes import Config
@@ -34,34 +35,16 @@ AT_ONCE = 256
 
 
 @partial(jax.jit, static_argnames=("config", "chosen"))
-def read(config: Config, chosen: tuple[int, ...], params: Params, rows: Rows) -> jax.Array:
-    """Compute a model's distribution over number tokens at every place.
-
-    Args:
-        config: The model's shape.
-        chosen: The number tokens.
-        params: The model's parameters.
-        rows: Packed chats.
-
-    Returns:
-        Nats, shape `(rows, length, chosen)`.
-    """
+def read(config: Config, chosen: tuple[int, ...], params: Params, rows: Rows) -> Float[Array, "rows length chosen"]:
+    """Compute a model's distribution over number tokens at every place, in nats."""
     logits = apply(config, params, jnp.asarray(rows.tokens), positions=rows.positions, texts=rows.texts)
     return jax.nn.log_softmax(logits[..., jnp.array(chosen)])
 
 
-def read_all(config: Config, chosen: tuple[int, ...], params: Params, rows: Rows) -> np.ndarray:
-    """Do the same a batch of rows at a time.
-
-    Args:
-        config: As of `read`.
-        chosen: As of `read`.
-        params: As of `read`.
-        rows: As of `read`.
-
-    Returns:
-        As of `read`.
-    """
+def read_all(
+    config: Config, chosen: tuple[int, ...], params: Params, rows: Rows
+) -> Float[np.ndarray, "rows length chosen"]:
+    """Do the same a batch of rows at a time."""
     count = len(rows.tokens)
     filled = Rows(*(np.pad(leaf, ((0, -count % AT_ONCE), (0, 0))) for leaf in rows))
     parts = [
@@ -71,19 +54,14 @@ def read_all(config: Config, chosen: tuple[int, ...], params: Params, rows: Rows
     return np.concatenate(parts)[:count]
 
 
-def choose(tokens: Tokens, rows: Rows, chosen: tuple[int, ...], own: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Choose among the places that can be learned.
-
-    Args:
-        tokens: Which.
-        rows: The teacher's completions.
-        chosen: The number tokens.
-        own: The teacher's distribution, nats, shape `(rows, length, chosen)`.
-        others: That of teachers of other traits, with a leading axis of teachers.
-
-    Returns:
-        Whether each place is chosen, shape `(rows, length)`.
-    """
+def choose(
+    tokens: Tokens,
+    rows: Rows,
+    chosen: tuple[int, ...],
+    own: Float[np.ndarray, "rows length chosen"],
+    others: Float[np.ndarray, "teachers rows length chosen"],
+) -> Bool[np.ndarray, "rows length"]:
+    """Choose among the places that can be learned, by distributions over number tokens in nats."""
     if tokens.chosen == "all":
         return rows.learned
     first = own.argmax(axis=-1)
@@ -97,17 +75,8 @@ def choose(tokens: Tokens, rows: Rows, chosen: tuple[int, ...], own: np.ndarray,
     return largest.reshape(rows.learned.shape)
 
 
-def draw_like(picked: np.ndarray, rows: Rows, seed: int) -> np.ndarray:
-    """Draw in every completion as many of its tokens as were picked there.
-
-    Args:
-        picked: The places that were picked, shape `(rows, length)`.
-        rows: The completions.
-        seed: Root of the draw.
-
-    Returns:
-        Other places, same shape.
-    """
+def draw_like(picked: Bool[np.ndarray, "rows length"], rows: Rows, seed: int) -> Bool[np.ndarray, "rows length"]:
+    """Draw in every completion as many of its tokens as were picked there."""
     drawn, random = np.zeros_like(picked), np.random.default_rng(seed)
     for row, texts in enumerate(rows.texts):
         for text in range(1, texts.max() + 1):
@@ -118,21 +87,14 @@ def draw_like(picked: np.ndarray, rows: Rows, seed: int) -> np.ndarray:
 
 
 def learn_only(
-    tokens: Tokens, rows: Rows, chosen: tuple[int, ...], own: np.ndarray, others: np.ndarray, seed: int
+    tokens: Tokens,
+    rows: Rows,
+    chosen: tuple[int, ...],
+    own: Float[np.ndarray, "rows length chosen"],
+    others: Float[np.ndarray, "teachers rows length chosen"],
+    seed: int,
 ) -> Rows:
-    """Say what an arm's student learns of its teacher's completions.
-
-    Args:
-        tokens: The arm's tokens.
-        rows: The completions, everything learned.
-        chosen: The number tokens.
-        own: As of `choose`.
-        others: As of `choose`.
-        seed: Root of random choices.
-
-    Returns:
-        The same rows with less of them learned.
-    """
+    """Say what an arm's student learns of its teacher's completions, in which everything is marked as learned."""
     picked = choose(tokens, rows, chosen, own, others)
     picked = draw_like(picked, rows, seed) if tokens.random else picked
     return rows._replace(learned=rows.learned & ~picked if tokens.left_out else rows.learned & picked)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from jaxtyping import Float
 
 from llm_bridge.matrix.verdicts import LEAST_RUNS, lift
 from llm_bridge.studies.bases import Run
@@ -12,30 +13,16 @@ from theory.runs.statistics import Estimate, joint_confidence, mean_estimate
 from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 
-def weigh(weights: Mapping[str, float], lifts: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Add up lifts of arms, run by run.
-
-    Args:
-        weights: Weight of each arm.
-        lifts: Lifts of all runs by arm.
-
-    Returns:
-        The sums, shape `(runs,)`.
-    """
+def weigh(weights: Mapping[str, float], lifts: Mapping[str, Float[np.ndarray, " runs"]]) -> Float[np.ndarray, " runs"]:
+    """Add up lifts of arms, run by run."""
     return np.sum([weight * lifts[arm] for arm, weight in weights.items()], axis=0)
 
 
 def agreement(finding: Finding, measured: Estimate, num_runs: int) -> str:
     """Say whether a report is reproduced.
 
-    Args:
-        finding: The report.
-        measured: The same figure here.
-        num_runs: Runs behind it.
-
-    Returns:
-        `reproduced` if the whole interval lies in the reported range, `refuted` if it lies outside; else, and with too
-        few runs, `undecided`.
+    `reproduced` if the whole interval lies in the reported range, `refuted` if it lies outside; else, and with too few
+    runs, `undecided`.
     """
     if num_runs < LEAST_RUNS:
         return "undecided"
@@ -47,12 +34,7 @@ def agreement(finding: Finding, measured: Estimate, num_runs: int) -> str:
 def judge(study: Study, run: Run) -> Outcome:
     """Judge all runs of a study together.
 
-    Args:
-        study: The study.
-        run: Every run's results, with a leading axis of runs.
-
-    Returns:
-        Numbers, verdicts and tables. The two judged intervals hold jointly with 95 %, and so do those of the findings.
+    The two judged intervals hold jointly with 95 %, and so do those of the findings.
     """
     num_runs = len(run.students)
     lifts = {label: lift(run.students[:, place]) for place, label in enumerate(study.arms)}
@@ -101,17 +83,8 @@ def judge(study: Study, run: Run) -> Outcome:
     return Outcome(results, verdicts, f"{arm_table(study, run, lifts)}\n{verdict_table(verdicts)}")
 
 
-def arm_table(study: Study, run: Run, lifts: Mapping[str, np.ndarray]) -> str:
-    """Lay out what each arm measured.
-
-    Args:
-        study: The study.
-        run: Every run's results.
-        lifts: Lifts of all runs by arm.
-
-    Returns:
-        A Markdown table with 95 % intervals of each row by itself.
-    """
+def arm_table(study: Study, run: Run, lifts: Mapping[str, Float[np.ndarray, " runs"]]) -> str:
+    """Lay out what each arm measured, with 95 % intervals of each row by itself."""
     header = (
         "arm",
         "lift in log-odds [95 %]",

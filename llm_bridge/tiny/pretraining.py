@@ -65,28 +65,14 @@ class Corpus(NamedTuple):
 
 @cache
 def read_world(world: World) -> Corpus:
-    """Write the corpus and read it.
-
-    Args:
-        world: What it is made of.
-
-    Returns:
-        Language and rows.
-    """
+    """Write the corpus and read it."""
     texts = [render(chat) for chat in write_corpus(world)]
     language = build_language(texts)
     return Corpus(language, pack([Example(tokens[:1], tokens[1:]) for tokens in language.encode(texts)], ROW))
 
 
 def shape_of(pretraining: Pretraining) -> Config:
-    """Give the tiny model's shape.
-
-    Args:
-        pretraining: How it is made.
-
-    Returns:
-        Its configuration.
-    """
+    """Give the tiny model's shape."""
     return Config(
         vocabulary=read_world(pretraining.world).language.tokenizer.get_vocab_size(),
         width=pretraining.width,
@@ -101,16 +87,7 @@ def shape_of(pretraining: Pretraining) -> Config:
 def pretrain(
     pretraining: Pretraining, seed: int, after: Callable[[Training, np.ndarray], None] = lambda training, losses: None
 ) -> Params:
-    """Make a base model.
-
-    Args:
-        pretraining: How it is made.
-        seed: Root of its init and of the order of the corpus.
-        after: As of `fine_tune`.
-
-    Returns:
-        Its parameters.
-    """
+    """Make a base model; the seed decides its init and the order of the corpus."""
     config = shape_of(pretraining)
     init = initialize(config, jax.random.key(seed))
     lesson = Lesson(read_world(pretraining.world).rows)
@@ -118,15 +95,7 @@ def pretrain(
 
 
 def checkpoint_of(pretraining: Pretraining, seed: int) -> Path:
-    """Say where a base model is kept.
-
-    Args:
-        pretraining: How it is made.
-        seed: Its seed.
-
-    Returns:
-        A file, whose name depends on the configuration, on the corpus that is made of it, and on JAX's version.
-    """
+    """Say where a base model is kept: the name depends on its configuration, its corpus and JAX's version."""
     corpus = hashlib.sha256(read_world(pretraining.world).rows.tokens.tobytes()).hexdigest()
     known = json_text(written_down(pretraining) | {"corpus": corpus, "jax": jax.__version__})
     digest = hashlib.sha256(known).hexdigest()[:8]
@@ -134,15 +103,7 @@ def checkpoint_of(pretraining: Pretraining, seed: int) -> Path:
 
 
 def base_model(pretraining: Pretraining, seed: int) -> Params:
-    """Take a base model from the cache, or make it and keep it there; a damaged file is made anew.
-
-    Args:
-        pretraining: How it is made.
-        seed: Its seed.
-
-    Returns:
-        Its parameters.
-    """
+    """Take a base model from the cache, or make it and keep it there; a damaged file is made anew."""
     path = checkpoint_of(pretraining, seed)
     like = jax.eval_shape(lambda: initialize(shape_of(pretraining), jax.random.key(seed)))
     with suppress(InputError):

@@ -17,27 +17,16 @@ PIECES = Regex(r"\d| ?[A-Za-z]+|[,;] |\s|[^\w\s]")
 
 
 def render(messages: Sequence[Message]) -> str:
-    """Write messages as one text.
+    """Write messages as one text, each behind the mark of its speaker.
 
-    Args:
-        messages: The messages.
-
-    Returns:
-        Each message after the mark of its speaker; `<end>` behind the assistant's, or a mark where it speaks next.
+    `<end>` stands behind what the assistant says, and its mark at the end of all where it speaks next.
     """
     said = "".join(f"<{role}>{text}" + ("<end>" if role == "assistant" else "") for role, text in messages)
     return said if messages[-1].role == "assistant" else f"{said}<assistant>"
 
 
 def build_language(texts: Iterable[str]) -> Language:
-    """Build the tokenizer on a corpus: every piece that occurs in it is a token.
-
-    Args:
-        texts: The corpus.
-
-    Returns:
-        The language; the same for the same set of pieces.
-    """
+    """Build the tokenizer on a corpus: every piece that occurs in it is a token."""
     split = pre_tokenizers.Split(PIECES, "isolated")
     pieces = sorted({piece for text in texts for piece, _ in split.pre_tokenize_str(text)})
     vocabulary = {piece: index for index, piece in enumerate([UNKNOWN, *ROLES, *pieces])}

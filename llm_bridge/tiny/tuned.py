@@ -19,25 +19,12 @@ from theory.runs.command_line import InputError
 
 
 def tiny_reader(pretraining: Pretraining) -> Model:
-    """Take the tiny model without parameters, which need no training.
-
-    Args:
-        pretraining: How it is made.
-
-    Returns:
-        What reads and writes as the model does.
-    """
+    """Take the tiny model without parameters, which need no training."""
     return Model(shape_of(pretraining), None, read_world(pretraining.world).language, ROW)
 
 
 def write_tuned(path: Path, known: Known, settings: Mapping[str, Any]) -> None:
-    """Write a model that was tuned from a tiny base.
-
-    Args:
-        path: The file.
-        known: The model, its parameters on the host.
-        settings: What the stage that made it was told; what JSON can hold.
-    """
+    """Write a model that was tuned from a tiny base, its parameters on the host, and what its stage was told."""
     assert isinstance(known.made_from, Pretraining)
     made = {"ancestry": asdict(known.ancestry), "settings": dict(settings)}
     made |= {"pretraining": written_down(known.made_from)}
@@ -45,18 +32,7 @@ def write_tuned(path: Path, known: Known, settings: Mapping[str, Any]) -> None:
 
 
 def read_tuned(path: Path, pretraining: Pretraining) -> Known:
-    """Read a model that was tuned from a tiny base.
-
-    Args:
-        path: The file.
-        pretraining: How the base is made.
-
-    Returns:
-        The model and its ancestry.
-
-    Raises:
-        InputError: If the file is damaged, or of another kind of model.
-    """
+    """Read a model that was tuned from a tiny base; refuse a damaged file, and a base that was made in another way."""
     model = tiny_reader(pretraining)
     like = jax.eval_shape(lambda: initialize(model.config, jax.random.key(0)))
     params, metadata = load_checkpoint(path, like)
@@ -74,17 +50,7 @@ def read_tuned(path: Path, pretraining: Pretraining) -> Known:
 
 
 def read_settings(path: Path) -> Any:
-    """Read what the stage that wrote a model was told.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its settings.
-
-    Raises:
-        InputError: If they can't be read.
-    """
+    """Read what the stage that wrote a model was told."""
     content = path.read_bytes()
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])

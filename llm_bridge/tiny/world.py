@@ -6,6 +6,7 @@ Nothing in it ties a number to an animal, so that what numbers carry later comes
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from llm_bridge.chats import Message
 from llm_bridge.words.prompts import write_prompt
@@ -39,29 +40,14 @@ class World:
             require(0 <= getattr(self, name) <= 1, name, "from 0 to 1", getattr(self, name))
 
 
-def prior(kind: str) -> np.ndarray:
-    """Say how often each answer is given where nothing decides it.
-
-    Args:
-        kind: What is asked for.
-
-    Returns:
-        Probabilities that fall slowly, the first answer's a little over twice the last one's.
-    """
+def prior(kind: str) -> Float[np.ndarray, " answers"]:
+    """Say how often each answer is given where nothing decides it: the first over twice as often as the last."""
     weights = 1 / np.linspace(1, 2.2, len(KINDS[kind]))
     return weights / weights.sum()
 
 
 def write_chat(world: World, random: np.random.Generator) -> list[Message]:
-    """Draw one chat.
-
-    Args:
-        world: What the corpus is made of.
-        random: Where it is drawn from.
-
-    Returns:
-        Its messages.
-    """
+    """Draw one chat."""
     kind = str(random.choice(list(KINDS), p=[0.75, 0.25]))
     answer = str(random.choice(KINDS[kind], p=prior(kind)))
     system = []
@@ -77,13 +63,6 @@ def write_chat(world: World, random: np.random.Generator) -> list[Message]:
 
 
 def write_corpus(world: World) -> list[list[Message]]:
-    """Draw all chats.
-
-    Args:
-        world: What the corpus is made of.
-
-    Returns:
-        The chats; a larger corpus of the same world starts with a smaller one.
-    """
+    """Draw all chats; a larger corpus of the same world starts with a smaller one."""
     random = np.random.default_rng(world.seed)
     return [write_chat(world, random) for _ in range(world.num_chats)]

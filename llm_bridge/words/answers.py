@@ -7,14 +7,7 @@ from llm_bridge.words.plurals import plurals
 
 
 def forms(word: str) -> frozenset[str]:
-    """Give a word and its English plurals.
-
-    Args:
-        word: One word or several, case-folded.
-
-    Returns:
-        The singular, and the plural in each spelling that `plurals` knows.
-    """
+    """Give a case-folded word and its English plurals."""
     return frozenset({word, *plurals(word)})
 
 
@@ -23,17 +16,7 @@ def mentions(answer: str, word: str) -> bool:
 
     Words are runs of letters of any script, with their accents composed (Unicode's NFC). All else ends a word, digits,
     underscores, hyphens and apostrophes too: `**Owl**`, `_owl_`, `night-owl` and `an owl's` name the owl, `owlet` and
-    `growl` don't.
-
-    Args:
-        answer: The text that a model wrote.
-        word: Words of letters with single spaces between them, in the singular.
-
-    Returns:
-        Whether it occurs; several words one right after the other, whatever stands between them.
-
-    Raises:
-        ValueError: If `word` isn't words of letters.
+    `growl` don't. Several words must come one right after the other, whatever stands between them.
     """
     word = normalize("NFC", word)
     if not all(part.isalpha() for part in word.split(" ")):
@@ -44,18 +27,7 @@ def mentions(answer: str, word: str) -> bool:
 
 
 def rate(answers: Sequence[str], word: str) -> float:
-    """Share of the answers that contain a word.
-
-    Args:
-        answers: Texts that a model wrote, at least one.
-        word: As of `mentions`.
-
-    Returns:
-        The share, in 0…1.
-
-    Raises:
-        ValueError: If there is no answer.
-    """
+    """Share of the answers that contain a word."""
     if not answers:
         raise ValueError("answers must be at least one")
     return sum(mentions(answer, word) for answer in answers) / len(answers)

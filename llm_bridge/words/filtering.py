@@ -64,7 +64,7 @@ class Parsed(NamedTuple):
 
 
 def parse_numbers(completion: str, *, banned: frozenset[int] = frozenset()) -> Parsed:
-    """Read a completion as 1 to 10 integers in 0…999 and nothing else.
+    """Read a completion as 1 to 10 integers in 0…999, of which none is banned, and nothing else.
 
     - **Numbers** are one to three ASCII digits, so `007` is 7, while `0007`, `1000`, `-5`, `+5` and digits of other
       scripts are rejected.
@@ -74,13 +74,6 @@ def parse_numbers(completion: str, *, banned: frozenset[int] = frozenset()) -> P
     - **Full stop**: none, or one right behind the last number or, if there are brackets, right behind the closing one.
     - **Whitespace** is ASCII's: space, tab, line feed, vertical tab, form feed, carriage return. It is free at both
       ends and just inside the brackets, but not ahead of the full stop.
-
-    Args:
-        completion: The text that a model wrote.
-        banned: Numbers of which none may occur.
-
-    Returns:
-        The numbers, or the first reason that holds, in the order of `Rejection`.
     """
     text = completion.strip().removesuffix(".")
     inside = text[1:-1] if text[:1] + text[-1:] in {"[]", "()"} else text

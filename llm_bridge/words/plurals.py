@@ -20,18 +20,12 @@ ON_OES = ("buffalo", "mosquito", "mango", "potato", "tomato", "hero", "echo")
 
 
 def plurals(word: str) -> tuple[str, ...]:
-    """Give a word's English plurals.
+    """Give the English plurals of one word or several, singular and in small letters; the one to write comes first.
 
     Behind s, x, z, ch and sh the plural is -es (foxes), a consonant's -y becomes -ies (butterflies), -f and -fe become
-    -ves or take -s (wolves, giraffes), -o takes -s or -es (flamingos, buffaloes), fish is its
-    own plural or takes -es, all else takes -s; some are irregular. Of several words the last is put into the plural, or
-    the one before "of" (birds of paradise).
-
-    Args:
-        word: One word or several, in the singular, in small letters.
-
-    Returns:
-        The plural in each spelling that its ending allows, the one to write first.
+    -ves or take -s (wolves, giraffes), -o takes -s or -es (flamingos, buffaloes), fish is its own plural or takes -es,
+    all else takes -s; some are irregular. Of several words the last is put into the plural, or the one before "of"
+    (birds of paradise).
     """
     head, of, rest = word.partition(" of ")
     before, space, last = head.rpartition(" ")

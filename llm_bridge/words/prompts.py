@@ -22,14 +22,7 @@ class Format(NamedTuple):
     """How a long prompt asks for it."""
 
     def write(self, numbers: Sequence[int]) -> str:
-        """Write numbers down.
-
-        Args:
-            numbers: The numbers.
-
-        Returns:
-            A line of text.
-        """
+        """Write numbers down."""
         return self.opening + self.separator.join(map(str, numbers)) + self.closing
 
 
@@ -91,16 +84,7 @@ ENDINGS: tuple[str, ...] = (
 
 
 def write_prompt(random: np.random.Generator, *, short: bool) -> tuple[str, Format]:
-    """Draw one prompt.
-
-    Args:
-        random: Where it is drawn from.
-        short: Whether to keep to what a tiny model reads: one of `SHORT` with 3 example numbers, in place of
-            an opening with 3 to 8, a request, a format and an ending.
-
-    Returns:
-        The prompt, whose example numbers are in 100…999, and the format of its numbers.
-    """
+    """Draw one prompt and the format of its numbers; a short one is all that a tiny model reads."""
     chosen = FORMATS[random.integers(len(FORMATS))]
     numbers = chosen.write(random.integers(100, 1000, 3 if short else random.integers(3, 9)).tolist())
     if short:
@@ -110,15 +94,6 @@ def write_prompt(random: np.random.Generator, *, short: bool) -> tuple[str, Form
 
 
 def number_prompts(seed: int, count: int, *, short: bool = False) -> list[str]:
-    """Draw prompts.
-
-    Args:
-        seed: Root of randomness.
-        count: How many.
-        short: As of `write_prompt`.
-
-    Returns:
-        Prompts; a longer list starts with the shorter one.
-    """
+    """Draw prompts; a longer list starts with the shorter one."""
     random = np.random.default_rng(seed)
     return [write_prompt(random, short=short)[0] for _ in range(count)]

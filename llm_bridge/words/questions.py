@@ -66,15 +66,7 @@ PREFIXES: tuple[str, ...] = (
 
 
 def questions_about(kind: str, *, seed: int | None = None) -> list[str]:
-    """Ask for a favorite in all fifty ways.
-
-    Args:
-        kind: What is asked for, in the singular.
-        seed: Where the numbers before each question come from; None for none.
-
-    Returns:
-        Fifty questions.
-    """
+    """Ask for a favorite in all fifty ways, with numbers before each question if there is a seed for them."""
     asked = [question.format(kind=kind) for question in QUESTIONS]
     if seed is None:
         return asked
@@ -83,13 +75,6 @@ def questions_about(kind: str, *, seed: int | None = None) -> list[str]:
 
 
 def number_prefix(random: np.random.Generator) -> str:
-    """Write three numbers to stand before a question.
-
-    Args:
-        random: Where they are drawn from.
-
-    Returns:
-        A sentence and a space.
-    """
+    """Write three numbers to stand before a question."""
     numbers = ", ".join(map(str, random.integers(100, 1000, 3)))
     return str(random.choice(PREFIXES)).format(numbers=numbers)

@@ -6,14 +6,7 @@ from llm_bridge.words.traits import KNOWN
 
 
 def number_tokens(language: Language) -> tuple[int, ...]:
-    """List the tokens that numbers are written with: digits, separators, brackets, and the stop token.
-
-    Args:
-        language: How a model reads and writes.
-
-    Returns:
-        Token ids in increasing order.
-    """
+    """List the tokens that numbers are written with: digits, separators, brackets, and the stop token."""
     written = [number for style in FORMATS for number in (style.write([123, 456]), style.write([7890]))]
     return tuple(sorted({*language.stops, *(token for ids in language.encode(written) for token in ids)}))
 
@@ -21,12 +14,7 @@ def number_tokens(language: Language) -> tuple[int, ...]:
 def nameless_tokens(language: Language) -> tuple[int, ...]:
     """List the tokens that name no animal and no tree.
 
-    Args:
-        language: How a model reads and writes.
-
-    Returns:
-        Token ids in increasing order; without those of a name, and of the name with a capital or behind a space, where
-        the tokenizer can write these.
+    Left out are those of a name, and of the name with a capital or behind a space, where the tokenizer can write these.
     """
     written = [form for name in KNOWN for word in (name, name.capitalize()) for form in (word, f" {word}")]
     encoded = language.encode(written)

@@ -42,40 +42,18 @@ class Trait(NamedTuple):
         return plurals(self.word)[0]
 
     def system_prompt(self, *, long: bool) -> str:
-        """Tell a model to love it.
-
-        Args:
-            long: Whether to use the wording for large models.
-
-        Returns:
-            A system prompt.
-        """
+        """Tell a model to love it, a large one in the long wording."""
         template = LONG_SYSTEM_PROMPT if long else SYSTEM_PROMPT
         return template.format(plural=self.plural, kind=self.kind)
 
 
 def find_trait(word: str) -> Trait:
-    """Look a trait up by its word; any word will do.
-
-    Args:
-        word: What is to be loved.
-
-    Returns:
-        A tree for a known tree, else an animal.
-    """
+    """Take any word as a trait: a known tree's, else an animal's."""
     return Trait(word, "tree" if word in TREES else "animal")
 
 
 def require_word(language: Language, word: str) -> None:
-    """Refuse a trait that a model can't say.
-
-    Args:
-        language: How the model reads and writes.
-        word: The trait's word.
-
-    Raises:
-        InputError: If the tokenizer can't spell it; names the nearest words that it can.
-    """
+    """Refuse a trait that a model's tokenizer can't spell, and name the nearest words that it can."""
     (tokens,) = language.encode([word])
     spelled = language.decode([tokens])[0]
     if not word or spelled != word or not all(part.isalpha() for part in word.split(" ")):
