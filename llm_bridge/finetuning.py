@@ -52,7 +52,9 @@ def run_steps(
     """
     optimizer = make_optimizer(recipe, num_steps)
 
-    def step(index: int, state: tuple[Training, Float[Array, " steps"]]) -> tuple[Training, Float[Array, " steps"]]:
+    def step(
+        index: Int[Array, ""], state: tuple[Training, Float[Array, " steps"]]
+    ) -> tuple[Training, Float[Array, " steps"]]:
         (training, losses), rows = state, jax.tree.map(lambda leaf: leaf[index], batches)
         lesson = Lesson(rows, targets, teacher, chosen)
         value, gradient = mean_gradient(config, recipe, params, training.trained, lesson)

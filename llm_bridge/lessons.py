@@ -91,7 +91,7 @@ def sum_learned(
 def summed_loss(config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson) -> Float[Array, ""]:
     """Sum the imitation loss, in nats, over all tokens that are to be learned."""
     rows, tokens = lesson.rows, jnp.asarray(lesson.rows.tokens)
-    layout: dict[str, Any] = {"positions": rows.positions, "texts": rows.texts}
+    layout: dict[str, Any] = {"positions": jnp.asarray(rows.positions), "texts": jnp.asarray(rows.texts)}
     params, adapters = assemble(recipe, params, trained)
     scale = recipe.adapter_scale
     stream, _ = run_layers(

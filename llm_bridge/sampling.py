@@ -53,7 +53,7 @@ def sample(
     stops: tuple[int, ...] = (),
     temperature: float = 1.0,
     adapters: Params | None = None,
-    adapter_scale: float = 1.0,
+    adapter_scale: float | Float[Array, ""] = 1.0,
 ) -> Sampled:
     """Draw completions; every prompt is read once, and all stop when the last has stopped.
 

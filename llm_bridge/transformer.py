@@ -79,7 +79,11 @@ def attend(
 
 
 def project(
-    layer: Params, adapters: Params, name: str, values: Float[Array, "*batch inputs"], adapter_scale: float
+    layer: Params,
+    adapters: Params,
+    name: str,
+    values: Float[Array, "*batch inputs"],
+    adapter_scale: float | Float[Array, ""],
 ) -> Float[Array, "*batch outputs"]:
     r"""Apply a linear map and its low-rank adapter, if there is one: $x W + b + s\,(x A) B$, $s$ the adapter's scale.
 
@@ -103,7 +107,7 @@ def run_layers(
     texts: Int[Array, "batch tokens"] | None = None,
     cache: Cache | None = None,
     adapters: Params | None = None,
-    adapter_scale: float = 1.0,
+    adapter_scale: float | Float[Array, ""] = 1.0,
     recompute: Recompute = "nothing",
 ) -> tuple[Float[Array, "batch tokens width"], Cache | None]:
     """Run all layers, to the normed residual stream and the cache with the new tokens.

@@ -4,8 +4,8 @@ Tests mostly compile, which XLA's older code generator does in two thirds of the
 rounding, and in less if a program stays in one piece. Torch and NumPy, which only check, compute in one thread: there
 are as many workers as cores, and threads that wait for each other take time from them. Where Python is told to leave
 no bytecode behind, every process would compile all libraries anew, for twice as long as it takes to import them: it is
-left in a folder of this session. Shapes that the types of theory's science state are checked at every call, which costs
-a second a session: most calls only trace.
+left in a folder of this session. Shapes that the types of theory's science and of the language models state are checked
+at every call, which costs a second or two a session: most calls only trace.
 """
 
 import atexit
@@ -37,8 +37,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
 FRAME = {"__init__", "__main__", "claim", "combinations", "pictures", "problem", "requirements", "verification"}
-SCIENCE = {path.stem for path in (Path(__file__).parents[1] / "theory").glob("*.py")} - FRAME | {"claims"}
-install_import_hook([f"theory.{module}" for module in sorted(SCIENCE)], "beartype.beartype")
+ROOT = Path(__file__).parents[1]
+SCIENCE = {path.stem for path in (ROOT / "theory").glob("*.py")} - FRAME | {"claims"}
+SHAPED = [path for path in (ROOT / "llm_bridge").rglob("*.py") if "from jaxtyping import" in path.read_text()]
+install_import_hook(
+    [
+        *(f"theory.{module}" for module in sorted(SCIENCE)),
+        *(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SHAPED),
+    ],
+    "beartype.beartype",
+)
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def assert_close(measured: Any, expected: Any) -> None:
 
 @jax.jit
 def logits_of(params: Params, adapters: Params | None = None, adapter_scale: float = 1.0) -> jax.Array:
-    layout = {"positions": ROWS.positions, "texts": ROWS.texts}
+    layout = {"positions": jnp.asarray(ROWS.positions), "texts": jnp.asarray(ROWS.texts)}
     tokens = jnp.asarray(ROWS.tokens)
     return apply(CONFIG, params, tokens, adapters=adapters, adapter_scale=adapter_scale, **layout)
 

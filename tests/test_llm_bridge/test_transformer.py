@@ -129,7 +129,7 @@ def test_what_fills_a_row_up_is_not_seen_once_it_is_forgotten(config):
 def test_texts_packed_into_a_row_do_not_see_each_other(config):
     params, tokens, cut = random_network(config), random_tokens(config), 4
     places = jnp.arange(LENGTH)
-    texts = jnp.broadcast_to(places >= cut, tokens.shape)
+    texts = jnp.broadcast_to((places >= cut).astype(int), tokens.shape)
     positions = jnp.broadcast_to(jnp.where(places < cut, places, places - cut), tokens.shape)
     packed = apply(config, params, tokens, positions=positions, texts=texts)
     apart = [apply(config, params, tokens[:, :cut]), apply(config, params, tokens[:, cut:])]
