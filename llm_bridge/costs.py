@@ -52,7 +52,7 @@ def attention_operations(config: Config, context: float) -> float:
 
 
 def forward_operations(config: Config, context: float, learned: float = 1.0) -> float:
-    """Count the operations of one token forward, of whose kind a share has its logits computed.
+    """Count the operations of one token forward, with logits for a share of the tokens.
 
     The context is the slots that it is held against: of a row without a cache, all of its tokens.
     """

@@ -29,12 +29,6 @@ class Devices(Processes):
         require(self.tensor is None or self.tensor >= 1, "tensor", "at least 1", self.tensor)
 
 
-def make_mesh(tensor: int) -> Mesh:
-    """Arrange all devices of all processes, with `tensor` neighbors that share a weight, a divisor of their number."""
-    shape = (jax.device_count() // tensor, tensor)
-    return jax.make_mesh(shape, (DATA, TENSOR), axis_types=(AxisType.Auto, AxisType.Auto))
-
-
 def bytes_a_device(mesh: Mesh | AbstractMesh, like: Any) -> int:
     """Compute what a tree of arrays, or of `jax.ShapeDtypeStruct`, takes on each device of a mesh."""
     sizes = jax.tree.map(
@@ -72,7 +66,8 @@ def fewest_to_share(config: Config, devices: int, available: int, *, dtype: Any 
 def choose_mesh(config: Config, *, tensor: int | None = None, dtype: Any = jnp.float32, needed: int = 0) -> Mesh | None:
     """Decide how all devices of all processes hold a model: weights over the tensor axis, rows over the rest.
 
-    A single device has no mesh. Unless they are told, `fewest_to_share` devices share a weight.
+    Devices that share a weight are neighbors: unless they are told, as many as `fewest_to_share` says. A single one has
+    no mesh.
     """
     devices = jax.device_count()
     possible = possible_splits(config, devices)
@@ -86,7 +81,7 @@ def choose_mesh(config: Config, *, tensor: int | None = None, dtype: Any = jnp.f
     if tensor is None:
         available = int(np.min(gathered([np.array([free_memory()])])[0]))
         tensor = fewest_to_share(config, devices, available, dtype=dtype, needed=needed)
-    return make_mesh(tensor)
+    return jax.make_mesh((devices // tensor, tensor), (DATA, TENSOR), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def on_mesh(mesh: Mesh | None) -> AbstractContextManager[Any]:

@@ -20,7 +20,7 @@ DATA, TENSOR = "data", "tensor"
 def constrain(values: Shaped[Array, "*shape"], *axes: str | None) -> Shaped[Array, "*shape"]:
     """Tell the compiler which axes of the mesh in force split an array's first axes.
 
-    One that doesn't fill it is not split; without a mesh the array is the very same.
+    An axis of the array that isn't a multiple of the mesh's is not split.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:

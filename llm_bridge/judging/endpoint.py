@@ -108,7 +108,7 @@ class Endpoint:
             raise InputError(f"${self.key_variable} holds characters that no key has: put the bare key into it")
 
     def __call__(self, asked: Sequence[Asked]) -> Iterator[tuple[int, Score]]:
-        """Judge, giving scores as they come, unless the judge falls silent, or gives none to the first answers."""
+        """Give scores as they come; a judge that falls silent, or scores none of the first answers, is given up."""
         contact, in_vain, found = Contact(), 0, False
         with Session() as session, ThreadPoolExecutor(self.num_requests) as pool:
             for scheme in ("http://", "https://"):

@@ -126,7 +126,7 @@ def can_imitate(student: Model, teacher: Model) -> bool:
 
 
 def translate(source: Language, target: Language, completions: Sequence[Completion]) -> list[Completion]:
-    """Give completions to a model: the sampled tokens themselves if it has the same ones, else their texts' own."""
+    """Give completions to a model: the sampled tokens themselves if it has the same ones, else tokens of the texts."""
     if same_tokens(source, target):
         return list(completions)
     return rewrite(target, completions, [each.completion for each in completions])

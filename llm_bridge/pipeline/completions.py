@@ -23,7 +23,6 @@ def read_completion_rows(path: Path, reader: Model) -> list[Completion]:
     """
 
     def parse(row: dict[str, Any]) -> Completion:
-        """Read one row."""
         if row.get("tokens") is None:
             return tokenize(reader, *read_pair(row))
         known = row.get("log_probability", ...) is not None
