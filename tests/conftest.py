@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 if sys.dont_write_bytecode:
     sys.dont_write_bytecode, sys.pycache_prefix = False, tempfile.mkdtemp(prefix="bytecode-")
     atexit.register(shutil.rmtree, sys.pycache_prefix, ignore_errors=True)
@@ -33,7 +34,6 @@ from jaxtyping import install_import_hook
 os.environ["TQDM_DISABLE"] = "1"
 quickly = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quickly}".strip()
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
