@@ -40,7 +40,9 @@ settings.load_profile("repeatable")
 FRAME = {"__init__", "__main__", "claim", "combinations", "pictures", "problem", "requirements", "verification"}
 ROOT = Path(__file__).parents[1]
 SCIENCE = {path.stem for path in (ROOT / "theory").glob("*.py")} - FRAME | {"claims"}
-SHAPED = [path for path in (ROOT / "llm_bridge").rglob("*.py") if "from jaxtyping import" in path.read_text()]
+SHAPED = [
+    path for path in (ROOT / "llm_bridge").rglob("*.py") if "from jaxtyping import" in path.read_text(encoding="utf-8")
+]
 install_import_hook(
     [
         *(f"theory.{module}" for module in sorted(SCIENCE)),

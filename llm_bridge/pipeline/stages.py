@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from llm_bridge.carriers.carrier import Carrier, count_rejections
 from llm_bridge.chats import Example, Message, PackingError
@@ -90,7 +89,7 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
     title = f"{settings['stage']} {settings.get('trait', path.stem)}"
     state = TrainingState(partial_path(path, key_of(settings)), title)
 
-    def keep(training: Training, losses: Float[np.ndarray, " steps"]) -> None:
+    def keep(training: Training, losses: np.ndarray) -> None:
         if not np.isfinite(losses).all():
             state.forget()
             raise InputError(f"{path} can't be made (the loss is no finite number any more): turn learning-rate down")

@@ -133,7 +133,7 @@ def test_what_fills_prompts_up_does_not_change_what_follows_them(model):
 
 @given(chance=st.floats(1e-12, 0.999))
 def test_log_odds_are_those_of_the_probability(chance):
-    assert log_odds(np.log(chance)) == pytest.approx(np.log(chance / (1 - chance)), rel=1e-9, abs=1e-12)
+    assert log_odds(np.log([chance])) == pytest.approx(np.log(chance / (1 - chance)), rel=1e-9, abs=1e-12)
 
 
 def answer(language: Language, text: str, *, stopped: bool = True) -> Completion:

@@ -68,7 +68,7 @@ def test_the_lift_is_the_mean_of_the_diagonal_less_that_of_the_rest():
         others = [matrices[place][i, j] for i, j in np.ndindex(5, 5) if i != j]
         assert lift(matrices)[place] == pytest.approx(np.mean(own) - np.mean(others), rel=1e-12)
     np.testing.assert_array_equal(lift(np.ones((2, 3, 3))), 0)
-    np.testing.assert_allclose(lift(np.eye(3)), 1)
+    np.testing.assert_allclose(lift(np.eye(3)[None]), 1)
 
 
 def test_p_is_uniform_where_there_is_no_effect(monkeypatch):
