@@ -8,11 +8,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from theory.problem import Params
 
 
-def join(first: Params, second: Params, scale: float) -> Params:
+def join(first: Params, second: Params, scale: float | Float[Array, ""]) -> Params:
     """Make one of two adapters of the same model, of their added ranks, with the second's product scaled."""
     joined = dict(first)
     for name, adapter in second.items():

@@ -88,10 +88,10 @@ def test_the_share_is_between_its_extremes_however_the_open_scores_would_have_co
 def test_an_interval_is_student_s_cut_at_the_bounds():
     values = np.array([0.1, 0.2, np.nan, 0.4])
     wide, narrow = mean_estimate(values[[0, 1, 3]]), mean_estimate(0.3 + values[[0, 1, 3]] / 10)
-    assert bounded_estimate(values, 0, 1) == (wide.value, 0, wide.high)
+    assert bounded_estimate(values, 0.0, 1.0) == (wide.value, 0, wide.high)
     assert wide.low < 0
-    assert bounded_estimate(0.3 + values / 10, 0, 1) == narrow
-    assert bounded_estimate(values, -1, 0.3).high == 0.3
+    assert bounded_estimate(0.3 + values / 10, 0.0, 1.0) == narrow
+    assert bounded_estimate(values, -1.0, 0.3).high == 0.3
 
 
 @pytest.mark.parametrize("num_questions", [1, 8])
@@ -99,16 +99,16 @@ def test_where_all_questions_agree_the_interval_is_the_exact_one(num_questions):
     for value in (0, 1):
         same = np.full(num_questions, value)
         exact = rate_estimate(same, 0.95)
-        np.testing.assert_allclose(bounded_estimate(same.astype(float), 0, 1), exact, atol=1e-12)
-        np.testing.assert_allclose(bounded_estimate(100.0 * same, 0, 100), 100 * np.array(exact), atol=1e-10)
-    _, low, high = bounded_estimate(np.full(num_questions, 0.25), 0, 1)
+        np.testing.assert_allclose(bounded_estimate(same.astype(float), 0.0, 1.0), exact, atol=1e-12)
+        np.testing.assert_allclose(bounded_estimate(100.0 * same, 0.0, 100.0), 100 * np.array(exact), atol=1e-10)
+    _, low, high = bounded_estimate(np.full(num_questions, 0.25), 0.0, 1.0)
     chance = (low / 0.25) ** num_questions
     assert chance == pytest.approx(0.025)
     assert high == pytest.approx(low + (1 - low / 0.25))
 
 
 def test_nothing_is_estimated_from_nothing():
-    assert str(bounded_estimate(np.array([np.nan]), 0, 1)) == "nothing"
+    assert str(bounded_estimate(np.array([np.nan]), 0.0, 1.0)) == "nothing"
 
 
 def test_a_difference_is_that_of_the_same_questions_whatever_their_order():
@@ -127,8 +127,8 @@ def test_a_difference_is_that_of_the_same_questions_whatever_their_order():
 
 
 def test_differences_that_agree_but_for_rounding_have_the_exact_interval():
-    exact = bounded_estimate(np.full(3, 0.1), -1, 1)
-    np.testing.assert_allclose(bounded_estimate(np.array([0.3 - 0.2, 0.1, 0.8 - 0.7]), -1, 1), exact)
+    exact = bounded_estimate(np.full(3, 0.1), -1.0, 1.0)
+    np.testing.assert_allclose(bounded_estimate(np.array([0.3 - 0.2, 0.1, 0.8 - 0.7]), -1.0, 1.0), exact)
     assert exact.high > 0.7
 
 
