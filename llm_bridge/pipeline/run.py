@@ -80,7 +80,7 @@ def dtype_of(options: Run) -> str:
 
 
 def plan_of(options: Run, names: tuple[str, ...]) -> tuple[list[Planned], Model]:
-    """Plan a run of the base, which has no parameters yet."""
+    """Plan a run, and take its base without parameters."""
     reader = load_reader(options.model, options.pretraining, options.loading)
     planned = plan_run(
         reader,
