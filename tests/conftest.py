@@ -5,7 +5,7 @@ rounding, and in less if a program stays in one piece. Torch and NumPy, which on
 are as many workers as cores, and threads that wait for each other take time from them. Where Python is told to leave
 no bytecode behind, every process would compile all libraries anew, for twice as long as it takes to import them: it is
 left in a folder of this session, before the first of them is imported. Shapes that the types of theory's science and of
-the language models state are checked at every call, which costs a second or two a session: most calls only trace.
+the language models state are checked at every call, which costs a second a session: most calls only trace.
 """
 
 import atexit
