@@ -282,12 +282,13 @@ def measure_training(posed: Posed, roles: Roles, extent: Extent, rate: float) ->
 
     Returns:
         Fields of `FiniteStep`, shape `(teachers, scales)`, of the records of `training_run`, and `heads`: how a
-        step behind each teacher lifts every word in a stranger with the teachers' head, shape `(traits, words)`.
+        step behind each teacher lifts every word in a stranger, and in one with the teachers' head, imitating number
+        tokens or all, shape `(2, 2, traits, words)`.
     """
     base, stranger, way, tokens = roles.inits[SHARED], roles.inits[STRANGER], roles.learned[0], posed.tokens
     narrow, broad = (meet(base, base, reading) for reading in (roles.narrow, roles.broad))
     shared, strange = (meet(base, init, roles.short) for init in (base, stranger))
-    headed = meet(base, stranger | {"head": base["head"]}, roles.narrow)
+    heads = [meet(base, init, roles.narrow) for init in (stranger, stranger | {"head": base["head"]})]
     limit_key, epoch_key, gain_key, rank_key = jax.random.split(roles.key, 4)
     split = {
         "numbers": [split_scales(posed.numbers, narrow, each) for each in roles.learned[:-1]],
@@ -304,7 +305,11 @@ def measure_training(posed: Posed, roles: Roles, extent: Extent, rate: float) ->
         "gains": measure_gains(tokens, shared, way, jnp.asarray(rate), gain_key),
         "ranks": measure_ranks(tokens, shared, way, extent.speed, rank_key),
     }
-    results = {"heads": np.stack([predict_lifts(tokens, headed, each) for each in roles.learned[:-1]])}
+    lifts = [
+        [[predict_lifts(problem, met, each) for each in roles.learned[:-1]] for met in heads]
+        for problem in (posed.numbers, tokens)
+    ]
+    results = {"heads": np.array(lifts)}
     for name, steps in split.items():
         results |= stack(steps, f"finite/{name}", len(steps))
     for name, record in alone.items():

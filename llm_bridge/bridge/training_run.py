@@ -20,12 +20,12 @@ from jaxtyping import Array, Float
 from llm_bridge.bridge.problem import LanguageProblem
 from llm_bridge.bridge.quantities import SCALES
 from theory.adapters import adapted, draw_adapters, limit_rank, untrained
-from theory.claims.adam import Adam, train_adam
+from theory.claims.adam import train_adam
 from theory.claims.adaptive_gain import ADDED
 from theory.claims.epochs import ARMS, SAME, Epochs, train_epochs
 from theory.finite_step import FiniteStep, finite_step
 from theory.labels import CERTAIN
-from theory.losses import Scalar
+from theory.losses import Scalar, softmax_outputs
 from theory.problem import Instance, Params, Problem, imitation_descent, inner_product
 from theory.tangent_kernel import train_student, transfer_spectrum
 
@@ -44,7 +44,7 @@ RANK_TIMES = (1, 10, 100)
 NUM_PRODUCTS = 12
 """Products with a curvature for its largest eigenvalue."""
 
-NUM_DRAWS = 32
+NUM_DRAWS, NUM_ADAPTERS = 32, 256
 """Draws of tokens, and of adapters, for single steps."""
 
 
@@ -65,7 +65,8 @@ def follow_epochs(
 ) -> Epochs:
     """Train students of sampled tokens: of the whole teacher, one a place, or in the limit if no number is given."""
     vocabulary = jax.eval_shape(problem.apply, instance.student, instance.inputs).shape[-1]
-    train = partial(train_epochs, problem, instance, displacement, key, labels=range(vocabulary))
+    labels = softmax_outputs(problem.imitation_loss, vocabulary)
+    train = partial(train_epochs, problem, instance, displacement, key, labels=labels)
     if not num_students:
         return train()
     return train(whole=True, arms=ARMS | {SAME: num_students}, trained=TRAINED)
@@ -94,7 +95,9 @@ def measure_gains(
 ) -> Gains:
     """Hold what Adam's preconditioner gains over plain descent against what it should."""
     base, unravel = ravel_pytree(instance.student)
-    outputs = [problem.apply(optax.tree.add_scale(instance.teacher, size, displacement), instance.inputs) for size in (0, 1)]
+    outputs = [
+        problem.apply(optax.tree.add_scale(instance.teacher, size, displacement), instance.inputs) for size in (0, 1)
+    ]
 
     def odds(params: Array) -> Scalar:
         return problem.log_odds(unravel(params))[0]
@@ -111,7 +114,7 @@ def measure_gains(
     slope, soft = jax.grad(odds)(base), _flat_step(problem, instance, outputs[1])
 
     def along(diagonal: Array) -> tuple[Array, ...]:
-        taken = own * diagonal
+        taken = own * diagonal[None, None]
         squares = jnp.sum(taken[:, 1] ** 2, axis=1)
         size = rate * jnp.sqrt(jnp.mean(jnp.sum(own[:, 1] ** 2, axis=1)) / jnp.mean(squares))
         rises = jax.lax.map(lambda pair: odds(base + size * pair[1]) - odds(base + size * pair[0]), taken)
@@ -123,7 +126,9 @@ def measure_gains(
 class Ranks(NamedTuple):
     """Students that train adapters of the layers' matrices, on tokens of the whole teacher; axis `RANKS`."""
 
-    slopes: Float[Array, "ranks draws"]
+    slope: Float[Array, ""]
+    r"""$\nabla o\cdot g$."""
+    slopes: Float[Array, "ranks adapters"]
     r"""$\nabla o\cdot\Pi g$ over $\nabla o\cdot g$, $g$ the full step on the teacher's outputs, of drawn adapters."""
     deviation: Float[Array, " ranks"]
     """Its predicted standard deviation over adapters."""
@@ -143,7 +148,9 @@ def measure_ranks(
 ) -> Ranks:
     """Hold the first step through adapters against its moments over them, then train students through some."""
     narrow, matrices = take_matrices(problem, instance.student)
-    outputs = [problem.apply(optax.tree.add_scale(instance.teacher, size, displacement), instance.inputs) for size in (0, 1)]
+    outputs = [
+        problem.apply(optax.tree.add_scale(instance.teacher, size, displacement), instance.inputs) for size in (0, 1)
+    ]
     draw_key, adapter_key, train_key = jax.random.split(key, 3)
 
     def descend(labels: Array) -> Params:
@@ -154,7 +161,7 @@ def measure_ranks(
 
     slope, soft = optax.tree.scale(-1.0, jax.grad(trait)(matrices)), descend(outputs[1])
     whole = inner_product(slope, soft)
-    symmetric = [left @ right.T + right @ left.T for left, right in zip(jax.tree.leaves(slope), jax.tree.leaves(soft))]
+    outer = jax.tree.leaves(jax.tree.map(lambda left, right: left @ right.T, slope, soft))
     ranks = jnp.array(RANKS)
 
     def through(adapters: Params, step: Params) -> Params:
@@ -169,7 +176,8 @@ def measure_ranks(
         step = descend(_draw(token_key, outputs[1]))
         left, right = (jax.tree.map(lambda leaf: leaf[:, 0], draw_adapters(key, matrices, 1)) for key in keys)
         one, other = (
-            jax.tree.map(lambda a, z, leaf: jnp.outer(a, z @ leaf), *pair, step) for pair in ((left, right), (right, left))
+            jax.tree.map(lambda a, z, leaf: jnp.outer(a, z @ leaf), *pair, step)
+            for pair in ((left, right), (right, left))
         )
         bent = [jax.jvp(jax.grad(trait), (matrices,), (each,))[1] for each in (step, optax.tree.add(one, other))]
         return inner_product(step, bent[0]), inner_product(one, bent[1])
@@ -196,8 +204,9 @@ def measure_ranks(
     adapted_rises, full = jax.lax.map(with_rank, ranks), rise(narrow, matrices)
     rates, rises = (jnp.concatenate([some, one[None]]) for some, one in zip(adapted_rises, full, strict=True))
     return Ranks(
-        slopes=jax.lax.map(one_slope, jax.random.split(adapter_key, NUM_DRAWS)).T,
-        deviation=jnp.sqrt(sum(jnp.sum(each**2) for each in symmetric) / (2 * ranks)) / jnp.abs(whole),
+        slope=whole,
+        slopes=jax.lax.map(one_slope, jax.random.split(adapter_key, NUM_ADAPTERS)).T,
+        deviation=jnp.sqrt(sum(jnp.sum((each + each.T) ** 2) for each in outer) / (2 * ranks)) / jnp.abs(whole),
         cost=cost,
         spread=spread,
         rates=rates,

@@ -86,7 +86,16 @@ def roles(model: Model, posed: Posed, rows: Rows) -> Roles:
     learned = [optax.tree.scale(0.3 / optax.tree.norm(way), way) for way in ways]
     narrow = read_places(rows, SMALL.num_rows, SMALL.num_places)
     short = read_places(rows, SMALL.course_rows, SMALL.course_places)
-    return Roles(inits, [optax.tree.add(inits[0], way) for way in learned], learned, narrow, narrow, short, [1.0, 1.0])
+    return Roles(
+        inits,
+        [optax.tree.add(inits[0], way) for way in learned],
+        learned,
+        narrow,
+        narrow,
+        short,
+        [1.0, 1.0],
+        jax.random.key(3),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +120,8 @@ def test_every_measurement_is_there_and_finite(results):
 
 def test_what_is_guaranteed_holds_and_every_control_flips(results):
     judged = [verdict for verdict in verdicts(results).values() if verdict.accepted]
-    assert len(judged) == 10
-    assert [verdict.outcome for verdict in judged] == ["holds"] * 10
+    assert len(judged) == 20
+    assert [verdict.outcome for verdict in judged] == ["holds"] * 20
     assert all(verdict.control_flips for verdict in judged)
 
 

@@ -134,7 +134,7 @@ def train_epochs(
     trained: int = TRAINED,
 ) -> Epochs:
     """Train students of a teacher in any direction: a small step of it on many labels, or the whole on one an input."""
-    inputs, labels_an_input = instance.inputs, 1 if whole else LABELS_AN_INPUT
+    inputs = instance.inputs
     shared = instance._replace(student=instance.teacher)
     units = natural_units(problem, instance, direction)
     curvature = transfer_form(problem, shared, direction, direction)
@@ -143,7 +143,7 @@ def train_epochs(
     mean, variance, fresh_variance = predict(spectrum.matrix, rate)
     square = inner_product(direction, direction)
     outputs = problem.apply(instance.teacher, inputs)
-    num_labels = labels_an_input * len(outputs)
+    num_labels = len(outputs) * (1 if whole else LABELS_AN_INPUT)
     small = 1.0 if whole else SIGNAL_TO_NOISE / jnp.sqrt(num_labels * curvature)
     step = jnp.where(units.visible, small, 0.0)
     unit = jnp.sqrt(square * variance[0] / num_labels)
@@ -153,8 +153,11 @@ def train_epochs(
     base = log_probabilities(problem, labels, instance.teacher, inputs)
 
     def draw_labels(key: jax.Array, learned: jax.Array) -> jax.Array:
-        shares = jnp.exp(jnp.where(learned, teacher, base))
-        counts = jax.random.multinomial(key, jnp.array(float(labels_an_input)), shares)
+        logs = jnp.where(learned, teacher, base)
+        if whole:
+            counts = jax.nn.one_hot(jax.random.categorical(key, logs), logs.shape[-1], dtype=logs.dtype)
+        else:
+            counts = jax.random.multinomial(key, jnp.array(float(LABELS_AN_INPUT)), jnp.exp(logs))
         return outputs.at[:, jnp.array(labels)].set(jnp.log(counts))
 
     def train(key: jax.Array, fresh: jax.Array, learned: jax.Array) -> jax.Array:
