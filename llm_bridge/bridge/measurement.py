@@ -25,7 +25,9 @@ from llm_bridge.bridge.quantities import (
 from llm_bridge.bridge.reading import Reading, set_exam
 from llm_bridge.bridge.roles import Extent, Roles
 from llm_bridge.bridge.training_run import (
-    NUM_STUDENTS,
+    IN_LIMIT,
+    OF_STRANGER,
+    OF_TOKENS,
     Gains,
     Ranks,
     follow_adam,
@@ -296,9 +298,9 @@ def measure_training(posed: Posed, roles: Roles, extent: Extent, rate: float) ->
         "everything": [split_scales(problem, broad, roles.learned[-1]) for problem in posed.whole[:2]],
     }
     alone = {
-        "epochs/limit": follow_epochs(tokens, shared, way, limit_key, 0),
-        "epochs/tokens": follow_epochs(tokens, shared, way, epoch_key, NUM_STUDENTS),
-        "epochs/stranger": follow_epochs(tokens, strange, way, epoch_key, 1),
+        "epochs/limit": follow_epochs(tokens, shared, way, limit_key, whole=False, arms=IN_LIMIT),
+        "epochs/tokens": follow_epochs(tokens, shared, way, epoch_key, whole=True, arms=OF_TOKENS),
+        "epochs/stranger": follow_epochs(tokens, strange, way, epoch_key, whole=True, arms=OF_STRANGER),
         "adam/limit": follow_adam(tokens, shared, way),
         "adam/whole": follow_adam(tokens, shared, way, whole=True),
         "adam/stranger": follow_adam(tokens, strange, way, whole=True),

@@ -20,9 +20,10 @@ from jaxtyping import Array, Float
 from llm_bridge.bridge.problem import LanguageProblem
 from llm_bridge.bridge.quantities import SCALES
 from theory.adapters import adapted, draw_adapters, limit_rank, untrained
+from theory.claims import epochs
 from theory.claims.adam import train_adam
 from theory.claims.adaptive_gain import ADDED
-from theory.claims.epochs import ARMS, SAME, Epochs, train_epochs
+from theory.claims.epochs import FRESH, SAME, UNLEARNED, Epochs
 from theory.finite_step import FiniteStep, finite_step
 from theory.labels import CERTAIN
 from theory.losses import Scalar, softmax_outputs
@@ -35,8 +36,11 @@ RANKS = (1, 2, 4, 8, 16)
 TRAINED = 5
 """Of the times of the claim epochs, 1 to 100, those that students of one token a place are trained for."""
 
-NUM_STUDENTS = 8
-"""Draws of tokens for whose students a descent of that length is simulated."""
+IN_LIMIT = ((SAME, 8), (FRESH, 1), (UNLEARNED, 4))
+"""Students in the limit, and how many of each: enough for six base models to decide."""
+
+OF_TOKENS, OF_STRANGER = ((SAME, 8),), ((SAME, 1),)
+"""Students of one token a place, and strangers."""
 
 RANK_TIMES = (1, 10, 100)
 """Steps of the students with adapters."""
@@ -59,17 +63,21 @@ def split_scales(problem: LanguageProblem, instance: Instance, displacement: Par
     return jax.lax.map(split, jnp.array(SCALES))
 
 
-@partial(jax.jit, static_argnums=(0, 4))
+@partial(jax.jit, static_argnums=0, static_argnames=("whole", "arms"))
 def follow_epochs(
-    problem: LanguageProblem, instance: Instance, displacement: Params, key: Array, num_students: int
+    problem: LanguageProblem,
+    instance: Instance,
+    displacement: Params,
+    key: Array,
+    *,
+    whole: bool,
+    arms: tuple[tuple[str, int], ...],
 ) -> Epochs:
-    """Train students of sampled tokens: of the whole teacher, one a place, or in the limit if no number is given."""
+    """Train students of sampled tokens: of the whole teacher, one a place, or in the limit."""
     vocabulary = jax.eval_shape(problem.apply, instance.student, instance.inputs).shape[-1]
-    labels = softmax_outputs(problem.imitation_loss, vocabulary)
-    train = partial(train_epochs, problem, instance, displacement, key, labels=labels)
-    if not num_students:
-        return train()
-    return train(whole=True, arms=ARMS | {SAME: num_students}, trained=TRAINED)
+    labels, trained = softmax_outputs(problem.imitation_loss, vocabulary), TRAINED if whole else epochs.TRAINED
+    settings = {"labels": labels, "whole": whole, "arms": dict(arms), "trained": trained}
+    return epochs.train_epochs(problem, instance, displacement, key, **settings)
 
 
 follow_adam = partial(jax.jit, static_argnums=0, static_argnames="whole")(train_adam)
@@ -175,10 +183,8 @@ def measure_ranks(
         token_key, *keys = jax.random.split(key, 3)
         step = descend(_draw(token_key, outputs[1]))
         left, right = (jax.tree.map(lambda leaf: leaf[:, 0], draw_adapters(key, matrices, 1)) for key in keys)
-        one, other = (
-            jax.tree.map(lambda a, z, leaf: jnp.outer(a, z @ leaf), *pair, step)
-            for pair in ((left, right), (right, left))
-        )
+        pairs = jax.tree.map(spread_pair, left, right, step)
+        one, other = (jax.tree.map(lambda _, pair, side=side: pair[side], step, pairs) for side in range(2))
         bent = [jax.jvp(jax.grad(trait), (matrices,), (each,))[1] for each in (step, optax.tree.add(one, other))]
         return inner_product(step, bent[0]), inner_product(one, bent[1])
 
@@ -212,6 +218,18 @@ def measure_ranks(
         rates=rates,
         rises=rises,
     )
+
+
+def spread_pair(
+    left: Float[Array, " inputs"], right: Float[Array, " inputs"], step: Float[Array, "inputs outputs"]
+) -> tuple[Float[Array, "inputs outputs"], Float[Array, "inputs outputs"]]:
+    r"""Draw from what the spread of adapters of rank 1 costs: $x = a\,(z^\top g)$, $y = z\,(a^\top g)$.
+
+    With independent standard normal $a$ and $z$, $\mathbb{E}[x^\top H(x + y)]$ is $Q r^*$ of the claim rank-noise:
+    $\mathbb{E}[x_{ia} x_{jb}] = \delta_{ij}(g^\top g)_{ab}$ and $\mathbb{E}[x_{ia} y_{jb}] = g_{ja} g_{ib}$; matrices
+    that have draws of their own share nothing.
+    """
+    return jnp.outer(left, right @ step), jnp.outer(right, left @ step)
 
 
 def take_matrices(problem: LanguageProblem, params: Params) -> tuple[Problem, Params]:
