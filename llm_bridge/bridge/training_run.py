@@ -48,7 +48,7 @@ RANK_TIMES = (1, 10, 100)
 NUM_PRODUCTS = 12
 """Products with a curvature for its largest eigenvalue."""
 
-NUM_DRAWS, NUM_ADAPTERS = 32, 256
+NUM_DRAWS, NUM_ADAPTERS = 32, 1024
 """Draws of tokens, and of adapters, for single steps."""
 
 

@@ -10,8 +10,20 @@ from llm_bridge.bridge.measurement import IMITATED, SHARED, STRANGER
 from llm_bridge.bridge.quantities import SCALES
 from llm_bridge.bridge.tables import GROUPS, cell
 from llm_bridge.bridge.training_run import RANK_TIMES, RANKS, TRAINED
+from theory.claim import Claim
 from theory.claims import adam, epochs
-from theory.runs.checks import VANISHING, Check, Evidence, Select, every, mean, share, worst_mean
+from theory.runs.checks import (
+    NO_EXCESS,
+    SECOND_ORDER,
+    VANISHING,
+    Check,
+    Evidence,
+    Select,
+    every,
+    mean,
+    share,
+    worst_mean,
+)
 from theory.runs.verdicts import Accepted, Verdict, markdown_table
 
 Results = Mapping[str, np.ndarray]
@@ -226,15 +238,14 @@ GAINS = (
 """Claim adaptive-gain."""
 
 
-def slopes(results: Results, power: int, unit: np.ndarray | float = 1.0) -> np.ndarray:
-    """A power of what the first step through adapters leaves, of every base and draw, shape `(draws, ranks)`."""
-    left = np.moveaxis((results["ranks/slopes"] - (power > 1)) / unit, -1, 1)
-    return left.reshape(-1, len(RANKS)) ** power
+def excess(power: int, factor: float = 1.0, ranks: slice = slice(None)) -> Select:
+    """A power of what the first step through drawn adapters leaves, in deviations; bases and draws are instances."""
 
+    def scores(results: Results) -> np.ndarray:
+        left = (factor * results["ranks/slopes"] - 1) / results["ranks/deviation"][:, ranks, None]
+        return np.moveaxis(left, -1, 1).reshape(-1, len(RANKS)) ** power
 
-def deviation(results: Results, ranks: slice = slice(None)) -> np.ndarray:
-    """The predicted deviation over adapters of some ranks."""
-    return results["ranks/deviation"][:, ranks, None]
+    return of(scores)
 
 
 def ends(results: Results) -> np.ndarray:
@@ -252,22 +263,22 @@ RANGE = f"r = {', '.join(map(str, RANKS))}"
 
 ADAPTERS = (
     Check(
-        says=f"∇o·Πg / ∇o·g of the first step through drawn adapters, {RANGE}, mean, worst",
-        predicted="1",
-        of=of(lambda results: slopes(results, 1)),
-        by=worst_mean(ONE),
-        accepted=ONE,
+        says=f"(∇o·Πg / ∇o·g − 1) / σ_r of the first step through drawn adapters, {RANGE}, mean, worst",
+        predicted="0",
+        of=excess(1),
+        by=worst_mean(NO_EXCESS),
+        accepted=NO_EXCESS,
         control="entries of variance 2/r",
-        broken=of(lambda results: 2 * slopes(results, 1)),
+        broken=excess(1, factor=2.0),
     ),
     Check(
-        says="mean square of the same − 1, over 2‖sym S‖²/r",
+        says="mean square of the same, σ_r² = 2‖sym S‖²/r(∇o·g)²",
         predicted="1",
-        of=of(lambda results: slopes(results, 2, deviation(results))),
+        of=excess(2),
         by=worst_mean(ONE),
         accepted=ONE,
         control="rank 1's at every rank",
-        broken=of(lambda results: slopes(results, 2, deviation(results, slice(1)))),
+        broken=excess(2, ranks=slice(1)),
     ),
     *(
         Check(
@@ -347,10 +358,14 @@ CHECKS = {
 """What is checked here, by claim."""
 
 
+def in_limit(claim: Claim) -> list[Check]:
+    """Take a claim's checks as they are for few base models: an order is judged in each, not by a median over many."""
+    checks = () if callable(claim.checks) else claim.checks
+    return [replace(one, least=0, by=every if one.accepted is SECOND_ORDER else one.by) for one in checks]
+
+
 def judge_training(results: Results) -> list[Verdict]:
     """Judge the whole training run: in their limits by the claims' own checks, and beyond by these.
-
-    There are few base models, so that an order is judged in every one of them, and not by the median over many.
 
     Args:
         results: Measurements.
@@ -358,19 +373,13 @@ def judge_training(results: Results) -> list[Verdict]:
     Returns:
         The verdicts.
     """
-    order, *others = adam.CLAIM.checks
-    limits = [
-        ("epochs", epochs.CLAIM.checks, epochs.Epochs, "epochs/limit"),
-        ("adam", (replace(order, by=every), *others), adam.Adam, "adam/limit"),
+    limits = ((epochs.CLAIM, epochs.Epochs, "epochs/limit"), (adam.CLAIM, adam.Adam, "adam/limit"))
+    judged = [
+        (claim.name, in_limit(claim), Evidence({prefix: read(record, prefix, results)}, None))
+        for claim, record, prefix in limits
     ]
-    own = [
-        verdict
-        for claim, checks, record, prefix in limits
-        for check in checks
-        for verdict in replace(check, least=0).judge(claim, Evidence({prefix: read(record, prefix, results)}, None))
-    ]
-    evidence = Evidence(results, None)
-    return own + [one for name, checks in CHECKS.items() for check in checks for one in check.judge(name, evidence)]
+    judged += [(name, checks, Evidence(results, None)) for name, checks in CHECKS.items()]
+    return [verdict for name, checks, evidence in judged for check in checks for verdict in check.judge(name, evidence)]
 
 
 def epoch_table(results: Results) -> str:
