@@ -11,6 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from mlp_mnist.arms import LATE_TIMES, PREDICTED_TIMES, SCALES, TIMES, YOUNG_TIMES
+from mlp_mnist.claims import epochs, finite_step
 from mlp_mnist.data import Dataset
 from mlp_mnist.distillation import imitate_epoch, label_images, score
 from mlp_mnist.experiment import measure_groups, require_room
@@ -59,6 +60,8 @@ MEASURED = {
     "teacher/accuracies": "linearized network at the teacher's displacement, and the teacher",
     "teacher/size": "norm of the teacher's displacement",
     "teacher/class-head-share": "share of its square that lies in the class head, which no student can see",
+    **finite_step.MEASURED,
+    **epochs.MEASURED,
 }
 """What is measured; all but `teacher/` for each number of auxiliary logits."""
 
@@ -95,16 +98,20 @@ def make_case(group: SeedGroup, protocol: Protocol) -> Case:
 def measure_number(group: SeedGroup, protocol: Protocol) -> dict[str, np.ndarray]:
     """Measure predictions and students of one seed and one number of auxiliary logits."""
     case = make_case(group, protocol)
+    stranger = optax.tree.sub(first_seed(group.student_inits(protocol, "stranger")[0]), case.init)
+    key = jax.random.fold_in(group.keys["labels"][0], protocol.num_auxiliary)
     student, moved = measure_student(group, protocol, case)
     parts = {
-        "descent": measure_descent(group, protocol, case),
+        "descent": measure_descent(group, protocol, case, stranger),
         "student": student,
         "linearized": measure_linearized(group, protocol, case, moved),
+        "finite-step": finite_step.measure(protocol, case, stranger),
+        "epochs": epochs.measure(protocol, case, stranger, key),
     }
     return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
 
 
-def measure_descent(group: SeedGroup, protocol: Protocol, case: Case) -> dict[str, np.ndarray]:
+def measure_descent(group: SeedGroup, protocol: Protocol, case: Case, stranger: Params) -> dict[str, np.ndarray]:
     """Predict gradient descent by Lanczos's iteration, and train students by it."""
     chain = explore_kernel(protocol, case, NUM_PRODUCTS)
     fewer = case._replace(noise=case.noise[: len(case.noise) // 2])
@@ -119,7 +126,6 @@ def measure_descent(group: SeedGroup, protocol: Protocol, case: Case) -> dict[st
 
     predicted = predict_descent(matrix, rate, PREDICTED_TIMES)
     start = optax.tree.zeros_like(case.init)
-    stranger = optax.tree.sub(first_seed(group.student_inits(protocol, "stranger")[0]), case.init)
     measured, last = hold_descent(protocol, case, start, rate, displacements(TIMES))
     control, _ = hold_descent(protocol, case, stranger, rate, displacements(YOUNG_TIMES))
     return {

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlp_mnist.arms import PREDICTED_TIMES, SCALES, TIMES
+from mlp_mnist.claims import epochs, finite_step
 from mlp_mnist.data import TITLES
 from mlp_mnist.pictures import note_seeds
 from theory.runs.records import Record
@@ -25,11 +26,13 @@ MARKERS = ("o", "s", "^")
 def draw_linearization(record: Record) -> Figure:
     """Draw predictions and students."""
     with mpl.rc_context(STYLE):
-        figure, axes = new_figure(2, 2, 4.9, 3.6)
+        figure, axes = new_figure(3, 2, 4.9, 3.6)
         draw_courses(axes[0], record)
         draw_accuracies(axes[1], record)
         draw_limit(axes[2], record)
         draw_falls(axes[3], record)
+        draw_radius(axes[4], record)
+        draw_epochs(axes[5], record)
     return figure
 
 
@@ -126,3 +129,42 @@ def draw_falls(axes: Axes, record: Record) -> None:
     axes.set(xlabel="epochs of the student", ylabel="cosine of imitation's and trait's gradient")
     axes.set_title("What imitation does to the trait's loss, to first order")
     axes.legend(loc="upper right", fontsize=7.5)
+
+
+def draw_radius(axes: Axes, record: Record) -> None:
+    """Draw the share that the network's curvature takes from a first step, over the age of the teacher."""
+    axes.axhspan(-1, 1, color=GRAY, alpha=0.15, lw=0, label="radius: a first step leads towards the teacher for sure")
+    ratios = finite_step.ratio(record.results)
+    strangers = record.results["finite-step/stranger-step"] / record.results["finite-step/divergence"]
+    for color, place in enumerate(shown(record)):
+        label = f"{record.config['numbers'][place]} auxiliary logits"
+        with_intervals(axes, SCALES, ratios[:, place], f"{MARKERS[color]}-", color=COLORS[color], label=label)
+    label = "control: size of 1 − Δ_S·D/divergence,\nstudent of another init"
+    with_intervals(axes, SCALES, np.abs(1 - strangers).mean(axis=1), "x", color=GRAY, label=label)
+    axes.set(xscale="log", yscale="log", ylim=(5e-4, 2e4))
+    axes.set_xlabel(r"teacher's distance from the init, $s$ ($D = s\Delta_T$)")
+    axes.set_ylabel(r"curvature $\mathbb{E}[(p_T - p_0)\cdot r]$ / divergence")
+    axes.set_title("Trained teachers are inside the radius of claim finite-step")
+    axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)
+
+
+def draw_epochs(axes: Axes, record: Record) -> None:
+    """Draw signal-to-noise over epochs on the same labels: predicted, behind a young teacher, and a trained one."""
+    results, numbers = record.results, record.config["numbers"]
+    noise, signal = results["epochs/noise"], results["epochs/signal"]
+    apart = epochs.separation(results)
+    for color, place in enumerate(shown(record)):
+        look: Any = {"color": COLORS[color]}
+        axes.plot(epochs.EPOCHS, (signal[:, place, 0] / noise[:, place]).mean(axis=0), "-", **look)
+        young = (results["epochs/young"] / noise[:, :, None, epochs.TRAINED])[:, place].mean(axis=1)
+        label = f"{numbers[place]} auxiliary logits"
+        with_intervals(axes, [time * 1.07 ** (color - 1) for time in TIMES], young, MARKERS[color], label=label, **look)
+        axes.plot(TIMES, apart[place], f"{MARKERS[color]}:", mfc="white", lw=1, **look)
+    fresh = (signal[:, :, 0] / results["epochs/fresh-noise"]).mean(axis=(0, 1))
+    axes.plot(epochs.EPOCHS, fresh, "--", color=GRAY, lw=1, label="fresh labels every epoch, predicted")
+    axes.plot([], [], "-", color=BLACK, label="young teacher, predicted; filled: trained students")
+    axes.plot([], [], ":", color=BLACK, lw=1, label="trained teacher, one label an image:\ntrained students")
+    axes.set(xscale="log", xlabel="epochs on the same labels", ylim=(0, 20))
+    axes.set_ylabel(r"$\Delta_T\cdot(\theta_S - \theta^0)$: mean / standard deviation")
+    axes.set_title("Epochs on the same labels lose: one step is the best detector")
+    axes.legend(loc="upper right", fontsize=7.5, labelspacing=0.25)

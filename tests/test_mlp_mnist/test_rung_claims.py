@@ -1,0 +1,110 @@
+"""Claims of the theory on this rung, each formula against dense NumPy on a tiny network."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from mlp_mnist import network
+from mlp_mnist.arms import SCALES
+from mlp_mnist.claims import epochs, finite_step
+from mlp_mnist.linearization import first_seed
+from mlp_mnist.predictions import Case
+from mlp_mnist.protocol import NUM_CLASSES, Protocol
+from mlp_mnist.verdicts import judged
+from theory.problem import Params
+
+TINY = Protocol(hidden=(5, 4), num_auxiliary=3, teacher_epochs=4, batch_size=64, learning_rate=1e-2)
+
+
+@pytest.fixture(scope="module")
+def posed(dataset, grouped) -> tuple[Case, Params]:
+    """A trained teacher of a tiny network on 40 images of noise, and how far another seed's init is."""
+    group = grouped(0)
+    init, teacher = map(first_seed, (group.init(TINY), group.teacher(TINY)))
+    images, labels = (jnp.asarray(each)[:40] for each in (dataset.train_images, dataset.train_labels))
+    noise = jax.random.uniform(jax.random.key(1), (40, 16), minval=-1.0)
+    case = Case(init, optax.tree.sub(teacher, init), noise, images, labels)
+    return case, optax.tree.sub(first_seed(group.student_inits(TINY, "stranger")[0]), init)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shares / shares.sum(axis=-1, keepdims=True)
+
+
+def jacobian(case: Case) -> np.ndarray:
+    """Jacobian of the auxiliary logits at the init, `(images, logits, parameters)`, in float64."""
+    with jax.enable_x64(True):
+        flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf.astype(float), case.init))
+        images = jnp.asarray(case.noise, float)
+        slopes = jax.jacobian(lambda params: network.apply(unravel(params), images)[:, NUM_CLASSES:])(flat)
+    return np.asarray(slopes)
+
+
+def logits(init, scale, displacement, images) -> np.ndarray:
+    """Auxiliary logits in float64, by hand."""
+    params = jax.tree.map(lambda one, other: np.float64(one) + scale * np.float64(other), init, displacement)
+    values = np.asarray(images, np.float64).T
+    for layer in params["hidden"].values():
+        values = np.maximum(layer["kernel"] @ values + layer["bias"][:, None], 0)
+    return (params["auxiliary"]["kernel"] @ values + params["auxiliary"]["bias"][:, None]).T
+
+
+def flat(tree) -> np.ndarray:
+    return np.asarray(ravel_pytree(tree)[0], np.float64)
+
+
+def test_a_finite_steps_parts_are_those_of_a_dense_jacobian(posed):
+    case, stranger = posed
+    measured = finite_step.measure(TINY, case, stranger)
+    slopes, base = jacobian(case), logits(case.init, 0.0, case.displacement, case.noise)
+    for place, scale in enumerate(SCALES):
+        after, moved = logits(case.init, scale, case.displacement, case.noise), scale * flat(case.displacement)
+        learned = softmax(after) - softmax(base)
+        jeffreys = np.mean(np.sum(learned * (after - base), axis=1))
+        step = np.einsum("xkp,xk->p", slopes, learned) / len(learned)
+        assert measured["divergence"][place] == pytest.approx(jeffreys, rel=1e-6)
+        assert measured["step"][place] == pytest.approx(step @ moved, rel=1e-6)
+        assert measured["curvature"][place] == pytest.approx(jeffreys - step @ moved, rel=1e-4, abs=1e-9)
+
+
+def test_a_finite_steps_identity_holds_and_fails_for_a_stranger(posed):
+    measured = finite_step.measure(TINY, *posed)
+    results = {f"finite-step/{name}": values[None, None] for name, values in measured.items()}
+    identity, *reports = judged(results, finite_step.checks((3,)))
+    assert (identity.outcome, identity.control_flips) == ("holds", True)
+    assert [report.outcome for report in reports] == ["reported"] * 2
+    swapped = results | {"finite-step/step": results["finite-step/stranger-step"]}
+    assert judged(swapped, finite_step.checks((3,)))[0].outcome == "fails"
+
+
+def test_signal_and_noise_of_epochs_are_those_of_the_dense_kernels_eigenvectors(posed):
+    case, stranger = posed
+    measured = epochs.measure(TINY, case, stranger, jax.random.key(2))
+    slopes, shares = jacobian(case), softmax(logits(case.init, 0.0, case.displacement, case.noise))
+    responses = shares[:, :, None] * (slopes - np.einsum("xk,xkp->xp", shares, slopes)[:, None])
+    values, vectors = np.linalg.eigh(np.einsum("xkp,xkq->pq", slopes, responses) / len(slopes))
+    squares, values = (flat(case.displacement) @ vectors) ** 2, np.maximum(values, 1e-12)
+    for place, time in enumerate(epochs.EPOCHS[:3]):
+        reached = 1 - (1 - values / values[-1]) ** time
+        signal, variance = squares @ reached, squares @ (reached**2 / values)
+        unit = np.sqrt((squares @ (values / values[-1] ** 2)) / len(slopes))
+        assert measured["signal"][1, place] == pytest.approx(signal / unit, rel=1e-3)
+        assert measured["noise"][place] == pytest.approx(np.sqrt(variance / len(slopes)) / unit, rel=1e-3)
+    young, trained = (logits(case.init, scale, case.displacement, case.noise) for scale in epochs.AGES)
+    nats = [np.mean(np.sum(p * np.log(p / shares), axis=1)) for p in (softmax(young), softmax(trained))]
+    np.testing.assert_allclose(measured["ceiling"], np.sqrt(2 * 40 * measured["labels"] * nats), rtol=1e-2)
+
+
+def test_labels_are_drawn_with_the_probabilities_of_the_auxiliary_logits():
+    outputs = jnp.concatenate([jnp.zeros((2, NUM_CLASSES)), jnp.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]])], axis=1)
+    drawn = epochs.draw_labels(outputs, jnp.float32(10_000), jax.random.key(0))
+    np.testing.assert_array_equal(drawn[:, :NUM_CLASSES], 0)
+    np.testing.assert_allclose(
+        softmax(np.asarray(drawn[:, NUM_CLASSES:])), softmax(np.asarray(outputs[:, NUM_CLASSES:])), atol=0.02
+    )
+    one = epochs.draw_labels(outputs, jnp.float32(1), jax.random.key(0))[:, NUM_CLASSES:]
+    np.testing.assert_allclose(np.sort(np.ravel(softmax(np.asarray(one)))), [0, 0, 0, 0, 1, 1], atol=1e-20)
