@@ -11,7 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from mlp_mnist.arms import LATE_TIMES, PREDICTED_TIMES, SCALES, TIMES, YOUNG_TIMES
-from mlp_mnist.claims import epochs, finite_step
+from mlp_mnist.claims import adam, epochs, finite_step, noisy_steps, shared_heads
 from mlp_mnist.data import Dataset
 from mlp_mnist.distillation import imitate_epoch, label_images, score
 from mlp_mnist.experiment import measure_groups, require_room
@@ -62,8 +62,11 @@ MEASURED = {
     "teacher/class-head-share": "share of its square that lies in the class head, which no student can see",
     **finite_step.MEASURED,
     **epochs.MEASURED,
+    **adam.MEASURED,
+    **noisy_steps.MEASURED,
+    **shared_heads.MEASURED,
 }
-"""What is measured; all but `teacher/` for each number of auxiliary logits."""
+"""What is measured; all but `teacher/` and `shared-heads/` for each number of auxiliary logits."""
 
 
 def measure_linearization(group: SeedGroup, protocol: Protocol, numbers: Sequence[int]) -> dict[str, np.ndarray]:
@@ -78,7 +81,9 @@ def measure_linearization(group: SeedGroup, protocol: Protocol, numbers: Sequenc
         "teacher/size": jnp.sqrt(whole),
         "teacher/class-head-share": heads / whole,
     }
-    return stacked | {name: np.asarray(value) for name, value in teacher.items()}
+    body = first_seed(group.student_inits(replace(protocol, shared="heads"), "shared")[0])["hidden"]
+    heads = {f"shared-heads/{name}": value for name, value in shared_heads.measure(case, body).items()}
+    return stacked | {name: np.asarray(value) for name, value in (teacher | heads).items()}
 
 
 def first_seed(tree: Params) -> Params:
@@ -107,6 +112,8 @@ def measure_number(group: SeedGroup, protocol: Protocol) -> dict[str, np.ndarray
         "linearized": measure_linearized(group, protocol, case, moved),
         "finite-step": finite_step.measure(protocol, case, stranger),
         "epochs": epochs.measure(protocol, case, stranger, key),
+        "adam": adam.measure(protocol, case),
+        "noisy-steps": noisy_steps.measure(protocol, case, jax.random.fold_in(key, 1)),
     }
     return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
 

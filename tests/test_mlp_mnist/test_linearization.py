@@ -62,7 +62,7 @@ def verdicts(results: Mapping[str, np.ndarray]):
 def test_every_measurement_is_there_for_every_seed_and_number(results):
     assert list(results) == list(MEASURED)
     for name, values in results.items():
-        shape = (NUM_SEEDS,) if name.startswith("teacher/") else (NUM_SEEDS, len(NUMBERS))
+        shape = (NUM_SEEDS,) if name.startswith(("teacher/", "shared-heads/")) else (NUM_SEEDS, len(NUMBERS))
         assert values.shape[: len(shape)] == shape, name
         assert np.all(np.isfinite(values)) or name.endswith(("cosine", "transfer", "error")), name
 
