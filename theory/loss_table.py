@@ -1,4 +1,4 @@
-r"""The imitation losses of claim 4: each with what its descent direction answers to labels that moved a little.
+r"""The losses of claim `imitation-losses`: each with what its descent direction answers to labels that moved a little.
 
 For labels at $y + \delta$ and a student at $z = y$, the closed form of $-\partial L_S/\partial z$ to leading order in
 $\delta$: inside the class $M\delta$. Written out by hand: automatic differentiation has no answer for the powers.

@@ -181,6 +181,22 @@ def iterate(step: Callable[[Params], Params], start: Params, times: Sequence[int
     return jax.lax.scan(stage, start, jnp.diff(jnp.array((0, *times))))[1]
 
 
+def optimize(
+    optimizer: optax.GradientTransformation,
+    descend: Callable[[Params], Params],
+    start: Params,
+    times: Sequence[int],
+) -> Params:
+    """Let an optimizer follow a descent direction, and keep where it is after some numbers of steps, ascending."""
+
+    def step(state: tuple[Params, optax.OptState]) -> tuple[Params, optax.OptState]:
+        params, memory = state
+        update, memory = optimizer.update(optax.tree.scale(-1.0, descend(params)), memory, params)
+        return optax.apply_updates(params, update), memory
+
+    return iterate(step, (start, optimizer.init(start)), times)[0]
+
+
 def transferred_displacement(
     problem: Problem, instance: Instance, direction: Params, learning_rate: ArrayLike, times: Sequence[int]
 ) -> Params:

@@ -21,7 +21,8 @@ References:
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ from theory.predictions import natural_units
 from theory.problem import Problem, draw_instance, flatten, imitation_descent, trait_descent
 from theory.runs.checks import LEAST_SEEDS, SECOND_ORDER, Check, every_case, first_case, median, share, worst_median
 from theory.runs.statistics import fitted_order
-from theory.tangent_kernel import iterate, kernel_product
+from theory.tangent_kernel import kernel_product, optimize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,14 +81,7 @@ def measure(problem: Problem, key: jax.Array) -> Adam:
     first = jnp.abs(product(direction))
     added = jnp.where(units.visible, ADDED * jnp.sqrt(jnp.mean(first**2)), 1.0)
 
-    def train(optimizer: optax.GradientTransformation, descend: Callable[[jax.Array], jax.Array]) -> jax.Array:
-        def step(state: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
-            moved, memory = state
-            update, memory = optimizer.update(-descend(moved), memory)
-            return jnp.asarray(optax.apply_updates(moved, update)), memory
-
-        start = jnp.zeros_like(init)
-        return iterate(step, (start, optimizer.init(start)), TIMES)[0]
+    train = partial(optimize, start=jnp.zeros_like(init), times=TIMES)
 
     def linearized(moved: jax.Array) -> jax.Array:
         return product(direction - moved)

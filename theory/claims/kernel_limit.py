@@ -23,7 +23,7 @@ References:
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ from theory.problem import (
 )
 from theory.runs.checks import NEAR_ONE, Check, Evidence, every, every_case, first_case
 from theory.runs.verdicts import Accepted
-from theory.tangent_kernel import iterate, transfer_fraction, transfer_spectrum
+from theory.tangent_kernel import optimize, transfer_fraction, transfer_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -136,13 +136,10 @@ def train(problem: Problem, instance: Instance, labels: BatchOutputs, largest: S
     root = np.sqrt(CONDITION)
     optimizer = optax.sgd(4 / (largest * (1 + 1 / root) ** 2), momentum=((root - 1) / (root + 1)) ** 2)
 
-    def step(state: tuple[Array, Any]) -> tuple[Array, Any]:
-        params, memory = state
-        gradient = -imitation_descent(problem, params, instance.inputs, labels)
-        update, memory = optimizer.update(gradient, memory)
-        return jnp.asarray(optax.apply_updates(params, update)), memory
+    def descend(params: Array) -> Array:
+        return imitation_descent(problem, params, instance.inputs, labels)
 
-    (trained,), _ = iterate(step, (instance.student, optimizer.init(instance.student)), (NUM_STEPS,))
+    (trained,) = optimize(optimizer, descend, instance.student, (NUM_STEPS,))
     return trained - instance.student
 
 

@@ -29,7 +29,7 @@ References:
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ from theory.problem import Problem, draw_instance, flatten, imitation_descent, t
 from theory.runs.checks import LEAST_SEEDS, NEAR_ONE, SECOND_ORDER, Check, every, every_case, first_case, worst_median
 from theory.runs.statistics import fitted_order
 from theory.runs.verdicts import Accepted
-from theory.tangent_kernel import iterate, kernel_product, transfer_spectrum
+from theory.tangent_kernel import iterate, kernel_product, optimize, transfer_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,14 +125,11 @@ def measure(problem: Problem, key: jax.Array) -> Momentum:
         labels = problem.apply(teacher, inputs)
         optimizer = optax.chain(optax.add_decayed_weights(decay), optax.sgd(rate, MOMENTUM))
 
-        def step(state: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
-            off_center, memory = state
-            gradient = -imitation_descent(problem, center + off_center, inputs, labels)
-            update, memory = optimizer.update(gradient, memory, off_center)
-            return jnp.asarray(optax.apply_updates(off_center, update)), memory
+        def descend(off_center: jax.Array) -> jax.Array:
+            return imitation_descent(problem, center + off_center, inputs, labels)
 
         start = init - center
-        return iterate(step, (start, optimizer.init(start)), TIMES)[0] - start[None]
+        return optimize(optimizer, descend, start, TIMES) - start[None]
 
     steps, small = jnp.array(SIZES) * units.teacher_step, jnp.array(SIZES) * largest
     top_step = SIZES[0] * natural_units(problem, instance, spectrum.top).teacher_step

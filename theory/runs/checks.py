@@ -57,7 +57,7 @@ class Comparison(NamedTuple):
     measured: np.ndarray
     """Simulated, same shape."""
     visible: np.ndarray
-    """Whether $A > 0$ by more than rounding, shape `(num_seeds,)`; the others are a matter of claim 3."""
+    """Whether $A > 0$ by more than rounding, shape `(num_seeds,)`; the others are a matter of claim `null-space`."""
     rounding: np.ndarray | float = 0.0
     """Rounding of the simulated quantity, as measured, shape `(num_seeds, …)`; no order is fitted to less."""
 

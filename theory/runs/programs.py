@@ -1,6 +1,6 @@
 """The compiled program of a sweep: a chunk of instances at once, as large as memory allows, on all local devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -22,8 +22,13 @@ COMPILER_OPTIONS: dict[str, str | bool] = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": "1",
 }
-"""Networks this small run as fast unoptimized, and compile in a fifth of the time, whole and by XLA's older generator
-of code."""
+"""Compiled whole, by XLA's older generator of code and unoptimized, a program is ready in a fifth of the time."""
+
+MANY = 512
+"""So many instances take longer than compilation does: optimization halves their time and triples that."""
+
+OPTIMIZED = COMPILER_OPTIONS | {"xla_backend_optimization_level": "1"}
+"""For them."""
 
 
 class Drawn(NamedTuple):
@@ -38,8 +43,14 @@ class Drawn(NamedTuple):
 class ChunkProgram:
     """A compiled program that measures a chunk of instances, spread over the local devices."""
 
-    def __init__(self, measure: Callable[[jax.Array], Any], seed: int, chunk_size: int):
-        """Trace the program; it is compiled when a chunk is first computed."""
+    def __init__(
+        self,
+        measure: Callable[[jax.Array], Any],
+        seed: int,
+        chunk_size: int,
+        options: Mapping[str, str | bool] = COMPILER_OPTIONS,
+    ):
+        """Trace the program; it is compiled when a chunk is first computed, on CPUs with these options."""
         root, devices = jax.random.key(seed), jax.local_devices()
         mesh = jax.sharding.Mesh(np.array(devices), ("instances",))
         split = jax.P("instances")
@@ -54,12 +65,13 @@ class ChunkProgram:
         traced = jax.jit(chunk).trace(jax.ShapeDtypeStruct((self.chunk_size,), np.uint32, sharding=self.sharding))
         self.shapes = traced.out_info
         self.lowered = traced.lower()
-        self.keeper = Keeper(self.lowered.as_text())
+        self.options = dict(options) if jax.default_backend() == "cpu" else None
+        self.keeper = Keeper(f"{self.options}\n{self.lowered.as_text()}")
 
     @cached_property
     def compiled(self) -> Any:
         """The compiled program."""
-        return self.lowered.compile(COMPILER_OPTIONS if jax.default_backend() == "cpu" else None)
+        return self.lowered.compile(self.options)
 
     @property
     def result_size(self) -> float:
@@ -87,8 +99,9 @@ def compile_chunks(
     measure: Callable[[jax.Array], Any], seed: int, num_seeds: int, chunk_size: int | None
 ) -> ChunkProgram:
     """Make a program for the largest chunk that is useful and fits in memory."""
+    options = COMPILER_OPTIONS if num_seeds < MANY else OPTIMIZED
     preferred = CHUNK_SIZE.get(jax.default_backend(), LARGE_CHUNK_SIZE * jax.local_device_count())
-    program = ChunkProgram(measure, seed, chunk_size or preferred)
+    program = ChunkProgram(measure, seed, chunk_size or preferred, options)
     require_memory(
         f"the results of {num_seeds} instances do not fit in memory, take fewer",
         num_seeds * program.result_size,
@@ -102,4 +115,4 @@ def compile_chunks(
     fitting = int(free_memory() / 2 / max(program.working_size, 1.0)) * jax.local_device_count()
     if fitting >= program.chunk_size:
         return program
-    return ChunkProgram(measure, seed, 2 ** int(np.log2(max(fitting, 1))))
+    return ChunkProgram(measure, seed, 2 ** int(np.log2(max(fitting, 1))), options)
