@@ -94,22 +94,20 @@ def take_steps(protocol: Protocol, case: Case, key: jax.Array) -> tuple[jax.Arra
     def loss(moved: Params) -> jax.Array:
         return problem.trait_loss(moved, instance.trait_key)
 
-    def plain_step(key: jax.Array) -> Params:
-        return imitation_descent(problem, start, inputs, draw_labels(outputs, jnp.float32(1), key))
+    def take_all(key: jax.Array) -> tuple[Params, Params]:
+        """The steps of one draw of labels: plain, and by rank."""
+        label_key, adapter_key = jax.random.split(key)
+        drawn = draw_labels(outputs, jnp.float32(1), label_key)
+        normal = draw_adapters(adapter_key, start, max(RANKS))
 
-    def low_rank_step(arm: tuple[jax.Array, jax.Array]) -> Params:
-        key, rank = arm
-        adapters = limit_rank(draw_adapters(jax.random.fold_in(key, 0), start, max(RANKS)), rank)
-        seen = adapted(problem, start, adapters)
-        drawn = draw_labels(outputs, jnp.float32(1), key)
-        return merge(start, adapters, imitation_descent(seen, untrained(start, max(RANKS)), inputs, drawn))
+        def low_rank_step(rank: jax.Array) -> Params:
+            adapters = limit_rank(normal, rank)
+            seen, zero = adapted(problem, start, adapters), untrained(start, max(RANKS))
+            return merge(start, adapters, imitation_descent(seen, zero, inputs, drawn))
 
-    keys = jax.random.split(key, 2 * NUM_DRAWS)
-    plain = jax.lax.map(plain_step, keys)
-    arms = (jnp.repeat(keys, len(RANKS)), jnp.tile(ranks, len(keys)))
-    by_rank = jax.tree.map(
-        lambda leaf: leaf.reshape(len(keys), len(RANKS), *leaf.shape[1:]), jax.lax.map(low_rank_step, arms)
-    )
+        return imitation_descent(problem, start, inputs, drawn), jax.lax.map(low_rank_step, ranks)
+
+    plain, by_rank = jax.lax.map(take_all, jax.random.split(key, 2 * NUM_DRAWS))
     adam = evened(jax.tree.map(lambda leaf: jnp.sqrt(jnp.mean(leaf**2, axis=0)), plain))
     first = evened(jax.tree.map(jnp.abs, exact))
     steps = jax.tree.map(

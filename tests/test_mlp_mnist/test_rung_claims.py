@@ -139,7 +139,8 @@ def test_adams_memory_runs_on_the_dense_kernel(posed):
 
 
 def test_costs_of_noisy_steps_are_those_of_the_dense_hessian_at_every_rank(posed, monkeypatch):
-    monkeypatch.setattr(noisy_steps, "NUM_DRAWS", 400)
+    for name, value in (("NUM_DRAWS", 250), ("RANKS", (2, 8)), ("FITTING", 0)):
+        monkeypatch.setattr(noisy_steps, name, value)
     case, _ = posed
     measured = noisy_steps.measure(TINY, case, jax.random.key(4))
     problem, instance = noisy_steps.turned(*pose(TINY, case))
