@@ -174,8 +174,8 @@ def half_rank(cases: Results) -> np.ndarray:
 
 def by_seed(values: np.ndarray) -> np.ndarray:
     """Mean over the numbers of logits for which plain steps gain, in the seeds in which any does."""
-    kept = values[np.isfinite(values).any(axis=1)]
-    return np.nanmean(kept, axis=1)
+    gains = np.isfinite(values).reshape(len(values), -1).any(axis=1)
+    return np.nanmean(values[gains], axis=1)
 
 
 def _growth(name: str, first: int) -> Select:
