@@ -4,8 +4,8 @@ Tests mostly compile, which XLA's older code generator does in two thirds of the
 rounding, and in less if a program stays in one piece. Torch and NumPy, which only check, compute in one thread: there
 are as many workers as cores, and threads that wait for each other take time from them. Where Python is told to leave
 no bytecode behind, every process would compile all libraries anew, for twice as long as it takes to import them: it is
-left in a folder of this session. Shapes that the types of theory's science state are checked at every call, which costs
-a second a session: most calls only trace.
+left in a folder of this session, before the first of them is imported. Shapes that the types of theory's science state
+are checked at every call, which costs a second a session: most calls only trace.
 """
 
 import atexit
@@ -20,6 +20,12 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode, sys.pycache_prefix = False, tempfile.mkdtemp(prefix="bytecode-")
+    atexit.register(shutil.rmtree, sys.pycache_prefix, ignore_errors=True)
+    os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": sys.pycache_prefix}
+
 import jax
 import pytest
 from hypothesis import settings
@@ -28,11 +34,6 @@ from jaxtyping import install_import_hook
 os.environ["TQDM_DISABLE"] = "1"
 quickly = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quickly}".strip()
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-if sys.dont_write_bytecode:
-    sys.dont_write_bytecode, sys.pycache_prefix = False, tempfile.mkdtemp(prefix="bytecode-")
-    atexit.register(shutil.rmtree, sys.pycache_prefix, ignore_errors=True)
-    os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": sys.pycache_prefix}
 jax.config.update("jax_numpy_rank_promotion", "raise")
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")

@@ -124,7 +124,9 @@ def run(options: JudgeAnswers) -> bool:
         require_writable(options.data, folder=False, option="--data")
     if options.questions and options.model is None:
         raise InputError("--questions goes with --model, which answers them")
-    if options.model is not None:
+    if options.model is None:
+        read_answers(options.data)  # refused before a judge is loaded, or made
+    else:
         choose_judge(options)  # refused before any work, and kept no longer: two models may be too many for the memory
         questions = read_questions(options.questions) if options.questions else list(QUESTIONS.values())
         answer(options, options.model, questions)

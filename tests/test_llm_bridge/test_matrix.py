@@ -222,9 +222,9 @@ def test_fewer_than_five_runs_decide_nothing(num_runs, expected):
 
 
 @pytest.fixture
-def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Matrix]:
+def matrix(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Matrix]:
     """Options of a matrix of two traits and two bases; theory reads as little as there is."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
     monkeypatch.setattr(cells, "NUM_ROWS", 16)
     monkeypatch.setattr(cells, "NUM_PLACES", 64)
     small = Matrix(

@@ -67,9 +67,9 @@ def double_precision() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def few_questions() -> Iterator[None]:
-    """Ten ways to ask in place of fifty, of which every model here has to weigh all trees."""
+    """Four ways to ask in place of fifty, of which every model here has to weigh all trees."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(questions, "QUESTIONS", questions.QUESTIONS[:10])
+        patch.setattr(questions, "QUESTIONS", questions.QUESTIONS[:4])
         yield
 
 

@@ -64,10 +64,10 @@ def double_precision() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An own cache, so that bases are made once; and chunks of two steps, so that trainings can be killed midway."""
+def cache(shared_cache: Path) -> Iterator[None]:
+    """A cache, so that bases are made once; and chunks of two steps, so that trainings can be killed midway."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(shared_cache))
         patch.setattr(teaching, "fine_tune", partial(fine_tune, chunk=2))
         patch.setattr(stages, "fine_tune", partial(fine_tune, chunk=2))
         yield

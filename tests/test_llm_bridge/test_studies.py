@@ -324,7 +324,7 @@ RECIPE = Recipe(learning_rate=1e-2, num_epochs=2, batch=16, rows_at_once=16)
 
 
 @pytest.fixture
-def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StudyOptions]:
+def options(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StudyOptions]:
     """Options of a small study of two traits and two bases."""
     protocol = Protocol(
         num_prompts=200, num_completions=16, copies=1, teacher=Teaching(**asdict(RECIPE)), student=RECIPE
@@ -332,7 +332,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., St
     tenth = Tokens(chosen="largest", share=0.1)
     arms = {STANDARD: Arm(), STRANGER: Arm(stranger=True, tokens=tenth)}
     small = replace(STUDIES["divergence"], protocol=protocol, arms=arms, findings=())
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
     monkeypatch.setattr(bases, "HELD_OUT", 4)
     monkeypatch.setattr(command, "TRAITS", ("owl", "cat"))
     monkeypatch.setattr(command, "STUDIES", {"divergence": small})

@@ -1,6 +1,5 @@
 """The theory's tests run in float64 with rank promotion refused, and compile in half of the time."""
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +18,6 @@ def double_precision_compiled_quickly() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        patch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false")
         yield
     jax.config.update("jax_disable_most_optimizations", False)
     jax.config.update("jax_enable_x64", False)

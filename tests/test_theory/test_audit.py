@@ -18,7 +18,7 @@ from theory.auditing import Audit, audit
 from theory.claim import Report
 from theory.claims.audit import CLAIM
 from theory.problem import draw_instance, flatten, trait_descent
-from theory.runs.programs import COMPILER_OPTIONS
+from theory.runs.programs import COMPILER_OPTIONS, OPTIMIZED
 
 REFERENCE = zoo.build(zoo.REFERENCE)
 AUXILIARY = zoo.variant("auxiliary outputs", imitated=zoo.AUXILIARY)
@@ -54,7 +54,7 @@ def test_scores_are_those_of_dense_algebra(seed):
     assert found.coverage == pytest.approx(cosine, rel=1e-9, abs=1e-13)
 
 
-@partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+@partial(jax.jit, compiler_options=OPTIMIZED)
 def audit_literal_labels(key: jax.Array, teacher_step: jax.Array) -> tuple[Audit, jax.Array]:
     """An audit of 6,400 labels that a teacher wrote, and how far a small student step lowers the trait loss."""
     instance = draw_instance(REFERENCE, jax.random.key(0))

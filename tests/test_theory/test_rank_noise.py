@@ -18,7 +18,7 @@ from theory.problem import draw_instance, flatten, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
 NARROW = zoo.variant("width 8", hidden=(8, 8))
-SAMPLING = Sampling(num_seeds=96, cases="few")
+SAMPLING = Sampling(num_seeds=64, cases="few")
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -64,16 +64,15 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     """Predict the transfer between two networks in closed form, then simulate teacher and student."""
     instance = draw_instance(problem, key)
     direction, other = (trait_descent(problem, instance.teacher, one) for one in (instance.trait_key, key))
-    own = trait_descent(problem, instance.student, instance.trait_key)
     units = natural_units(problem, instance, direction)
     steps = jnp.array(teacher_steps) * units.teacher_step
     still = student_displacement(problem, instance, direction, jnp.zeros(()))
 
     def along(step: jax.Array) -> jax.Array:
         moved = student_displacement(problem, instance, direction, step)
-        return inner_product(optax.tree.sub(moved, still), own)
+        return inner_product(optax.tree.sub(moved, still), direction)
 
-    form, unrelated = (transfer_form(problem, instance, own, one) for one in (direction, other))
+    form, unrelated = (transfer_form(problem, instance, direction, one) for one in (direction, other))
     return Architecture(steps * form, jax.lax.map(along, steps), steps * unrelated, units.visible)
 
 

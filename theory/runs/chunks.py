@@ -1,6 +1,7 @@
 """Finished chunks of a sweep, kept on disk so that a killed run goes on where it was."""
 
 import ast
+import functools
 import hashlib
 import io
 import shutil
@@ -44,6 +45,7 @@ def source_hash(*packages: ModuleType) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def _syntax(source: str) -> str:
     """Code without docstrings."""
     tree = ast.parse(source)
