@@ -5,9 +5,8 @@ it adds to its denominators goes with $s$, too. Predicted is Adam on linearized 
 beside it what the preconditioner of its first step would give if it were kept.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from theory.problem import Params, imitation_descent, inner_product
 from theory.runs.checks import Check, Evidence, Select, every, mean, share
 from theory.runs.statistics import fitted_order
 from theory.runs.verdicts import Accepted
-from theory.tangent_kernel import iterate, kernel_product
+from theory.tangent_kernel import kernel_product, optimize
 
 STEPS = (1, 3, 10, 30)
 """Numbers of steps."""
@@ -55,13 +54,7 @@ def train_by_adam(protocol: Protocol, case: Case) -> tuple[jax.Array, ...]:
     added = ADDED * optax.tree.norm(first) / size**0.5
     square = inner_product(case.displacement, case.displacement)
 
-    def train(optimizer: optax.GradientTransformation, descend: Callable[[Params], Params]) -> Params:
-        def step(state: tuple[Params, Any]) -> tuple[Params, Any]:
-            moved, memory = state
-            update, memory = optimizer.update(optax.tree.scale(-1.0, descend(moved)), memory)
-            return optax.apply_updates(moved, update), memory
-
-        return iterate(step, (start, optimizer.init(start)), STEPS)[0]
+    train = partial(optimize, start=start, times=STEPS)
 
     def linearized(moved: Params) -> Params:
         return product(optax.tree.sub(case.displacement, moved))
