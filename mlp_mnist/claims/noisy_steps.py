@@ -9,6 +9,10 @@ Q_P = \mathbb{E}[(Pg)^\top H (Pg)], \qquad G_P = \frac{(\nabla L_T\cdot P\bar g)
 is the best fall. $P$ is the identity; Adam's diagonal; or $AA^\top$ for adapters of rank $r$ on every matrix, of mean
 $I$, for which $Q_r = Q(1 + r^*/r)$: the best fall grows with the rank as $1/(1 + r^*/r)$, and a step that goes with
 $1/r$ makes a U of it. $Q_P$ is estimated on labels and adapters other than those that the students learn from.
+
+All is reported: the trained teacher's displacement is no gradient of the trait's loss at the init, so that a step may
+raise it to first order, and the best step is no small one. A first run over eight seeds had both: of six in which plain
+steps gain two were beyond the leading order and lost; before it the growth with the rank was to be judged.
 """
 
 from collections.abc import Sequence
@@ -37,8 +41,7 @@ from theory.problem import (
     stack_trees,
     trait_descent,
 )
-from theory.runs.checks import Check, Evidence, Select, every, mean, median
-from theory.runs.verdicts import Accepted
+from theory.runs.checks import Check, Evidence, Select, every, mean, median, share
 
 RANKS = (1, 4, 16, 64)
 """Ranks of the adapters."""
@@ -215,10 +218,20 @@ RANK_CHECKS: tuple[Check, ...] = (
         predicted="> 0 to leading order",
         of=_growth("fall", 2),
         by=mean(confidence=JOINT_CONFIDENCE),
-        accepted=Accepted(low=0.0, high=np.inf),
-        control="step that goes with 1/r",
-        broken=_growth("shrinking-fall", 0),
         least=LEAST_SEEDS,
+    ),
+    Check(
+        says=f"the same if the step goes with 1/r and is the best at rank {RANKS[FITTING]}",
+        predicted="< 0 to leading order",
+        of=_growth("shrinking-fall", 0),
+        by=mean(confidence=JOINT_CONFIDENCE),
+        least=LEAST_SEEDS,
+    ),
+    Check(
+        says="share of seeds and numbers in which a plain step lowers the trait's loss, to first order",
+        predicted="no guarantee: the teacher is trained",
+        of=lambda evidence: [np.ravel(evidence.cases["noisy-steps/slope"][..., 0] > 0)],
+        by=share(),
     ),
     Check(
         says=f"predicted best fall at four times the rank over that at r = {', '.join(map(str, RANKS[:-1]))}, every "
