@@ -206,5 +206,5 @@ def draw_ranks(axes: Axes, record: Record) -> None:
     axes.set_xticks(ranks, list(map(str, ranks)))
     axes.minorticks_off()
     axes.set_ylabel("fall of the trait's loss by one step\nover the best predicted in full training")
-    axes.set_title("With label noise the best gain grows with the rank")
+    axes.set_title("What one step on sampled labels gains, by the rank")
     axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)
