@@ -189,7 +189,9 @@ def train_epochs(
     )
 
 
-def predict(matrix: Float[Array, "products products"], rate: Float[Array, ""]) -> Float[Array, "moments times"]:
+def predict(
+    matrix: Float[Array, "products products"], rate: Float[Array, ""], times: Sequence[int] = TIMES
+) -> Float[Array, "moments times"]:
     r"""Mean and variances in units of $\epsilon\|\Delta_T\|^2$ and $\|\Delta_T\|^2/N$: the same labels, fresh labels.
 
     The student reads its data set along $z_t = (s(K)/K)\Delta_T$: $z_{t+1} = z_t + \eta(\Delta_T - K z_t)$, with the
@@ -202,7 +204,7 @@ def predict(matrix: Float[Array, "products products"], rate: Float[Array, ""]) -
         rest = start - matrix @ read
         return read + rate * rest, noise + rate**2 * rest @ matrix @ rest
 
-    read, fresh = iterate(step, (jnp.zeros_like(start), jnp.zeros(())), TIMES)
+    read, fresh = iterate(step, (jnp.zeros_like(start), jnp.zeros(())), times)
     return jnp.stack([read @ matrix[0], jnp.sum(read * (read @ matrix), axis=-1), fresh])
 
 
