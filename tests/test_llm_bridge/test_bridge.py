@@ -216,7 +216,7 @@ def test_the_slope_of_a_plain_step_is_a_finite_difference(posed, roles, results)
 
 def test_every_order_is_two(results):
     orders = [verdict.measured for check, verdict in verdicts(results).items() if check.startswith("order")]
-    assert len(orders) == 4
+    assert len(orders) == 5
     assert np.array(orders) == pytest.approx(2.0, abs=0.05)
 
 
