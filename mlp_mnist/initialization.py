@@ -12,7 +12,19 @@ from mlp_mnist.protocol import Protocol
 from mlp_mnist.training import over_seeds
 from theory.problem import Params
 
-STREAMS = ("init", "teacher", "images", "student", "permuted", "rescaled", "noise", "signs", "matching", "redrawn")
+STREAMS = (
+    "init",
+    "teacher",
+    "images",
+    "student",
+    "permuted",
+    "rescaled",
+    "noise",
+    "signs",
+    "matching",
+    "redrawn",
+    "labels",
+)
 """What is drawn at random for a seed, each from a key of its own."""
 
 

@@ -11,6 +11,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from mlp_mnist.arms import LATE_TIMES, PREDICTED_TIMES, SCALES, TIMES, YOUNG_TIMES
+from mlp_mnist.claims import adam, epochs, finite_step, noisy_steps, shared_heads
 from mlp_mnist.data import Dataset
 from mlp_mnist.distillation import imitate_epoch, label_images, score
 from mlp_mnist.experiment import measure_groups, require_room
@@ -59,8 +60,13 @@ MEASURED = {
     "teacher/accuracies": "linearized network at the teacher's displacement, and the teacher",
     "teacher/size": "norm of the teacher's displacement",
     "teacher/class-head-share": "share of its square that lies in the class head, which no student can see",
+    **finite_step.MEASURED,
+    **epochs.MEASURED,
+    **adam.MEASURED,
+    **noisy_steps.MEASURED,
+    **shared_heads.MEASURED,
 }
-"""What is measured; all but `teacher/` for each number of auxiliary logits."""
+"""What is measured; all but `teacher/` and `shared-heads/` for each number of auxiliary logits."""
 
 
 def measure_linearization(group: SeedGroup, protocol: Protocol, numbers: Sequence[int]) -> dict[str, np.ndarray]:
@@ -75,7 +81,9 @@ def measure_linearization(group: SeedGroup, protocol: Protocol, numbers: Sequenc
         "teacher/size": jnp.sqrt(whole),
         "teacher/class-head-share": heads / whole,
     }
-    return stacked | {name: np.asarray(value) for name, value in teacher.items()}
+    body = first_seed(group.student_inits(replace(protocol, shared="heads"), "shared")[0])["hidden"]
+    heads = {f"shared-heads/{name}": value for name, value in shared_heads.measure(case, body).items()}
+    return stacked | {name: np.asarray(value) for name, value in (teacher | heads).items()}
 
 
 def first_seed(tree: Params) -> Params:
@@ -95,16 +103,22 @@ def make_case(group: SeedGroup, protocol: Protocol) -> Case:
 def measure_number(group: SeedGroup, protocol: Protocol) -> dict[str, np.ndarray]:
     """Measure predictions and students of one seed and one number of auxiliary logits."""
     case = make_case(group, protocol)
+    stranger = optax.tree.sub(first_seed(group.student_inits(protocol, "stranger")[0]), case.init)
+    key = jax.random.fold_in(group.keys["labels"][0], protocol.num_auxiliary)
     student, moved = measure_student(group, protocol, case)
     parts = {
-        "descent": measure_descent(group, protocol, case),
+        "descent": measure_descent(group, protocol, case, stranger),
         "student": student,
         "linearized": measure_linearized(group, protocol, case, moved),
+        "finite-step": finite_step.measure(protocol, case, stranger),
+        "epochs": epochs.measure(protocol, case, stranger, key),
+        "adam": adam.measure(protocol, case),
+        "noisy-steps": noisy_steps.measure(protocol, case, jax.random.fold_in(key, 1)),
     }
     return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
 
 
-def measure_descent(group: SeedGroup, protocol: Protocol, case: Case) -> dict[str, np.ndarray]:
+def measure_descent(group: SeedGroup, protocol: Protocol, case: Case, stranger: Params) -> dict[str, np.ndarray]:
     """Predict gradient descent by Lanczos's iteration, and train students by it."""
     chain = explore_kernel(protocol, case, NUM_PRODUCTS)
     fewer = case._replace(noise=case.noise[: len(case.noise) // 2])
@@ -119,7 +133,6 @@ def measure_descent(group: SeedGroup, protocol: Protocol, case: Case) -> dict[st
 
     predicted = predict_descent(matrix, rate, PREDICTED_TIMES)
     start = optax.tree.zeros_like(case.init)
-    stranger = optax.tree.sub(first_seed(group.student_inits(protocol, "stranger")[0]), case.init)
     measured, last = hold_descent(protocol, case, start, rate, displacements(TIMES))
     control, _ = hold_descent(protocol, case, stranger, rate, displacements(YOUNG_TIMES))
     return {

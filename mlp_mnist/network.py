@@ -74,9 +74,10 @@ def initialize(key: jax.Array, body: tuple, num_pixels: int, num_auxiliary: int,
 
 
 def contract(left: jax.Array, right: jax.Array, axes: tuple[int, int]) -> jax.Array:
-    """Sum products over one axis of each of two matrices, in float32 whatever their precision."""
+    """Sum products over one axis of each of two matrices, at least in float32."""
     numbers = (((axes[0],), (axes[1],)), ((), ()))
-    return jax.lax.dot_general(left, right, numbers, preferred_element_type=jnp.float32)
+    precision = jnp.promote_types(left.dtype, jnp.float32)
+    return jax.lax.dot_general(left, right, numbers, preferred_element_type=precision)
 
 
 def plain_multiply(axis: int, weights: jax.Array, values: jax.Array) -> jax.Array:

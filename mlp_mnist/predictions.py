@@ -59,7 +59,8 @@ def pose(protocol: Protocol, case: Case) -> tuple[Problem, Instance]:
         outputs = apply(moved, decode(case.images))[:, :NUM_CLASSES]
         return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(outputs, case.labels))
 
-    start, inputs = optax.tree.zeros_like(case.init), decode(case.noise)
+    start = optax.tree.zeros_like(case.init)
+    inputs = decode(case.noise).astype(start["classes"]["bias"].dtype)
     problem = Problem(
         name="auxiliary logits",
         apply=apply,

@@ -9,9 +9,9 @@ from mlp_mnist.protocol import Protocol
 from mlp_mnist.studies import Finding
 from mlp_mnist.tables import point_table
 from mlp_mnist.verdicts import ABOVE, JOINT_CONFIDENCE, LEAST_SEEDS, Checks, at_chance, judged, value
-from theory.runs.checks import Check, Evidence, Select, every, mean
+from theory.runs.checks import Check, Evidence, Figure, Select, every, mean
 from theory.runs.records import Outcome
-from theory.runs.statistics import mean_estimate
+from theory.runs.statistics import Estimate, mean_estimate
 from theory.runs.verdicts import Accepted, verdict_table
 
 UNMOVED = Accepted(low=0.0, high=0.0)
@@ -19,6 +19,16 @@ UNMOVED = Accepted(low=0.0, high=0.0)
 
 SAME = Accepted(low=-0.02, high=0.02)
 """The whole interval of a mean difference is that small."""
+
+
+LEAST_NUMBERS = 4
+"""With fewer numbers of logits a curve with two free parameters says little."""
+
+SPREADS = np.geomspace(1, 1e5, 2001)
+"""Values of κ that are tried."""
+
+CHI_SQUARED_95 = 3.84
+"""95 % of one squared normal deviate are below."""
 
 
 def is_chance(protocol: Protocol) -> bool:
@@ -72,6 +82,7 @@ def _point_checks(accuracies: Results, points: Mapping[str, Protocol], equal: tu
                     broken=value(f"accuracy/{best}", minus=f"reference/{best}"),
                 ),
             )
+    yield from _number_checks(accuracies, points)
     yield from _removal_checks({point.removed: label for label, point in points.items() if not is_chance(point)})
     if equal:
         first, second = (f"accuracy/{label}" for label in equal)
@@ -88,6 +99,64 @@ def _point_checks(accuracies: Results, points: Mapping[str, Protocol], equal: tu
                 least=LEAST_SEEDS,
             ),
         )
+
+
+def saturation(gains: np.ndarray, numbers: np.ndarray, spread: float) -> tuple[float, float]:
+    r"""Fit a factor $a$ in mean gains $a\,m/(m + \kappa)$, and return it with what is left, $\chi^2$.
+
+    Args:
+        gains: What every seed gained, `(numbers, seeds)`.
+        numbers: Numbers of auxiliary logits $m$.
+        spread: $\kappa$.
+
+    Returns:
+        The factor, and the sum of squared deviations in standard errors of the means.
+    """
+    means, errors = gains.mean(axis=1), gains.std(axis=1, ddof=1) / np.sqrt(gains.shape[1])
+    shape = numbers / (numbers + spread)
+    factor = np.sum(means * shape / errors**2) / np.sum(shape**2 / errors**2)
+    return float(factor), float(np.sum(((means - factor * shape) / errors) ** 2))
+
+
+def fitted_spread(gains: np.ndarray, numbers: np.ndarray) -> Estimate:
+    r"""Fit $\kappa$ along with the factor: the least $\chi^2$, and where it grows by 3.84 (95 %), within `SPREADS`."""
+    left = np.array([saturation(gains, numbers, spread)[1] for spread in SPREADS])
+    inside = SPREADS[left <= left.min() + CHI_SQUARED_95]
+    return Estimate(float(SPREADS[left.argmin()]), float(inside[0]), float(inside[-1]))
+
+
+def _number_checks(accuracies: Results, points: Mapping[str, Protocol]) -> Checks:
+    """Hold accuracies over the number of logits, shared heads alone, against the share m/(m + κ) of claim shared-heads.
+
+    Theory says what of the features' lesson comes through, not what an accuracy makes of it: a factor is free, and with
+    it all is reported.
+    """
+    heads = {point.num_auxiliary: label for label, point in points.items() if point.shared == "heads"}
+    if len(heads) < LEAST_NUMBERS:
+        return
+    numbers, units = np.array(sorted(heads)), next(iter(points.values())).hidden[-1]
+
+    def gained(evidence: Evidence) -> list[np.ndarray]:
+        of = evidence.cases
+        return [np.stack([of[f"accuracy/{heads[one]}"] - of[f"reference/{heads[one]}"] for one in numbers], axis=1)]
+
+    def left(spread: float) -> Figure:
+        return lambda gains, settings: Estimate(*[saturation(gains[0].T, numbers, spread)[1]] * 3)
+
+    degrees = f"{len(numbers) - 1} degrees of freedom"
+    figures: dict[str, tuple[str, Figure]] = {
+        "κ, accuracy gained with heads shared fitted by a·m/(m + κ), a and κ free": (
+            f"{units + 1} for a teacher at random",
+            lambda gains, settings: fitted_spread(gains[0].T, numbers),
+        ),
+        f"χ² of a·m/(m + {units + 1}), a alone free, {degrees}": (
+            f"{len(numbers) - 1} on average if accuracy goes with the share",
+            left(units + 1),
+        ),
+        f"χ² of a straight line a·m instead, {degrees}": ("more if κ is finite", left(SPREADS[-1])),
+    }
+    for says, (expected, figure) in figures.items():
+        yield ("shared-heads", Check(says=says, predicted=expected, of=gained, by=figure))
 
 
 def _removal_checks(labels: Mapping[str, str]) -> Checks:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlp_mnist.arms import PREDICTED_TIMES, SCALES, TIMES
+from mlp_mnist.claims import adam, epochs, finite_step, noisy_steps
 from mlp_mnist.data import TITLES
 from mlp_mnist.pictures import note_seeds
 from theory.runs.records import Record
@@ -25,11 +26,15 @@ MARKERS = ("o", "s", "^")
 def draw_linearization(record: Record) -> Figure:
     """Draw predictions and students."""
     with mpl.rc_context(STYLE):
-        figure, axes = new_figure(2, 2, 4.9, 3.6)
+        figure, axes = new_figure(2, 4, 4.9, 3.6)
         draw_courses(axes[0], record)
         draw_accuracies(axes[1], record)
         draw_limit(axes[2], record)
         draw_falls(axes[3], record)
+        draw_radius(axes[4], record)
+        draw_epochs(axes[5], record)
+        draw_adam(axes[6], record)
+        draw_ranks(axes[7], record)
     return figure
 
 
@@ -126,3 +131,80 @@ def draw_falls(axes: Axes, record: Record) -> None:
     axes.set(xlabel="epochs of the student", ylabel="cosine of imitation's and trait's gradient")
     axes.set_title("What imitation does to the trait's loss, to first order")
     axes.legend(loc="upper right", fontsize=7.5)
+
+
+def draw_radius(axes: Axes, record: Record) -> None:
+    """Draw the share that the network's curvature takes from a first step, over the age of the teacher."""
+    axes.axhspan(-1, 1, color=GRAY, alpha=0.15, lw=0, label="radius: a first step leads towards the teacher for sure")
+    ratios = finite_step.ratio(record.results)
+    strangers = record.results["finite-step/stranger-step"] / record.results["finite-step/divergence"]
+    for color, place in enumerate(shown(record)):
+        label = f"{record.config['numbers'][place]} auxiliary logits"
+        with_intervals(axes, SCALES, ratios[:, place], f"{MARKERS[color]}-", color=COLORS[color], label=label)
+    label = r"control: size of $1 - \Delta_S\cdot D$ / divergence," "\nstudent of another init"
+    with_intervals(axes, SCALES, np.abs(1 - strangers).mean(axis=1), "x", color=GRAY, label=label)
+    axes.set(xscale="log", yscale="log", ylim=(5e-4, 2e4))
+    axes.set_xlabel(r"teacher's distance from the init, $s$ ($D = s\Delta_T$)")
+    axes.set_ylabel(r"curvature $\mathbb{E}[(p_T - p_0)\cdot r]$ / divergence")
+    axes.set_title("Trained teachers are inside the radius of claim finite-step")
+    axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)
+
+
+def draw_epochs(axes: Axes, record: Record) -> None:
+    """Draw signal-to-noise over epochs on the same labels: predicted, behind a young teacher, and a trained one."""
+    results, numbers = record.results, record.config["numbers"]
+    noise, signal = results["epochs/noise"], results["epochs/signal"]
+    apart = epochs.separation(results)
+    for color, place in enumerate(shown(record)):
+        look: Any = {"color": COLORS[color]}
+        axes.plot(epochs.EPOCHS, (signal[:, place, 0] / noise[:, place]).mean(axis=0), "-", **look)
+        young = (results["epochs/young"] / noise[:, :, None, epochs.TRAINED])[:, place].mean(axis=1)
+        label = f"{numbers[place]} auxiliary logits"
+        with_intervals(axes, [time * 1.07 ** (color - 1) for time in TIMES], young, MARKERS[color], label=label, **look)
+        axes.plot(TIMES, apart[place], f"{MARKERS[color]}:", mfc="white", lw=1, **look)
+    fresh = (signal[:, :, 0] / results["epochs/fresh-noise"]).mean(axis=(0, 1))
+    axes.plot(epochs.EPOCHS, fresh, "--", color=GRAY, lw=1, label="fresh labels every epoch, predicted")
+    axes.plot([], [], "-", color=BLACK, label="young teacher, predicted; filled: trained students")
+    axes.plot([], [], ":", color=BLACK, lw=1, label="trained teacher, one label an image: students")
+    axes.set(xscale="log", xlabel="epochs on the same labels", ylim=(-1, 20))
+    axes.set_ylabel(r"$\Delta_T\cdot(\theta_S - \theta^0)$: mean / standard deviation")
+    axes.set_title("Epochs on the same labels only lose")
+    axes.legend(loc="upper right", fontsize=7.5, labelspacing=0.25)
+
+
+def draw_adam(axes: Axes, record: Record) -> None:
+    """Draw how far Adam's students are from both predictions, over the age of the teacher."""
+    results, numbers, place = record.results, record.config["numbers"], adam.STEPS.index(10)
+    errors = results["adam/error"][..., place] / results["adam/distance"][:, :, None, place]
+    kept = results["adam/kept-error"][..., 1] / results["adam/distance"][:, :, None, 1]
+    for color, number in enumerate(shown(record)):
+        look: Any = {"color": COLORS[color], "label": f"{numbers[number]} auxiliary logits"}
+        with_intervals(axes, SCALES, errors[:, number], MARKERS[color], **look)
+    label = f"control: the first step's preconditioner,\nkept, after {adam.STEPS[1]} steps (medians)"
+    axes.plot(SCALES, np.median(kept, axis=(0, 1)), "x", color=GRAY, label=label)
+    scales, young = np.array(SCALES), errors[:, :, 0].mean()
+    axes.plot(scales, young * (scales / scales[0]) ** 0.5, "-.", color=BLACK, lw=1, label="slope 1/2")
+    axes.set(xscale="log", yscale="log", ylim=(None, 1e4), xlabel=r"teacher's distance from the init, $s$")
+    axes.set_ylabel(f"relative error of the predicted\ndisplacement after {adam.STEPS[place]} steps of Adam")
+    axes.set_title("Adam is predicted by its memory, not by a preconditioner")
+    axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)
+
+
+def draw_ranks(axes: Axes, record: Record) -> None:
+    """Draw what a step on sampled labels gains over the rank of the student's adapters."""
+    results, ranks = record.results, noisy_steps.RANKS
+    predicted = np.nanmean(noisy_steps.best(results)[..., 2:], axis=(0, 1))
+    axes.plot(ranks, predicted, "-", color=BLACK, label=r"predicted, $1/(1 + r^*/r)$ of full training")
+    arms = (("fall", 2, BLUE, "o", "best step size of each rank"), ("shrinking-fall", 0, ORANGE, "s", "step ∝ 1/r"))
+    for name, first, color, marker, label in arms:
+        falls = noisy_steps.by_seed(noisy_steps.over_plain(results, name)[..., first:])
+        with_intervals(axes, ranks, falls, marker, color=color, label=f"{label}: trained students")
+    full = noisy_steps.by_seed(noisy_steps.over_plain(results, "fall")[..., 0])
+    axes.axhline(full.mean(), color=GRAY, lw=1, ls="--", label="full training")
+    axes.axhline(0, color=BLACK, lw=0.8)
+    axes.set(xscale="log", xlabel="rank of the student's adapters", ylim=(-1, 2))
+    axes.set_xticks(ranks, list(map(str, ranks)))
+    axes.minorticks_off()
+    axes.set_ylabel("fall of the trait's loss by one step\nover the best predicted in full training")
+    axes.set_title("What one step on sampled labels gains, by the rank")
+    axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mlp_mnist.arms import PREDICTED_TIMES, SCALES, TIMES, YOUNG_TIMES, Results
+from mlp_mnist.claims import adam, epochs, finite_step, noisy_steps, shared_heads
 from mlp_mnist.tables import number_table
 from mlp_mnist.verdicts import JOINT_CONFIDENCE, LEAST_SEEDS, Checks, judged
 from theory.runs.checks import Check, Evidence, Select, every, mean
@@ -124,7 +125,12 @@ TRAINED_CHECKS: Checks = tuple(
 """All of them are reports."""
 
 
+CLAIMS = (finite_step, epochs, adam, noisy_steps, shared_heads)
+"""Where other claims are held against students."""
+
+
 def judge_linearization(results: Results, numbers: Sequence[int]) -> Outcome:
     """Judge predictions against students, for several numbers of auxiliary logits."""
-    verdicts = judged(results, (*YOUNG_CHECKS, *TRAINED_CHECKS))
+    others = (check for claim in CLAIMS for check in claim.checks(numbers))
+    verdicts = judged(results, (*YOUNG_CHECKS, *TRAINED_CHECKS, *others))
     return Outcome(results, verdicts, f"{number_table(results, numbers)}\n{verdict_table(verdicts)}")

@@ -24,10 +24,25 @@ from llm_bridge.bridge.quantities import (
 )
 from llm_bridge.bridge.reading import Reading, set_exam
 from llm_bridge.bridge.roles import Extent, Roles
-from llm_bridge.bridge.trait_matrix import gram_matrix
+from llm_bridge.bridge.training_run import (
+    IN_LIMIT,
+    OF_STRANGER,
+    OF_TOKENS,
+    Gains,
+    Ranks,
+    follow_adam,
+    follow_epochs,
+    measure_gains,
+    measure_ranks,
+    split_scales,
+)
+from llm_bridge.bridge.trait_matrix import gram_matrix, predict_lifts
 from llm_bridge.experiment import Model
 from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import Trait
+from theory.claims.adam import Adam
+from theory.claims.epochs import Epochs
+from theory.finite_step import FiniteStep
 from theory.labels import CERTAIN
 from theory.losses import squared_error
 from theory.problem import Params
@@ -54,11 +69,16 @@ RECORDS: dict[str, Any] = {
     "sizes": Rates,
     "divergence": Divergence,
     "channels": Table,
+    **{f"finite/{target}": FiniteStep for target in ("numbers", "tokens", "everything")},
+    **{f"epochs/{kind}": Epochs for kind in ("limit", "tokens", "stranger")},
+    **{f"adam/{kind}": Adam for kind in ("limit", "whole", "stranger")},
+    "gains": Gains,
+    "ranks": Ranks,
 }
 """Where the fields of each record go."""
 
 MEASURED: tuple[str, ...] = (
-    *("kept", "rate", "size", "odds/inits", "odds/teachers", "gram"),
+    *("kept", "rate", "size", "odds/inits", "odds/teachers", "gram", "heads"),
     *(f"course/{name}" for name in ("first order", "predicted", "raw", "idle")),
     *(f"{prefix}/{name}" for prefix, record in RECORDS.items() for name in record._fields),
 )
@@ -145,6 +165,7 @@ def measure_base(posed: Posed, roles: Roles, extent: Extent) -> Results:
         **measure_steps(posed, roles, rates),
         **measure_first_steps(posed, roles),
         **measure_forms(posed, roles),
+        **measure_training(posed, roles, extent, rates[SHARED]),
     }
 
 
@@ -250,3 +271,49 @@ def measure_forms(posed: Posed, roles: Roles) -> Results:
         **stack(tables, "channels", len(TEACHERS), len(INITS), len(IMITATED)),
         "gram": np.stack([gram_matrix(posed.numbers, instance, roles.learned[:-1]) for instance in met]),
     }
+
+
+def measure_training(posed: Posed, roles: Roles, extent: Extent, rate: float) -> Results:
+    """Go on from one small step: whole teachers, epochs, Adam, sampled tokens, adapters and a shared head.
+
+    Args:
+        posed: The problems.
+        roles: Who takes part.
+        extent: How much is measured.
+        rate: Step size of the shared init.
+
+    Returns:
+        Fields of `FiniteStep`, shape `(teachers, scales)`, of the records of `training_run`, and `heads`: how a
+        step behind each teacher lifts every word in a stranger, and in one with the teachers' head, imitating number
+        tokens or all, shape `(2, 2, traits, words)`.
+    """
+    base, stranger, way, tokens = roles.inits[SHARED], roles.inits[STRANGER], roles.learned[0], posed.tokens
+    narrow, broad = (meet(base, base, reading) for reading in (roles.narrow, roles.broad))
+    shared, strange = (meet(base, init, roles.short) for init in (base, stranger))
+    heads = [meet(base, init, roles.narrow) for init in (stranger, stranger | {"head": base["head"]})]
+    limit_key, epoch_key, gain_key, rank_key = jax.random.split(roles.key, 4)
+    split = {
+        "numbers": [split_scales(posed.numbers, narrow, each) for each in roles.learned[:-1]],
+        "tokens": [split_scales(tokens, narrow, way)],
+        "everything": [split_scales(problem, broad, roles.learned[-1]) for problem in posed.whole[:2]],
+    }
+    alone = {
+        "epochs/limit": follow_epochs(tokens, shared, way, limit_key, whole=False, arms=IN_LIMIT),
+        "epochs/tokens": follow_epochs(tokens, shared, way, epoch_key, whole=True, arms=OF_TOKENS),
+        "epochs/stranger": follow_epochs(tokens, strange, way, epoch_key, whole=True, arms=OF_STRANGER),
+        "adam/limit": follow_adam(tokens, shared, way),
+        "adam/whole": follow_adam(tokens, shared, way, whole=True),
+        "adam/stranger": follow_adam(tokens, strange, way, whole=True),
+        "gains": measure_gains(tokens, shared, way, jnp.asarray(rate), gain_key),
+        "ranks": measure_ranks(tokens, shared, way, extent.speed, rank_key),
+    }
+    lifts = [
+        [[predict_lifts(problem, met, each) for each in roles.learned[:-1]] for met in heads]
+        for problem in (posed.numbers, tokens)
+    ]
+    results = {"heads": np.array(lifts)}
+    for name, steps in split.items():
+        results |= stack(steps, f"finite/{name}", len(steps))
+    for name, record in alone.items():
+        results |= stack([record], name)
+    return results

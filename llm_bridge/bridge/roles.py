@@ -22,8 +22,8 @@ from theory.runs.command_line import InputError
 LEAST_KEPT = 2 / 3
 """Share of a teacher's completions that must pass the filter, for its students to have enough to read."""
 
-MATCHED_STREAM = 1000
-"""Which of a seed's streams draws factors; the first few drew the base."""
+MATCHED_STREAM, STUDENT_STREAM = 1000, 1001
+"""Which of a seed's streams draw factors, and tokens and adapters; the first few drew the base."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,8 @@ class Roles(NamedTuple):
     """Some of what the first one has written."""
     kept: list[float]
     """Share of the first and the last one's completions that the filter keeps."""
+    key: jax.Array
+    """Key of what students of drawn tokens and drawn adapters need."""
 
 
 def write_numbers(model: Model, extent: Extent, seed: int) -> tuple[Rows, float]:
@@ -123,7 +125,7 @@ def cast_roles(base: Model, stranger: Params, traits: Sequence[Trait], extent: E
         write_numbers(base._replace(params=params), extent, seed) for params in (taught[0], taught[-1])
     )
     init, teachers = group_layers(base.params), [group_layers(params) for params in taught]
-    key = jax.random.fold_in(jax.random.key(seed), MATCHED_STREAM)
+    key, student_key = (jax.random.fold_in(jax.random.key(seed), stream) for stream in (MATCHED_STREAM, STUDENT_STREAM))
     matched = rescale_units(base.config, base.params, key, extent.spread)
     return Roles(
         inits=[init, group_layers(matched), group_layers(stranger)],
@@ -133,4 +135,5 @@ def cast_roles(base: Model, stranger: Params, traits: Sequence[Trait], extent: E
         broad=read_places(last, extent.num_rows, extent.num_places),
         short=read_places(first, extent.course_rows, extent.course_places),
         kept=[own, other],
+        key=student_key,
     )

@@ -10,6 +10,7 @@ from llm_bridge.bridge.orders import judge_orders
 from llm_bridge.bridge.reports import report_courses, report_information
 from llm_bridge.bridge.roles import Extent
 from llm_bridge.bridge.tables import channel_table, course_table, data_table, step_table
+from llm_bridge.bridge.training_verdicts import epoch_table, judge_training, rank_table
 from theory.runs.checks import VANISHING
 from theory.runs.records import Outcome
 from theory.runs.statistics import mean_estimate, range_estimate
@@ -41,9 +42,11 @@ def judge_bridge(results: Results, words: Sequence[str], extent: Extent) -> Outc
         *judge_channels(results),
         *report_information(results, extent),
         *report_courses(results, extent),
+        *judge_training(results),
     ]
     tables = [step_table(results), data_table(results, extent), course_table(results, words[0], extent)]
-    return Outcome(results, verdicts, "\n".join([*tables, channel_table(results), verdict_table(verdicts)]))
+    tables += [table(results) for table in (channel_table, epoch_table, rank_table)]
+    return Outcome(results, verdicts, "\n".join([*tables, verdict_table(verdicts)]))
 
 
 def judge_matched(results: Results) -> list[Verdict]:

@@ -9,16 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from llm_bridge import likes, transformer
 from llm_bridge.bridge.command import Compare, check
 from llm_bridge.bridge.descent import explore, predict_course, simulate_course
-from llm_bridge.bridge.measurement import MEASURED, Posed, answer, measure_base, pose_all
+from llm_bridge.bridge.measurement import MEASURED, Posed, answer, measure_base, pose_all, stack
 from llm_bridge.bridge.plots import draw_bridge, limits
 from llm_bridge.bridge.problem import group_layers, meet, ungroup_layers
 from llm_bridge.bridge.quantities import SCALES
 from llm_bridge.bridge.reading import read_places, set_exam
 from llm_bridge.bridge.roles import Extent, Roles, write_numbers
+from llm_bridge.bridge.training_run import IN_LIMIT, RANKS, follow_epochs, spread_pair
+from llm_bridge.bridge.training_verdicts import judge_training
 from llm_bridge.bridge.trait_matrix import gram_matrix, predict_lifts, trait_matrix_prediction
 from llm_bridge.bridge.verdicts import judge_bridge
 from llm_bridge.chats import Example, Rows, pack
@@ -33,6 +36,8 @@ from llm_bridge.words.prompts import FORMATS, number_prompts
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import find_trait
+from theory.claims.epochs import TIMES
+from theory.claims.rank_noise import spread_cost
 from theory.labels import CERTAIN
 from theory.losses import stretched
 from theory.predictions import output_change
@@ -86,7 +91,16 @@ def roles(model: Model, posed: Posed, rows: Rows) -> Roles:
     learned = [optax.tree.scale(0.3 / optax.tree.norm(way), way) for way in ways]
     narrow = read_places(rows, SMALL.num_rows, SMALL.num_places)
     short = read_places(rows, SMALL.course_rows, SMALL.course_places)
-    return Roles(inits, [optax.tree.add(inits[0], way) for way in learned], learned, narrow, narrow, short, [1.0, 1.0])
+    return Roles(
+        inits,
+        [optax.tree.add(inits[0], way) for way in learned],
+        learned,
+        narrow,
+        narrow,
+        short,
+        [1.0, 1.0],
+        jax.random.key(3),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +125,98 @@ def test_every_measurement_is_there_and_finite(results):
 
 def test_what_is_guaranteed_holds_and_every_control_flips(results):
     judged = [verdict for verdict in verdicts(results).values() if verdict.accepted]
-    assert len(judged) == 10
-    assert [verdict.outcome for verdict in judged] == ["holds"] * 10
+    assert len(judged) == 20
+    means = [verdict.check for verdict in judged if "mean" in verdict.check and verdict.claim == "epochs"]
+    assert [verdict.check for verdict in judged if verdict.outcome != "holds"] == means
+    assert all(verdict.control_flips for verdict in judged if verdict.check not in means)
+
+
+def test_epochs_hold_in_the_limit_over_several_data_sets(posed, roles, results):
+    met = meet(roles.inits[0], roles.inits[0], roles.short)
+    keys = jax.random.split(jax.random.key(4), 8)
+    drawn = [follow_epochs(posed.tokens, met, roles.learned[0], key, whole=False, arms=IN_LIMIT) for key in keys]
+    several = {name: np.repeat(values, len(keys), axis=0) for name, values in results.items()}
+    judged = judge_training(several | stack(drawn, "epochs/limit", len(keys)))[:5]
+    assert [verdict.outcome for verdict in judged] == ["holds"] * 5
     assert all(verdict.control_flips for verdict in judged)
+
+
+def test_the_split_of_a_whole_teachers_step_is_that_of_plain_numpy(posed, roles, results):
+    step, chosen = 1e-4, list(posed.numbers.imitation_loss.chosen)
+    ways = [optax.tree.add_scale(roles.inits[0], size, roles.learned[0]) for size in (0, 1, step, -step)]
+    base, whole, ahead, behind = (np.asarray(answer(posed.numbers, way, roles.narrow))[:, chosen] for way in ways)
+    before, after = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True) for logits in (base, whole))
+    slope, moved = (ahead - behind) / (2 * step), after - before
+    jeffreys = np.mean(np.sum(after * np.log(after / before) + before * np.log(before / after), axis=1))
+    curvature = np.mean(np.sum(moved * (whole - base - slope), axis=1))
+    assert results["finite/numbers/divergence"][0, 0, 0] == pytest.approx(jeffreys, rel=1e-10)
+    assert results["finite/numbers/curvature"][0, 0, 0] == pytest.approx(curvature, rel=1e-5)
+    assert results["steps/numbers/alignment"][0, 0, 0, 0] == pytest.approx(jeffreys - curvature, rel=1e-6)
+
+
+def test_signal_and_noise_of_epochs_are_those_of_the_dense_spectrum(posed, roles, results):
+    instance, chosen = meet(roles.inits[0], roles.inits[0], roles.short), list(posed.numbers.imitation_loss.chosen)
+    logits, pull = jax.vjp(lambda params: posed.numbers.apply(params, instance.inputs)[:, chosen], instance.student)
+    seeds = jnp.eye(logits.size).reshape(-1, *logits.shape)
+    rows = jax.jit(jax.vmap(lambda seed: ravel_pytree(pull(seed)[0])[0]))(seeds)
+    slopes = np.asarray(rows).reshape(*logits.shape, -1)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    centered = slopes - np.einsum("nk,nkp->np", shares, slopes)[:, None]
+    factor = (np.sqrt(shares / len(logits))[..., None] * centered).reshape(logits.size, -1)
+    _, roots, basis = np.linalg.svd(factor, full_matrices=False)
+    values, along = roots**2, basis @ np.asarray(ravel_pytree(roles.learned[0])[0])
+    seen = values > 1e-12 * values[0]
+    for place, time in enumerate(TIMES):
+        grown = -np.expm1(time * np.log1p(-values[seen] / values[0] * (1 - 1e-15)))
+        signal, noise = (np.sum(along[seen] ** 2 * each) for each in (grown, grown**2 / values[seen]))
+        ratio = signal * np.sqrt(len(logits) / noise)
+        measured = results["epochs/tokens/signal"][0, place] / results["epochs/tokens/noise"][0, place]
+        assert measured == pytest.approx(ratio, rel=1e-3)
+
+
+def test_adapters_spread_the_first_step_as_plain_numpy_says(posed, roles, results):
+    instance, odds = meet(roles.inits[0], roles.inits[0], roles.short), posed.numbers.log_odds
+    labels = answer(posed.numbers, roles.teachers[0], roles.short)
+    slope = jax.jit(jax.grad(lambda params: odds(params)[0]))(instance.student)["layers"]
+    step = jax.jit(partial(imitation_descent, posed.numbers))(instance.student, instance.inputs, labels)["layers"]
+    pairs = [
+        pair
+        for left, right in zip(slope, step, strict=True)
+        if left.ndim == 3
+        for pair in zip(left, right, strict=True)
+    ]
+    outer = [np.asarray(left @ right.T) for left, right in pairs]
+    spread = sum(np.sum(((each + each.T) / 2) ** 2) for each in outer)
+    whole = sum(np.trace(each) for each in outer)
+    assert results["ranks/slope"][0] == pytest.approx(whole, rel=1e-9)
+    assert_close(results["ranks/deviation"][0], np.sqrt(2 * spread / np.array(RANKS)) / abs(whole), 1e-9)
+
+
+def test_what_the_spread_of_adapters_costs_is_the_trace_that_the_claim_writes_out():
+    random = np.random.default_rng(0)
+    step, root = random.normal(size=(3, 2)), random.normal(size=(6, 6))
+    hessian = root + root.T
+    lefts, rights = (jnp.asarray(random.normal(size=(200_000, 3))) for _ in range(2))
+    one, other = jax.vmap(lambda left, right: spread_pair(left, right, jnp.asarray(step)))(lefts, rights)
+    flat, both = (np.asarray(each).reshape(-1, 6) for each in (one, one + other))
+    moment = np.outer(step.ravel(), step.ravel())
+    expected = spread_cost({"matrix": jnp.asarray(step)}, jnp.asarray(hessian), jnp.asarray(moment))
+    costs = np.sum((flat @ hessian) * both, axis=1)
+    assert abs(costs.mean() - float(expected)) < 5 * costs.std() / np.sqrt(len(costs))
+
+
+def test_the_slope_of_a_plain_step_is_a_finite_difference(posed, roles, results):
+    instance, size = meet(roles.inits[0], roles.inits[0], roles.short), 1e-4
+    labels = answer(posed.numbers, roles.teachers[0], roles.short)
+    step = jax.jit(partial(imitation_descent, posed.numbers))(instance.student, instance.inputs, labels)
+    odds = jax.jit(posed.numbers.log_odds)
+    ends = [odds(optax.tree.add_scale(instance.student, way, step))[0] for way in (size, -size)]
+    assert results["gains/slope"][0, 0] == pytest.approx(float(ends[0] - ends[1]) / (2 * size), rel=1e-5)
 
 
 def test_every_order_is_two(results):
     orders = [verdict.measured for check, verdict in verdicts(results).items() if check.startswith("order")]
-    assert len(orders) == 4
+    assert len(orders) == 5
     assert np.array(orders) == pytest.approx(2.0, abs=0.05)
 
 

@@ -62,7 +62,7 @@ def verdicts(results: Mapping[str, np.ndarray]):
 def test_every_measurement_is_there_for_every_seed_and_number(results):
     assert list(results) == list(MEASURED)
     for name, values in results.items():
-        shape = (NUM_SEEDS,) if name.startswith("teacher/") else (NUM_SEEDS, len(NUMBERS))
+        shape = (NUM_SEEDS,) if name.startswith(("teacher/", "shared-heads/")) else (NUM_SEEDS, len(NUMBERS))
         assert values.shape[: len(shape)] == shape, name
         assert np.all(np.isfinite(values)) or name.endswith(("cosine", "transfer", "error")), name
 
@@ -126,7 +126,7 @@ def test_students_of_ever_younger_teachers_move_as_predicted(results):
 
 
 def test_young_teachers_verdicts_hold_and_their_controls_flip(results):
-    young = [verdict for verdict in verdicts(results) if verdict.accepted]
+    young = [verdict for verdict in verdicts(results) if verdict.claim == "many-steps"]
     assert [verdict.outcome for verdict in young] == ["holds", "holds"]
     assert all(verdict.control_flips for verdict in young)
 
@@ -137,7 +137,7 @@ def test_verdicts_fail_where_the_student_is_a_stranger(results):
         swapped[f"descent/{name}"] = np.concatenate(
             [results[f"descent/stranger-{name}"], results[f"descent/{name}"][..., len(YOUNG_TIMES) :]], axis=-1
         )
-    assert [verdict.outcome for verdict in verdicts(swapped) if verdict.accepted] == ["fails", "fails"]
+    assert [one.outcome for one in verdicts(swapped) if one.claim == "many-steps"] == ["fails", "fails"]
 
 
 def test_long_descent_is_trained_behind_the_trained_teacher_alone(results):
@@ -146,11 +146,10 @@ def test_long_descent_is_trained_behind_the_trained_teacher_alone(results):
     assert np.all(trained[..., len(YOUNG_TIMES) :] == (np.array(SCALES) == 1)[:, None])
 
 
-def test_the_figure_has_four_titled_panels_of_finite_extent(results, tmp_path):
+def test_the_figure_has_titled_panels_of_finite_extent(results, tmp_path):
     outcome = judge_linearization(results, NUMBERS)
     config = {"data": "digits", "num_seeds": NUM_SEEDS, "numbers": NUMBERS, "protocol": vars(SMALL)}
     figure = draw_linearization(in_memory(outcome, tmp_path, config, {}))
-    assert len(figure.axes) == 4
     assert all(axes.get_title(loc="left") and np.all(np.isfinite(axes.get_xlim())) for axes in figure.axes)
     assert len(outcome.table.splitlines()) > len(NUMBERS) + len(outcome.verdicts)
 

@@ -3,7 +3,7 @@ import pytest
 
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.studies import Finding
-from mlp_mnist.study_verdicts import agreement, is_chance, judge_sweep
+from mlp_mnist.study_verdicts import agreement, fitted_spread, is_chance, judge_sweep, saturation
 from theory.runs.verdicts import Verdict
 
 SEEDS = np.random.default_rng(0).normal(0, 0.02, 40)
@@ -88,3 +88,20 @@ def test_a_report_is_reproduced_refuted_or_undecided(finding, expected):
 def test_a_single_seed_decides_no_difference():
     one = {"a": np.array([0.9]), "b": np.array([0.1])}
     assert agreement(Finding("", "a", 0.0, 1.0, "b"), one) == "undecided"
+
+
+def test_what_half_of_the_features_lesson_takes_is_found_in_accuracies_over_the_number_of_logits():
+    numbers = np.array([3, 10, 30, 100, 300])
+    noise = np.random.default_rng(2).normal(0, 0.01, (5, 40))
+    gains = (0.6 * numbers / (numbers + 90))[:, None] + noise
+    assert fitted_spread(gains, numbers).low < 90 < fitted_spread(gains, numbers).high
+    factor, left = saturation(gains, numbers, 90.0)
+    assert factor == pytest.approx(0.6, abs=0.01)
+    assert left < 20 < saturation(gains, numbers, 1e5)[1]
+
+
+def test_the_form_is_held_against_shared_heads_alone():
+    points = {f"{number}": Protocol(shared="heads", num_auxiliary=number) for number in (3, 10, 30, 100, 300)}
+    means = {label: 0.1 + 0.5 * float(label) / (float(label) + 257) for label in points}
+    assert swept(means, points)["shared-heads"].outcome == "reported"
+    assert "shared-heads" not in swept(means, {label: Protocol() for label in points})

@@ -28,12 +28,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, any_visible, measure_with
 from theory.predictions import natural_units
-from theory.problem import Problem, draw_instance, flatten, imitation_descent, trait_descent
+from theory.problem import Instance, Params, Problem, draw_instance, flatten, imitation_descent, trait_descent
 from theory.runs.checks import LEAST_SEEDS, SECOND_ORDER, Check, every_case, first_case, median, share, worst_median
 from theory.runs.statistics import fitted_order
 from theory.tangent_kernel import kernel_product, optimize
@@ -73,9 +74,15 @@ class Adam(NamedTuple):
 
 def measure(problem: Problem, key: jax.Array) -> Adam:
     """Run Adam on linearized gradients and on those of a network, in the same units."""
-    problem, instance = flatten(problem, draw_instance(problem, key))
+    instance = draw_instance(problem, key)
+    return train_adam(problem, instance, trait_descent(problem, instance.teacher, instance.trait_key))
+
+
+def train_adam(problem: Problem, instance: Instance, direction: Params, *, whole: bool = False) -> Adam:
+    """Train a student of a teacher in any direction: of small steps of it, or of the whole teacher."""
+    direction, _ = ravel_pytree(direction)
+    problem, instance = flatten(problem, instance)
     init, inputs = instance.teacher, instance.inputs
-    direction = trait_descent(problem, init, instance.trait_key)
     units, product = natural_units(problem, instance, direction), kernel_product(problem, instance)
     rate = RATE * jnp.sqrt(jnp.mean(direction**2))
     first = jnp.abs(product(direction))
@@ -89,19 +96,19 @@ def measure(problem: Problem, key: jax.Array) -> Adam:
     expected = train(optax.adam(rate, eps=added), linearized)
     expected_frozen = train(optax.sgd(rate), lambda moved: linearized(moved) / (first + added))
 
-    def at_size(size: jax.Array) -> tuple[jax.Array, ...]:
-        step = size * units.teacher_step
+    def at_size(step: jax.Array) -> tuple[jax.Array, ...]:
         labels = problem.apply(init + step * direction, inputs)
 
         def descend(moved: jax.Array) -> jax.Array:
-            return imitation_descent(problem, init + moved, inputs, labels)
+            return imitation_descent(problem, instance.student + moved, inputs, labels)
 
         moved = train(optax.adam(step * rate, eps=step * added), descend)
         lengths = [step * expected, moved - step * expected, moved - step * expected_frozen, moved]
         distance, error, frozen_error, length = jnp.linalg.norm(jnp.stack(lengths), axis=-1)
         return distance, error, frozen_error, moved @ direction / length
 
-    distance, error, frozen_error, aligned = jax.lax.map(at_size, jnp.array(SIZES))
+    steps = jnp.ones(1) if whole else jnp.array(SIZES) * units.teacher_step
+    distance, error, frozen_error, aligned = jax.lax.map(at_size, steps)
     cosine = aligned[0] / jnp.linalg.norm(direction)
     return Adam(distance.T, error.T, frozen_error.T, cosine, units.visible)
 

@@ -29,7 +29,7 @@ References:
     $\frac{\eta^2}{N}\sum_i a_i^2\lambda_i\sum_{j<t}(1 - \eta\lambda_i)^{2j}$.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -42,7 +42,16 @@ from theory import zoo
 from theory.claim import Claim, Panel, any_visible
 from theory.labels import APPLIES_TO, log_probabilities, measure_labels, nats_a_label
 from theory.predictions import natural_units, transfer_form
-from theory.problem import Params, Problem, draw_instance, imitation_descent, inner_product, own_key, trait_descent
+from theory.problem import (
+    Instance,
+    Params,
+    Problem,
+    draw_instance,
+    imitation_descent,
+    inner_product,
+    own_key,
+    trait_descent,
+)
 from theory.runs.checks import (
     LEAST_SEEDS,
     NEAR_ONE,
@@ -109,25 +118,46 @@ class Epochs(NamedTuple):
 def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Epochs:
     """Predict signal and noise in the Krylov space of the kernel, then train on drawn labels."""
     instance = draw_instance(problem, key)
-    inputs, num_labels = instance.inputs, LABELS_AN_INPUT * len(instance.inputs)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    return train_epochs(problem, instance, direction, own_key(key), labels=labels)
+
+
+def train_epochs(
+    problem: Problem,
+    instance: Instance,
+    direction: Params,
+    key: jax.Array,
+    *,
+    labels: Sequence[int],
+    whole: bool = False,
+    arms: Mapping[str, int] = ARMS,
+    trained: int = TRAINED,
+) -> Epochs:
+    """Train students of a teacher in any direction: a small step of it on many labels, or the whole on one an input."""
+    inputs = instance.inputs
+    shared = instance._replace(student=instance.teacher)
     units = natural_units(problem, instance, direction)
-    curvature = transfer_form(problem, instance, direction, direction)
-    step = jnp.where(units.visible, SIGNAL_TO_NOISE / jnp.sqrt(num_labels * curvature), 0.0)
+    curvature = transfer_form(problem, shared, direction, direction)
     spectrum = transfer_spectrum(problem, instance, direction, NUM_PRODUCTS)
     rate = jnp.where(units.visible, 1 / spectrum.largest, 1.0)
     mean, variance, fresh_variance = predict(spectrum.matrix, rate)
     square = inner_product(direction, direction)
+    outputs = problem.apply(instance.teacher, inputs)
+    num_labels = len(outputs) * (1 if whole else LABELS_AN_INPUT)
+    small = 1.0 if whole else SIGNAL_TO_NOISE / jnp.sqrt(num_labels * curvature)
+    step = jnp.where(units.visible, small, 0.0)
     unit = jnp.sqrt(square * variance[0] / num_labels)
 
     moved = optax.tree.add_scale(instance.teacher, step, direction)
     teacher = log_probabilities(problem, labels, moved, inputs)
     base = log_probabilities(problem, labels, instance.teacher, inputs)
-    outputs = problem.apply(instance.teacher, inputs)
 
     def draw_labels(key: jax.Array, learned: jax.Array) -> jax.Array:
-        shares = jnp.exp(jnp.where(learned, teacher, base))
-        counts = jax.random.multinomial(key, jnp.array(float(LABELS_AN_INPUT)), shares)
+        logs = jnp.where(learned, teacher, base)
+        if whole:
+            counts = jax.nn.one_hot(jax.random.categorical(key, logs), logs.shape[-1], dtype=logs.dtype)
+        else:
+            counts = jax.random.multinomial(key, jnp.array(float(LABELS_AN_INPUT)), jnp.exp(logs))
         return outputs.at[:, jnp.array(labels)].set(jnp.log(counts))
 
     def train(key: jax.Array, fresh: jax.Array, learned: jax.Array) -> jax.Array:
@@ -140,27 +170,28 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Epoch
 
         first, following = jax.random.split(key)
         start = (instance.student, following, draw_labels(first, learned))
-        students, *_ = iterate(take_step, start, TIMES[:TRAINED])
+        students, *_ = iterate(take_step, start, TIMES[:trained])
         displaced = jax.tree.map(lambda after, before: after - before[None], students, instance.student)
         return jax.vmap(inner_product, (0, None))(displaced, direction)
 
-    arms = np.repeat(list(ARMS), list(ARMS.values()))
-    keys = jax.random.split(own_key(key), len(arms))
-    flags = (jnp.array(arms == FRESH), jnp.array(arms != UNLEARNED))
-    trained = jax.lax.map(lambda arm: train(*arm), (keys, *flags)) / unit
+    names = np.repeat(list(arms), list(arms.values()))
+    flags = (jnp.array(names == FRESH), jnp.array(names != UNLEARNED))
+    displaced = jax.lax.map(lambda arm: train(*arm), (jax.random.split(key, len(names)), *flags)) / unit
     return Epochs(
         signal=step * square * mean / unit,
         noise=jnp.sqrt(variance / variance[0]),
         fresh_noise=jnp.sqrt(fresh_variance / variance[0]),
         ceiling=jnp.sqrt(2 * num_labels * nats_a_label(base, teacher)),
-        trained=trained[arms == SAME],
-        fresh=trained[arms == FRESH],
-        unlearned=trained[arms == UNLEARNED],
+        trained=displaced[names == SAME],
+        fresh=displaced[names == FRESH],
+        unlearned=displaced[names == UNLEARNED],
         visible=units.visible,
     )
 
 
-def predict(matrix: Float[Array, "products products"], rate: Float[Array, ""]) -> Float[Array, "moments times"]:
+def predict(
+    matrix: Float[Array, "products products"], rate: Float[Array, ""], times: Sequence[int] = TIMES
+) -> Float[Array, "moments times"]:
     r"""Mean and variances in units of $\epsilon\|\Delta_T\|^2$ and $\|\Delta_T\|^2/N$: the same labels, fresh labels.
 
     The student reads its data set along $z_t = (s(K)/K)\Delta_T$: $z_{t+1} = z_t + \eta(\Delta_T - K z_t)$, with the
@@ -173,7 +204,7 @@ def predict(matrix: Float[Array, "products products"], rate: Float[Array, ""]) -
         rest = start - matrix @ read
         return read + rate * rest, noise + rate**2 * rest @ matrix @ rest
 
-    read, fresh = iterate(step, (jnp.zeros_like(start), jnp.zeros(())), TIMES)
+    read, fresh = iterate(step, (jnp.zeros_like(start), jnp.zeros(())), times)
     return jnp.stack([read @ matrix[0], jnp.sum(read * (read @ matrix), axis=-1), fresh])
 
 

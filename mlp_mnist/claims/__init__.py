@@ -1,0 +1,1 @@
+"""Claims of the theory held against trained students of this rung, one a file: measured, judged and drawn."""
