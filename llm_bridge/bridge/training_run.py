@@ -152,7 +152,7 @@ class Ranks(NamedTuple):
 
 @partial(jax.jit, static_argnums=0)
 def measure_ranks(
-    problem: LanguageProblem, instance: Instance, displacement: Params, speed: float, key: Array
+    problem: LanguageProblem, instance: Instance, displacement: Params, speed: Scalar, key: Array
 ) -> Ranks:
     """Hold the first step through adapters against its moments over them, then train students through some."""
     narrow, matrices = take_matrices(problem, instance.student)
