@@ -875,6 +875,7 @@ ERRORS = (
         "return (4 * slopes[:, -2] - slopes[:, -1]) / 3",
         ("width",),
         ("test_width",),
+        no_verdict="between 256 and 1,024 units slopes differ by less than seeds do",
     ),
     Error(
         "spread of an unsymmetrized transfer",
@@ -923,6 +924,7 @@ ERRORS = (
         "return jnp.mean(scores) / jnp.sqrt(jnp.sum(scores**2))",
         ("audit",),
         ("test_audit",),
+        no_verdict="the claim draws whole data sets of scores and adds them up itself; users' data are what this is for",
     ),
     Error(
         "Fisher cosine without the teacher's length",
@@ -947,6 +949,7 @@ ERRORS = (
         'cost += jnp.einsum("iaib,jbja->", curved, moved)',
         ("rank-noise",),
         ("test_rank_noise",),
+        no_verdict="the other term is a fifth of r*, on which a gain at its best step size hardly depends",
     ),
     Error(
         "cost of noise without the mean step",
@@ -955,6 +958,8 @@ ERRORS = (
         "moment = kernel",
         ("rank-noise",),
         ("test_rank_noise",),
+        no_verdict="ε is so small that the mean step costs nothing beside the noise of one label",
+        no_test="likewise",
     ),
     Error(
         "best rate without the spread",
