@@ -924,7 +924,7 @@ ERRORS = (
         "return jnp.mean(scores) / jnp.sqrt(jnp.sum(scores**2))",
         ("audit",),
         ("test_audit",),
-        no_verdict="the claim draws whole data sets of scores and adds them up itself; users' data are what this is for",
+        no_verdict="the claim draws whole data sets of scores and adds them up itself",
     ),
     Error(
         "Fisher cosine without the teacher's length",
