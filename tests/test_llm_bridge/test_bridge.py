@@ -163,12 +163,12 @@ def test_signal_and_noise_of_epochs_are_those_of_the_dense_spectrum(posed, roles
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     centered = slopes - np.einsum("nk,nkp->np", shares, slopes)[:, None]
     factor = (np.sqrt(shares / len(logits))[..., None] * centered).reshape(logits.size, -1)
-    _, roots, basis = np.linalg.svd(factor, full_matrices=False)
-    values, along = roots**2, basis @ np.asarray(ravel_pytree(roles.learned[0])[0])
-    seen = values > 1e-12 * values[0]
+    values, basis = np.linalg.eigh(factor @ factor.T)
+    squares = (factor @ np.asarray(ravel_pytree(roles.learned[0])[0]) @ basis) ** 2
+    seen = values > 1e-12 * values[-1]
     for place, time in enumerate(TIMES):
-        grown = -np.expm1(time * np.log1p(-values[seen] / values[0] * (1 - 1e-15)))
-        signal, noise = (np.sum(along[seen] ** 2 * each) for each in (grown, grown**2 / values[seen]))
+        grown = -np.expm1(time * np.log1p(-values[seen] / values[-1] * (1 - 1e-15)))
+        signal, noise = (np.sum(squares[seen] / values[seen] * each) for each in (grown, grown**2 / values[seen]))
         ratio = signal * np.sqrt(len(logits) / noise)
         measured = results["epochs/tokens/signal"][0, place] / results["epochs/tokens/noise"][0, place]
         assert measured == pytest.approx(ratio, rel=1e-3)
