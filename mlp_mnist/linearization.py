@@ -105,15 +105,16 @@ def measure_number(group: SeedGroup, protocol: Protocol) -> dict[str, np.ndarray
     case = make_case(group, protocol)
     stranger = optax.tree.sub(first_seed(group.student_inits(protocol, "stranger")[0]), case.init)
     key = jax.random.fold_in(group.keys["labels"][0], protocol.num_auxiliary)
+    epochs_key, steps_key = jax.random.split(key)
     student, moved = measure_student(group, protocol, case)
     parts = {
         "descent": measure_descent(group, protocol, case, stranger),
         "student": student,
         "linearized": measure_linearized(group, protocol, case, moved),
         "finite-step": finite_step.measure(protocol, case, stranger),
-        "epochs": epochs.measure(protocol, case, stranger, key),
+        "epochs": epochs.measure(protocol, case, stranger, epochs_key),
         "adam": adam.measure(protocol, case),
-        "noisy-steps": noisy_steps.measure(protocol, case, jax.random.fold_in(key, 1)),
+        "noisy-steps": noisy_steps.measure(protocol, case, steps_key),
     }
     return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
 

@@ -107,7 +107,8 @@ def _miss(quantity: str, place: int) -> Select:
 
 
 BEYOND_LINEAR = Accepted(low=1.2, high=np.inf)
-"""A prediction of the linear order leaves a higher one, about 3/2 for a ReLU; a wrong one leaves the linear order."""
+"""A prediction of the linear order leaves a higher one, about 3/2 for a ReLU; a wrong one leaves the linear order,
+which a bound of 1 could not tell from it."""
 
 FITTED_IN_WORDS = " and ".join(map(str, STEPS[FITTED]))
 

@@ -84,6 +84,11 @@ def evened(size: Params) -> Params:
     return jax.tree.map(lambda leaf: added / (leaf + added), size)
 
 
+def best_rate(slope: jax.Array, cost: jax.Array) -> jax.Array:
+    """Step size of the largest fall; 0 where no step falls, or none is the best as the cost isn't positive."""
+    return jnp.where((slope > 0) & (cost > 0), slope / cost, 0.0)
+
+
 @partial(jax.jit, static_argnames=("protocol",))
 def take_steps(protocol: Protocol, case: Case, key: jax.Array) -> tuple[jax.Array, ...]:
     """Predict the best step sizes, and take the steps, as `MEASURED` says."""
@@ -127,7 +132,7 @@ def take_steps(protocol: Protocol, case: Case, key: jax.Array) -> tuple[jax.Arra
     costs = jnp.mean(bends[:-3].reshape(NUM_DRAWS, -1), axis=0)
     slopes = jax.vmap(inner_product, (None, 0))(trait, means)
     first_orders = jnp.concatenate([slopes[:2], jnp.full(len(RANKS), slopes[0])])
-    rates = jnp.maximum(first_orders, 0) / costs
+    rates = best_rate(first_orders, costs)
     shrinking = rates[2 + FITTING] * RANKS[FITTING] / ranks
 
     def fall(arm: tuple[Params, jax.Array]) -> jax.Array:
@@ -144,9 +149,10 @@ def take_steps(protocol: Protocol, case: Case, key: jax.Array) -> tuple[jax.Arra
     for_fall = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:, 2:]], axis=1)[NUM_DRAWS:], steps)
     fallen = falls(for_fall, jnp.concatenate([rates, shrinking]), jnp.concatenate([first_orders, first_orders[2:]]))
     known = jax.tree.map(lambda leaf: leaf[jnp.array([0, 2])], means)
-    slope, bend = slopes[jnp.array([0, 2])], bends[jnp.array([-3, -1])]
-    simulated = jax.lax.map(fall, (known, slope / bend))
-    return costs, first_orders, fallen[: len(rates)], fallen[len(rates) :], slope**2 / (2 * bend), simulated
+    slope = slopes[jnp.array([0, 2])]
+    rate = best_rate(slope, bends[jnp.array([-3, -1])])
+    simulated = jax.lax.map(fall, (known, rate))
+    return costs, first_orders, fallen[: len(rates)], fallen[len(rates) :], rate * slope / 2, simulated
 
 
 def measure(protocol: Protocol, case: Case, key: jax.Array) -> dict[str, np.ndarray]:
@@ -156,17 +162,20 @@ def measure(protocol: Protocol, case: Case, key: jax.Array) -> dict[str, np.ndar
     return {name: np.asarray(value, np.float64) for name, value in zip(names, values, strict=True)}
 
 
+def gains(cases: Results) -> np.ndarray:
+    """Twice the predicted best falls, `(seeds, numbers, arms)`; NaN where no step falls, or none is the best."""
+    slope, cost = cases["noisy-steps/slope"], cases["noisy-steps/cost"]
+    return np.where((slope > 0) & (cost > 0), slope**2 / cost, np.nan)
+
+
 def over_plain(cases: Results, name: str) -> np.ndarray:
     """A fall in units of the predicted best one of plain steps, `(seeds, numbers, arms)`; NaN where there is none."""
-    slope, cost = cases["noisy-steps/slope"][..., :1], cases["noisy-steps/cost"][..., :1]
-    return cases[f"noisy-steps/{name}"] / np.where(slope > 0, slope**2 / (2 * cost), np.nan)
+    return cases[f"noisy-steps/{name}"] / (gains(cases)[..., :1] / 2)
 
 
 def best(cases: Results) -> np.ndarray:
-    """Predicted best falls in units of that of plain steps, likewise; Adam's is 0 where no step size gains."""
-    slope, cost = cases["noisy-steps/slope"], cases["noisy-steps/cost"]
-    gains = np.where(slope > 0, slope, 0.0) ** 2 / cost
-    return gains / np.where(gains[..., :1] > 0, gains[..., :1], np.nan)
+    """Predicted best falls in units of that of plain steps, likewise."""
+    return gains(cases) / gains(cases)[..., :1]
 
 
 def half_rank(cases: Results) -> np.ndarray:
@@ -177,8 +186,8 @@ def half_rank(cases: Results) -> np.ndarray:
 
 def by_seed(values: np.ndarray) -> np.ndarray:
     """Mean over the numbers of logits for which plain steps gain, in the seeds in which any does."""
-    gains = np.isfinite(values).reshape(len(values), -1).any(axis=1)
-    return np.nanmean(values[gains], axis=1)
+    seen = np.isfinite(values).reshape(len(values), -1).any(axis=1)
+    return np.nanmean(values[seen], axis=1)
 
 
 def _growth(name: str, first: int) -> Select:
@@ -202,11 +211,12 @@ def _adam(predicted: bool, noiseless: bool) -> Select:
     def select(evidence: Evidence) -> list[np.ndarray]:
         of = evidence.cases
         if noiseless:
-            gains = of[f"noisy-steps/noiseless-{'best' if predicted else 'fall'}"]
+            best_falls, falls = (of[f"noisy-steps/noiseless-{kind}"] for kind in ("best", "fall"))
         else:
-            gains = best(of) if predicted else over_plain(of, "fall")
-        gains = gains[gains[..., 0] > 0]
-        return [gains[..., 1] / gains[..., 0]]
+            best_falls, falls = gains(of)[..., :2], of["noisy-steps/fall"][..., :2]
+        both = np.all(best_falls > 0, axis=-1)
+        chosen = (best_falls if predicted else falls)[both]
+        return [chosen[..., 1] / chosen[..., 0]]
 
     return select
 
@@ -228,9 +238,9 @@ RANK_CHECKS: tuple[Check, ...] = (
         least=LEAST_SEEDS,
     ),
     Check(
-        says="share of seeds and numbers in which a plain step lowers the trait's loss, to first order",
+        says="share of seeds and numbers in which a plain step has a best size",
         predicted="no guarantee: the teacher is trained",
-        of=lambda evidence: [np.ravel(evidence.cases["noisy-steps/slope"][..., 0] > 0)],
+        of=lambda evidence: [np.ravel(np.isfinite(gains(evidence.cases)[..., 0]))],
         by=share(),
     ),
     Check(
@@ -268,7 +278,7 @@ RANK_CHECKS: tuple[Check, ...] = (
 
 ADAM_CHECKS: tuple[Check, ...] = tuple(
     Check(
-        says=f"best fall of a step by Adam's P over that of a plain step, {kind}, {how}, where plain steps gain",
+        says=f"best fall by Adam's P over that of a plain step, {kind}, {how}, where both gain by the formula",
         predicted="no guarantee",
         of=_adam(predicted, noiseless),
         by=median,
