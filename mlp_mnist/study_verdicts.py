@@ -122,7 +122,9 @@ def fitted_spread(gains: np.ndarray, numbers: np.ndarray) -> Estimate:
     r"""Fit $\kappa$ along with the factor: the least $\chi^2$, and where it grows by 3.84 (95 %), within `SPREADS`."""
     left = np.array([saturation(gains, numbers, spread)[1] for spread in SPREADS])
     inside = SPREADS[left <= left.min() + CHI_SQUARED_95]
-    return Estimate(float(SPREADS[left.argmin()]), float(inside[0]), float(inside[-1]))
+    low = 0.0 if inside[0] == SPREADS[0] else float(inside[0])
+    high = np.inf if inside[-1] == SPREADS[-1] else float(inside[-1])
+    return Estimate(float(SPREADS[left.argmin()]), low, high)
 
 
 def _number_checks(accuracies: Results, points: Mapping[str, Protocol]) -> Checks:
@@ -150,7 +152,7 @@ def _number_checks(accuracies: Results, points: Mapping[str, Protocol]) -> Check
             lambda gains, settings: fitted_spread(gains[0].T, numbers),
         ),
         f"χ² of a·m/(m + {units + 1}), a alone free, {degrees}": (
-            f"{len(numbers) - 1} on average if accuracy goes with the share",
+            "few standard errors if accuracy goes with the share",
             left(units + 1),
         ),
         f"χ² of a straight line a·m instead, {degrees}": ("more if κ is finite", left(SPREADS[-1])),

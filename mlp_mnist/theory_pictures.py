@@ -14,7 +14,7 @@ from mlp_mnist.data import TITLES
 from mlp_mnist.pictures import note_seeds
 from theory.runs.records import Record
 from theory.runs.statistics import mean_estimate
-from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
+from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure, stated
 
 COLORS = {0: BLUE, 1: ORANGE, 2: GREEN}
 """Colors of the three numbers of auxiliary logits that are drawn one by one."""
@@ -115,7 +115,7 @@ def draw_limit(axes: Axes, record: Record) -> None:
         xscale="log", yscale="log", xlabel=r"teacher's distance from the init, $s$ (labels from $\theta^0 + s\Delta_T$)"
     )
     axes.set_ylabel(f"relative error of the predicted\ndisplacement after {TIMES[1]} steps of descent")
-    axes.set_title("How exact claim 10 is, by the teacher's training")
+    axes.set_title("How exact claim many-steps is, by the teacher's training")
     axes.legend(loc="upper right", fontsize=7.5, labelspacing=0.25)
 
 
@@ -135,18 +135,18 @@ def draw_falls(axes: Axes, record: Record) -> None:
 
 def draw_radius(axes: Axes, record: Record) -> None:
     """Draw the share that the network's curvature takes from a first step, over the age of the teacher."""
-    axes.axhspan(-1, 1, color=GRAY, alpha=0.15, lw=0, label="radius: a first step leads towards the teacher for sure")
+    axes.axhspan(0, 1, color=GRAY, alpha=0.15, lw=0, label="radius: a first step leads towards the teacher for sure")
     ratios = finite_step.ratio(record.results)
     strangers = record.results["finite-step/stranger-step"] / record.results["finite-step/divergence"]
     for color, place in enumerate(shown(record)):
         label = f"{record.config['numbers'][place]} auxiliary logits"
-        with_intervals(axes, SCALES, ratios[:, place], f"{MARKERS[color]}-", color=COLORS[color], label=label)
+        with_intervals(axes, SCALES, np.abs(ratios[:, place]), f"{MARKERS[color]}-", color=COLORS[color], label=label)
     label = r"control: size of $1 - \Delta_S\cdot D$ / divergence," "\nstudent of another init"
     with_intervals(axes, SCALES, np.abs(1 - strangers).mean(axis=1), "x", color=GRAY, label=label)
     axes.set(xscale="log", yscale="log", ylim=(5e-4, 2e4))
     axes.set_xlabel(r"teacher's distance from the init, $s$ ($D = s\Delta_T$)")
-    axes.set_ylabel(r"curvature $\mathbb{E}[(p_T - p_0)\cdot r]$ / divergence")
-    axes.set_title("Trained teachers are inside the radius of claim finite-step")
+    axes.set_ylabel(r"size of curvature $\mathbb{E}[(p_T - p_0)\cdot r]$ / divergence")
+    axes.set_title("Are trained teachers inside the radius of claim finite-step?")
     axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)
 
 
@@ -168,7 +168,7 @@ def draw_epochs(axes: Axes, record: Record) -> None:
     axes.plot([], [], ":", color=BLACK, lw=1, label="trained teacher, one label an image: students")
     axes.set(xscale="log", xlabel="epochs on the same labels", ylim=(-1, 20))
     axes.set_ylabel(r"$\Delta_T\cdot(\theta_S - \theta^0)$: mean / standard deviation")
-    axes.set_title("Epochs on the same labels only lose")
+    axes.set_title(stated("Epochs on the same labels only lose", record, "epochs"))
     axes.legend(loc="upper right", fontsize=7.5, labelspacing=0.25)
 
 
@@ -186,7 +186,7 @@ def draw_adam(axes: Axes, record: Record) -> None:
     axes.plot(scales, young * (scales / scales[0]) ** 0.5, "-.", color=BLACK, lw=1, label="slope 1/2")
     axes.set(xscale="log", yscale="log", ylim=(None, 1e4), xlabel=r"teacher's distance from the init, $s$")
     axes.set_ylabel(f"relative error of the predicted\ndisplacement after {adam.STEPS[place]} steps of Adam")
-    axes.set_title("Adam is predicted by its memory, not by a preconditioner")
+    axes.set_title(stated("Adam is predicted by its memory, not by a preconditioner", record, "adam"))
     axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)
 
 

@@ -179,8 +179,8 @@ def deviations(cases: Results, arm: str) -> np.ndarray:
 
 
 def _excess(power: int, arm: str) -> Select:
-    """A power of it after `YOUNG_TIMES`, averaged over numbers and draws."""
-    return lambda evidence: [np.mean(deviations(evidence.cases, arm)[..., : len(YOUNG)] ** power, axis=(1, 2))]
+    """A power of it after `YOUNG_TIMES`; every student is an instance, as all are independent under what is checked."""
+    return lambda evidence: [(deviations(evidence.cases, arm)[..., : len(YOUNG)] ** power).reshape(-1, len(YOUNG))]
 
 
 def _gain(arm: str, noise: str) -> Select:

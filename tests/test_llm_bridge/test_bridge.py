@@ -125,10 +125,10 @@ def test_every_measurement_is_there_and_finite(results):
 
 def test_what_is_guaranteed_holds_and_every_control_flips(results):
     judged = [verdict for verdict in verdicts(results).values() if verdict.accepted]
-    assert len(judged) == 20
-    means = [verdict.check for verdict in judged if "mean" in verdict.check and verdict.claim == "epochs"]
-    assert [verdict.check for verdict in judged if verdict.outcome != "holds"] == means
-    assert all(verdict.control_flips for verdict in judged if verdict.check not in means)
+    assert len(judged) == 19
+    undecided = [verdict.check for verdict in judged if verdict.check.startswith(("mean of (Δ_T", "standard dev"))]
+    assert [verdict.check for verdict in judged if verdict.outcome != "holds"] == undecided
+    assert all(verdict.control_flips for verdict in judged if verdict.outcome == "holds")
 
 
 def test_epochs_hold_in_the_limit_over_several_data_sets(posed, roles, results):
@@ -138,7 +138,7 @@ def test_epochs_hold_in_the_limit_over_several_data_sets(posed, roles, results):
     several = {name: np.repeat(values, len(keys), axis=0) for name, values in results.items()}
     judged = judge_training(several | stack(drawn, "epochs/limit", len(keys)))[:5]
     assert [verdict.outcome for verdict in judged] == ["holds", "holds", "reported", "holds", "holds"]
-    assert all(verdict.control_flips for verdict in judged)
+    assert all(verdict.control_flips for verdict in judged if verdict.outcome == "holds")
 
 
 def test_the_split_of_a_whole_teachers_step_is_that_of_plain_numpy(posed, roles, results):
