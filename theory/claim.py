@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from theory.runs.checks import CONTROL, NOTHING, Check, Evidence
+from theory.runs.command_line import InputError
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Verdict
 
@@ -155,8 +156,13 @@ def claim_names() -> list[str]:
 
 
 def find_claim(name: str) -> Claim:
-    """Import a claim."""
-    return importlib.import_module(f"theory.claims.{name.replace('-', '_')}").CLAIM
+    """Import a claim, and make sure that it is called as its file is."""
+    module = name.replace("-", "_")
+    claim = getattr(importlib.import_module(f"theory.claims.{module}"), "CLAIM", None)
+    if not isinstance(claim, Claim) or claim.name != name:
+        found = f"is named {claim.name!r}" if isinstance(claim, Claim) else "defines no CLAIM"
+        raise InputError(f"theory/claims/{module}.py {found}: it must define CLAIM = Claim(name={name!r}, …)")
+    return claim
 
 
 @cache

@@ -14,6 +14,7 @@ from theory.runs.checks import (
     Check,
     Comparison,
     Evidence,
+    case,
     every,
     every_case,
     first_case,
@@ -102,6 +103,16 @@ def test_a_check_holds_only_beside_a_control_that_does_not(control, outcome):
     )
     (verdict,) = check.judge("claim", Evidence({"fair": 0.5, f"{CONTROL}loaded": control}, None))
     assert (verdict.outcome, verdict.check, verdict.instances) == (outcome, "share of wins, 1 case", 100)
+
+
+def test_what_is_judged_has_a_control():
+    with pytest.raises(ValueError, match="'share of wins' is judged and has no control"):
+        Check(says="share of wins", predicted="0.5", of=first_case(np.ravel), by=share(), accepted=FAIR_COIN)
+
+
+def test_a_case_that_was_not_measured_is_named_beside_those_that_were():
+    with pytest.raises(KeyError, match="no case 'anothr' was measured, only 'reference', 'another'"):
+        case("anothr", np.ravel)(Evidence({"reference": 0.0, "another": 1.0}, None))
 
 
 def test_a_case_hidden_by_rounding_is_reported_and_not_left_out():

@@ -10,6 +10,7 @@ import pytest
 import theory.claims
 from theory import Sampling
 from theory import claim as claims
+from theory.runs.command_line import InputError
 
 README = Path(theory.__file__).parent / "README.md"
 
@@ -26,6 +27,20 @@ def test_the_example_of_a_claim_holds_and_its_control_flips(example):
     report = example.verify(None, Sampling(num_seeds=32, cases="few"))
     assert [verdict.outcome for verdict in report.verdicts] == ["holds"]
     assert report.verdicts[0].control_flips
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "found"),
+    [
+        ("copied", "from theory.claims.alignment import CLAIM", "is named 'alignment'"),
+        ("empty", "", "defines no CLAIM"),
+    ],
+)
+def test_a_module_that_is_no_claim_of_its_name_is_refused(file, source, found, tmp_path, monkeypatch):
+    (tmp_path / f"{file}.py").write_text(source)
+    monkeypatch.setattr("theory.claims.__path__", [*theory.claims.__path__, str(tmp_path)])
+    with pytest.raises(InputError, match=f"{file}.py {found}: it must define CLAIM"):
+        claims.find_claim(file)
 
 
 def test_every_module_named_in_the_map_is_there():

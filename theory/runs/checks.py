@@ -144,7 +144,13 @@ def first_case(quantity: Callable[[Any], Any]) -> Select:
 
 def case(name: str, quantity: Callable[[Any], Any]) -> Select:
     """Take a quantity of one case, by name; that it is missing is an error."""
-    return lambda evidence: [quantity(evidence.cases[name])]
+
+    def select(evidence: Evidence) -> list[Any]:
+        if name not in evidence.cases:
+            raise KeyError(f"no case {name!r} was measured, only {', '.join(map(repr, evidence.cases))}")
+        return [quantity(evidence.cases[name])]
+
+    return select
 
 
 def nothing(quantities: Sequence[Any], settings: Any = None) -> Estimate:
@@ -273,6 +279,10 @@ class Check:
     """Whether the check is left out where no case contributes."""
     unjudged: str = ""
     """Why there is nothing to judge, where that is so."""
+
+    def __post_init__(self) -> None:
+        if self.accepted is not None and self.broken is None:
+            raise ValueError(f"{self.says!r} is judged and has no control: say in `broken` what contributes to one")
 
     def judge(self, claim: str, evidence: Evidence) -> list[Verdict]:
         """Make the figure, and that of the control.
