@@ -1,10 +1,10 @@
-r"""Claim 10 on this rung: what a linearized student would do, computed before training and held against trained ones.
+r"""Claim many-steps on this rung: what linearized students do, computed before training and held against trained ones.
 
 A student whose init $\theta^0$ is the teacher's, and whose teacher is displaced by $\Delta_T$, is to first order one of
 
 $$f(\theta^0) + J d, \qquad d \leftarrow d - \text{step}\big(K_b\,(d - \Delta_T)\big), \qquad d = 0 \text{ at first},$$
 
-with $K_b$ the kernel $\mathbb{E}[J^\top M J]$ of a batch and *step* the optimizer's rule: for gradient descent claim 10
+with $K_b$ the kernel $\mathbb{E}[J^\top M J]$ of a batch and *step* the optimizer's rule: for gradient descent it
 says so, and with all images in every batch $d_t = [I - (I - \eta K)^t]\,\Delta_T$; for Adam it is the same expansion
 of the gradient with no theorem about its sign. Both are computed here from the init and $\Delta_T$ alone.
 """

@@ -41,10 +41,12 @@ def _measured(value: float, low: float, high: float) -> str:
     return str(Estimate(value, low, high)).replace("-", "−")
 
 
-def _verdicts(record: Record) -> str:
-    """Lay out the verdicts of a record as they were recorded."""
+def _verdicts(record: Record, *, judged: bool = False) -> str:
+    """Lay out the verdicts of a record as they were recorded: all, or those that hold or fail."""
     rows = []
     for verdict in record.verdicts:
+        if judged and verdict["verdict"] == "reported":
+            continue
         control = verdict["control"]
         if verdict["control_measured"]:
             control += f": {_measured(*verdict['control_measured'])}"
@@ -119,7 +121,8 @@ def theory() -> str:
     share, network, linearized, same, accuracy = ((name, *cells) for name, cells in rows.items())
     header = (_link("auxiliary logits", "theory"), *map(str, record.config["numbers"]))
     table = _table(header, (share, same, network, linearized, accuracy))
-    return f"{table}\n{_verdicts(record)}"
+    reports = sum(verdict["verdict"] == "reported" for verdict in record.verdicts)
+    return f"{table}\n{_verdicts(record, judged=True)}\n{reports} more checks are {_link('reported', 'theory')}.\n"
 
 
 TABLES: dict[str, Callable[[], str]] = {"arms": arms, "inits": inits, "studies": studies, "theory": theory}

@@ -166,10 +166,10 @@ def draw_epochs(axes: Axes, record: Record) -> None:
     axes.plot(epochs.EPOCHS, fresh, "--", color=GRAY, lw=1, label="fresh labels every epoch, predicted")
     axes.plot([], [], "-", color=BLACK, label="young teacher, predicted; filled: trained students")
     axes.plot([], [], ":", color=BLACK, lw=1, label="trained teacher, one label an image: students")
-    axes.set(xscale="log", xlabel="epochs on the same labels", ylim=(-1, 20))
+    axes.set(xscale="log", xlabel="epochs on the same labels", ylim=(-1, 22))
     axes.set_ylabel(r"$\Delta_T\cdot(\theta_S - \theta^0)$: mean / standard deviation")
     axes.set_title(stated("Epochs on the same labels only lose", record, "epochs"))
-    axes.legend(loc="upper right", fontsize=7.5, labelspacing=0.25)
+    axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)
 
 
 def draw_adam(axes: Axes, record: Record) -> None:
@@ -184,7 +184,7 @@ def draw_adam(axes: Axes, record: Record) -> None:
     axes.plot(SCALES, np.median(kept, axis=(0, 1)), "x", color=GRAY, label=label)
     scales, young = np.array(SCALES), errors[:, :, 0].mean()
     axes.plot(scales, young * (scales / scales[0]) ** 0.5, "-.", color=BLACK, lw=1, label="slope 1/2")
-    axes.set(xscale="log", yscale="log", ylim=(None, 1e4), xlabel=r"teacher's distance from the init, $s$")
+    axes.set(xscale="log", yscale="log", ylim=(None, 30), xlabel=r"teacher's distance from the init, $s$")
     axes.set_ylabel(f"relative error of the predicted\ndisplacement after {adam.STEPS[place]} steps of Adam")
     axes.set_title(stated("Adam is predicted by its memory, not by a preconditioner", record, "adam"))
     axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.25)
@@ -202,7 +202,7 @@ def draw_ranks(axes: Axes, record: Record) -> None:
     full = noisy_steps.by_seed(noisy_steps.over_plain(results, "fall")[..., 0])
     axes.axhline(full.mean(), color=GRAY, lw=1, ls="--", label="full training")
     axes.axhline(0, color=BLACK, lw=0.8)
-    axes.set(xscale="log", xlabel="rank of the student's adapters", ylim=(-1, 2))
+    axes.set(xscale="log", xlabel="rank of the student's adapters", ylim=(-0.3, 1.5))
     axes.set_xticks(ranks, list(map(str, ranks)))
     axes.minorticks_off()
     axes.set_ylabel("fall of the trait's loss by one step\nover the best predicted in full training")

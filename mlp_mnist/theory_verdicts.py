@@ -78,7 +78,7 @@ YOUNG_CHECKS: Checks = (
         ),
     ),
 )
-"""Claim 10 in its limit, for students of young teachers under gradient descent."""
+"""Claim many-steps in its limit, for students of young teachers under gradient descent."""
 
 TRAINED: dict[str, tuple[str, Any]] = {
     f"transfer fraction after {TIMES[-1]} steps of descent, trained teacher, over predicted": (

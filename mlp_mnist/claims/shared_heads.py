@@ -72,7 +72,7 @@ def measure(case: Case, body: Params) -> dict[str, np.ndarray]:
 
 
 def checks(numbers: Sequence[int]) -> Checks:
-    """Both are reports: how many logits the study `shared-heads` needs is judged there."""
+    """Both are reports; the study `shared-heads` reports what its students need."""
     del numbers
     rows: tuple[tuple[str, str, Any], ...] = (
         ("κ: so many auxiliary logits teach half of what imitated features would", "units + 1 at random", "spread"),

@@ -82,7 +82,7 @@ def test_tangent_kernel_sees_as_much_with_auxiliary_outputs_and_less_by_the_widt
 def test_exponent_is_that_of_the_limit_where_slopes_miss_it_by_a_share_of_1_over_n(rule):
     widths, seen = np.array(WIDTHS), np.ones((1, len(RULES), len(WIDTHS), 3))
     seen[0, list(RULES).index(rule), :, AUXILIARY] = widths**-1.7 * np.exp(3 / widths)
-    assert width.exponent(rule)(Width(seen, seen)) == pytest.approx([-1.7])
+    assert width.exponent(rule)(Width(*map(jnp.asarray, (seen, seen)))) == pytest.approx([-1.7])
 
 
 @pytest.fixture(scope="module")
