@@ -1,6 +1,6 @@
 """All that the bridge measures of one base model, by name, axes in the order of the tuples here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -128,6 +128,11 @@ def stack(records: Sequence[Any], prefix: str, *axes: int) -> Results:
     """
     lists = {name: [np.asarray(getattr(record, name)) for record in records] for name in records[0]._fields}
     return {f"{prefix}/{name}": np.reshape(arrays, (*axes, *arrays[0].shape)) for name, arrays in lists.items()}
+
+
+def read(record: Any, prefix: str, results: Mapping[str, np.ndarray]) -> Any:
+    """Put a record together again, with a leading axis of seeds."""
+    return record(*(results[f"{prefix}/{name}"] for name in record._fields))
 
 
 def answer(problem: LanguageProblem, params: Params, reading: Reading) -> jax.Array:

@@ -1,11 +1,13 @@
-"""Tables of the bridge: first steps, what a data set carries, long descents, and channels."""
+"""Tables of the bridge: first steps, what a data set carries, long descents, channels, and the whole training run."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from llm_bridge.bridge.measurement import IMITATED, INITS, SHARED, TARGETS, TEACHERS
+from llm_bridge.bridge.measurement import IMITATED, INITS, SHARED, TARGETS, TEACHERS, read
 from llm_bridge.bridge.roles import Extent
+from llm_bridge.bridge.training_run import RANK_TIMES, RANKS
+from theory.claims import epochs
 from theory.runs.statistics import mean_estimate
 from theory.runs.verdicts import markdown_table
 
@@ -133,3 +135,45 @@ def channel_table(results: Results) -> str:
         for row, init in enumerate(INITS)
     ]
     return markdown_table(["share of B through", "init", *GROUPS, "all", "head to head"], rows)
+
+
+def epoch_table(results: Results) -> str:
+    """Lay out signal over noise of epochs over the same tokens, predicted and simulated."""
+    limit, tokens = (read(epochs.Epochs, f"epochs/{kind}", results) for kind in ("limit", "tokens"))
+    rows = [
+        [
+            time,
+            *(cell(one.signal[:, place] / one.noise[:, place]) for one in (limit, tokens)),
+            *(
+                cell(np.mean(one.trained[..., place] / one.noise[:, None, place], axis=1))
+                if place < one.trained.shape[-1]
+                else ""
+                for one in (limit, tokens)
+            ),
+        ]
+        for place, time in enumerate(epochs.TIMES)
+    ]
+    header = [
+        "epochs",
+        "SNR in the limit",
+        "of the whole teacher, one token a place",
+        "simulated: limit",
+        "whole teacher",
+    ]
+    return markdown_table(header, rows)
+
+
+def rank_table(results: Results) -> str:
+    """Lay out what students with adapters gain over their rank, beside the first step's prediction."""
+    rates, rises = results["ranks/rates"], results["ranks/rises"]
+    rows = [
+        [name, cell(rates[:, place]), cell(rates[:, place] * results["ranks/slope"]), *map(cell, rises[:, place].T)]
+        for place, name in enumerate((*RANKS, "all of the matrices"))
+    ]
+    header = [
+        "rank",
+        "step size",
+        "first step, mean over adapters: predicted",
+        *(f"rise, t = {time}" for time in RANK_TIMES),
+    ]
+    return markdown_table(header, rows)

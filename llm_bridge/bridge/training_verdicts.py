@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from llm_bridge.bridge.measurement import IMITATED, SHARED, STRANGER
+from llm_bridge.bridge.measurement import IMITATED, SHARED, STRANGER, read
 from llm_bridge.bridge.quantities import SCALES
-from llm_bridge.bridge.tables import GROUPS, cell
+from llm_bridge.bridge.tables import GROUPS
 from llm_bridge.bridge.training_run import RANK_TIMES, RANKS, TRAINED
 from theory.claim import Claim
 from theory.claims import adam, epochs
@@ -24,7 +23,7 @@ from theory.runs.checks import (
     share,
     worst_mean,
 )
-from theory.runs.verdicts import Accepted, Verdict, markdown_table
+from theory.runs.verdicts import Accepted, Verdict
 
 Results = Mapping[str, np.ndarray]
 """Measurements by name, with a leading axis of seeds."""
@@ -36,11 +35,6 @@ ONE = Accepted(low=1.0, high=1.0, rule="covers")
 def of(quantity: Callable[[Results], np.ndarray]) -> Select:
     """Take a quantity of all base models."""
     return lambda evidence: [quantity(evidence.cases)]
-
-
-def read(record: Any, prefix: str, results: Results) -> Any:
-    """Put a record together again."""
-    return record(*(results[f"{prefix}/{name}"] for name in record._fields))
 
 
 def split(results: Results, init: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -395,59 +389,3 @@ def judge_training(results: Results) -> list[Verdict]:
     ]
     judged += [(name, checks, Evidence(results, None)) for name, checks in CHECKS.items()]
     return [verdict for name, checks, evidence in judged for check in checks for verdict in check.judge(name, evidence)]
-
-
-def epoch_table(results: Results) -> str:
-    """Lay out signal over noise of epochs over the same tokens, predicted and simulated.
-
-    Args:
-        results: Measurements.
-
-    Returns:
-        A Markdown table by number of epochs.
-    """
-    limit, tokens = (read(epochs.Epochs, f"epochs/{kind}", results) for kind in ("limit", "tokens"))
-    rows = [
-        [
-            time,
-            *(cell(one.signal[:, place] / one.noise[:, place]) for one in (limit, tokens)),
-            *(
-                cell(np.mean(one.trained[..., place] / one.noise[:, None, place], axis=1))
-                if place < one.trained.shape[-1]
-                else ""
-                for one in (limit, tokens)
-            ),
-        ]
-        for place, time in enumerate(epochs.TIMES)
-    ]
-    header = [
-        "epochs",
-        "SNR in the limit",
-        "of the whole teacher, one token a place",
-        "simulated: limit",
-        "whole teacher",
-    ]
-    return markdown_table(header, rows)
-
-
-def rank_table(results: Results) -> str:
-    """Lay out what students with adapters gain over their rank, beside the first step's prediction.
-
-    Args:
-        results: Measurements.
-
-    Returns:
-        A Markdown table by rank.
-    """
-    rates, rises = results["ranks/rates"], results["ranks/rises"]
-    rows = [
-        [name, cell(rates[:, place]), cell(rates[:, place] * results["ranks/slope"]), *map(cell, rises[:, place].T)]
-        for place, name in enumerate((*RANKS, "all of the matrices"))
-    ]
-    header = [
-        "rank",
-        "step size",
-        "first step, mean over adapters: predicted",
-        *(f"rise, t = {time}" for time in RANK_TIMES),
-    ]
-    return markdown_table(header, rows)

@@ -9,8 +9,8 @@ from llm_bridge.bridge.measurement import IMITATED, MATCHED, SHARED, STRANGER, T
 from llm_bridge.bridge.orders import judge_orders
 from llm_bridge.bridge.reports import report_courses, report_information
 from llm_bridge.bridge.roles import Extent
-from llm_bridge.bridge.tables import channel_table, course_table, data_table, step_table
-from llm_bridge.bridge.training_verdicts import epoch_table, judge_training, rank_table
+from llm_bridge.bridge.tables import channel_table, course_table, data_table, epoch_table, rank_table, step_table
+from llm_bridge.bridge.training_verdicts import judge_training
 from theory.runs.checks import VANISHING
 from theory.runs.records import Outcome
 from theory.runs.statistics import mean_estimate, range_estimate
