@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theory import Problem, Sampling, zoo
+from theory import Problem, Sampling, losses, zoo
 from theory.claim import Report
 from theory.claims import null_space
 from theory.claims.null_space import CLAIM, NullCase, NullSpace
@@ -114,6 +114,26 @@ def test_claim_speaks_only_where_the_trait_is_invisible(name, expected, few):
     problem = zoo.variant("yours", hidden=(), imitated=zoo.AUXILIARY, trait=name)
     (verdict,) = CLAIM.verify([problem], few).verdicts
     assert verdict.outcome == expected
+
+
+def test_instances_that_see_the_trait_are_the_control_of_those_that_do_not(few):
+    def initialize(key):
+        keys = jax.random.split(key, 3)
+        weights, trait = (jax.random.normal(one, (4, 3)) for one in keys[:2])
+        return {"weights": weights, "trait": trait, "seen": jnp.round(jax.random.uniform(keys[2]))}
+
+    sometimes = Problem(
+        name="sometimes",
+        apply=lambda params, inputs: (
+            inputs @ (params["weights"] + jax.lax.stop_gradient(params["seen"]) * params["trait"])
+        ),
+        initialize=initialize,
+        draw_inputs=lambda key: jax.random.normal(key, (8, 4)),
+        imitation_loss=losses.cross_entropy,
+        trait_loss=lambda params, key: jnp.sum(params["trait"] ** 2),
+    )
+    (verdict,) = CLAIM.verify([sometimes], few).verdicts
+    assert (verdict.outcome, verdict.control, verdict.control_flips) == ("holds", "instances with A > 0", True)
 
 
 def test_claim_holds_by_its_case_and_fails_for_a_visible_trait_or_a_control_that_stays_invisible(report):

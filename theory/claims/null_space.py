@@ -177,12 +177,15 @@ def checks(evidence: Evidence) -> list[Check]:
 def check_own_problem(name: str, one: NullSpace) -> Check:
     """Check that nothing moves in the instances with $A = 0$; report $A$ where there is none."""
     null = np.abs(one.curvature) <= np.finfo(float).eps * ROUNDING * np.sqrt(one.fourth_moment)
+    some = null.any() and not null.all()
     return Check(
         says=f"A, ‖KΔ_T‖ and Δ_S·Δ_T over all ε where A = 0 ({null.sum()} instances), in rounding units",
         predicted="0 (rounding)" if null.any() else "A > 0: nothing to vanish",
         of=case(name, lambda one: one.rounded[null] if null.any() else one.curvature),
         by=every,
         accepted=Accepted(low=0.0, high=ROUNDING) if null.any() else None,
+        control="instances with A > 0" if some else "none: imitation never sees this trait" if null.all() else "",
+        broken=case(name, lambda one: one.rounded[~null]) if some else None,
     )
 
 

@@ -270,7 +270,7 @@ class Check:
     accepted: Accepted | None = None
     """When the measurement agrees; None where theory guarantees nothing."""
     control: str = ""
-    """The assumption that is broken, in words."""
+    """The assumption that is broken, in words, or why none can be."""
     broken: Select | None = None
     """What contributes to the control."""
     least: int = 0
@@ -281,8 +281,9 @@ class Check:
     """Why there is nothing to judge, where that is so."""
 
     def __post_init__(self) -> None:
-        if self.accepted is not None and self.broken is None:
-            raise ValueError(f"{self.says!r} is judged and has no control: say in `broken` what contributes to one")
+        if self.accepted is not None and self.broken is None and not self.control:
+            remedy = "say in `broken` what contributes to one, or in `control` why there is none"
+            raise ValueError(f"{self.says!r} is judged and has no control: {remedy}")
 
     def judge(self, claim: str, evidence: Evidence) -> list[Verdict]:
         """Make the figure, and that of the control.
