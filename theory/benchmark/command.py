@@ -39,6 +39,9 @@ OURS, PLAIN, LOOP, TORCH = "one_step, in chunks", "plain vmap", "jitted, in a Py
 PEAK_SIZE = 1024
 """Rows of the square matrices whose product says what the machine can do."""
 
+MOST_STEPS = 10_000
+"""Step sizes that are written out one by one; far more than a curve needs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark(RunOptions):
@@ -57,7 +60,7 @@ class Benchmark(RunOptions):
         increasing = bool(self.num_seeds) and sorted(set(self.num_seeds)) == list(self.num_seeds)
         require(increasing, "num_seeds", "in increasing order", self.num_seeds)
         require_seeds(self.seed, min(self.num_seeds))
-        require(self.num_steps >= 1, "num_steps", "at least 1", self.num_steps)
+        require(1 <= self.num_steps <= MOST_STEPS, "num_steps", f"from 1 to {MOST_STEPS}", self.num_steps)
         require(self.repetitions >= 1, "repetitions", "at least 1", self.repetitions)
 
     def config(self) -> dict[str, Any]:
