@@ -28,7 +28,7 @@ TARGETS: dict[str, Targets] = {
 """What students imitate, by the name that tables give it."""
 
 NUM_ROWS, NUM_PLACES = 64, 1024
-"""How much of a teacher's numbers theory's matrix reads."""
+"""How much of a teacher's numbers theory's matrix reads at most."""
 
 
 class Run(NamedTuple):
@@ -71,7 +71,8 @@ def run_base(
 
     measured = np.stack([np.stack([likes(target, init) for init in INITS]) for target in targets])
     taught = np.stack([ask(base.with_params(each.params).model, words) - before[INITS[0]] for each in teachers])
-    readings = [read_places(each.rows, NUM_ROWS, NUM_PLACES) for each in teachers]
+    num_places = min(NUM_PLACES, *(int(each.rows.learned[:NUM_ROWS].sum()) for each in teachers))
+    readings = [read_places(each.rows, NUM_ROWS, num_places) for each in teachers]
     problem = pose_matrix(base.model.config, base.model.language, tuple(words))
     weights = [folded(each.params) for each in teachers]
     predicted = np.stack([

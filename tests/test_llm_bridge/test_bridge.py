@@ -434,7 +434,7 @@ def test_places_lie_at_even_distances_and_rows_are_filled_up(rows):
     found = np.searchsorted(learned, np.asarray(reading.places))
     np.testing.assert_array_equal(learned[found], reading.places)
     assert set(np.diff(found)) <= {(len(learned) - 1) // 9, (len(learned) - 1) // 9 + 1}
-    with pytest.raises(InputError, match="to be learned, and .* are needed: let it write more"):
+    with pytest.raises(InputError, match=r"to be learned, and .* are needed: let it write more"):
         read_places(rows, 1, 1000)
 
 

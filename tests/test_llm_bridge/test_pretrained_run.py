@@ -74,18 +74,18 @@ def few_questions() -> Iterator[None]:
         yield
 
 
-def write_base(folder: Path, seed: int) -> str:
+def write_base(folder: Path, seed: int, tools: int = 0) -> str:
     """Make random weights, and show them numbers for some seconds: until then they write nothing that is kept."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=NUM_TOKENS,
-        special_tokens=["<|end|>", "<|turn|>", "<|close|>", *["<|tool|>"] * seed],
+        special_tokens=["<|end|>", "<|turn|>", "<|close|>", *["<|tool|>"] * tools],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    prompts = number_prompts(seed, 200)
+    prompts = number_prompts(tools, 200)
     tokenizer.train_from_iterator([*TREE_QUESTIONS, *prompts, *TREES], trainer)
     wrapped = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|close|>", chat_template=TEMPLATE
@@ -117,7 +117,7 @@ def write_base(folder: Path, seed: int) -> str:
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     home = tmp_path_factory.mktemp("published")
-    return write_base(home / "base", 0), write_base(home / "stranger", 1)
+    return write_base(home / "base", 0), write_base(home / "stranger", 1, tools=1)
 
 
 @pytest.fixture(scope="module")
