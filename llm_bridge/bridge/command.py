@@ -45,15 +45,7 @@ class Compare(RunOptions):
 
 
 def check(options: Compare, model: Model) -> None:
-    """Refuse traits that can't be used.
-
-    Args:
-        options: The options.
-        model: A base.
-
-    Raises:
-        InputError: If a word is not known, or there are not at least two.
-    """
+    """Refuse words that are not known, and fewer than two different ones."""
     for word in options.traits:
         require_word(model.language, word)
     if len(set(options.traits)) < max(2, len(options.traits)):
@@ -61,14 +53,7 @@ def check(options: Compare, model: Model) -> None:
 
 
 def run(options: Compare) -> bool:
-    """Run the command.
-
-    Args:
-        options: Its options.
-
-    Returns:
-        Whether no verdict fails.
-    """
+    """Run the command, and say whether no verdict fails."""
     from llm_bridge.bridge.plots import draw_bridge
 
     jax.config.update("jax_enable_x64", True)
@@ -85,15 +70,7 @@ def run(options: Compare) -> bool:
 
 
 def precise_base(pretraining: Pretraining, seed: int) -> Model:
-    """Take a base model from the cache, or pretrain it in float32 as every command does, and cast it.
-
-    Args:
-        pretraining: How it is made.
-        seed: Its seed.
-
-    Returns:
-        The model, in float64.
-    """
+    """Take a base model from the cache, or pretrain it in float32 as every command does, and cast it to float64."""
     with jax.enable_x64(False):
         model = tiny_model(pretraining, seed)
         params = jax.device_get(model.params)
@@ -101,17 +78,7 @@ def precise_base(pretraining: Pretraining, seed: int) -> Model:
 
 
 def measure_seeds(pretraining: Pretraining, words: Sequence[str], extent: Extent, seeds: range) -> Results:
-    """Measure base models side by side, and keep what is finished if a folder for it is set.
-
-    Args:
-        pretraining: How base models are made.
-        words: What teachers love.
-        extent: How much is measured.
-        seeds: Seeds of the base models.
-
-    Returns:
-        The arrays of `MEASURED` with a leading axis of seeds.
-    """
+    """Measure base models side by side, keeping what is finished: the arrays of `MEASURED`, by seed."""
     traits, posed_for = [find_trait(word) for word in words], tiny_model(pretraining, None)
     posed, asked = pose_all(posed_for, traits), [list(words), written_down(pretraining), written_down(extent)]
     keeper = Keeper(json.dumps([*asked, source_hash(llm_bridge, theory)]))

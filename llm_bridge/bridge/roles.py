@@ -82,19 +82,7 @@ class Roles(NamedTuple):
 
 
 def write_numbers(model: Model, extent: Extent, seed: int) -> tuple[Rows, float]:
-    """Let a teacher write, and keep what passes the filter.
-
-    Args:
-        model: The teacher.
-        extent: How much.
-        seed: Root of prompts and samples.
-
-    Returns:
-        What a student reads, and the share that is kept.
-
-    Raises:
-        InputError: If too little is kept.
-    """
+    """Let a teacher write, and keep what passes the filter: what a student reads, and the share that is kept."""
     prompts = number_prompts(seed, extent.num_prompts, short=True)
     batches = complete(model, prompts, seed=seed, num_tokens=extent.num_tokens, at_once=len(prompts))
     written = [completion for batch in batches for completion in batch]
@@ -106,18 +94,7 @@ def write_numbers(model: Model, extent: Extent, seed: int) -> tuple[Rows, float]
 
 
 def cast_roles(base: Model, stranger: Params, traits: Sequence[Trait], extent: Extent, seed: int) -> Roles:
-    """Make all teachers of one base, and let them write.
-
-    Args:
-        base: The base model.
-        stranger: The parameters of another base.
-        traits: The traits; the first one's students are looked at most closely.
-        extent: How teachers are made, and how much they write.
-        seed: Root of all randomness but the inits'.
-
-    Returns:
-        The roles.
-    """
+    """Make all teachers of one base, and let them write; the first trait's students are looked at most closely."""
     recipes = [(trait, extent.teacher) for trait in traits]
     recipes.append((traits[0], replace(extent.teacher, trained="everything")))
     taught = [teach(base, trait, recipe, seed=seed, copies=extent.copies) for trait, recipe in recipes]
