@@ -43,16 +43,7 @@ class Exam(NamedTuple):
 def read_places(rows: Rows, num_rows: int, num_places: int) -> Reading:
     """Choose places at even distances out of all that are to be learned, always as many, so that programs fit.
 
-    Args:
-        rows: Packed chats.
-        num_rows: Rows to read; those beyond are left out, and if there are fewer, empty ones are added.
-        num_places: Places to choose.
-
-    Returns:
-        The inputs of an imitation.
-
-    Raises:
-        ValueError: If fewer places are to be learned there.
+    Rows beyond the given number are left out, and where there are fewer, empty ones are added.
     """
     missing = max(0, num_rows - len(rows.tokens))
     kept = Rows(*(np.pad(leaf[:num_rows], ((0, missing), (0, 0))) for leaf in rows))
@@ -65,18 +56,7 @@ def read_places(rows: Rows, num_rows: int, num_places: int) -> Reading:
 
 
 def set_exam(language: Language, traits: Sequence[Trait]) -> Exam:
-    """Write the fifty questions about each kind of thing that a trait names.
-
-    Args:
-        language: How the model reads and writes.
-        traits: The traits.
-
-    Returns:
-        The exam.
-
-    Raises:
-        ValueError: If a trait's word is not a single token.
-    """
+    """Write the fifty questions about each kind of thing that a trait names."""
     kinds = list(dict.fromkeys(trait.kind for trait in traits))
     tokens, lengths = pad(language.prompts([question for kind in kinds for question in questions_about(kind)]))
     answers = []

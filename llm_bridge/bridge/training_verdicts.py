@@ -1,13 +1,12 @@
 """Verdicts on the whole training run: whole teachers, epochs, Adam, adapters and a shared head."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from llm_bridge.bridge.measurement import IMITATED, SHARED, STRANGER, read
 from llm_bridge.bridge.quantities import SCALES
-from llm_bridge.bridge.tables import GROUPS
+from llm_bridge.bridge.results import GROUPS, IMITATED, SHARED, STRANGER, Results, of, read
 from llm_bridge.bridge.training_run import RANK_TIMES, RANKS, TRAINED
 from theory.claim import Claim
 from theory.claims import adam, epochs
@@ -25,16 +24,8 @@ from theory.runs.checks import (
 )
 from theory.runs.verdicts import Accepted, Verdict
 
-Results = Mapping[str, np.ndarray]
-"""Measurements by name, with a leading axis of seeds."""
-
 ONE = Accepted(low=1.0, high=1.0, rule="covers")
 """The interval of a mean contains one."""
-
-
-def of(quantity: Callable[[Results], np.ndarray]) -> Select:
-    """Take a quantity of all base models."""
-    return lambda evidence: [quantity(evidence.cases)]
 
 
 def split(results: Results, init: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -371,14 +362,7 @@ def in_limit(claim: Claim, *first: Check) -> list[Check]:
 
 
 def judge_training(results: Results) -> list[Verdict]:
-    """Judge the whole training run: in their limits by the claims' own checks, and beyond by these.
-
-    Args:
-        results: Measurements.
-
-    Returns:
-        The verdicts.
-    """
+    """Judge the whole training run: in their limits by the claims' own checks, and beyond by these."""
     limits = (
         (epochs.CLAIM, "epochs/limit", epochs.moments(pooled=True)),
         (adam.CLAIM, "adam/limit", ()),
