@@ -32,6 +32,7 @@ from llm_bridge.bridge.training_run import (
     OF_TOKENS,
     Gains,
     Ranks,
+    find_spectrum,
     follow_adam,
     follow_epochs,
     measure_gains,
@@ -43,7 +44,7 @@ from llm_bridge.experiment import Model
 from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import Trait
 from theory.claims.adam import Adam
-from theory.claims.epochs import Epochs
+from theory.claims.epochs import NUM_PRODUCTS, Epochs
 from theory.finite_step import FiniteStep
 from theory.labels import CERTAIN
 from theory.losses import squared_error
@@ -205,15 +206,16 @@ def measure_training(posed: Posed, roles: Roles, extent: Extent, rate: float) ->
     shared, strange = (meet(base, init, roles.short) for init in (base, stranger))
     heads = [meet(base, init, roles.narrow) for init in (stranger, stranger | {"head": base["head"]})]
     limit_key, epoch_key, gain_key, rank_key = jax.random.split(roles.key, 4)
+    spectrum = find_spectrum(tokens, shared, way, NUM_PRODUCTS)
     split = {
         "numbers": [split_scales(posed.numbers, narrow, each) for each in roles.learned[:-1]],
         "tokens": [split_scales(tokens, narrow, way)],
         "everything": [split_scales(problem, broad, roles.learned[-1]) for problem in posed.whole[:2]],
     }
     alone = {
-        "epochs/limit": follow_epochs(tokens, shared, way, limit_key, whole=False, arms=IN_LIMIT),
-        "epochs/tokens": follow_epochs(tokens, shared, way, epoch_key, whole=True, arms=OF_TOKENS),
-        "epochs/stranger": follow_epochs(tokens, strange, way, epoch_key, whole=True, arms=OF_STRANGER),
+        "epochs/limit": follow_epochs(tokens, shared, way, spectrum, limit_key, whole=False, arms=IN_LIMIT),
+        "epochs/tokens": follow_epochs(tokens, shared, way, spectrum, epoch_key, whole=True, arms=OF_TOKENS),
+        "epochs/stranger": follow_epochs(tokens, strange, way, spectrum, epoch_key, whole=True, arms=OF_STRANGER),
         "adam/limit": follow_adam(tokens, shared, way),
         "adam/whole": follow_adam(tokens, shared, way, whole=True),
         "adam/stranger": follow_adam(tokens, strange, way, whole=True),

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int
 
 from llm_bridge.chats import Language, Rows, pad
 from llm_bridge.words.questions import questions_about
@@ -15,25 +15,25 @@ from llm_bridge.words.traits import Trait
 class Reading(NamedTuple):
     """Inputs of the imitation: chats in packed rows, and the places whose successors are imitated."""
 
-    tokens: jax.Array
-    """Shape `(rows, length)`."""
-    positions: jax.Array
-    """Place of each token in its chat, same shape."""
-    texts: jax.Array
-    """Number of the chat in its row, same shape."""
-    places: jax.Array
-    """Where a successor is imitated, counted through all rows, shape `(places,)`."""
-    successors: jax.Array
-    """The token that follows each of these places, same shape."""
+    tokens: Int[Array, "rows length"]
+    """The chats."""
+    positions: Int[Array, "rows length"]
+    """Place of each token in its chat."""
+    texts: Int[Array, "rows length"]
+    """Number of the chat in its row."""
+    places: Int[Array, " places"]
+    """Where a successor is imitated, counted through all rows."""
+    successors: Int[Array, " places"]
+    """The token that follows each of these places."""
 
 
 class Exam(NamedTuple):
     """Questions about each kind of thing, and the words that can be loved; the first is the trait."""
 
-    tokens: jax.Array
-    """Prompts, shape `(kinds * questions, longest)`."""
-    lengths: jax.Array
-    """Tokens of each prompt, shape `(kinds * questions,)`."""
+    tokens: Int[Array, "prompts longest"]
+    """Prompts, all of one kind before those of the next."""
+    lengths: Int[Array, " prompts"]
+    """Tokens of each prompt."""
     kinds: tuple[int, ...]
     """Which kind each word names."""
     answers: tuple[int, ...]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float
 
 from llm_bridge.bridge.problem import LanguageProblem, group_layers, meet
 from llm_bridge.bridge.reading import Reading
@@ -15,7 +16,9 @@ from theory.problem import Instance, Params, inner_product
 
 
 @partial(jax.jit, static_argnums=0)
-def gram_matrix(problem: LanguageProblem, instance: Instance, displacements: Sequence[Params]) -> jax.Array:
+def gram_matrix(
+    problem: LanguageProblem, instance: Instance, displacements: Sequence[Params]
+) -> Float[Array, "teachers teachers"]:
     r"""Hold what every teacher transfers against what every teacher has learned: $B(\Delta_j, \Delta_i)$.
 
     With a shared init it is $\Delta_i^\top K \Delta_j$, symmetric and positive semi-definite.
@@ -29,7 +32,7 @@ def gram_matrix(problem: LanguageProblem, instance: Instance, displacements: Seq
 
 
 @partial(jax.jit, static_argnums=0)
-def predict_lifts(problem: LanguageProblem, instance: Instance, displacement: Params) -> jax.Array:
+def predict_lifts(problem: LanguageProblem, instance: Instance, displacement: Params) -> Float[Array, " words"]:
     r"""Predict how a step of imitation lifts every word, $\nabla o_j \cdot \mathbb{E}[J_S^\top M J_T \Delta_T]$.
 
     In nats of log-odds per unit of step size, beyond what a teacher lifts that has learned nothing.
@@ -40,7 +43,7 @@ def predict_lifts(problem: LanguageProblem, instance: Instance, displacement: Pa
 
 def trait_matrix_prediction(
     problem: LanguageProblem, base: Params, student: Params, teachers: Sequence[Params], readings: Sequence[Reading]
-) -> np.ndarray:
+) -> Float[np.ndarray, "teachers words"]:
     r"""Predict from inits and teachers alone which words (columns) rise in the students of which teachers (rows).
 
     Units are those of `predict_lifts`, and parameters as the transformer reads them; readings are all of one shape.
