@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from llm_bridge.bridge.orders import added_alignment, added_changes, leading_alignment, leading_changes, size
 from llm_bridge.bridge.quantities import SCALES
-from llm_bridge.bridge.results import GROUPS, IMITATED, INITS, SHARED, STRANGER, TARGETS, TEACHERS, Results
+from llm_bridge.bridge.results import GROUPS, IMITATED, INITS, STRANGER, TARGETS, Results
+from llm_bridge.bridge.tables import group_shares
 from theory.runs.records import Record
 from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE, new_figure, stated
 
@@ -127,8 +128,7 @@ def draw_limit(axes: Axes, record: Record) -> None:
 
 def draw_channels(axes: Axes, record: Record) -> None:
     """Draw through which of the student's groups the trait comes, for all that can be imitated and both inits."""
-    own = record.results["channels/own"][:, TEACHERS.index("everything")]
-    shares = own.sum(axis=-1) / own[:, SHARED].sum(axis=(-1, -2))[:, None, :, None]
+    shares = group_shares(record.results)
     places = np.arange(len(IMITATED))
     for side, init in enumerate(("shared", "stranger")):
         row = INITS.index(init)

@@ -70,12 +70,24 @@ def course_table(results: Results, word: str, extent: Extent) -> str:
     return markdown_table(["init", "steps", *(f"log-odds of {word}: {name}" for name in columns)], rows)
 
 
+def group_shares(results: Results) -> np.ndarray:
+    """Share of the shared init's whole form that comes through each of the student's groups, with a teacher of all.
+
+    Axes are `(seeds, inits, imitated, groups)`.
+    """
+    own = results["channels/own"][:, TEACHERS.index("everything")]
+    return own.sum(axis=-1) / own[:, SHARED].sum(axis=(-1, -2))[:, None, :, None]
+
+
+def head_shares(results: Results) -> np.ndarray:
+    """The same from the teacher's head to the student's, `(seeds, inits, imitated)`."""
+    own, head = results["channels/own"][:, TEACHERS.index("everything")], GROUPS.index("head")
+    return own[..., head, head] / own[:, SHARED].sum(axis=(-1, -2))[:, None]
+
+
 def channel_table(results: Results) -> str:
     """Lay out through which of the student's groups what a teacher of everything has learned serves the trait."""
-    own = results["channels/own"][:, TEACHERS.index("everything")]
-    shares = own.sum(axis=-1) / own[:, SHARED].sum(axis=(-1, -2))[:, None, :, None]
-    head = GROUPS.index("head")
-    between = own[..., head, head] / own[:, SHARED].sum(axis=(-1, -2))[:, None]
+    shares, between = group_shares(results), head_shares(results)
     rows = [
         [
             imitated,

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from llm_bridge.bridge.quantities import SCALES
-from llm_bridge.bridge.results import GROUPS, IMITATED, SHARED, STRANGER, Results, of, read
+from llm_bridge.bridge.results import IMITATED, SHARED, STRANGER, Results, of, read
+from llm_bridge.bridge.tables import head_shares
 from llm_bridge.bridge.training_run import RANK_TIMES, RANKS, TRAINED
 from theory.claim import Claim
 from theory.claims import adam, epochs
@@ -302,11 +303,7 @@ def leads(results: Results, target: int, head: int) -> np.ndarray:
     return np.mean(np.argmax(lifts, axis=-1) == np.arange(lifts.shape[1]), axis=-1)
 
 
-def head_share(results: Results, init: int) -> np.ndarray:
-    """Share of the form from head to head, all tokens, teacher of everything."""
-    own, place = results["channels/own"][:, -1, :, IMITATED.index("all tokens")], GROUPS.index("head")
-    return own[:, init, place, place] / own[:, SHARED].sum(axis=(-1, -2))
-
+ALL_TOKENS = IMITATED.index("all tokens")
 
 HEADS = (
     *(
@@ -323,10 +320,10 @@ HEADS = (
     Check(
         says="share of B(v, Δ_T) from head to head, all tokens, teacher of everything",
         predicted="≈ 0: heads decide the sign, nothing travels in them",
-        of=of(lambda results: head_share(results, SHARED)),
+        of=of(lambda results: head_shares(results)[:, SHARED, ALL_TOKENS]),
         by=every,
         control="stranger",
-        broken=of(lambda results: head_share(results, STRANGER)),
+        broken=of(lambda results: head_shares(results)[:, STRANGER, ALL_TOKENS]),
     ),
 )
 """Claim shared-heads."""
