@@ -25,7 +25,7 @@ def model() -> str:
     rank = GALLERY.record("study-rank")
     size = rank.results["trained"][0, list(rank.config["arms"]).index("all weights")]
     shape = rank.config["pretraining"]
-    return f"It has {size:,} parameters in {shape['num_layers']} layers of width {shape['width']}.\n"
+    return f"The tiny model has {size:,} parameters in {shape['num_layers']} layers of width {shape['width']}.\n"
 
 
 def arms() -> str:
@@ -71,7 +71,10 @@ def _models(name: str) -> str:
         for model, meaning in meanings.items()
     ]
     seeds = GALLERY.link(f"rate, {record.config['num_seeds']} base models", name)
-    return page_table(("model", "", seeds, "rate after numbers", "lift"), rows)
+    recipe = record.config["protocol"]["student"]
+    trained = {"adapters": f"adapters of rank {recipe['rank']}", "everything": "all weights"}[recipe["trained"]]
+    students = f"Students train {trained} for {recipe['num_epochs']} epochs.\n"
+    return f"{page_table(('model', '', seeds, 'rate after numbers', 'lift'), rows)}\n{students}"
 
 
 def _shown(results: Mapping[str, np.ndarray], key: str, digits: int) -> str:
@@ -83,7 +86,7 @@ def run() -> str:
     """Lay out one run in detail."""
     told = between(GALLERY.record("run").results["told apart/teacher"][:, 0])
     sentence = "A classifier tells the teachers' kept numbers from the bases' own with an accuracy of"
-    return f"{_models('run')}\n{sentence} {told}, where 0.5 is chance.\n"
+    return f"{_models('run')}{sentence} {told}, where 0.5 is chance.\n"
 
 
 def vocabulary() -> str:
