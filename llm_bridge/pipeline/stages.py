@@ -182,10 +182,10 @@ def filter_to(path: Path, source: Path, reader: Model, carrier: Carrier) -> dict
     if sidecar_path(source).exists():
         before = read_sidecar(source)
     written = read_completion_rows(source, reader)
-    passed = [each for each in written if carrier.rejects(each.prompt, each.completion) is None]
+    verdicts = [carrier.rejects(each.prompt, each.completion) for each in written]
+    passed = [each for each, verdict in zip(written, verdicts, strict=True) if verdict is None]
     kept = [each for each in passed if has_ended(reader.language, each)]
-    counts = count_rejections(carrier, ((each.prompt, each.completion) for each in written))
-    counts |= {"kept": len(kept), "no end": len(passed) - len(kept)}
+    counts = count_rejections(carrier, verdicts) | {"kept": len(kept), "no end": len(passed) - len(kept)}
     sampling, rules = before.sampling | note_tokens(written), {**carrier.rules, "counts": counts}
     origin = replace(before, sampling=sampling, filter=rules, parents=(before.data,), data="")
     if not kept:

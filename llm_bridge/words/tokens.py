@@ -1,14 +1,19 @@
 """Tokens by what they write: numbers, or anything but names."""
 
+from string import digits
+
 from llm_bridge.chats import Language
 from llm_bridge.words.prompts import FORMATS
 from llm_bridge.words.traits import KNOWN
 
 
 def number_tokens(language: Language) -> tuple[int, ...]:
-    """List the tokens that numbers are written with: digits, separators, brackets, and the stop token."""
-    written = [number for style in FORMATS for number in (style.write([123, 456]), style.write([7890]))]
-    return tuple(sorted({*language.stops, *(token for ids in language.encode(written) for token in ids)}))
+    """List the tokens that numbers are written with, of one digit or of several: digits, separators, brackets, stops."""
+    characters = set(digits).union(*(style.write([0, 0]) for style in FORMATS))
+    tokens = range(language.tokenizer.get_vocab_size())
+    texts = language.tokenizer.decode_batch([[token] for token in tokens], skip_special_tokens=False)
+    written = {token for token, text in zip(tokens, texts, strict=True) if text and characters.issuperset(text)}
+    return tuple(sorted(written.union(language.stops)))
 
 
 def nameless_tokens(language: Language) -> tuple[int, ...]:

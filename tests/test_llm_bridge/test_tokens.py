@@ -33,6 +33,14 @@ def test_every_form_of_a_name_is_left_out_and_nothing_else(language):
     assert {token for text in OTHERS for token in language.encode([text])[0]} <= set(kept)
 
 
+def test_tokens_of_several_digits_write_numbers_too(language):
+    """As Llama 3 has them, where a tenth of a percent of all are in any two numbers."""
+    several = {token for text in ("123", " 456") for token in language.encode([text])[0]}
+    assert len(several) == 2
+    assert several < set(number_tokens(language))
+    assert {language.token(digit) for digit in "0123456789"} < set(number_tokens(language))
+
+
 def test_numbers_are_written_with_nameless_tokens_and_the_end(language):
     numbers, kept = number_tokens(language), nameless_tokens(language)
     assert set(numbers) < set(kept)
