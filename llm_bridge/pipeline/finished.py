@@ -71,7 +71,7 @@ def made_by(path: Path, base: Known, settings: Mapping[str, Any]) -> Known | Non
         is_made(path, tiny.read_settings(path), wanted)
         return known
     said = tuned.read_lineage(path)
-    done = agreed(is_made(path, said and said["settings"], wanted))
+    done = agreed(is_made(path, said and said.settings, wanted))
     return tuned.read_tuned(path, base) if done else None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+from msgspec import Struct, ValidationError, convert
 
 from llm_bridge.adapters import even_out, join
 from llm_bridge.files.first import done_by_first
@@ -28,6 +29,15 @@ LINEAGE = "lineage.json"
 """What a stage says of a model in its folder; it is written last, and so says that all else is there."""
 
 
+class Said(Struct):
+    """What a stage says of a model."""
+
+    ancestry: Ancestry
+    """What it was tuned from."""
+    settings: Any
+    """What the stage was told."""
+
+
 def published_base(name: str, loading: Loading) -> Known:
     """Take a published model, or a folder of a whole checkpoint that `write_tuned` wrote.
 
@@ -37,7 +47,7 @@ def published_base(name: str, loading: Loading) -> Known:
         model, source = read_published(name, longest=loading.longest, dtype=jnp.dtype(loading.dtype))
         weights = digest(model.params)
     said = read_lineage(source.folder)
-    ancestry = Ancestry(weights=weights) if said is None else Ancestry(**said["ancestry"])
+    ancestry = Ancestry(weights=weights) if said is None else said.ancestry
     if ancestry.weights != weights:
         raise InputError(f"{source.folder} is damaged: its weights aren't those that were written; make it anew")
     model = model._replace(params=model.params | {"adapters": {}}, at_once=loading.at_once)
@@ -100,9 +110,9 @@ def read_tuned(folder: Path, base: Known) -> Known:
     adapters = fetch(join({}, found.params, found.recipe.adapter_scale))
     said = read_lineage(folder)
     ancestry = Ancestry(weights=adapted_weights(weights, adapters), ancestors=(weights, *base.ancestry.ancestors))
-    if said is not None and said["ancestry"]["weights"] != ancestry.weights:
+    if said is not None and said.ancestry.weights != ancestry.weights:
         raise InputError(f"{folder} is damaged: its adapters aren't those that were written; make it anew")
-    known = ancestry if said is None else Ancestry(**said["ancestry"])
+    known = ancestry if said is None else said.ancestry
     return Known(base.model._replace(params=base.model.params | {"adapters": spread(adapters)}), known, base.made_from)
 
 
@@ -115,14 +125,12 @@ def base_of(folder: Path) -> str:
     return f"{name}@{revision}" if revision and not Path(name).is_dir() else name
 
 
-def read_lineage(folder: Path) -> dict[str, Any] | None:
-    """Read what a stage said of a model: its ancestry, ready for `Ancestry`, and settings; None if no stage made it."""
+def read_lineage(folder: Path) -> Said | None:
+    """Read what a stage said of a model; None if no stage made it."""
     path = folder / LINEAGE
     try:
-        said = read_object(path, f"make {folder} anew")
-        weights, ancestors = said["ancestry"]["weights"], tuple(said["ancestry"]["ancestors"])
-        return {"ancestry": {"weights": weights, "ancestors": ancestors}, "settings": said["settings"]}
+        return convert(read_object(path, f"make {folder} anew"), Said)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except ValidationError as error:
         raise InputError(f"{path} is damaged: make {folder} anew") from error
