@@ -125,9 +125,9 @@ def write_sidecar(data_path: Path, origin: Origin) -> None:
 def read_sidecar(data_path: Path) -> Origin:
     """Read where a data file comes from, and make sure that it is still what was written."""
     path = sidecar_path(data_path)
-    if path.exists():
-        require_file(path)
     try:
+        if path.exists():
+            require_file(path)
         record = decode(path.read_bytes())
         origin = convert(record, Origin)
         if decode(json_text(asdict(origin))) != record:
