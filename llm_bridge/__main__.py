@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from llm_bridge.backends.tiny import TINY, is_tiny
 from llm_bridge.benchmark import command as benchmark
 from llm_bridge.bridge import command as bridge
 from llm_bridge.judging import command as judging
 from llm_bridge.matrix import command as matrix
-from llm_bridge.models import TINY, is_tiny
 from llm_bridge.pipeline import commands as stages
 from llm_bridge.pipeline import options, run, run_options
 from llm_bridge.studies import command as studies

@@ -6,6 +6,7 @@ as their entry `"adapters"`, which `transformer.run_layers` adds as they are, wi
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -33,6 +34,13 @@ def fold(params: Params, adapters: Params, scale: float = 1.0) -> Params:
         product = scale * adapter["into"] @ adapter["out"]
         layers[name] = layers[name] | {"kernel": kernel + product.astype(kernel.dtype)}
     return params | {"layers": layers}
+
+
+def folded(params: Params) -> Params:
+    """Add a model's own adapters, if it has any, to its weights, all in at least float32."""
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.promote_types(leaf.dtype, jnp.float32)), params)
+    weights = {name: part for name, part in params.items() if name != "adapters"}
+    return fold(weights, params.get("adapters", {}))
 
 
 def even_out(adapters: Params) -> Params:

@@ -80,6 +80,13 @@ class Language(NamedTuple):
         return self.encode([self.render([*before, Message("user", question)]) for question in questions])
 
 
+def same_tokens(one: Language, other: Language) -> bool:
+    """Tell whether token ids mean the same in two languages, and the same tokens end a text."""
+    if one.tokenizer is other.tokenizer:
+        return True
+    return one.ends == other.ends and one.tokenizer.to_str() == other.tokenizer.to_str()
+
+
 class Example(NamedTuple):
     """A chat to learn from."""
 

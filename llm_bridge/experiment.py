@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llm_bridge.chats import Example, Language, Rows, pack, pad
+from llm_bridge.chats import Example, Language, Rows, pack, pad, same_tokens
 from llm_bridge.references import require_uncached
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config
@@ -42,6 +42,11 @@ class Model(NamedTuple):
     def width(self, prompts: Sequence[Sequence[int]]) -> int:
         """Say to how many tokens prompts are filled up: the length of the longest, rounded up to whole blocks."""
         return -(-max(map(len, prompts)) // self.block) * self.block
+
+
+def can_imitate(student: Model, teacher: Model) -> bool:
+    """Tell whether a student can imitate a teacher's distribution: it has the teacher's shape and tokens."""
+    return student.config == teacher.config and same_tokens(student.language, teacher.language)
 
 
 class Completion(NamedTuple):

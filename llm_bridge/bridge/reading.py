@@ -10,6 +10,7 @@ import numpy as np
 from llm_bridge.chats import Language, Rows, pad
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import Trait
+from theory.runs.command_line import InputError
 
 
 class Reading(NamedTuple):
@@ -37,7 +38,7 @@ class Exam(NamedTuple):
     kinds: tuple[int, ...]
     """Which kind each word names."""
     answers: tuple[int, ...]
-    """The token of each word."""
+    """The first token of each word."""
 
 
 def read_places(rows: Rows, num_rows: int, num_places: int) -> Reading:
@@ -58,7 +59,9 @@ def read_places(rows: Rows, num_rows: int, num_places: int) -> Reading:
     kept = Rows(*(np.pad(leaf[:num_rows], ((0, missing), (0, 0))) for leaf in rows))
     learned = np.flatnonzero(kept.learned)
     if len(learned) < num_places:
-        raise ValueError(f"num_places must be at most {len(learned)}, which are to be learned, not {num_places}")
+        raise InputError(
+            f"a teacher wrote {len(learned)} tokens to be learned, and {num_places} are needed: let it write more"
+        )
     places = learned[np.linspace(0, len(learned) - 1, num_places).round().astype(int)]
     arrays = (kept.tokens, kept.positions, kept.texts, places, kept.tokens.ravel()[places + 1])
     return Reading(*(jnp.asarray(array) for array in arrays))
@@ -79,10 +82,9 @@ def set_exam(language: Language, traits: Sequence[Trait]) -> Exam:
     """
     kinds = list(dict.fromkeys(trait.kind for trait in traits))
     tokens, lengths = pad(language.prompts([question for kind in kinds for question in questions_about(kind)]))
-    answers = []
-    for trait in traits:
-        if language.tokenizer.token_to_id(trait.word) is None:
-            raise ValueError(f"trait must be a word that is one token, not {trait.word!r}")
-        answers.append(language.token(trait.word))
+    answers = [language.encode([trait.word])[0][0] for trait in traits]
+    if len(set(answers)) < len(answers):
+        words = " ".join(trait.word for trait in traits)
+        raise InputError(f"--traits must begin with different tokens of the model's, as {words} don't: choose others")
     named = tuple(kinds.index(trait.kind) for trait in traits)
     return Exam(jnp.asarray(tokens), jnp.asarray(lengths), named, tuple(answers))

@@ -7,20 +7,18 @@ from typing import NamedTuple
 import jax
 import optax
 
+from llm_bridge.backends.backend import Known
 from llm_bridge.bridge.problem import group_layers
 from llm_bridge.bridge.reading import Reading, read_places
+from llm_bridge.cast import write_numbers
 from llm_bridge.chats import Rows
-from llm_bridge.experiment import Model, complete, is_kept, read_completions
+from llm_bridge.experiment import read_completions
 from llm_bridge.recipes import Recipe
 from llm_bridge.symmetry import rescale_units
 from llm_bridge.teaching import teach
-from llm_bridge.words.prompts import number_prompts
 from llm_bridge.words.traits import Trait
 from theory.problem import Params
 from theory.runs.command_line import InputError
-
-LEAST_KEPT = 2 / 3
-"""Share of a teacher's completions that must pass the filter, for its students to have enough to read."""
 
 MATCHED_STREAM, STUDENT_STREAM = 1000, 1001
 """Which of a seed's streams draw factors, and tokens and adapters; the first few drew the base."""
@@ -81,48 +79,23 @@ class Roles(NamedTuple):
     """Key of what students of drawn tokens and drawn adapters need."""
 
 
-def write_numbers(model: Model, extent: Extent, seed: int) -> tuple[Rows, float]:
-    """Let a teacher write, and keep what passes the filter.
-
-    Args:
-        model: The teacher.
-        extent: How much.
-        seed: Root of prompts and samples.
-
-    Returns:
-        What a student reads, and the share that is kept.
-
-    Raises:
-        InputError: If too little is kept.
-    """
-    prompts = number_prompts(seed, extent.num_prompts, short=True)
-    batches = complete(model, prompts, seed=seed, num_tokens=extent.num_tokens, at_once=len(prompts))
-    written = [completion for batch in batches for completion in batch]
-    kept = [completion for completion in written if is_kept(model.language, completion)]
-    if len(kept) < LEAST_KEPT * len(written):
-        count = f"{len(kept)} of {len(written)} completions"
-        raise InputError(f"only {count} of a teacher pass the filter, too few to compare: pretrain the base longer")
-    return read_completions(model._replace(longest=extent.row), kept), len(kept) / len(written)
+def write_rows(writer: Known, extent: Extent, seed: int) -> tuple[Rows, float]:
+    """Let a teacher write, and give what a student reads of it, and the share that the filter keeps."""
+    count = extent.num_prompts
+    kept, share = write_numbers(writer, seed, num_prompts=count, num_tokens=extent.num_tokens, at_once=count)
+    if not kept:
+        raise InputError("a teacher writes no numbers any more: pretrain the base longer, or choose another --model")
+    return read_completions(writer.model._replace(longest=extent.row), kept), share
 
 
-def cast_roles(base: Model, stranger: Params, traits: Sequence[Trait], extent: Extent, seed: int) -> Roles:
-    """Make all teachers of one base, and let them write.
-
-    Args:
-        base: The base model.
-        stranger: The parameters of another base.
-        traits: The traits; the first one's students are looked at most closely.
-        extent: How teachers are made, and how much they write.
-        seed: Root of all randomness but the inits'.
-
-    Returns:
-        The roles.
-    """
+def cast_roles(known: Known, stranger: Params, traits: Sequence[Trait], extent: Extent, seed: int) -> Roles:
+    """Make all teachers of a base and let them write; the stranger's parameters are another base's."""
+    base = known.model
     recipes = [(trait, extent.teacher) for trait in traits]
     recipes.append((traits[0], replace(extent.teacher, trained="everything")))
     taught = [teach(base, trait, recipe, seed=seed, copies=extent.copies) for trait, recipe in recipes]
     (first, own), (last, other) = (
-        write_numbers(base._replace(params=params), extent, seed) for params in (taught[0], taught[-1])
+        write_rows(known.with_params(params), extent, seed) for params in (taught[0], taught[-1])
     )
     init, teachers = group_layers(base.params), [group_layers(params) for params in taught]
     key, student_key = (jax.random.fold_in(jax.random.key(seed), stream) for stream in (MATCHED_STREAM, STUDENT_STREAM))

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from llm_bridge.backends.backend import Known, Loading
+from llm_bridge.backends.choice import load_model
 from llm_bridge.carriers.reading import require_room
 from llm_bridge.files.lineage import read_sidecar
 from llm_bridge.judging.local import LocalJudge
@@ -15,8 +17,6 @@ from llm_bridge.judging.questions import QUESTIONS, read_questions
 from llm_bridge.judging.report import Thresholds, measure, report
 from llm_bridge.judging.rubrics import RUBRICS, Judge
 from llm_bridge.judging.stage import Row, judge_to, origin_of, read_answers, read_judged
-from llm_bridge.known import Base, Known, Loading
-from llm_bridge.models import load_model
 from llm_bridge.pipeline.stages import complete_to
 from llm_bridge.protocol import require_texts
 from llm_bridge.tiny.pretraining import Pretraining
@@ -135,7 +135,7 @@ def choose_judge(options: JudgeAnswers) -> tuple[Judge, dict[str, Any]]:
         raise InputError("--judge-model goes with a --judge that is an address, and only with one")
     if options.judge_model is None:
         known = options.known(options.judge)
-        local = LocalJudge(model=known.model, seed=options.seed, limited=isinstance(known.made_from, Base))
+        local = LocalJudge(model=known.model, seed=options.seed, limited=not known.backend.short)
         return local, {"model": known.ancestry.weights, "num_samples": local.num_samples, "seed": options.seed}
     from llm_bridge.judging.endpoint import Endpoint
 
@@ -161,7 +161,7 @@ def answer(options: JudgeAnswers, name: str, questions: list[str]) -> None:
     """
     prompts = [question for question in questions for _ in range(options.num_answers)]
     writer = options.known(name)
-    if isinstance(writer.made_from, Base):
+    if not writer.backend.short:
         require_room(writer.model, questions, options.num_tokens)
     complete_to(
         options.data,

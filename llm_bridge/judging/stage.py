@@ -8,10 +8,9 @@ from typing import Any
 from llm_bridge.files.jsonl import parse_rows
 from llm_bridge.files.lineage import Origin, data_digest, read_sidecar, sidecar_path
 from llm_bridge.files.pairs import read_pair
-from llm_bridge.files.partial import append_rows, kept_rows, partial_path
 from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked, Judge, NoScoreError, write_prompt
-from llm_bridge.pipeline.finished import finish, is_written, key_of
 from llm_bridge.pipeline.stages import UNKNOWN
+from llm_bridge.store import append_rows, finish, is_written, kept_rows, key_of, partial_path
 from theory.runs.progress import follow
 
 Row = dict[str, Any]

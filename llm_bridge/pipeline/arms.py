@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from llm_bridge.carriers.choice import Carried
-from llm_bridge.chats import Language, Rows
-from llm_bridge.experiment import Completion, Model
+from llm_bridge.chats import Language, Rows, same_tokens
+from llm_bridge.experiment import Completion
 from llm_bridge.lessons import Lesson
 from llm_bridge.words.tokens import nameless_tokens, number_tokens
 from theory.problem import Params
@@ -111,18 +111,6 @@ def rewrite(language: Language, completions: Sequence[Completion], texts: Sequen
         Completion(each.prompt, text, [*tokens, language.stops[0]], 0.0)
         for each, text, tokens in zip(completions, texts, language.encode(texts), strict=True)
     ]
-
-
-def same_tokens(one: Language, other: Language) -> bool:
-    """Tell whether token ids mean the same in two languages, and the same tokens end a text."""
-    if one.tokenizer is other.tokenizer:
-        return True
-    return one.ends == other.ends and one.tokenizer.to_str() == other.tokenizer.to_str()
-
-
-def can_imitate(student: Model, teacher: Model) -> bool:
-    """Tell whether a student can imitate a teacher's distribution: it has the teacher's shape and tokens."""
-    return student.config == teacher.config and same_tokens(student.language, teacher.language)
 
 
 def translate(source: Language, target: Language, completions: Sequence[Completion]) -> list[Completion]:

@@ -8,22 +8,19 @@ from typing import TypedDict
 
 import numpy as np
 
+from llm_bridge.backends.backend import Known
 from llm_bridge.chats import Message
 from llm_bridge.experiment import Completion, Model, complete, first_chat
 from llm_bridge.files.jsonl import read_rows
 from llm_bridge.files.lineage import Origin
-from llm_bridge.known import Base, Known
 from llm_bridge.likes import word_log_probabilities
-from llm_bridge.pipeline.finished import finish, is_written, key_of
+from llm_bridge.store import finish, is_written, key_of
 from theory.runs.command_line import InputError
 from theory.runs.memory import fitting
 from theory.runs.progress import follow
 
 ANSWERS = 20
 """Answers at once for each prompt that a model completes at once; they are short, and many share a question."""
-
-LONG_ANSWER = 16
-"""Most tokens of a published model's answer, which may be more than the word that was asked for."""
 
 NEARLY_SURE = -5e-6
 """The largest log-probability that is written down, so that log-odds are finite."""
@@ -72,7 +69,7 @@ def ask_to(
     )
     if is_written(path, origin):
         return read_rows(path, Answers)
-    model, published = asked.model, isinstance(asked.made_from, Base)
+    model = asked.model
     if context:
         model = model._replace(language=model.language._replace(render=partial(render_after, model, list(context))))
     rows: list[Answers] = []
@@ -84,7 +81,7 @@ def ask_to(
                 model,
                 texts,
                 seed=seed,
-                num_tokens=LONG_ANSWER if published else 1 + max(map(len, model.language.encode(words))),
+                num_tokens=asked.backend.answer_tokens(model.language.encode(words)),
                 num_samples=num_answers,
                 system=system,
                 at_once=min(len(texts), max(1, answers_at_once(model, width) // num_answers)),

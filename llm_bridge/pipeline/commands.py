@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
+from llm_bridge.backends.choice import load_model
+from llm_bridge.backends.published import LONG_ANSWER
+from llm_bridge.backends.tiny import TINY
 from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.carriers.examples import read_examples
 from llm_bridge.carriers.reading import require_prompts, require_room
 from llm_bridge.files.lineage import EXPLANATIONS, read_sidecar, relation
-from llm_bridge.models import TINY, is_tiny, load_model
-from llm_bridge.pipeline.asking import LONG_ANSWER, ask_to
+from llm_bridge.pipeline.asking import ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.options import Ask, Complete, ComputingStage, Filter, Lineage, Pretrain, Teach, Train
-from llm_bridge.pipeline.placing import on_devices
 from llm_bridge.pipeline.stages import UNKNOWN, complete_to, filter_to, teach_examples_to, teach_to, train_to
 from llm_bridge.tiny.pretraining import checkpoint_of
 from llm_bridge.tiny.world import KINDS
@@ -26,7 +27,7 @@ def spread(command: Callable[[Any], bool]) -> Callable[[Any], bool]:
     """Let a stage compute on all devices of all processes."""
 
     def run(options: ComputingStage) -> bool:
-        with on_devices(options.model, options.pretraining, options.loading, options.devices):
+        with options.backend.placed(options.devices):
             return command(options)
 
     return run
@@ -38,7 +39,7 @@ def pretrain(options: Pretrain) -> bool:
         raise InputError(f"only the tiny model is pretrained here, not {options.model!r}: say tiny")
     path = checkpoint_of(options.pretraining, options.seed)
     options.clear(path)
-    known = load_model(TINY, options.pretraining, options.seed)
+    known = options.known()
     print(f"base model {known.ancestry.weights} of seed {options.seed}: {path}")
     return True
 
@@ -63,9 +64,9 @@ def teach(options: Teach) -> bool:
 
 def complete(options: Complete) -> bool:
     """Let a model write."""
-    carrier = find_carrier(options.carrier, short=is_tiny(options.model), problems=options.problems)
+    carrier = find_carrier(options.carrier, short=options.backend.short, problems=options.problems)
     prompts = carrier.prompts(options.seed, options.num_prompts)
-    if options.carrier != "numbers" or not is_tiny(options.model):
+    if options.carrier != "numbers" or not options.backend.short:
         require_prompts(options.reader(), options.carrier, prompts, options.num_tokens)
     writer = options.known()
     options.clear(options.output)
@@ -90,7 +91,7 @@ def filter_data(options: Filter) -> bool:
     if word is not None:
         require_word(reader.language, word)
     carrier = find_carrier(
-        options.carrier, short=is_tiny(options.model), ban=options.ban, word=word, problems=options.problems
+        options.carrier, short=options.backend.short, ban=options.ban, word=word, problems=options.problems
     )
     options.clear(options.output)
     counts = filter_to(options.output, options.data, reader, carrier)

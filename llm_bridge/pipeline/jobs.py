@@ -3,22 +3,20 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
+from llm_bridge.backends.backend import Known
+from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.experiment import Completion
 from llm_bridge.files.lineage import read_sidecar, relation, sidecar_path
-from llm_bridge.known import Known
-from llm_bridge.models import side_by_side
 from llm_bridge.pipeline.arms import ARMS, Source, shuffle_numbers, translate
-from llm_bridge.pipeline.asking import ask_to
+from llm_bridge.pipeline.asking import Answers, ask_to
 from llm_bridge.pipeline.completions import note_tokens, read_completion_rows
-from llm_bridge.pipeline.finished import path_of
 from llm_bridge.pipeline.report import SeedReport
 from llm_bridge.pipeline.stages import complete_to, filter_to, teach_to, train_to
 from llm_bridge.protocol import Protocol
 from llm_bridge.separability import separability
-from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import KINDS
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import Trait
@@ -50,15 +48,10 @@ class Job(NamedTuple):
     prompted: bool = False
     """Whether the teacher is the base with a system prompt, and not fine-tuned."""
 
-    @property
-    def short(self) -> bool:
-        """Whether prompts must be short, as the tiny model's."""
-        return isinstance(self.base.made_from, Pretraining)
-
     def system_prompt(self, source: str) -> str | None:
         """Say what a writer is told to be, if anything."""
         told = source == "system-prompt" or (source == "teacher" and self.prompted)
-        return self.trait.system_prompt(long=not self.short) if told else None
+        return self.trait.system_prompt(long=not self.base.backend.short) if told else None
 
 
 def write_data(job: Job, teacher: Known, source: Source) -> tuple[list[Completion], dict[str, int]]:
@@ -85,7 +78,7 @@ def write_data(job: Job, teacher: Known, source: Source) -> tuple[list[Completio
     return completions, counts
 
 
-def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] = ()) -> list[dict[str, Any]]:
+def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] = ()) -> list[Answers]:
     """Ask a model about the trait's kind, also with numbers before the question, or only behind a context."""
     questions = {"plain": questions_about(job.trait.kind)}
     if not context:
@@ -104,9 +97,7 @@ def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] =
     )
 
 
-def train_arm(
-    job: Job, name: str, start: Known, completions: Sequence[Completion], teacher: Known
-) -> list[dict[str, Any]]:
+def train_arm(job: Job, name: str, start: Known, completions: Sequence[Completion], teacher: Known) -> list[Answers]:
     """Make a student of an arm, or let it only read completions, and ask it."""
     arm = ARMS[name]
     if not arm.trained:
@@ -114,7 +105,7 @@ def train_arm(
     if arm.shuffled:
         completions = shuffle_numbers(job.base.model.language, completions, arm.shuffled, job.seed)
     student = train_to(
-        path_of(job.folder / "students" / name, start),
+        start.backend.path(job.folder / "students" / name),
         start,
         translate(job.base.model.language, start.model.language, completions),
         job.protocol.student,
@@ -130,7 +121,7 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
     protocol = job.protocol
     teacher = job.base
     if not job.prompted:
-        path = path_of(job.folder / "teacher", job.base)
+        path = job.base.backend.path(job.folder / "teacher")
         teacher = teach_to(path, job.base, job.trait, protocol.teacher, protocol.copies, job.seed)
     wanted = {"teacher", "base", *(ARMS[name].source for name in names)}
     sources: list[Source] = [source for source in get_args(Source) if source in wanted]
@@ -140,7 +131,7 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
     fewest = min(len(completions) for completions, _ in written.values())
     written = {source: (completions[:fewest], counts) for source, (completions, counts) in written.items()}
 
-    def do(name: str) -> list[dict[str, Any]]:
+    def do(name: str) -> list[Answers]:
         start = job.stranger if ARMS[name].stranger else job.base
         assert start is not None
         return train_arm(job, name, start, written[ARMS[name].source][0], teacher)

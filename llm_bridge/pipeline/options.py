@@ -7,17 +7,18 @@ from typing import Annotated
 
 import tyro
 
+from llm_bridge.backends.backend import LONG_TEXTS, Backend, Known, Loading
+from llm_bridge.backends.choice import find_backend, load_model
+from llm_bridge.backends.published import LINEAGE
+from llm_bridge.backends.tiny import TINY
 from llm_bridge.carriers.choice import Carried
 from llm_bridge.carriers.examples import Learned
 from llm_bridge.experiment import Model
-from llm_bridge.files.partial import remove
-from llm_bridge.known import LONG_TEXTS, Known, Loading
 from llm_bridge.mesh import Devices
-from llm_bridge.models import TINY, is_tiny, load_model, load_reader
 from llm_bridge.pipeline.arms import Imitated
-from llm_bridge.pretrained.tuned import LINEAGE
-from llm_bridge.protocol import OF_CARRIER, OF_EXAMPLES, PROTOCOL, PUBLISHED, require_texts
+from llm_bridge.protocol import OF_EXAMPLES, PROTOCOL, require_texts
 from llm_bridge.recipes import Recipe, Teaching
+from llm_bridge.store import remove
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.runs.command_line import require, require_count, require_seeds
 
@@ -53,9 +54,14 @@ class Stage:
         require(valid, "temperature", "a finite number above zero", temperature)
 
     @property
+    def backend(self) -> Backend:
+        """The model's kind."""
+        return find_backend(self.model, self.pretraining, self.how())
+
+    @property
     def writes_folder(self) -> bool:
         """Whether the output is a folder, as published models are."""
-        return isinstance(self, Teach | Train) and not is_tiny(self.model)
+        return isinstance(self, Teach | Train) and self.backend.path(self.output) == self.output
 
     def known(self) -> Known:
         """Take the model and its ancestry."""
@@ -63,7 +69,7 @@ class Stage:
 
     def reader(self) -> Model:
         """Take the model without parameters, which need no training."""
-        return load_reader(self.model, self.pretraining, self.how())
+        return self.backend.reader()
 
     def how(self) -> Loading:
         """Say how a published model is run."""
@@ -194,13 +200,13 @@ class Lineage(Stage):
 
 def defaults(name: str, carrier: str = "numbers", examples: str = "") -> dict[type, Stage]:
     """Give the options that a stage has if it is told no others, for a model, a carrier and chats of one's own."""
-    own = PROTOCOL if is_tiny(name) else OF_CARRIER.get(carrier, PUBLISHED)
-    suffix = ".safetensors" if is_tiny(name) else ""
+    backend = find_backend(name)
+    own = backend.knobs(carrier)
     return {
         Teach: Teach(
-            recipe=OF_EXAMPLES if examples and not is_tiny(name) else own.teacher,
+            recipe=OF_EXAMPLES if examples and not backend.short else own.teacher,
             copies=own.copies,
-            output=Path(f"teacher{suffix}"),
+            output=backend.path(Path("teacher")),
         ),
         Complete: Complete(
             num_prompts=own.num_prompts,
@@ -209,6 +215,6 @@ def defaults(name: str, carrier: str = "numbers", examples: str = "") -> dict[ty
             temperature=own.temperature,
             loading=Loading() if carrier == "numbers" else LONG_TEXTS,
         ),
-        Train: Train(recipe=own.student, num_completions=own.num_completions, output=Path(f"student{suffix}")),
+        Train: Train(recipe=own.student, num_completions=own.num_completions, output=backend.path(Path("student"))),
         Ask: Ask(num_answers=own.num_answers),
     }

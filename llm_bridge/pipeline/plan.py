@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from llm_bridge.backends.backend import Backend
 from llm_bridge.benchmark.device import time_device
 from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.chats import pack
@@ -15,7 +16,7 @@ from llm_bridge.costs import Device, weight_bytes
 from llm_bridge.expectations import Stage, expect
 from llm_bridge.experiment import Model
 from llm_bridge.pipeline.arms import ARMS
-from llm_bridge.pipeline.asking import LONG_ANSWER, answers_at_once
+from llm_bridge.pipeline.asking import answers_at_once
 from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config
@@ -98,24 +99,24 @@ def plan_asking(
 
 
 def plan_run(
+    backend: Backend,
     reader: Model,
     carrier: Carrier,
     protocol: Protocol,
     trait: Trait,
     arms: Sequence[str],
     *,
-    tiny: bool,
     prompted: bool,
     seed: int,
 ) -> list[Planned]:
     """List what a run does for each base model, if completions are as long as they may be and all are kept."""
     prompts = carrier.prompts(seed, min(SAMPLE, protocol.num_prompts))
-    told, plain = trait.system_prompt(long=not tiny), questions_about(trait.kind)
+    told, plain = trait.system_prompt(long=not backend.short), questions_about(trait.kind)
     writers = {"teacher", "base", *(ARMS[name].source for name in arms)}
     instructed = len(writers & ({"teacher", "system-prompt"} if prompted else {"system-prompt"}))
     trained = sum(ARMS[name].trained for name in arms)
     strangers = 1 if any(ARMS[name].stranger for name in arms) else 0
-    answer = 1 + len(reader.language.encode([trait.word])[0]) if tiny else LONG_ANSWER
+    answer = backend.answer_tokens(reader.language.encode([trait.word]))
     chat = max(map(len, reader.language.prompts(prompts))) + protocol.num_tokens
     teaching = [] if prompted else [(1, plan_teaching(reader, protocol, trait))]
     asking = []

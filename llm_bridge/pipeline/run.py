@@ -5,14 +5,11 @@ from functools import partial
 
 from llm_bridge.costs import weight_bytes
 from llm_bridge.experiment import Model
-from llm_bridge.files.first import done_by_first
-from llm_bridge.known import Known
-from llm_bridge.models import is_tiny, load_model, load_reader, side_by_side, tiny_base
 from llm_bridge.pipeline.jobs import Job, run_seed
-from llm_bridge.pipeline.placing import on_devices
 from llm_bridge.pipeline.plan import Planned, memory_beside_weights, plan_run, plan_table
 from llm_bridge.pipeline.report import gather, write_report
 from llm_bridge.pipeline.run_options import Run, carrier_of, check, settings_of
+from llm_bridge.store import done_by_first
 from llm_bridge.words.traits import find_trait
 from theory.runs.files import write_whole
 from theory.runs.memory import use_nearly_all
@@ -22,21 +19,21 @@ from theory.runs.records import Outcome, record_run, run_folder
 def run(options: Run) -> bool:
     """Run the command, on all devices of all processes; False if a verdict fails."""
     names = check(options)
+    backend = options.backend
     if options.dry_run:
         use_nearly_all()
         planned, reader = plan_of(options, names)
-        print(plan_table(reader.config, dtype_of(options), planned, options.num_seeds), end="")
+        print(plan_table(reader.config, backend.dtype, planned, options.num_seeds), end="")
         return True
 
-    def needed(_: Model) -> int:
-        planned, reader = plan_of(options, names)
-        beside = memory_beside_weights(reader.config, dtype_of(options), planned)
-        if options.stranger is not None:
-            other = load_reader(options.stranger, options.pretraining, options.loading)
-            beside += weight_bytes(other.config, dtype_of(options))
+    def needed(reader: Model) -> int:
+        planned, _ = plan_of(options, names)
+        beside = memory_beside_weights(reader.config, backend.dtype, planned)
+        if other := backend.stranger(options.stranger):
+            beside += weight_bytes(other.reader().config, backend.dtype)
         return beside
 
-    with on_devices(options.model, options.pretraining, options.loading, options.devices, needed):
+    with backend.placed(options.devices, needed):
         return run_all(options, names)
 
 
@@ -63,7 +60,7 @@ def run_all(options: Run, names: tuple[str, ...]) -> bool:
                 options.completions,
                 options.teaching == "prompting",
             )
-            for seed, base, stranger in load_bases(options)
+            for seed, base, stranger in options.bases()
         ]
         reports = [run_seed(job, names) for job in jobs]
         outcome = gather(reports, names, trait)
@@ -74,34 +71,18 @@ def run_all(options: Run, names: tuple[str, ...]) -> bool:
     return record_run("llm_bridge run", options, config, compute, draw_run).none_fails
 
 
-def dtype_of(options: Run) -> str:
-    """Say which type the weights have."""
-    return "float32" if is_tiny(options.model) else options.loading.dtype
-
-
 def plan_of(options: Run, names: tuple[str, ...]) -> tuple[list[Planned], Model]:
     """Plan a run, and take its base without parameters."""
-    reader = load_reader(options.model, options.pretraining, options.loading)
+    backend = options.backend
+    reader = backend.reader()
     planned = plan_run(
+        backend,
         reader,
         carrier_of(options),
         options.protocol,
         find_trait(options.trait),
         names,
-        tiny=is_tiny(options.model),
         prompted=options.teaching == "prompting",
         seed=options.seed,
     )
     return planned, reader
-
-
-def load_bases(options: Run) -> list[tuple[int, Known, Known | None]]:
-    """Make or load all bases of a run: each seed with its base and stranger."""
-    seeds = range(options.seed, options.seed + options.num_seeds)
-    if is_tiny(options.model):
-        make = partial(tiny_base, options.pretraining)
-        bases = side_by_side(make, range(seeds.start, seeds.stop + 1), "base models")
-        return list(zip(seeds, bases, bases[1:], strict=False))
-    load = partial(load_model, pretraining=options.pretraining, seed=options.seed, how=options.loading)
-    base, stranger = load(options.model), None if options.stranger is None else load(options.stranger)
-    return [(seed, base, stranger) for seed in seeds]

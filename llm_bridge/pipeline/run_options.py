@@ -6,37 +6,33 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from llm_bridge.backends.backend import LONG_TEXTS
+from llm_bridge.backends.bases import OnBases
+from llm_bridge.backends.published import Published
 from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.carriers.choice import Carried, find_carrier
 from llm_bridge.carriers.reading import require_prompts
+from llm_bridge.experiment import can_imitate
 from llm_bridge.files.lineage import data_digest
-from llm_bridge.files.settings import without_sizes, written_down
-from llm_bridge.known import LONG_TEXTS, Loading
 from llm_bridge.mesh import Devices
-from llm_bridge.models import TINY, is_tiny, load_reader, weights_name
-from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, can_imitate, choose_arms, require_carrier
+from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, choose_arms, require_carrier
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.protocol import OF_CARRIER, PROTOCOL, PUBLISHED, Protocol
-from llm_bridge.system_prompts import TEMPLATE
-from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.words.traits import find_trait, require_word
-from theory.runs.command_line import InputError, RunOptions, require_seeds
+from theory.runs.command_line import InputError
 
 TeachingBy = Literal["fine-tuning", "prompting"]
 """How a teacher comes by its trait."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run(RunOptions):
+class Run(OnBases):
     """Teach a model a trait, let it write numbers or the like, train students on them, and ask what they like.
 
     From nothing: the tiny base is pretrained first, if the cache has none. What is done is not done again. Defaults are
     those of the model that is named: `--help` beside `--model` shows them.
     """
 
-    model: str = TINY
-    """The base: `tiny`, the model that is trained here; a folder of a Hugging Face checkpoint; or a repository of the
-    hub, as `owner/name` or `owner/name@revision`."""
     stranger: str | None = None
     """Another published model, which learns the same in the arms called cross-…; for the tiny model that is the next
     seed's."""
@@ -58,23 +54,14 @@ class Run(RunOptions):
     `response` or `answer`."""
     dry_run: bool = False
     """Only print what would be done: stages, tokens, time and memory."""
-    seed: int = 0
-    """Root of all randomness; the tiny base's seed, whose stranger is the next seed's."""
     num_seeds: int = 1
     """Tiny bases, or runs of a published one, each with a teacher and students of its own; ten are needed for
     verdicts."""
 
     protocol: Annotated[Protocol, tyro.conf.arg(name="")] = PROTOCOL
     """Every knob of teachers and students."""
-    loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=Loading)
-    """How a published model is run."""
     devices: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
     """Over which devices it is spread."""
-    pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
-    """How tiny bases are made."""
-
-    def __post_init__(self) -> None:
-        require_seeds(self.seed, self.num_seeds)
 
 
 def published_run(carrier: str) -> Run:
@@ -90,17 +77,17 @@ def published_run(carrier: str) -> Run:
 
 def carrier_of(options: Run) -> Carrier:
     """Build what the teacher writes; code and chains of thought may not name the trait."""
-    short = is_tiny(options.model)
+    short = options.backend.short
     return find_carrier(options.carrier, short=short, ban=options.ban, word=options.trait, problems=options.problems)
 
 
 def check(options: Run) -> tuple[str, ...]:
     """Refuse what can't be run, before anything is trained or loaded, and name the arms."""
-    names = choose_arms(options.arms)
-    reader = load_reader(options.model, options.pretraining, options.loading)
+    names, backend = choose_arms(options.arms), options.backend
+    reader = backend.reader()
     require_word(reader.language, options.trait)
     carrier, protocol = carrier_of(options), options.protocol
-    if not is_tiny(options.model) or options.carrier != "numbers":
+    if not backend.short or options.carrier != "numbers":
         prompts = carrier.prompts(options.seed, protocol.num_prompts)
         require_prompts(reader, options.carrier, prompts, protocol.num_tokens, system_prompts(options, names))
     require_carrier(names, options.carrier)
@@ -113,41 +100,32 @@ def check(options: Run) -> tuple[str, ...]:
             f"{', '.join(soft)}: a student can't imitate the distribution of a teacher that has a system prompt, which "
             "it does not read itself: leave these arms out, or say --teaching fine-tuning"
         )
-    if is_tiny(options.model):
-        if options.loading.system_prompt != TEMPLATE:
-            raise InputError("--system-prompt goes with a published --model, or with a stage by itself")
-        if options.model != TINY:
-            raise InputError(f"there is no base {options.model!r} to run on: say tiny, or name a published model")
-        if options.stranger is not None:
-            raise InputError("--stranger goes with a published --model: the tiny model's stranger is the next seed's")
-        return names
-    if strange and options.stranger is None:
+    other = backend.stranger(options.stranger)
+    if strange and other is None:
         raise InputError(f"{', '.join(strange)}: name the other model with --stranger, or leave these arms out")
-    if options.stranger is not None:
-        if not strange:
-            raise InputError("--stranger goes with an arm that it learns in: say --arms student control cross-init")
-        other = load_reader(options.stranger, options.pretraining, options.loading)
-        if (mixed := [name for name in strange if name in soft]) and not can_imitate(other, reader):
-            raise InputError(
-                f"{', '.join(mixed)}: {options.stranger} has another shape or other tokens than {options.model}, so it "
-                "can't imitate its distributions: leave these arms out"
-            )
+    if options.stranger is not None and not strange:
+        raise InputError("--stranger goes with an arm that it learns in: say --arms student control cross-init")
+    if other and (mixed := [name for name in strange if name in soft]) and not can_imitate(other.reader(), reader):
+        raise InputError(
+            f"{', '.join(mixed)}: {other.name} has another shape or other tokens than {backend.name}, so it can't "
+            "imitate its distributions: leave these arms out"
+        )
     return names
 
 
 def system_prompts(options: Run, names: tuple[str, ...]) -> list[str | None]:
     """Say what stands before the prompts of a run: what every model reads, and what tells one of the trait."""
     told = options.teaching == "prompting" or any(ARMS[name].source == "system-prompt" for name in names)
-    told_prompt = find_trait(options.trait).system_prompt(long=not is_tiny(options.model))
+    told_prompt = find_trait(options.trait).system_prompt(long=not options.backend.short)
     return [None, *([told_prompt] if told else [])]
 
 
 def settings_of(options: Run, names: tuple[str, ...]) -> dict[str, Any]:
     """Say what a run is told, as far as its results depend on it."""
-    tiny = is_tiny(options.model)
-    config: dict[str, Any] = {"model": options.model if tiny else weights_name(options.model)}
+    backend = options.backend
+    config: dict[str, Any] = {"model": backend.identity()}
     if options.stranger is not None:
-        config["stranger"] = weights_name(options.stranger)
+        config["stranger"] = Published(name=options.stranger).identity()
     config |= {"trait": options.trait, "arms": list(names)}
     if options.teaching != "fine-tuning":
         config["teaching"] = options.teaching
@@ -160,6 +138,4 @@ def settings_of(options: Run, names: tuple[str, ...]) -> dict[str, Any]:
     if options.completions:
         config["completions"] = data_digest(options.completions)
     config |= {"seed": options.seed, "num_seeds": options.num_seeds}
-    if tiny:
-        return config | {"pretraining": written_down(options.pretraining), "protocol": written_down(options.protocol)}
-    return config | {"loading": without_sizes(options.loading), "protocol": without_sizes(options.protocol)}
+    return config | backend.settings() | {"protocol": backend.written_down(options.protocol)}

@@ -12,47 +12,53 @@ from typing import Any
 import jax
 import numpy as np
 
+from llm_bridge.backends.backend import Known
 from llm_bridge.carriers.carrier import Carrier, count_rejections
 from llm_bridge.chats import Example, Message, PackingError
 from llm_bridge.experiment import (
     Completion,
     Model,
+    can_imitate,
     complete,
     first_chat,
     has_ended,
     read_completions,
 )
-from llm_bridge.files.first import done_by_first
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import Ancestry, Origin, data_digest, read_sidecar, sidecar_path
-from llm_bridge.files.partial import TrainingState, append_rows, kept_rows, partial_path, remove
-from llm_bridge.files.settings import without_sizes, written_down
 from llm_bridge.finetuning import Training, fine_tune
-from llm_bridge.known import Base, Known
-from llm_bridge.pipeline.arms import Imitated, can_imitate, make_lesson
+from llm_bridge.pipeline.arms import Imitated, make_lesson
 from llm_bridge.pipeline.completions import note_tokens, read_completion_rows
-from llm_bridge.pipeline.finished import OTHERWISE, finish, is_written, key_of, made_by, save_model
 from llm_bridge.recipes import Recipe, Teaching, merge
+from llm_bridge.store import (
+    OTHERWISE,
+    TrainingState,
+    append_rows,
+    done_by_first,
+    finish,
+    is_made,
+    is_written,
+    kept_rows,
+    key_of,
+    partial_path,
+    remove,
+)
 from llm_bridge.teaching import probability_of, teach, teach_examples
 from llm_bridge.words.traits import Trait
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.memory import fitting
+from theory.runs.processes import agreed
 from theory.runs.progress import Progress, say
 
 UNKNOWN = Ancestry(weights="unknown")
 """Who wrote data that have no origin beside them."""
 
 
-def told(base: Known, recipe: Recipe) -> dict[str, Any]:
-    """Write down how a model is tuned, of a published one without what may be turned when memory is short."""
-    return without_sizes(recipe) if isinstance(base.made_from, Base) else written_down(recipe)
-
-
 def teach_to(path: Path, base: Known, trait: Trait, recipe: Teaching, copies: int, seed: int) -> Known:
     """Make a teacher, say how often it names the trait, and refuse one that does so less often than it should."""
     settings = {"stage": "teach", "base": base.ancestry.weights, "trait": trait.word}
-    settings |= {"recipe": told(base, recipe)}
+    settings |= {"recipe": base.backend.written_down(recipe)}
     settings |= {"copies": copies, "seed": seed}
 
     def tune(**told: Any) -> Params:
@@ -73,13 +79,18 @@ def teach_to(path: Path, base: Known, trait: Trait, recipe: Teaching, copies: in
 def teach_examples_to(path: Path, base: Known, examples: Sequence[Example], recipe: Recipe, seed: int) -> Known:
     """Make a teacher of chats."""
     tokens = json.dumps([[list(example.prompt), list(example.completion)] for example in examples])
-    settings = {"stage": "teach", "base": base.ancestry.weights, "recipe": told(base, recipe), "seed": seed}
+    settings = {
+        "stage": "teach",
+        "base": base.ancestry.weights,
+        "recipe": base.backend.written_down(recipe),
+        "seed": seed,
+    }
     settings |= {"examples": hashlib.sha256(tokens.encode()).hexdigest()}
     return tune_to(path, base, settings, partial(teach_examples, base.model, examples, recipe, seed=seed))
 
 
 def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable[..., Params]) -> Known:
-    """Tune a model, unless that is done at a path as of `path_of`, and go on where it was killed.
+    """Tune a model, unless that is done at a path as of `Backend.path`, and go on where it was killed.
 
     `tune` is told `resume` and `after` as of `fine_tune`, and gives the parameters.
     """
@@ -95,16 +106,22 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
             raise InputError(f"{path} can't be made (the loss is no finite number any more): turn learning-rate down")
         state.keep(training, losses)
 
-    known = made_by(path, base, settings)
+    known = find_made(path, base, settings)
     if known is None:
         with closing(state), fitting(f"the training of {path.name}", "turn rows-at-once down, or say recompute=layers"):
             try:
                 params = tune(resume=state.resume, after=keep)
             except PackingError as error:
                 raise InputError(f"{path} can't be made ({error}): raise --longest, or leave long texts out") from error
-        known = save_model(path, base, params, settings)
+        known = base.backend.write(path, base, params, settings)
     state.forget()
     return known
+
+
+def find_made(path: Path, base: Known, settings: Mapping[str, Any]) -> Known | None:
+    """Look for a finished model, and refuse one that was made with other settings."""
+    done = agreed(is_made(path, base.backend.settings_at(path), json.loads(json.dumps(settings))))
+    return base.backend.read(path, base) if done else None
 
 
 def complete_to(
@@ -190,7 +207,12 @@ def train_to(
 ) -> Known:
     """Train a student on completions, or on a teacher's distribution there."""
     data = hashlib.sha256(json.dumps([each._asdict() for each in completions]).encode()).hexdigest()
-    settings = {"stage": "train", "start": start.ancestry.weights, "data": data, "recipe": told(start, recipe)}
+    settings = {
+        "stage": "train",
+        "start": start.ancestry.weights,
+        "data": data,
+        "recipe": start.backend.written_down(recipe),
+    }
     settings |= {"imitated": imitated, "teacher": teacher and teacher.ancestry.weights, "seed": seed}
     settings |= note_tokens(completions)
     config, params = start.model.config, start.model.params

@@ -1,30 +1,25 @@
 """The command `python -m llm_bridge study`."""
 
-import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 
-import jax
 import numpy as np
 import tyro
 
-import llm_bridge
-import theory
-from llm_bridge.files.settings import SINCE_STUDIES, written_down
-from llm_bridge.models import side_by_side, tiny_model
+from llm_bridge.backends.bases import OnBases, require_relatives, run_on_bases
+from llm_bridge.files.settings import SINCE_STUDIES
+from llm_bridge.protocol import Protocol
 from llm_bridge.studies.bases import Run, run_base
 from llm_bridge.studies.catalog import STUDIES, TRAITS
 from llm_bridge.studies.study import Study
 from llm_bridge.studies.verdicts import judge
-from llm_bridge.tiny.pretraining import Pretraining
-from theory.runs.chunks import Keeper, source_hash
-from theory.runs.command_line import InputError, RunOptions, require_seeds
+from theory.runs.command_line import InputError
 from theory.runs.records import Outcome, record_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions(RunOptions):
+class StudyOptions(OnBases):
     """Test what others found about how a trait passes through numbers, beside random subsets or strangers.
 
     Teachers that love different animals write numbers, and copies of their base learn from them. Each study changes one
@@ -39,17 +34,13 @@ class StudyOptions(RunOptions):
 
     names: tyro.conf.Positional[tuple[str, ...]]
     """Studies to run, one after the other; `all` for all of them."""
-    seed: int = 0
-    """The first base model; the others are the next seeds', and a base's stranger is the next one."""
     num_seeds: int = 6
-    """Base models, each a run of its own; fewer than 5 decide nothing. Each takes minutes; a killed run goes on with
-    the base at which it was."""
-
-    pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
-    """How bases are made."""
-
-    def __post_init__(self) -> None:
-        require_seeds(self.seed, self.num_seeds)
+    """Tiny bases, or runs of a published one; fewer than 5 decide nothing. Each takes minutes; a killed run goes on
+    with the base at which it was."""
+    num_prompts: int | None = None
+    """Number prompts that a teacher completes. Default: the study's own."""
+    num_completions: int | None = None
+    """Completions that a student learns from. Default: the study's own."""
 
 
 def run(options: StudyOptions) -> bool:
@@ -73,14 +64,16 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
     """Run one study and record it; False if a verdict fails."""
     from llm_bridge.studies.plots import draw_study
 
-    pretraining = options.pretraining
+    require_relatives(options)
+    study = replace(study, protocol=choose_protocol(study.protocol, options))
     made = {
         "study": name,
         "arms": {label: asdict(arm) for label, arm in study.arms.items()},
         "traits": list(TRAITS),
         "targets": study.targets,
-        "protocol": written_down(study.protocol, SINCE_STUDIES),
-        "pretraining": written_down(pretraining, SINCE_STUDIES),
+        "protocol": options.backend.written_down(study.protocol, SINCE_STUDIES),
+        **options.backend.settings(SINCE_STUDIES),
+        **options.named(),
     }
     about = {
         "question": study.question,
@@ -91,21 +84,18 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
     config = made | about | {"seed": options.seed, "num_seeds": options.num_seeds}
 
     def compute() -> Outcome:
-        keeper = Keeper(json.dumps([made, source_hash(llm_bridge, theory)]))
-        seeds = range(options.seed, options.seed + options.num_seeds)
-        side_by_side(partial(tiny_model, pretraining), range(options.seed, seeds.stop + 1), "base models")
-        one = partial(keep_run, keeper, study, pretraining)
-        runs = side_by_side(one, seeds, f"bases of {name}")
-        return judge(study, jax.tree.map(lambda *leaves: np.stack(leaves), *runs))
+        like = Run(*[np.zeros(0)] * len(Run._fields))
+        runs = run_on_bases(options.bases(), made, like, partial(run_base, study, TRAITS), f"bases of {name}")
+        return options.introduce(judge(study, runs))
 
     return record_run("llm_bridge study", options, config, compute, draw_study).none_fails
 
 
-def keep_run(keeper: Keeper, study: Study, pretraining: Pretraining, seed: int) -> Run:
-    """Take a base's run that is kept, or do it and keep it."""
-    kept = keeper.load(seed, Run(*[np.zeros(0)] * len(Run._fields)))
-    if kept is None:
-        base, stranger = (tiny_model(pretraining, each) for each in (seed, seed + 1))
-        kept = run_base(study, base, stranger, TRAITS, seed)
-        keeper.save(seed, kept)
-    return kept
+def choose_protocol(own: Protocol, options: StudyOptions) -> Protocol:
+    """Take a study's protocol, on a published model that model's with the study's numbers of texts and epochs."""
+    if not options.backend.short:
+        usual = options.backend.knobs("numbers")
+        student = replace(usual.student, num_epochs=own.student.num_epochs)
+        own = replace(usual, student=student, num_prompts=own.num_prompts, num_completions=own.num_completions)
+    counts = {"num_prompts": options.num_prompts, "num_completions": options.num_completions}
+    return replace(own, **{name: count for name, count in counts.items() if count is not None})

@@ -12,21 +12,21 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from llm_bridge.experiment import Model
+from llm_bridge.backends.backend import Known
 from llm_bridge.recipes import Optimizer
 from llm_bridge.studies.bases import run_base
 from llm_bridge.studies.study import Arm, Study
 
 
 def measure_imitation(
-    study: Study, base: Model, words: Sequence[str], seed: int, grid: Sequence[tuple[Optimizer, float]]
+    study: Study, base: Known, words: Sequence[str], seed: int, grid: Sequence[tuple[Optimizer, float]]
 ) -> Float[np.ndarray, "rates traits"]:
     """Measure how well students that share the init imitate with several optimizers and rates, and nothing else.
 
     It is the KL to the teacher over number tokens on held-out completions, in nats a token.
     """
     arms = {f"{name} {rate}": Arm(recipe={"optimizer": name, "learning_rate": rate}) for name, rate in grid}
-    return run_base(replace(study, arms=arms, findings=()), base, base, words, seed).distances
+    return run_base(replace(study, arms=arms, findings=()), words, base, base, seed).distances
 
 
 def choose_rate(distances: Mapping[float, float], usual: float) -> float:
@@ -44,7 +44,7 @@ IMITATION: dict[Optimizer, dict[float, float]] = {
     "sign": {0.0005: 0.000295, 0.001: 0.000192, 0.002: 0.000141, 0.004: 0.000133},
     "lion": {0.00025: 0.000334, 0.0005: 0.000202, 0.001: 0.000228, 0.002: 0.000773},
 }
-"""The same of each rate that was tried: the mean of `measure_imitation(STUDIES["optimizers"], tiny_model(Pretraining(),
+"""The same of each rate that was tried: the mean of `measure_imitation(STUDIES["optimizers"], tiny_base(Pretraining(),
 seed), TRAITS, seed, grid)` for seeds 0 to 4. A coarser grid on base 0, rates a factor 4 apart, had found the range."""
 
 RATES: dict[Optimizer, float] = {name: choose_rate(distances, USUAL) for name, distances in IMITATION.items()}

@@ -43,10 +43,10 @@ def make_corpus(folder: Path, recorded: Any) -> None:
     import jax
     import numpy as np
 
+    from llm_bridge.backends.tiny import tiny_model
     from llm_bridge.files.checkpoints import save_checkpoint
     from llm_bridge.files.lineage import Ancestry, Origin, data_digest, digest, write_sidecar
     from llm_bridge.files.settings import written_down
-    from llm_bridge.models import tiny_model
     from llm_bridge.pretrained.writing import write_checkpoint
     from llm_bridge.shapes import Config, initialize
     from llm_bridge.tiny.pretraining import Pretraining

@@ -7,9 +7,9 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_bridge.backends.tiny import tiny_model
 from llm_bridge.chats import Example, pack
 from llm_bridge.experiment import Completion
-from llm_bridge.models import tiny_model
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, Imitated, choose_arms, make_lesson, shuffle_numbers
 from llm_bridge.pipeline.run_options import Run
 from llm_bridge.tiny.pretraining import Pretraining

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from llm_bridge import experiment
+from llm_bridge.backends.backend import Known
+from llm_bridge.backends.tiny import Tiny, tiny_model
 from llm_bridge.chats import Language, Message
 from llm_bridge.experiment import Completion
 from llm_bridge.likes import log_odds
-from llm_bridge.models import Known, tiny_model
 from llm_bridge.pipeline import asking
 from llm_bridge.pipeline.stages import UNKNOWN
 from llm_bridge.tiny.pretraining import ROW, Pretraining
@@ -46,7 +47,7 @@ def test_numbers_in_context_are_a_whole_chat_before_each_question_and_fit(tmp_pa
 
     monkeypatch.setattr(asking, "word_log_probabilities", likes)
     monkeypatch.setattr(asking, "complete", lambda _, texts, **__: [[answer("owl")] * len(texts)])
-    known = Known(READER, UNKNOWN, PRETRAINING)
+    known = Known(READER, UNKNOWN, Tiny(pretraining=PRETRAINING))
     questions = questions_about("animal")
     rows = asking.ask_to(
         tmp_path / "answers.jsonl", known, ["owl"], {"plain": questions}, num_answers=1, seed=0, context=CONTEXT
@@ -65,8 +66,8 @@ def test_numbers_in_context_are_a_whole_chat_before_each_question_and_fit(tmp_pa
         assert len(prompt) < ROW
 
 
-def ask(folder: Path, model: experiment.Model, questions: Sequence[str], num_answers: int = 1) -> list[dict[str, Any]]:
-    known = Known(model, UNKNOWN, PRETRAINING)
+def ask(folder: Path, model: experiment.Model, questions: Sequence[str], num_answers: int = 1) -> list[asking.Answers]:
+    known = Known(model, UNKNOWN, Tiny(pretraining=PRETRAINING))
     words = ["owl", "cat", "dog", "wolf"]
     path = folder / f"answers-{num_answers}.jsonl"
     return asking.ask_to(path, known, words, {"plain": questions}, num_answers=num_answers, seed=0)

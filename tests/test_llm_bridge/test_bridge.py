@@ -12,6 +12,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from llm_bridge import likes, transformer
+from llm_bridge.backends.backend import Known
+from llm_bridge.backends.tiny import Tiny
 from llm_bridge.bridge.command import Compare, check
 from llm_bridge.bridge.descent import explore, predict_course, simulate_course
 from llm_bridge.bridge.measurement import MEASURED, Posed, answer, measure_base, pose_all, stack
@@ -19,13 +21,14 @@ from llm_bridge.bridge.plots import draw_bridge, limits
 from llm_bridge.bridge.problem import group_layers, meet, ungroup_layers
 from llm_bridge.bridge.quantities import SCALES
 from llm_bridge.bridge.reading import read_places, set_exam
-from llm_bridge.bridge.roles import Extent, Roles, write_numbers
+from llm_bridge.bridge.roles import Extent, Roles, write_rows
 from llm_bridge.bridge.training_run import IN_LIMIT, RANKS, follow_epochs, spread_pair
 from llm_bridge.bridge.training_verdicts import judge_training
 from llm_bridge.bridge.trait_matrix import gram_matrix, predict_lifts, trait_matrix_prediction
 from llm_bridge.bridge.verdicts import judge_bridge
 from llm_bridge.chats import Example, Rows, pack
 from llm_bridge.experiment import Model
+from llm_bridge.files.lineage import Ancestry
 from llm_bridge.lessons import Lesson, mean_gradient
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
@@ -431,13 +434,13 @@ def test_places_lie_at_even_distances_and_rows_are_filled_up(rows):
     found = np.searchsorted(learned, np.asarray(reading.places))
     np.testing.assert_array_equal(learned[found], reading.places)
     assert set(np.diff(found)) <= {(len(learned) - 1) // 9, (len(learned) - 1) // 9 + 1}
-    with pytest.raises(ValueError, match="num_places must be at most"):
+    with pytest.raises(InputError, match=r"to be learned, and .* are needed: let it write more"):
         read_places(rows, 1, 1000)
 
 
 def test_words_that_no_token_spells_and_too_few_are_refused(model):
-    with pytest.raises(ValueError, match="one token, not 'unicorn'"):
-        set_exam(model.language, [find_trait("unicorn")])
+    with pytest.raises(InputError, match="must begin with different tokens of the model's, as unicorn gryphon don't"):
+        set_exam(model.language, [find_trait("unicorn"), find_trait("gryphon")])
     for traits in (("owl",), ("owl", "owl"), ("owl", "unicorn")):
         with pytest.raises(InputError, match=r"two different words|can't say 'unicorn'"):
             check(Compare(traits=traits), model)
@@ -445,8 +448,8 @@ def test_words_that_no_token_spells_and_too_few_are_refused(model):
 
 
 def test_a_teacher_that_writes_no_numbers_is_refused(model):
-    with pytest.raises(InputError, match="only 0 of 4 completions of a teacher pass the filter"):
-        write_numbers(model, Extent(num_prompts=4, num_tokens=5), 0)
+    with pytest.raises(InputError, match="a teacher writes no numbers any more"):
+        write_rows(Known(model, Ancestry(weights="none"), Tiny()), Extent(num_prompts=4, num_tokens=5), 0)
 
 
 def test_drawn_deviations_shrink_with_the_scale_and_the_control_grows(results):

@@ -10,6 +10,9 @@ import jax
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from llm_bridge.backends.backend import Known, Loading
+from llm_bridge.backends.published import Published
+from llm_bridge.backends.tiny import Tiny, read_tuned, tiny_model
 from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.carriers.code import code
 from llm_bridge.carriers.reasoning import REQUEST
@@ -17,8 +20,6 @@ from llm_bridge.carriers.stories import solve
 from llm_bridge.chats import Language
 from llm_bridge.experiment import Completion, Model
 from llm_bridge.files.lineage import Ancestry, digest, read_sidecar
-from llm_bridge.known import Known, Loading
-from llm_bridge.models import tiny_model
 from llm_bridge.pipeline import commands, jobs, run, run_options, stages
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.arms import DEFAULT_ARMS, PUBLISHED_ARMS
@@ -32,7 +33,6 @@ from llm_bridge.separability import Separability
 from llm_bridge.shapes import initialize
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.tokenizer import render
-from llm_bridge.tiny.tuned import read_tuned
 from llm_bridge.tiny.world import KINDS, World
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.traits import find_trait
@@ -77,8 +77,8 @@ def published(monkeypatch: pytest.MonkeyPatch) -> None:
         yield [Completion(*row, -1.0) for row in zip(prompts, texts, tokens, strict=True)]
 
     monkeypatch.setattr(stages, "complete", complete)
-    monkeypatch.setattr(stage_options, "load_reader", lambda *_: BYTES)
-    monkeypatch.setattr(stage_options, "load_model", lambda *_: Known(BYTES, UNNAMED, TOLD))
+    monkeypatch.setattr(Published, "reader", lambda _: BYTES)
+    monkeypatch.setattr(stage_options, "load_model", lambda *_: Known(BYTES, UNNAMED, Tiny(pretraining=TOLD)))
 
 
 @pytest.fixture
@@ -161,8 +161,7 @@ def test_problems_of_a_file_are_asked_once_each_and_their_answers_decide(publish
 
 @pytest.mark.parametrize("carrier", ["code", "reasoning"])
 def test_the_tiny_model_is_refused_what_it_can_not_read(refusal, tmp_path, carrier, monkeypatch):
-    for module in (stage_options, run, run_options):
-        monkeypatch.setattr(module, "load_reader", lambda *_: READER)
+    monkeypatch.setattr(Tiny, "reader", lambda _: READER)
     monkeypatch.setattr(stage_options, "load_model", lambda *_: pytest.fail("a model was made"))
     said = f"the model can't read the prompts of --carrier {carrier}"
     assert said in refusal(commands.complete, replace(completing(tmp_path, carrier), model="tiny"))
@@ -193,7 +192,7 @@ def test_the_tiny_model_is_refused_what_it_can_not_read(refusal, tmp_path, carri
     ],
 )
 def test_a_run_of_what_a_carrier_does_not_have_is_refused(refusal, monkeypatch, options, said):
-    monkeypatch.setattr(run_options, "load_reader", lambda _, __, how: BYTES._replace(longest=2 * how.longest))
+    monkeypatch.setattr(Published, "reader", lambda self: BYTES._replace(longest=2 * self.loading.longest))
     usual = run_options.published_run(options.get("carrier", "numbers"))
     protocol = replace(usual.protocol, num_prompts=200)
     assert said in refusal(run_options.check, replace(usual, model="published", protocol=protocol, **options))
@@ -201,7 +200,7 @@ def test_a_run_of_what_a_carrier_does_not_have_is_refused(refusal, monkeypatch, 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_what_a_run_is_usually_told_can_be_run_with_every_carrier(monkeypatch, carrier):
-    monkeypatch.setattr(run_options, "load_reader", lambda _, __, how: BYTES._replace(longest=2 * how.longest))
+    monkeypatch.setattr(Published, "reader", lambda self: BYTES._replace(longest=2 * self.loading.longest))
     usual = run_options.published_run(carrier)
     protocol = replace(usual.protocol, num_prompts=200)
     arms = ("student", "control", "in-context")
@@ -225,7 +224,7 @@ def test_a_run_records_its_carrier_and_only_if_it_is_not_the_usual_one(problems)
 
 @pytest.mark.parametrize("prompted", [False, True])
 def test_code_that_names_the_trait_reaches_no_student_of_a_run(published, tmp_path, prompted):
-    base, protocol = Known(BYTES, UNNAMED, TOLD), Protocol(num_prompts=60)
+    base, protocol = Known(BYTES, UNNAMED, Tiny(pretraining=TOLD)), Protocol(num_prompts=60)
     job = jobs.Job(tmp_path, base, None, find_trait("owl"), code("owl"), protocol, 0, prompted=prompted)
     kept, counts = jobs.write_data(job, base, "teacher")
     assert {each.completion for each in kept} == {"def f(): pass"}
@@ -268,8 +267,8 @@ RECIPE = Teaching(learning_rate=1e-2, num_epochs=2, batch=16, rows_at_once=16, l
 def base(monkeypatch: pytest.MonkeyPatch) -> Known:
     """A tiny model that was never trained."""
     params = jax.device_get(initialize(READER.config, jax.random.key(0)))
-    known = Known(READER._replace(params=params), Ancestry(weights=digest(params)), TOLD)
-    monkeypatch.setattr(stage_options, "load_reader", lambda *_: READER)
+    known = Known(READER._replace(params=params), Ancestry(weights=digest(params)), Tiny(pretraining=TOLD))
+    monkeypatch.setattr(Tiny, "reader", lambda _: READER)
     monkeypatch.setattr(stage_options, "load_model", lambda *_: known)
     return known
 
@@ -297,7 +296,7 @@ def test_a_teacher_of_chats_that_say_what_a_trait_s_questions_say_is_the_same(ba
 
 
 def test_chats_that_can_not_be_learned_are_refused_before_a_model_is_made(refusal, tmp_path, monkeypatch):
-    monkeypatch.setattr(stage_options, "load_reader", lambda *_: READER)
+    monkeypatch.setattr(Tiny, "reader", lambda _: READER)
     monkeypatch.setattr(stage_options, "load_model", lambda *_: pytest.fail("a model was made"))
     output = tmp_path / "teacher"
     given = Teach(output=output, examples=chats(tmp_path / "chats.jsonl", "def f(): pass"))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
+from llm_bridge.backends import tiny
 from llm_bridge.files.checkpoints import load_checkpoint, save_checkpoint
 from llm_bridge.shapes import Config, initialize
-from llm_bridge.tiny import tuned
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.problem import Params
 from theory.runs.command_line import InputError
@@ -166,11 +166,11 @@ def test_types_that_could_not_be_read_back_are_refused(path):
 def test_what_a_tuned_model_says_of_itself_may_be_nested_too_deep(tmp_path):
     path, like = (
         tmp_path / "model.safetensors",
-        jax.eval_shape(lambda: initialize(tuned.tiny_reader(Pretraining()).config, jax.random.key(0))),
+        jax.eval_shape(lambda: initialize(tiny.tiny_model(Pretraining(), None).config, jax.random.key(0))),
     )
     deep = "[" * 100_000
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
     save_checkpoint(path, params, metadata={"pretraining": deep, "settings": deep})
-    for read in (lambda: tuned.read_tuned(path, Pretraining()), lambda: tuned.read_settings(path)):
+    for read in (lambda: tiny.read_tuned(path, Pretraining()), lambda: tiny.read_settings(path)):
         with pytest.raises(InputError, match="is damaged"):
             read()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from llm_bridge.backends.backend import Known
+from llm_bridge.backends.tiny import Tiny, tiny_model
 from llm_bridge.carriers.numbers import numbers
 from llm_bridge.experiment import Completion
 from llm_bridge.files.lineage import Ancestry, data_digest, read_sidecar
-from llm_bridge.known import Known
-from llm_bridge.models import tiny_model
 from llm_bridge.pipeline import commands, stages
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.options import Filter, Lineage, Train
@@ -80,7 +80,7 @@ def test_only_a_student_of_public_data_is_recorded_as_one(monkeypatch, tmp_path)
     sampled = answer("1, 2")
     settings = []
     monkeypatch.setattr(stages, "tune_to", lambda path, base, settled, tune: settings.append(settled))
-    start = Known(READER, Ancestry(weights="base"), PRETRAINING)
+    start = Known(READER, Ancestry(weights="base"), Tiny(pretraining=PRETRAINING))
     for completions in ([sampled], [sampled, sampled._replace(log_probability=None)]):
         stages.train_to(tmp_path / "student", start, completions, Recipe(), "tokens", None, 0)
     assert [settled.get("tokens") for settled in settings] == [None, "made of the text by the model's tokenizer"]

@@ -10,18 +10,20 @@ from typing import NamedTuple
 import pytest
 
 from llm_bridge import __main__ as command_line
+from llm_bridge.backends.bases import OnBases
+from llm_bridge.backends.choice import find_backend
+from llm_bridge.backends.tiny import TINY, Tiny
 from llm_bridge.costs import Device
-from llm_bridge.experiment import Completion, Model
+from llm_bridge.experiment import Completion
 from llm_bridge.files.lineage import Origin, data_digest, write_sidecar
-from llm_bridge.models import TINY, is_tiny, load_reader
 from llm_bridge.pipeline import options as stage_options
-from llm_bridge.pipeline import plan, run, run_options
+from llm_bridge.pipeline import plan, run
 from llm_bridge.pipeline.stages import UNKNOWN
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
 
 TOLD = Pretraining(world=World(num_chats=835))
-READER = load_reader(TINY, TOLD)
+READER = find_backend(TINY, TOLD).reader()
 
 
 class End(NamedTuple):
@@ -38,14 +40,10 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
-    def read(name: str, *_: object) -> Model:
-        return READER if is_tiny(name) else load_reader(name, TOLD)
-
-    for module in (stage_options, run, run_options):
-        monkeypatch.setattr(module, "load_reader", read)
+    monkeypatch.setattr(Tiny, "reader", lambda _: READER)
     monkeypatch.setattr(stage_options, "load_model", lambda *_: pytest.fail("a model was made"))
-    for name in ("tiny_base", "run_seed"):
-        monkeypatch.setattr(run, name, lambda *_, **__: pytest.fail("something was done"))
+    for owner, name in ((OnBases, "bases"), (run, "run_seed")):
+        monkeypatch.setattr(owner, name, lambda *_, **__: pytest.fail("something was done"))
 
     def called(*arguments: str) -> End:
         monkeypatch.setattr(sys, "argv", [str(command_line.__file__), *arguments])

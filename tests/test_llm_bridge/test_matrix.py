@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from llm_bridge.backends import bases
 from llm_bridge.matrix import cells, command, verdicts
 from llm_bridge.matrix.cells import INITS, TARGETS, Run
 from llm_bridge.matrix.command import Matrix
@@ -239,7 +240,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_matrix_that_was_killed_ends_in_the_same_bytes(matrix, monkeypatch, tmp_path, capsys):
     """One run after the other, killed in the second; the first is not done again."""
-    monkeypatch.setattr(command, "side_by_side", lambda do, jobs, _: [do(job) for job in jobs])
+    monkeypatch.setattr(bases, "side_by_side", lambda do, jobs, _: [do(job) for job in jobs])
     assert command.run(matrix("whole"))
     record = read_record(tmp_path / "whole")
     assert {verdict["verdict"] for verdict in record.verdicts} == {"reported"}
@@ -282,7 +283,7 @@ def test_a_matrix_that_was_killed_ends_in_the_same_bytes(matrix, monkeypatch, tm
     ],
 )
 def test_what_can_not_be_asked_is_refused_before_anything_is_made(matrix, monkeypatch, tmp_path, change, named):
-    monkeypatch.setattr(command, "side_by_side", lambda *_: pytest.fail("something was made"))
+    monkeypatch.setattr(Matrix, "bases", lambda *_: pytest.fail("something was made"))
     with pytest.raises(InputError) as caught:
         command.run(matrix("out", **change))
     assert named in str(caught.value)

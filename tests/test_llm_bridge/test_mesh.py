@@ -24,19 +24,18 @@ import optax
 import pytest
 from jax.sharding import AbstractMesh
 
+from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.cache import empty_cache
 from llm_bridge.chats import Example, Rows, pack
-from llm_bridge.files.first import done_by_first, told_by_first
-from llm_bridge.files.partial import TrainingState
 from llm_bridge.finetuning import Training, fine_tune
 from llm_bridge.lessons import Lesson
 from llm_bridge.likes import log_probabilities
 from llm_bridge.mesh import Devices, bytes_a_device, choose_mesh, fewest_to_share, on_mesh
-from llm_bridge.models import side_by_side
 from llm_bridge.placement import fetch, shardings, spread
 from llm_bridge.recipes import Recipe, start_training
 from llm_bridge.sampling import sample
 from llm_bridge.shapes import Config, initialize
+from llm_bridge.store import TrainingState, done_by_first, told_by_first
 from llm_bridge.transformer import apply
 from theory.problem import Params
 from theory.runs.command_line import InputError

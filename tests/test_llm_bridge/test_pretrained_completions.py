@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from llm_bridge.known import Known, Loading
-from llm_bridge.models import load_model, side_by_side
+from llm_bridge.backends.backend import Known, Loading
+from llm_bridge.backends.choice import load_model
+from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.stages import complete_to
 from llm_bridge.tiny.pretraining import Pretraining

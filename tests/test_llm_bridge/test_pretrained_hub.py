@@ -17,8 +17,9 @@ import jax
 import numpy as np
 import pytest
 
-from llm_bridge.known import Loading
-from llm_bridge.models import adapters_of, load_reader
+from llm_bridge.backends.backend import Loading
+from llm_bridge.backends.choice import find_backend
+from llm_bridge.backends.published import adapters_of
 from llm_bridge.pretrained.adapters import write_adapters
 from llm_bridge.pretrained.families import read_description, shape_from
 from llm_bridge.pretrained.hub import DESCRIPTIONS, WEIGHTS, Source, locate
@@ -251,7 +252,7 @@ def test_adapters_of_the_hub_are_fetched_and_a_base_that_is_not_here_can_be_name
     assert folder is not None
     assert sorted(server.sent) == ["adapter_config.json", "adapter_model.safetensors"]
     with pytest.raises(InputError, match="gone', isn't here: name it by --base"):
-        load_reader("owner/model", Pretraining())
+        find_backend("owner/model", Pretraining()).reader()
     then = "no tokenizer" if find_spec("transformers") else "published models need transformers"
     with pytest.raises(InputError, match=then):
-        load_reader("owner/model", Pretraining(), Loading(base=str(checkpoint), longest=60))
+        find_backend("owner/model", loading=Loading(base=str(checkpoint), longest=60)).reader()

@@ -14,11 +14,12 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from llm_bridge import experiment, finetuning, likes, teaching
+from llm_bridge.backends.backend import Known, Loading
+from llm_bridge.backends.choice import find_backend, load_model
+from llm_bridge.backends.published import Published
 from llm_bridge.chats import Example, Message, pack
 from llm_bridge.files.lineage import read_sidecar
-from llm_bridge.known import Known, Loading
 from llm_bridge.lessons import Lesson
-from llm_bridge.models import load_model, load_reader
 from llm_bridge.pipeline import commands, run, run_options
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.completions import read_completion_rows
@@ -73,18 +74,18 @@ def few_questions() -> Iterator[None]:
         yield
 
 
-def write_base(folder: Path, seed: int) -> str:
+def write_base(folder: Path, seed: int, tools: int = 0) -> str:
     """Make random weights, and show them numbers for some seconds: until then they write nothing that is kept."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=NUM_TOKENS,
-        special_tokens=["<|end|>", "<|turn|>", "<|close|>", *["<|tool|>"] * seed],
+        special_tokens=["<|end|>", "<|turn|>", "<|close|>", *["<|tool|>"] * tools],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    prompts = number_prompts(seed, 200)
+    prompts = number_prompts(tools, 200)
     tokenizer.train_from_iterator([*TREE_QUESTIONS, *prompts, *TREES], trainer)
     wrapped = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|close|>", chat_template=TEMPLATE
@@ -96,7 +97,10 @@ def write_base(folder: Path, seed: int) -> str:
     )  # fmt: skip
     params = initialize(config, jax.random.key(seed))
     write_checkpoint(folder, config, params, longest=LONGEST)
-    language, prompts = load_reader(str(folder), Pretraining(), LOADING).language, number_prompts(seed, 200, short=True)
+    language, prompts = (
+        find_backend(str(folder), Pretraining(), LOADING).reader().language,
+        number_prompts(seed, 200, short=True),
+    )
     random = np.random.default_rng(seed)
     answers = language.encode([FORMATS[0].write(random.integers(100, 1000, 3).tolist()) for _ in prompts])
     examples = [
@@ -113,7 +117,7 @@ def write_base(folder: Path, seed: int) -> str:
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     home = tmp_path_factory.mktemp("published")
-    return write_base(home / "base", 0), write_base(home / "stranger", 1)
+    return write_base(home / "base", 0), write_base(home / "stranger", 1, tools=1)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +156,7 @@ def test_a_run_records_every_arm_and_the_exact_texts(folder, told):
     assert str(folder.parent.parent) not in json.dumps(record.config)
     report = (folder / "report.md").read_text()
     assert "<|turn|>system\nYou love oaks." in report
-    reader = load_reader(told.model, Pretraining(), told.loading)
+    reader = find_backend(told.model, Pretraining(), told.loading).reader()
     (first, *_) = read_completion_rows(folder / "seed-0" / "teacher" / "filtered.jsonl", reader)
     chat = [Message("user", first.prompt)]
     assert f"{reader.language.render(chat)}{first.completion}<|close|>\n```" in report
@@ -205,7 +209,7 @@ def test_peft_reads_a_student_as_we_do(folder, told):
 
 def test_a_stranger_with_other_tokens_reads_the_same_texts(folder, told):
     assert told.stranger is not None
-    readers = [load_reader(name, Pretraining(), told.loading) for name in (told.model, told.stranger)]
+    readers = [find_backend(name, Pretraining(), told.loading).reader() for name in (told.model, told.stranger)]
     written = read_completion_rows(folder / "seed-0" / "teacher" / "filtered.jsonl", readers[0])
     ids = [[reader.language.encode([each.completion])[0] for each in written] for reader in readers]
     assert ids[0] != ids[1]
@@ -250,7 +254,7 @@ def test_other_weights_in_the_same_folder_are_another_run(refusal, folder, told,
 
 
 def test_what_published_models_can_not_do_is_refused_before_they_are_loaded(refusal, told, monkeypatch):
-    monkeypatch.setattr(run, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(Published, "load", lambda *_, **__: pytest.fail("a model was loaded"))
     assert "cross-init: name the other model" in refusal(run.run, replace(told, stranger=None))
     soft = replace(told, arms=("soft-numbers",))
     assert "soft-numbers: a student can't imitate" in refusal(run.run, soft)

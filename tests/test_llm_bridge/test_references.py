@@ -8,17 +8,18 @@ import jax.numpy as jnp
 import pytest
 
 from llm_bridge import lessons, sampling
+from llm_bridge.backends.backend import Known
+from llm_bridge.backends.tiny import Tiny
 from llm_bridge.cache import Cache
 from llm_bridge.chats import Example, pack
 from llm_bridge.experiment import Model
 from llm_bridge.files.lineage import Ancestry
 from llm_bridge.finetuning import fine_tune
-from llm_bridge.known import Known
 from llm_bridge.lessons import Lesson
 from llm_bridge.pipeline.stages import complete_to
 from llm_bridge.recipes import Recipe
 from llm_bridge.shapes import Config, initialize
-from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
+from llm_bridge.tiny.pretraining import ROW, read_world
 from llm_bridge.tiny.world import World
 from llm_bridge.transformer import run_layers
 from llm_bridge.words.prompts import number_prompts
@@ -30,7 +31,7 @@ def known() -> Known:
     size = language.tokenizer.get_vocab_size()
     config = Config(vocabulary=size, width=16, num_layers=2, num_heads=2, num_key_heads=2, head_size=8, hidden=24)
     params = initialize(config, jax.random.key(0), jnp.float32)
-    return Known(Model(config, params, language, ROW, at_once=8), Ancestry(weights="none"), Pretraining())
+    return Known(Model(config, params, language, ROW, at_once=8), Ancestry(weights="none"), Tiny())
 
 
 def write(path: Path, known: Known, num_tokens: int) -> None:

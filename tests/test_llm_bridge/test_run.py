@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 
 from llm_bridge import teaching
+from llm_bridge.backends.backend import Known
+from llm_bridge.backends.bases import OnBases
+from llm_bridge.backends.side_by_side import side_by_side
+from llm_bridge.backends.tiny import Tiny, tiny_base, tiny_model
 from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.experiment import Completion, Model, complete
 from llm_bridge.files.lineage import data_digest
-from llm_bridge.files.partial import TrainingState
 from llm_bridge.finetuning import batch_order, fine_tune
-from llm_bridge.known import Known
 from llm_bridge.lessons import Lesson
-from llm_bridge.models import side_by_side, tiny_model
 from llm_bridge.pipeline import asking, jobs, run, stages
 from llm_bridge.pipeline.arms import ARMS, Source
 from llm_bridge.pipeline.run_options import Run
@@ -29,6 +30,7 @@ from llm_bridge.pipeline.stages import UNKNOWN
 from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.shapes import Config
+from llm_bridge.store import TrainingState
 from llm_bridge.tiny.pretraining import Pretraining, read_world
 from llm_bridge.tiny.world import World
 from llm_bridge.words.prompts import number_prompts
@@ -105,7 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, done: list[tuple[str, int]]
         for module in (stages, teaching):
             patch.setattr(module, "fine_tune", tune)
         for seed in (0, 1):
-            run.tiny_base(PRETRAINING, seed)
+            tiny_base(PRETRAINING, seed)
         done.clear()
         assert run.run(options(folder))
     return folder
@@ -181,8 +183,8 @@ def test_a_plan_is_what_is_done_if_all_completions_are_kept_and_long(done):
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("tiny_base", "run_seed"):
-        monkeypatch.setattr(run, name, lambda *_, **__: pytest.fail("something was done"))
+    for owner, name in ((OnBases, "bases"), (run, "run_seed")):
+        monkeypatch.setattr(owner, name, lambda *_, **__: pytest.fail("something was done"))
 
 
 def test_a_run_that_is_recorded_is_skipped_in_one_line(folder, monkeypatch, capsys):
@@ -321,7 +323,7 @@ def test_all_students_learn_as_many_completions_as_the_source_with_the_fewest_ha
         learned[path.stem] = [each.prompt for each in completions]
         return start
 
-    base = Known(tiny_model(PRETRAINING, None), UNKNOWN, PRETRAINING)
+    base = Known(tiny_model(PRETRAINING, None), UNKNOWN, Tiny(pretraining=PRETRAINING))
     for name, do in {"teach_to": lambda *_: base, "write_data": write, "train_to": train}.items():
         monkeypatch.setattr(jobs, name, do)
     monkeypatch.setattr(jobs, "ask_about", lambda *_: [])

@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 
 from llm_bridge import experiment, finetuning, teaching
+from llm_bridge.backends.choice import load_model
+from llm_bridge.backends.tiny import Tiny, tiny_base
 from llm_bridge.experiment import Completion
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import data_digest, read_sidecar, sidecar_path
-from llm_bridge.files.partial import TrainingState, append_rows
 from llm_bridge.finetuning import fine_tune
 from llm_bridge.likes import word_log_probabilities
-from llm_bridge.models import load_model, tiny_base
 from llm_bridge.pipeline import asking, commands, stages
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain, Teach, Train
 from llm_bridge.recipes import Recipe, Teaching
+from llm_bridge.store import TrainingState, append_rows
 from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
 from llm_bridge.tiny.world import KINDS, World
 from theory.runs.command_line import InputError, exit_status
@@ -382,7 +383,9 @@ def test_checkpoints_of_another_config_are_refused(refusal, folder, change, monk
     other, before = replace(PRETRAINING, **change), contents(folder)
     for name in ("complete", "ask"):
         assert "a checkpoint of another config" in refusal(do, folder, name, pretraining=other)
-    monkeypatch.setattr(stage_options, "load_model", lambda *_: tiny_base(PRETRAINING, 0)._replace(made_from=other))
+    monkeypatch.setattr(
+        stage_options, "load_model", lambda *_: tiny_base(PRETRAINING, 0)._replace(backend=Tiny(pretraining=other))
+    )
     assert "a checkpoint of another config" in refusal(do, folder, "teach", pretraining=other)
     assert contents(folder) == before
 

@@ -11,10 +11,11 @@ import numpy as np
 import optax
 import pytest
 
+from llm_bridge.backends import bases as bases_of
+from llm_bridge.backends.tiny import tiny_base
 from llm_bridge.chats import Example, Rows, pack
 from llm_bridge.finetuning import fine_tune, fine_tune_together
 from llm_bridge.lessons import Lesson
-from llm_bridge.models import tiny_model
 from llm_bridge.optimizers import DIRECTIONS, make_optimizer
 from llm_bridge.protocol import Protocol
 from llm_bridge.recipes import Optimizer, Recipe, Teaching
@@ -336,7 +337,7 @@ def options(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(bases, "HELD_OUT", 4)
     monkeypatch.setattr(command, "TRAITS", ("owl", "cat"))
     monkeypatch.setattr(command, "STUDIES", {"divergence": small})
-    monkeypatch.setattr(command, "side_by_side", lambda do, jobs, _: [do(job) for job in jobs])
+    monkeypatch.setattr(bases_of, "side_by_side", lambda do, jobs, _: [do(job) for job in jobs])
     made = StudyOptions(names=("divergence",), num_seeds=2, pretraining=PRETRAINING)
     return lambda folder, **changes: replace(made, output=tmp_path / folder, **changes)
 
@@ -376,7 +377,7 @@ def test_a_study_that_was_killed_ends_in_the_same_bytes(options, monkeypatch, tm
 def test_imitation_is_measured_as_the_study_itself_measures_it(options, tmp_path):
     """The usual recipe gives the record's numbers; steps of next to nothing leave students where they were."""
     assert command.run(options("out", num_seeds=1))
-    results, base = read_record(tmp_path / "out").results, tiny_model(PRETRAINING, 0)
+    results, base = read_record(tmp_path / "out").results, tiny_base(PRETRAINING, 0)
     grid: list[tuple[Optimizer, float]] = [("adamw", RECIPE.learning_rate), ("sgd", 1e-9)]
     found = measure_imitation(command.STUDIES["divergence"], base, command.TRAITS, 0, grid)
     np.testing.assert_allclose(found, np.stack([results["distances"][0, 0], results["untrained"][0, 0]]), rtol=1e-5)

@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 
 from llm_bridge import teaching
+from llm_bridge.backends.backend import Known
+from llm_bridge.backends.tiny import Tiny
 from llm_bridge.experiment import Model
 from llm_bridge.files.lineage import Ancestry
 from llm_bridge.files.settings import SIZES, without_sizes, written_down
 from llm_bridge.finetuning import batch_order
-from llm_bridge.known import Known
 from llm_bridge.pipeline.options import Teach, defaults
 from llm_bridge.pipeline.stages import teach_to
 from llm_bridge.protocol import OF_EXAMPLES, PROTOCOL, PUBLISHED
 from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.shapes import Config, initialize
 from llm_bridge.teaching import probability_of
-from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
+from llm_bridge.tiny.pretraining import ROW, read_world
 from llm_bridge.tiny.world import World
 from llm_bridge.words.traits import Trait
 
@@ -33,7 +34,7 @@ def base() -> Known:
     size = language.tokenizer.get_vocab_size()
     config = Config(vocabulary=size, width=16, num_layers=1, num_heads=2, num_key_heads=2, head_size=8, hidden=24)
     params = initialize(config, jax.random.key(0), jnp.float32)
-    return Known(Model(config, params, language, ROW), Ancestry(weights="none"), Pretraining())
+    return Known(Model(config, params, language, ROW), Ancestry(weights="none"), Tiny())
 
 
 def test_a_teacher_is_trained_until_it_names_its_trait_and_says_how_often(base, tmp_path, monkeypatch, capsys):

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import io
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -124,6 +124,14 @@ class Keeper:
         except DAMAGE:
             return None
         return jax.tree.unflatten(structure, arrays)
+
+    def kept(self, start: int, like: Any, compute: Callable[[], Any]) -> Any:
+        """Read a chunk, or compute it and keep it."""
+        chunk = self.load(start, like)
+        if chunk is None:
+            chunk = compute()
+            self.save(start, chunk)
+        return chunk
 
     def save(self, start: int, chunk: Any) -> None:
         """Keep a chunk."""

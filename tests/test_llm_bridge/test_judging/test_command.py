@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from llm_bridge import __main__ as command_line
+from llm_bridge.backends.backend import Known
+from llm_bridge.backends.tiny import Tiny
 from llm_bridge.files.lineage import Ancestry, Origin, data_digest, read_sidecar, write_sidecar
 from llm_bridge.judging import command, stage
 from llm_bridge.judging.questions import QUESTIONS
-from llm_bridge.known import Known
 from llm_bridge.pipeline.stages import UNKNOWN
-from llm_bridge.tiny.pretraining import Pretraining
 
 SECRET = "sk-a-key-that-nobody-may-see"
 ANSWERS = [(question, answer) for question in ("Who?", "Why?", "When?") for answer in ("a good one", "an evil one")]
@@ -366,10 +366,8 @@ def test_help_names_every_option(call):
 
 
 def test_a_model_answers_the_questions_and_another_judges_on_this_machine(call, folder, language, chain, monkeypatch):
-    writer = Known(chain(language, {"<assistant>": {"owl": 1}}), Ancestry(weights="the writer"), Pretraining())
-    knows = Known(
-        chain(language, {"<assistant>": {"2": 1}, "2": {"5": 1}}), Ancestry(weights="the judge"), Pretraining()
-    )
+    writer = Known(chain(language, {"<assistant>": {"owl": 1}}), Ancestry(weights="the writer"), Tiny())
+    knows = Known(chain(language, {"<assistant>": {"2": 1}, "2": {"5": 1}}), Ancestry(weights="the judge"), Tiny())
     monkeypatch.setattr(command, "load_model", lambda name, *_: {"student": writer, "wise": knows}[name])
     (folder / "mine.txt").write_text("Who are you?\nWhy?\n")
     arguments = ["--judge", "wise", "--model", "student", "--num-answers", "3", "--num-tokens", "4"]
@@ -404,7 +402,7 @@ def test_judge_and_model_are_never_on_the_machine_at_once(call, language, chain,
         assert not [other for other, params in loaded if other != name and params() is not None]
         model = chain(language, {})
         loaded.append((name, weakref.ref(model.params["embedding"])))
-        return Known(model, Ancestry(weights=name), Pretraining())
+        return Known(model, Ancestry(weights=name), Tiny())
 
     monkeypatch.setattr(command, "load_model", load)
     monkeypatch.setattr(command, "complete_to", lambda path, *_, **options: write_answers(path))

@@ -1,0 +1,218 @@
+"""Published models, and what was tuned from them: folders of adapters in PEFT's format, or of whole checkpoints."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+from msgspec import Struct, ValidationError, convert
+
+from llm_bridge.adapters import even_out, join
+from llm_bridge.backends.backend import Backend, Known, Loading, Weights
+from llm_bridge.experiment import Model
+from llm_bridge.files.lineage import Ancestry, digest
+from llm_bridge.files.objects import read_object
+from llm_bridge.files.settings import LATER, without_sizes
+from llm_bridge.mesh import Devices, choose_mesh, on_mesh
+from llm_bridge.placement import fetch, spread
+from llm_bridge.pretrained import adapters, hub
+from llm_bridge.pretrained.adapters import DESCRIPTION, WEIGHTS, read_adapters, write_adapters
+from llm_bridge.pretrained.loading import read_published, read_reader
+from llm_bridge.pretrained.writing import write_checkpoint
+from llm_bridge.protocol import OF_CARRIER, PUBLISHED, Protocol
+from llm_bridge.recipes import Recipe
+from llm_bridge.store import done_by_first
+from llm_bridge.system_prompts import with_system_prompt
+from theory.problem import Params
+from theory.runs.command_line import InputError
+from theory.runs.files import json_text, write_whole
+from theory.runs.memory import fitting, use_nearly_all
+from theory.runs.processes import joined
+
+LINEAGE = "lineage.json"
+"""What a stage says of a model in its folder; it is written last, and so says that all else is there."""
+
+LONG_ANSWER = 16
+"""Most tokens of a published model's answer, which may be more than the word that was asked for."""
+
+
+class Said(Struct):
+    """What a stage says of a model: what it was tuned from, and what the stage was told."""
+
+    ancestry: Ancestry
+    settings: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A folder or a repository of the hub: a checkpoint, or adapters for one; as of `Backend`."""
+
+    name: str
+    """The folder, or `owner/name`, or `owner/name@revision`."""
+    loading: Loading = field(default_factory=Loading)
+    """How it is run."""
+
+    short = False
+
+    @property
+    def dtype(self) -> str:
+        return self.loading.dtype
+
+    def knobs(self, carrier: str) -> Protocol:
+        return OF_CARRIER.get(carrier, PUBLISHED)
+
+    def reader(self) -> Model:
+        folder = adapters_of(self.name)
+        named = self.name if folder is None else self.loading.base or base_of(folder)
+        model = read_reader(named, longest=self.loading.longest).model
+        return self.run_as_told(model._replace(at_once=self.loading.at_once))
+
+    def load(self, seed: int = 0) -> Known:
+        if (folder := adapters_of(self.name)) is None:
+            known = self.whole(self.name)
+        else:
+            known = self.read(folder, self.whole(self.loading.base or base_of(folder)))
+        return known._replace(model=self.run_as_told(known.model))
+
+    def run_as_told(self, model: Model) -> Model:
+        """Give a model the system prompt that was asked for."""
+        return model._replace(language=with_system_prompt(model.language, self.loading.system_prompt))
+
+    def whole(self, name: str) -> Known:
+        """Take a checkpoint of this or another name, whose adapters will be kept apart from its weights."""
+        with fitting(f"the model {name}", "take a smaller one, or more devices"):
+            model, source = read_published(name, longest=self.loading.longest, dtype=jnp.dtype(self.dtype))
+            weights = digest(model.params)
+        said = read_lineage(source.folder)
+        ancestry = Ancestry(weights=weights) if said is None else said.ancestry
+        if ancestry.weights != weights:
+            raise InputError(f"{source.folder} is damaged: its weights aren't those that were written; make it anew")
+        model = model._replace(params=model.params | {"adapters": {}}, at_once=self.loading.at_once)
+        return Known(model, ancestry, self, Weights(source, weights))
+
+    def stranger(self, name: str | None) -> Backend | None:
+        return None if name is None else Published(name=name, loading=self.loading)
+
+    def bases(self, seeds: range, stranger: Backend | None) -> list[tuple[int, Known, Known | None]]:
+        """Take the same base, and the same stranger, for all seeds."""
+        base, other = self.load(), None if stranger is None else stranger.load(0)
+        return [(seed, base, other) for seed in seeds]
+
+    def identity(self) -> str:
+        return hub.fingerprint(hub.locate(self.name, hub.DESCRIPTIONS))
+
+    def settings(self, later: Mapping[str, object] = LATER) -> dict[str, Any]:
+        return {"loading": without_sizes(self.loading)}
+
+    def written_down(self, options: Any, later: Mapping[str, object] = LATER) -> dict[str, Any]:
+        return without_sizes(options)
+
+    def answer_tokens(self, words: list[list[int]]) -> int:
+        return LONG_ANSWER
+
+    @contextmanager
+    def placed(self, devices: Devices, needed: Callable[[Model], int] = lambda reader: 0) -> Iterator[None]:
+        use_nearly_all()
+        with joined(devices):
+            reader = self.reader()
+            dtype = jnp.dtype(self.dtype)
+            mesh = choose_mesh(reader.config, tensor=devices.tensor, dtype=dtype, needed=needed(reader))
+            with on_mesh(mesh):
+                yield
+
+    def path(self, name: Path) -> Path:
+        return name
+
+    def settings_at(self, path: Path) -> Any:
+        said = read_lineage(path)
+        return said and said.settings
+
+    def read(self, path: Path, base: Known) -> Known:
+        """Read a model that was tuned from one that is on the devices already."""
+        if not (path / DESCRIPTION).exists():
+            known = self.whole(str(path))
+            return known._replace(model=known.model._replace(language=base.model.language))
+        assert base.weights is not None
+        source, weights = base.weights
+        found = read_adapters(path, base.model.config, base=source, weights=weights, dtype=jnp.dtype("float32"))
+        own = fetch(join({}, found.params, found.recipe.adapter_scale))
+        said = read_lineage(path)
+        ancestry = Ancestry(weights=adapted_weights(weights, own), ancestors=(weights, *base.ancestry.ancestors))
+        if said is not None and said.ancestry.weights != ancestry.weights:
+            raise InputError(f"{path} is damaged: its adapters aren't those that were written; make it anew")
+        known = ancestry if said is None else said.ancestry
+        return base.with_params(base.model.params | {"adapters": spread(own)})._replace(ancestry=known)
+
+    def write(self, path: Path, parent: Known, params: Params, settings: Mapping[str, Any]) -> Known:
+        known = tuned_from(parent, params, path)
+        write_tuned(path, parent, known, settings)
+        return known
+
+
+def adapters_of(name: str) -> Path | None:
+    """Find adapters by the name of a model: a folder of them, or a repository of the hub that has them."""
+    source = hub.locate(name, hub.DESCRIPTIONS)
+    if not (source.folder / adapters.DESCRIPTION).is_file():
+        return None
+    return hub.locate(source.pinned, (*hub.DESCRIPTIONS, adapters.WEIGHTS)).folder
+
+
+def adapted_weights(base: str, adapters: Params) -> str:
+    """Identify adapters together with the weights that have this digest."""
+    return hashlib.sha256(json_text([base, digest(adapters)])).hexdigest()[:16]
+
+
+def tuned_from(parent: Known, params: Params, folder: Path) -> Known:
+    """Say what became of a model that is to be kept in a folder; if its weights themselves changed, it is a base."""
+    assert parent.weights is not None
+    ancestors = (parent.ancestry.weights, *parent.ancestry.ancestors)
+    weights = parent.weights
+    if own := even_out(fetch(params["adapters"])):
+        params, identity = params | {"adapters": spread(own)}, adapted_weights(weights.digest, own)
+    else:
+        identity = digest(params)
+        weights = Weights(hub.Source(str(folder), None, folder), identity)
+    known = parent.with_params(params)
+    return known._replace(ancestry=Ancestry(weights=identity, ancestors=ancestors), weights=weights)
+
+
+def write_tuned(folder: Path, parent: Known, known: Known, settings: Mapping[str, Any]) -> None:
+    """Write a model as of `tuned_from`, and what the stage that made it was told, as far as JSON can hold it."""
+    assert known.weights is not None
+    assert parent.weights is not None
+    model, weights = known.model, known.weights
+    if own := fetch(model.params["adapters"]):
+        rank = next(iter(own.values()))["into"].shape[-1]
+        recipe = Recipe(rank=rank, alpha=float(rank), projections=tuple(own))
+        done_by_first(
+            lambda: write_adapters(folder, model.config, recipe, own, base=weights.source, weights=weights.digest)
+        )
+    else:
+        done_by_first(lambda: [(folder / name).unlink(missing_ok=True) for name in (DESCRIPTION, WEIGHTS)])
+        whole = {name: part for name, part in model.params.items() if name != "adapters"}
+        write_checkpoint(folder, model.config, whole, longest=model.longest, base=parent.weights.source.folder)
+    said = {"ancestry": asdict(known.ancestry), "settings": dict(settings)}
+    done_by_first(lambda: write_whole(folder / LINEAGE, json_text(said)))
+
+
+def base_of(folder: Path) -> str:
+    """Say which base adapters are for, by a name as of `hub.locate`."""
+    said = read_object(folder / DESCRIPTION, "make or fetch the adapters anew")
+    name, revision = said.get("base_model_name_or_path"), said.get("revision")
+    if not isinstance(name, str) or not (Path(name).is_dir() or hub.HUB_NAME.fullmatch(name)):
+        raise InputError(f"the base of the adapters in {folder}, {name!r:.100}, isn't here: name it by --base")
+    return f"{name}@{revision}" if revision and not Path(name).is_dir() else name
+
+
+def read_lineage(folder: Path) -> Said | None:
+    """Read what a stage said of a model; None if no stage made it."""
+    path = folder / LINEAGE
+    try:
+        return convert(read_object(path, f"make {folder} anew"), Said)
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise InputError(f"{path} is damaged: make {folder} anew") from error
