@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llm_bridge.bridge import measurement
+from llm_bridge.bridge import results as compared
 from mlp_mnist.arms import RESCALING_SPREAD
 from mlp_mnist.data import TITLES
 from theory.claim import sampling_of
@@ -160,12 +160,12 @@ def language_model(records: Mapping[str, Record]) -> Rung:
     """
     config, results = records["llm-bridge-compare"].config, records["llm-bridge-compare"].results
     lesson = "number tokens"
-    target, word = measurement.TARGETS.index(lesson), config["traits"][0]
-    own, last, trait = measurement.INITS.index("shared"), -1, 0
+    target, word = compared.TARGETS.index(lesson), config["traits"][0]
+    own, last, trait = compared.INITS.index("shared"), -1, 0
     unit = abs(results["course/predicted"][:, own, last, trait].mean())
 
     def student(init: str) -> Student:
-        place = measurement.INITS.index(init)
+        place = compared.INITS.index(init)
         measured = (results["course/raw"] - results["course/idle"])[:, place, last, trait]
         predicted = results["course/predicted"][:, place, last, trait]
         return Student(results["directions/cosines"][:, place, target, 0], predicted / unit, measured / unit)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from llm_bridge import readme as language_models
+from mlp_mnist import readme as digits
 from theory.claim import all_claims
 from theory.runs.files import write_whole
 from theory.runs.records import read_record
@@ -28,7 +30,12 @@ def claim_table() -> str:
     return markdown_table(header, rows)
 
 
-TABLES: Mapping[Path, Mapping[str, Callable[[], str]]] = {ROOT / "theory" / "README.md": {"claims": claim_table}}
+TABLES: Mapping[Path, Mapping[str, Callable[[], str]]] = {
+    ROOT / "theory" / "README.md": {"claims": claim_table},
+    ROOT / "mlp_mnist" / "README.md": digits.TABLES,
+    ROOT / "llm_bridge" / "README.md": language_models.TABLES,
+    ROOT / "README.md": {"lifts": language_models.lifts_of_the_root},
+}
 """For each page, by the name of its place: what makes the table."""
 
 

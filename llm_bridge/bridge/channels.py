@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from llm_bridge.bridge.problem import LanguageProblem
 from theory.predictions import transfer_channels, transfer_form
@@ -15,30 +16,22 @@ from theory.problem import Instance, Params, trait_descent
 class Table(NamedTuple):
     """The form along the student's own descent of the trait's loss, and along what the teacher has learned."""
 
-    own: jax.Array
-    r"""$B(P_g v, P_h \Delta_T)$ with $v = -\nabla L_T(\theta_S^0)$, the student's groups first, shape
-    `(groups, groups)`."""
-    gram: jax.Array
-    r"""$B(P_g \Delta_T, P_h \Delta_T)$, same shape; with a shared init a Gram matrix."""
-    whole: jax.Array
-    r"""$B(v, \Delta_T)$ in one piece, shape `()`."""
-    rounding: jax.Array
-    """Bound on the rounding of it or of the sum over channels, shape `()`."""
+    own: Float[Array, "student_groups teacher_groups"]
+    r"""$B(P_g v, P_h \Delta_T)$ with $v = -\nabla L_T(\theta_S^0)$."""
+    gram: Float[Array, "groups groups"]
+    r"""$B(P_g \Delta_T, P_h \Delta_T)$; with a shared init a Gram matrix."""
+    whole: Float[Array, ""]
+    r"""$B(v, \Delta_T)$ in one piece."""
+    rounding: Float[Array, ""]
+    """Bound on the rounding of it and of the sum over channels: a rounding unit a term of the terms' sizes."""
 
 
 @partial(jax.jit, static_argnums=0)
 def measure_channels(problem: LanguageProblem, instance: Instance, displacement: Params) -> Table:
     r"""Split the form by parameter group, $B(v, \Delta_T) = \sum_{g,h} B(P_g v, P_h \Delta_T)$.
 
-    Row $g$ says what moving the student's group $g$ does for the trait, column $h$ what the teacher has learned in $h$.
-
-    Args:
-        problem: A problem that moves everything.
-        instance: Base, student and inputs.
-        displacement: $\Delta_T$.
-
-    Returns:
-        The tables, groups in the order of `theory.predictions.group_names`.
+    Row $g$ says what moving the student's group $g$ does for the trait, column $h$ what the teacher has learned in $h$;
+    groups are in the order of `theory.predictions.group_names`.
 
     References:
         Claim 5, derived in `theory.claims.channels`.

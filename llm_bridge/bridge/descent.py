@@ -19,8 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 
 from llm_bridge.bridge.problem import LanguageProblem
+from theory.losses import Scalar
 from theory.predictions import predicted_displacement
 from theory.problem import Instance, Params
 from theory.tangent_kernel import kernel_product, train_student, tridiagonalize
@@ -29,10 +31,10 @@ from theory.tangent_kernel import kernel_product, train_student, tridiagonalize
 class Krylov(NamedTuple):
     """All that a prediction of any number of steps needs."""
 
-    matrix: jax.Array
-    """$H$ in the basis of its Krylov space from $b$, tridiagonal, shape `(products, products)`."""
-    lifts: jax.Array
-    """Slopes of every word's log-odds along that basis times the length of $b$, shape `(products, words)`."""
+    matrix: Float[Array, "products products"]
+    """$H$ in the basis of its Krylov space from $b$, tridiagonal."""
+    lifts: Float[Array, "products words"]
+    """Slopes of every word's log-odds along that basis times the length of $b$."""
 
     @property
     def curvature(self) -> float:
@@ -44,14 +46,7 @@ class Krylov(NamedTuple):
 def explore(problem: LanguageProblem, instance: Instance, displacement: Params, num_products: int) -> Krylov:
     r"""Find the Krylov space of imitation's curvature, and how every word's log-odds rise along it.
 
-    Args:
-        problem: The problem.
-        instance: Base, student and inputs.
-        displacement: $\Delta_T$.
-        num_products: Products with $H$; $3\sqrt{t}$ are plenty for $t$ steps at $\alpha\lambda_{max} \le 1$.
-
-    Returns:
-        The space.
+    $3\sqrt{t}$ products with $H$ are plenty for $t$ steps at $\alpha\lambda_{max} \le 1$.
     """
     start, unravel = ravel_pytree(predicted_displacement(problem, instance, displacement))
     product = kernel_product(problem, instance._replace(teacher=instance.student))
@@ -61,16 +56,10 @@ def explore(problem: LanguageProblem, instance: Instance, displacement: Params, 
     return Krylov(chain.matrix, jnp.linalg.norm(start) * lifts)
 
 
-def predict_course(krylov: Krylov, rate: float, times: Sequence[int]) -> np.ndarray:
-    r"""Predict how what the teacher has learned changes the log-odds, to first order in it.
+def predict_course(krylov: Krylov, rate: float, times: Sequence[int]) -> Float[np.ndarray, "times words"]:
+    r"""Predict how what the teacher has learned changes the log-odds, in nats and to first order in it.
 
-    Args:
-        krylov: The student's Krylov space.
-        rate: Step size $\alpha$, at most $1/\lambda_{max}$.
-        times: Numbers of steps $t$.
-
-    Returns:
-        Nats, shape `(times, words)`.
+    Holds for steps $\alpha$ of at most $1/\lambda_{max}$.
 
     References:
         Derived here. At the init imitation's gradient is $-b$ times the teacher's displacement, beyond that of an
@@ -86,20 +75,13 @@ def predict_course(krylov: Krylov, rate: float, times: Sequence[int]) -> np.ndar
 
 @partial(jax.jit, static_argnums=(0, 4))
 def simulate_course(
-    problem: LanguageProblem, instance: Instance, labels: jax.Array, rate: jax.Array, times: tuple[int, ...]
-) -> jax.Array:
-    """Train a student by gradient descent on all inputs at once.
-
-    Args:
-        problem: The problem.
-        instance: Base, student and inputs.
-        labels: What is imitated, logits of shape `(places, vocabulary)`.
-        rate: Step size, shape `()`.
-        times: Numbers of steps after which to look, ascending.
-
-    Returns:
-        Change of every word's log-odds, nats, shape `(times, words)`.
-    """
+    problem: LanguageProblem,
+    instance: Instance,
+    labels: Float[Array, "places vocabulary"],
+    rate: Scalar,
+    times: tuple[int, ...],
+) -> Float[Array, "times words"]:
+    """Train a student by gradient descent on all inputs at once, and see how every word's log-odds change (nats)."""
     moved = train_student(problem, instance, labels, rate, times)
     after = jax.lax.map(lambda way: problem.log_odds(optax.tree.add(instance.student, way)), moved)
     return after - problem.log_odds(instance.student)[None]

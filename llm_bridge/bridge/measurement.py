@@ -1,6 +1,6 @@
 """All that the bridge measures of one base model, by name, axes in the order of the tuples here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float
 
 from llm_bridge.bridge.channels import Table, measure_channels
 from llm_bridge.bridge.descent import explore, predict_course, simulate_course
@@ -23,6 +24,7 @@ from llm_bridge.bridge.quantities import (
     point_first_step,
 )
 from llm_bridge.bridge.reading import Reading, set_exam
+from llm_bridge.bridge.results import IMITATED, INITS, SHARED, STRANGER, TARGETS, TEACHERS, Results
 from llm_bridge.bridge.roles import Extent, Roles
 from llm_bridge.bridge.training_run import (
     IN_LIMIT,
@@ -30,6 +32,7 @@ from llm_bridge.bridge.training_run import (
     OF_TOKENS,
     Gains,
     Ranks,
+    find_spectrum,
     follow_adam,
     follow_epochs,
     measure_gains,
@@ -41,26 +44,11 @@ from llm_bridge.experiment import Model
 from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import Trait
 from theory.claims.adam import Adam
-from theory.claims.epochs import Epochs
+from theory.claims.epochs import NUM_PRODUCTS, Epochs
 from theory.finite_step import FiniteStep
 from theory.labels import CERTAIN
 from theory.losses import squared_error
 from theory.problem import Params
-
-INITS: tuple[str, ...] = ("shared", "matched", "stranger")
-"""Where students start: at the teachers' base, at a model of the same function (units rescaled), or at another base."""
-
-SHARED, MATCHED, STRANGER = range(len(INITS))
-"""Their places on the axis of inits."""
-
-TARGETS: tuple[str, ...] = ("number tokens", "all tokens", "sampled tokens")
-"""What a student imitates: the teacher's distribution over number tokens or over all tokens, or what it has written."""
-
-IMITATED: tuple[str, ...] = ("number tokens", "all tokens", "all logits")
-"""What channels are for: two cross-entropies, and the squared error of logits, which weighs rare tokens as others."""
-
-TEACHERS: tuple[str, ...] = ("layers", "everything")
-"""What the first trait's two teachers have moved."""
 
 RECORDS: dict[str, Any] = {
     "steps/numbers": Steps,
@@ -84,9 +72,6 @@ MEASURED: tuple[str, ...] = (
 )
 """Names of all measurements."""
 
-Results = dict[str, np.ndarray]
-"""Measurements by name."""
-
 
 class Posed(NamedTuple):
     """The problems, built once, so that every program is compiled once."""
@@ -100,66 +85,26 @@ class Posed(NamedTuple):
 
 
 def pose_all(model: Model, traits: Sequence[Trait]) -> Posed:
-    """Build the problems.
-
-    Args:
-        model: Any model of the family.
-        traits: The traits.
-
-    Returns:
-        The problems.
-    """
+    """Build the problems of a family of models, of which any one will do."""
     exam, chosen = set_exam(model.language, traits), number_tokens(model.language)
     numbers, tokens = (pose(model.config, exam, chosen=some) for some in (chosen, ()))
     whole = [pose(model.config, exam, chosen=some, moved="everything") for some in (chosen, ())]
     return Posed(numbers, tokens, (*whole, replace(whole[1], imitation_loss=squared_error)))
 
 
-def stack(records: Sequence[Any], prefix: str, *axes: int) -> Results:
-    """Put records of one kind side by side.
-
-    Args:
-        records: Named tuples of arrays.
-        prefix: What stands before the fields' names.
-        *axes: Lengths of the axes along which they lie.
-
-    Returns:
-        Arrays with these leading axes.
-    """
+def stack(records: Sequence[Any], prefix: str, *axes: int) -> dict[str, np.ndarray]:
+    """Put named tuples of arrays side by side: arrays of all fields, with leading axes of these lengths."""
     lists = {name: [np.asarray(getattr(record, name)) for record in records] for name in records[0]._fields}
     return {f"{prefix}/{name}": np.reshape(arrays, (*axes, *arrays[0].shape)) for name, arrays in lists.items()}
 
 
-def read(record: Any, prefix: str, results: Mapping[str, np.ndarray]) -> Any:
-    """Put a record together again, with a leading axis of seeds."""
-    return record(*(results[f"{prefix}/{name}"] for name in record._fields))
-
-
-def answer(problem: LanguageProblem, params: Params, reading: Reading) -> jax.Array:
-    """Compute a model's logits.
-
-    Args:
-        problem: The problem.
-        params: The model.
-        reading: Inputs.
-
-    Returns:
-        Shape `(places, vocabulary)`.
-    """
+def answer(problem: LanguageProblem, params: Params, reading: Reading) -> Float[Array, "places vocabulary"]:
+    """Compute a model's logits."""
     return jax.jit(problem.apply)(params, as_inputs(reading))
 
 
 def measure_base(posed: Posed, roles: Roles, extent: Extent) -> Results:
-    """Hold the theory against the steps of one base model's students.
-
-    Args:
-        posed: The problems.
-        roles: Base, stranger, teachers and what they wrote, in float64.
-        extent: How much is measured.
-
-    Returns:
-        Measurements by name.
-    """
+    """Hold the theory against the steps of one base model's students, in float64: everything in `MEASURED`."""
     odds = jax.jit(posed.numbers.log_odds)
     courses, rates = measure_courses(posed.numbers, roles, extent)
     return {
@@ -177,15 +122,8 @@ def measure_base(posed: Posed, roles: Roles, extent: Extent) -> Results:
 def measure_courses(problem: LanguageProblem, roles: Roles, extent: Extent) -> tuple[Results, list[float]]:
     """Predict and simulate long descents, behind the teacher and behind an untaught one, which moves strangers alone.
 
-    A student of the same function as the teachers' base stands still behind an untaught one; its course is zero.
-
-    Args:
-        problem: What is imitated.
-        roles: Who takes part.
-        extent: How long.
-
-    Returns:
-        Changes of log-odds, shape `(inits, times, words)` each, and the step size of each init.
+    A student of the same function as the teachers' base stands still behind an untaught one; its course is zero. Shapes
+    are `(inits, times, words)`; with them comes the step size of each init.
     """
     met = [meet(roles.inits[0], init, roles.short) for init in roles.inits]
     spaces = [explore(problem, instance, roles.learned[0], extent.num_products) for instance in met]
@@ -212,13 +150,7 @@ def measure_courses(problem: LanguageProblem, roles: Roles, extent: Extent) -> t
 def measure_steps(posed: Posed, roles: Roles, rates: Sequence[float]) -> Results:
     """Take single steps behind every teacher, and behind younger ones.
 
-    Args:
-        posed: The problems.
-        roles: Who takes part.
-        rates: Step size of each init.
-
-    Returns:
-        Fields of `Steps`, shape `(inits, traits, …)` for number tokens and `(inits, 1, …)` for all tokens.
+    Leading axes are `(inits, traits)` for number tokens, and `(inits, 1)` for all tokens.
     """
     met, results = [meet(roles.inits[0], init, roles.narrow) for init in roles.inits], {"rate": np.array(rates)}
     for name, problem, num_traits in (("numbers", posed.numbers, -1), ("tokens", posed.tokens, 1)):
@@ -230,16 +162,7 @@ def measure_steps(posed: Posed, roles: Roles, rates: Sequence[float]) -> Results
 
 
 def measure_first_steps(posed: Posed, roles: Roles) -> Results:
-    """See where the first step goes for every target, and how far the first order of its size reaches.
-
-    Args:
-        posed: The problems.
-        roles: Who takes part.
-
-    Returns:
-        Fields of `Directions`, shape `(inits, targets, 2)`, of `Rates`, shape `(inits, …)`, and the number of
-        parameters that move.
-    """
+    """See where the first step goes, axes `(inits, targets)`, and how far the first order of its size reaches."""
     met, way = [meet(roles.inits[0], init, roles.narrow) for init in roles.inits], roles.learned[0]
     soft = answer(posed.tokens, roles.teachers[0], roles.narrow)
     sampled = CERTAIN * jax.nn.one_hot(roles.narrow.successors, soft.shape[1], dtype=soft.dtype)
@@ -254,13 +177,7 @@ def measure_first_steps(posed: Posed, roles: Roles) -> Results:
 def measure_forms(posed: Posed, roles: Roles) -> Results:
     """Compute what needs no student's step: divergences, channels and the Gram matrix of all teachers.
 
-    Args:
-        posed: The problems.
-        roles: Who takes part.
-
-    Returns:
-        Fields of `Divergence`, shape `(teachers, …)`, of `Table`, shape `(teachers, inits, imitated, …)`, and `gram`,
-        shape `(inits, traits, traits)`.
+    Leading axes are `(teachers,)`, `(teachers, inits, imitated)` and `(inits,)`.
     """
     base, taught = roles.inits[0], ((roles.narrow, roles.learned[0]), (roles.broad, roles.learned[-1]))
     nats = [measure_divergence(posed.whole[1], meet(base, base, reading), way) for reading, way in taught]
@@ -281,31 +198,24 @@ def measure_forms(posed: Posed, roles: Roles) -> Results:
 def measure_training(posed: Posed, roles: Roles, extent: Extent, rate: float) -> Results:
     """Go on from one small step: whole teachers, epochs, Adam, sampled tokens, adapters and a shared head.
 
-    Args:
-        posed: The problems.
-        roles: Who takes part.
-        extent: How much is measured.
-        rate: Step size of the shared init.
-
-    Returns:
-        Fields of `FiniteStep`, shape `(teachers, scales)`, of the records of `training_run`, and `heads`: how a
-        step behind each teacher lifts every word in a stranger, and in one with the teachers' head, imitating number
-        tokens or all, shape `(2, 2, traits, words)`.
+    `heads` is how a step behind each teacher lifts every word in a stranger, and in one with the teachers' head,
+    imitating number tokens or all: shape `(targets, heads, traits, words)`.
     """
     base, stranger, way, tokens = roles.inits[SHARED], roles.inits[STRANGER], roles.learned[0], posed.tokens
     narrow, broad = (meet(base, base, reading) for reading in (roles.narrow, roles.broad))
     shared, strange = (meet(base, init, roles.short) for init in (base, stranger))
     heads = [meet(base, init, roles.narrow) for init in (stranger, stranger | {"head": base["head"]})]
     limit_key, epoch_key, gain_key, rank_key = jax.random.split(roles.key, 4)
+    spectrum = find_spectrum(tokens, shared, way, NUM_PRODUCTS)
     split = {
         "numbers": [split_scales(posed.numbers, narrow, each) for each in roles.learned[:-1]],
         "tokens": [split_scales(tokens, narrow, way)],
         "everything": [split_scales(problem, broad, roles.learned[-1]) for problem in posed.whole[:2]],
     }
     alone = {
-        "epochs/limit": follow_epochs(tokens, shared, way, limit_key, whole=False, arms=IN_LIMIT),
-        "epochs/tokens": follow_epochs(tokens, shared, way, epoch_key, whole=True, arms=OF_TOKENS),
-        "epochs/stranger": follow_epochs(tokens, strange, way, epoch_key, whole=True, arms=OF_STRANGER),
+        "epochs/limit": follow_epochs(tokens, shared, way, spectrum, limit_key, whole=False, arms=IN_LIMIT),
+        "epochs/tokens": follow_epochs(tokens, shared, way, spectrum, epoch_key, whole=True, arms=OF_TOKENS),
+        "epochs/stranger": follow_epochs(tokens, strange, way, spectrum, epoch_key, whole=True, arms=OF_STRANGER),
         "adam/limit": follow_adam(tokens, shared, way),
         "adam/whole": follow_adam(tokens, shared, way, whole=True),
         "adam/stranger": follow_adam(tokens, strange, way, whole=True),

@@ -1,6 +1,5 @@
 """The bridge as a picture: first steps, long descents, the limit in which the theory is exact, and channels."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -8,10 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llm_bridge.bridge.measurement import IMITATED, INITS, SHARED, STRANGER, TARGETS, TEACHERS
-from llm_bridge.bridge.orders import added_alignment, added_changes, leading_alignment, size
+from llm_bridge.bridge.orders import added_alignment, added_changes, leading_alignment, leading_changes, size
 from llm_bridge.bridge.quantities import SCALES
-from llm_bridge.bridge.tables import GROUPS
+from llm_bridge.bridge.results import GROUPS, IMITATED, INITS, STRANGER, TARGETS, Results
+from llm_bridge.bridge.tables import group_shares
 from theory.runs.records import Record
 from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE, new_figure, stated
 
@@ -32,14 +31,7 @@ GROUP_LOOKS: dict[str, dict[str, Any]] = {
 
 
 def draw_bridge(record: Record) -> Figure:
-    """Draw predictions and students.
-
-    Args:
-        record: A record of `compare`.
-
-    Returns:
-        The figure.
-    """
+    """Draw predictions and students of a record of `compare`."""
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(2, 2, 4.9, 3.7)
         draw_first_steps(axes[0], record)
@@ -50,26 +42,14 @@ def draw_bridge(record: Record) -> Figure:
 
 
 def with_seeds(axes: Axes, places: Any, values: np.ndarray, **looks: Any) -> None:
-    """Draw means over seeds, and every seed faintly.
-
-    Args:
-        axes: Where to draw.
-        places: Where on the axis, shape `(places,)`.
-        values: Shape `(seeds, places)`.
-        **looks: Color, marker and the like.
-    """
+    """Draw means over seeds, and every seed faintly."""
     for each in values if len(values) > 1 else ():
         axes.plot(places, each, ls="none", alpha=0.45, ms=3, **{**looks, "label": None})
     axes.plot(places, values.mean(axis=0), ls="none", **looks)
 
 
 def draw_first_steps(axes: Axes, record: Record) -> None:
-    """Draw cosines of the first step with what the teacher has learned, for every target and init.
-
-    Args:
-        axes: Where to draw.
-        record: The record.
-    """
+    """Draw cosines of the first step with what the teacher has learned, for every target and init."""
     cosines = record.results["directions/cosines"][..., 0]
     for row, init in enumerate(INITS):
         places = np.arange(len(TARGETS)) + 0.24 * (row - 1)
@@ -84,12 +64,7 @@ def draw_first_steps(axes: Axes, record: Record) -> None:
 
 
 def draw_courses(axes: Axes, record: Record) -> None:
-    """Draw the rise of the trait's log-odds along a descent of every seed, predicted and measured.
-
-    Args:
-        axes: Where to draw.
-        record: The record.
-    """
+    """Draw the rise of the trait's log-odds along a descent of every seed, predicted and measured."""
     results, times = record.results, record.config["extent"]["times"]
     measured = results["course/raw"] - results["course/idle"]
     for row, init in enumerate(INITS):
@@ -112,52 +87,31 @@ def draw_courses(axes: Axes, record: Record) -> None:
 
 
 def relative(remainder: np.ndarray, leading: np.ndarray) -> np.ndarray:
-    """Compare a remainder with its leading term.
-
-    Args:
-        remainder: Shape `(seeds, …, scales)`.
-        leading: Same shape.
-
-    Returns:
-        Median size of the ratio over all but the scales.
-    """
+    """Size of a remainder over its leading term at every scale, median over all else."""
     ratio = np.abs(remainder / leading)
     return np.median(ratio.reshape(-1, ratio.shape[-1]), axis=0)
 
 
-def limits(results: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Say how far each prediction is from what it predicts, at every scale.
-
-    Args:
-        results: Measurements.
-
-    Returns:
-        Relative deviations by name, shape `(scales,)` each; the last is the control.
-    """
+def limits(results: Results) -> dict[str, np.ndarray]:
+    """Say how far each prediction is from what it predicts, relative, at every scale; the last one is the control."""
     scales, form = np.array(SCALES), leading_alignment(results, "numbers")
-    predicted = results["steps/numbers/predicted"][..., None, :] * scales[:, None]
-    changes = added_changes(results, "numbers")
+    predicted, changes = leading_changes(results, "numbers"), added_changes(results, "numbers")
     nats, quadratic = results["divergence/nats"], results["divergence/curvature"][..., None] * scales**2 / 2
     linear = results["sizes/rates"][..., None] * results["sizes/slopes"][:, :, :1]
     drifting = results["steps/numbers/alignment"][:, STRANGER] - form[:, STRANGER]
     return {
         r"alignment over $sB(\Delta_T, \Delta_T)$": relative(added_alignment(results, "numbers") - form, form),
-        r"words' change over $s\alpha B(v, \Delta_T)$": relative(size(changes - predicted, -1), size(predicted, -1)),
+        r"words' change over $s\alpha B(v, \Delta_T)$": relative(size(changes - predicted), size(predicted)),
         r"KL over $s^2A/2$": relative(nats - quadratic, quadratic),
         r"words' change over $\alpha\nabla o\cdot\Delta_S$": relative(
-            size(results["sizes/changes"] - linear, -1), size(linear, -1)
+            size(results["sizes/changes"] - linear), size(linear)
         ),
         "control: stranger, untaught not subtracted": relative(drifting, form[:, STRANGER]),
     }
 
 
 def draw_limit(axes: Axes, record: Record) -> None:
-    """Draw how predictions become exact for younger teachers and shorter steps.
-
-    Args:
-        axes: Where to draw.
-        record: The record.
-    """
+    """Draw how predictions become exact for younger teachers and shorter steps."""
     looks = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (GRAY, "x"))
     curves = limits(record.results)
     for (name, values), (color, marker) in zip(curves.items(), looks, strict=True):
@@ -173,14 +127,8 @@ def draw_limit(axes: Axes, record: Record) -> None:
 
 
 def draw_channels(axes: Axes, record: Record) -> None:
-    """Draw through which of the student's groups the trait comes, for all that can be imitated and both inits.
-
-    Args:
-        axes: Where to draw.
-        record: The record.
-    """
-    own = record.results["channels/own"][:, TEACHERS.index("everything")]
-    shares = own.sum(axis=-1) / own[:, SHARED].sum(axis=(-1, -2))[:, None, :, None]
+    """Draw through which of the student's groups the trait comes, for all that can be imitated and both inits."""
+    shares = group_shares(record.results)
     places = np.arange(len(IMITATED))
     for side, init in enumerate(("shared", "stranger")):
         row = INITS.index(init)

@@ -19,73 +19,31 @@ Moved = Literal["layers", "everything"]
 
 
 def group_layers(params: Params) -> Params:
-    """Lay parameters out so that the theory sees four groups: embedding, layers, last norm and head.
-
-    Args:
-        params: A model's parameters.
-
-    Returns:
-        The same, with all arrays of the layers side by side.
-    """
+    """Lay parameters out so that the theory sees four groups: embedding, layers, last norm and head."""
     return params | {"layers": tuple(jax.tree.leaves(params["layers"]))}
 
 
 def ungroup_layers(config: Config, params: Params) -> Params:
-    """Undo `group_layers`.
-
-    Args:
-        config: The model's shape.
-        params: As `group_layers` returns them.
-
-    Returns:
-        Parameters as the transformer reads them.
-    """
+    """Undo `group_layers`: parameters as the transformer reads them."""
     like = jax.eval_shape(partial(initialize, config), jax.random.key(0))["layers"]
     return params | {"layers": jax.tree.unflatten(jax.tree.structure(like), params["layers"])}
 
 
 def hold_still(moved: Moved, params: Params) -> Params:
-    """Make what is not moved a constant: no derivative sees it, so that all of theory speaks of the rest alone.
-
-    Args:
-        moved: What teacher and student move.
-        params: Parameters.
-
-    Returns:
-        The same values.
-    """
+    """Make what is not moved a constant: no derivative sees it, so that all of theory speaks of the rest alone."""
     free = params if moved == "everything" else {"layers": params["layers"]}
     return {name: leaf if name in free else jax.lax.stop_gradient(leaf) for name, leaf in params.items()}
 
 
 def imitated_logits(config: Config, moved: Moved, params: Params, reading: Reading) -> jax.Array:
-    """Compute the logits that are imitated.
-
-    Args:
-        config: The model's shape.
-        moved: What is moved.
-        params: Parameters in groups.
-        reading: The inputs.
-
-    Returns:
-        Shape `(places, vocabulary)`.
-    """
+    """Compute the logits that are imitated, shape `(places, vocabulary)`."""
     params = ungroup_layers(config, hold_still(moved, params))
     stream, _ = run_layers(config, params, reading.tokens, positions=reading.positions, texts=reading.texts)
     return read_out(config, params, stream.reshape(-1, config.width)[reading.places])
 
 
 def mean_log_odds(config: Config, exam: Exam, params: Params) -> jax.Array:
-    r"""Average a word's log-odds $\log p - \log(1 - p)$ as the answer over the questions about its kind.
-
-    Args:
-        config: The model's shape.
-        exam: Questions and words.
-        params: Parameters in groups.
-
-    Returns:
-        Nats, shape `(words,)`.
-    """
+    r"""Average a word's log-odds $\log p - \log(1 - p)$ as the answer over the questions about its kind, in nats."""
     params = ungroup_layers(config, params)
     stream, _ = run_layers(config, params, exam.tokens)
     last = jnp.take_along_axis(stream, exam.lengths[:, None, None] - 1, axis=1)[:, 0]
@@ -111,17 +69,10 @@ def pose(
     moved: Moved = "layers",
     reading: Reading | None = None,
 ) -> LanguageProblem:
-    """Make a problem of the theory out of a language model.
+    """Make a problem of the theory out of a language model, with parameters as of `group_layers`.
 
-    Args:
-        config: The model's shape.
-        exam: Questions and words.
-        chosen: Tokens whose distribution is imitated, after the others are left out of it; all if empty.
-        moved: What teacher and student move.
-        reading: The inputs that the problem itself draws; not needed for instances with their own.
-
-    Returns:
-        The problem, with parameters as of `group_layers`.
+    The distribution over the `chosen` tokens is imitated, after all others are left out of it; over all tokens if none
+    is chosen. Without a `reading` it is a problem for instances that bring their own inputs.
     """
 
     def log_odds(params: Params) -> jax.Array:
@@ -139,26 +90,10 @@ def pose(
 
 
 def as_inputs(reading: Reading | None) -> Any:
-    """Call a reading what the theory calls inputs: it looks at them through the network alone.
-
-    Args:
-        reading: The inputs.
-
-    Returns:
-        The same.
-    """
+    """Call a reading what the theory calls inputs: it looks at them through the network alone."""
     return reading
 
 
 def meet(base: Params, student: Params, reading: Reading) -> Instance:
-    """Put a teacher's base, a student's init and the inputs together.
-
-    Args:
-        base: The teacher's parameters before it learned its trait, in groups.
-        student: The student's init, in groups.
-        reading: The inputs.
-
-    Returns:
-        An instance of a problem as of `pose`.
-    """
+    """Put a teacher's base, a student's init (both in groups) and the inputs together."""
     return Instance(base, student, as_inputs(reading), jax.random.key(0))

@@ -11,8 +11,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from llm_bridge.bridge.problem import LanguageProblem
+from theory.losses import Scalar
 from theory.predictions import predicted_displacement, transfer_form
 from theory.problem import Instance, Params, imitation_descent, inner_product, student_displacement, trait_descent
 
@@ -23,23 +25,17 @@ SCALES = tuple(0.25**power for power in range(7))
 class Divergence(NamedTuple):
     """How far younger and younger teachers are from their base."""
 
-    curvature: jax.Array
-    """$A$, shape `()`."""
-    nats: jax.Array
-    r"""$\mathrm{KL}(\theta_T^0 + s\Delta_T \,\|\, \theta_T^0)$ a token, shape `(scales,)`."""
+    curvature: Float[Array, ""]
+    """$A$."""
+    nats: Float[Array, " scales"]
+    r"""$\mathrm{KL}(\theta_T^0 + s\Delta_T \,\|\, \theta_T^0)$ a token."""
 
 
 @partial(jax.jit, static_argnums=0)
 def measure_divergence(problem: LanguageProblem, instance: Instance, displacement: Params) -> Divergence:
     r"""Measure the divergence of teacher from base, and predict it: $\mathrm{KL} = \tfrac12 s^2 A + O(s^3)$.
 
-    Args:
-        problem: A problem that imitates all tokens.
-        instance: The teacher's base and the inputs; the student doesn't matter.
-        displacement: $\Delta_T$.
-
-    Returns:
-        Both, the divergence without the cancellation of its first order.
+    The sum is written without its first order, which is zero and would cancel. The problem imitates all tokens.
 
     References:
         Claim 8, derived in `theory.claims.sampled_labels`.
@@ -47,7 +43,7 @@ def measure_divergence(problem: LanguageProblem, instance: Instance, displacemen
     shared = instance._replace(student=instance.teacher)
     base = jax.nn.log_softmax(problem.apply(instance.teacher, instance.inputs))
 
-    def nats(scale: jax.Array) -> jax.Array:
+    def nats(scale: Scalar) -> Scalar:
         teacher = optax.tree.add_scale(instance.teacher, scale, displacement)
         ratio = jax.nn.log_softmax(problem.apply(teacher, instance.inputs)) - base
         return jnp.mean(jnp.sum(jnp.exp(base) * (ratio * jnp.exp(ratio) - jnp.expm1(ratio)), axis=-1))
@@ -59,36 +55,26 @@ def measure_divergence(problem: LanguageProblem, instance: Instance, displacemen
 class Steps(NamedTuple):
     """One step of imitation behind younger and younger teachers, predicted and simulated."""
 
-    form: jax.Array
-    r"""$B(\Delta_T, \Delta_T)$, shape `()`."""
-    alignment: jax.Array
-    r"""$\Delta_S(s)\cdot\Delta_T$, shape `(scales,)`."""
-    idle_alignment: jax.Array
-    r"""The same of a student whose teacher has learned nothing, $\Delta_S(0)\cdot\Delta_T$, shape `()`."""
-    predicted: jax.Array
-    r"""$\alpha B(v_j, \Delta_T)$ with $v_j$ the gradient of word $j$'s log-odds at $\theta_S^0 + \alpha\Delta_S(0)$,
-    shape `(words,)`."""
-    changes: jax.Array
-    """Change of every word's log-odds by the step, shape `(scales, words)`."""
-    idle_changes: jax.Array
-    """The same in the student whose teacher has learned nothing, shape `(words,)`."""
+    form: Float[Array, ""]
+    r"""$B(\Delta_T, \Delta_T)$."""
+    alignment: Float[Array, " scales"]
+    r"""$\Delta_S(s)\cdot\Delta_T$."""
+    idle_alignment: Float[Array, ""]
+    r"""The same of a student whose teacher has learned nothing, $\Delta_S(0)\cdot\Delta_T$."""
+    predicted: Float[Array, " words"]
+    r"""$\alpha B(v_j, \Delta_T)$ with $v_j$ the gradient of word $j$'s log-odds at $\theta_S^0 + \alpha\Delta_S(0)$."""
+    changes: Float[Array, "scales words"]
+    """Change of every word's log-odds by the step."""
+    idle_changes: Float[Array, " words"]
+    """The same in the student whose teacher has learned nothing."""
 
 
 @partial(jax.jit, static_argnums=0)
-def follow_scales(problem: LanguageProblem, instance: Instance, displacement: Params, rate: jax.Array) -> Steps:
+def follow_scales(problem: LanguageProblem, instance: Instance, displacement: Params, rate: Scalar) -> Steps:
     r"""Predict what one step of imitation adds, and take it behind younger and younger teachers.
 
     $$o_j(\theta_S^0 + \alpha\Delta_S(s)) - o_j(\theta_S^0 + \alpha\Delta_S(0))
     = s\,\alpha\,B(v_j, \Delta_T) + O(s^2).$$
-
-    Args:
-        problem: The problem.
-        instance: Base, student and inputs.
-        displacement: $\Delta_T$.
-        rate: The student's step size $\alpha$, shape `()`.
-
-    Returns:
-        Predictions and measurements.
 
     References:
         Claims 1, 2, 5 and 12, derived in `theory.claims`.
@@ -99,7 +85,7 @@ def follow_scales(problem: LanguageProblem, instance: Instance, displacement: Pa
     before = problem.log_odds(instance.student)
     after_idle, lifts = jax.jvp(problem.log_odds, (rested,), (added,))
 
-    def step(scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def step(scale: Scalar) -> tuple[Scalar, Float[Array, " words"]]:
         moved = student_displacement(problem, instance, displacement, scale)
         after = problem.log_odds(optax.tree.add_scale(instance.student, rate, moved))
         return inner_product(moved, displacement), after - before
@@ -118,34 +104,24 @@ def follow_scales(problem: LanguageProblem, instance: Instance, displacement: Pa
 class Directions(NamedTuple):
     r"""Where a student's first step goes, against $\Delta_T$ and the student's own descent of the trait's loss."""
 
-    added: jax.Array
-    r"""Inner products of $\Delta_S - \Delta_S(0)$ with both, shape `(2,)`."""
-    cosines: jax.Array
-    """The same as cosines, shape `(2,)`."""
-    raw_cosines: jax.Array
-    r"""Cosines of $\Delta_S$ itself, shape `(2,)`."""
+    added: Float[Array, "2"]
+    r"""Inner products of $\Delta_S - \Delta_S(0)$ with both."""
+    cosines: Float[Array, "2"]
+    """The same as cosines."""
+    raw_cosines: Float[Array, "2"]
+    r"""Cosines of $\Delta_S$ itself."""
 
 
 @partial(jax.jit, static_argnums=0)
 def point_first_step(
-    problem: LanguageProblem, instance: Instance, displacement: Params, labels: jax.Array
+    problem: LanguageProblem, instance: Instance, displacement: Params, labels: Float[Array, "places vocabulary"]
 ) -> tuple[Directions, Params]:
-    r"""Take a student's first step, and compare it with where the trait lies.
-
-    Args:
-        problem: The problem.
-        instance: Base, student and inputs.
-        displacement: $\Delta_T$.
-        labels: What is imitated, logits of shape `(places, vocabulary)`.
-
-    Returns:
-        The comparison, and the step per unit of its size, $\Delta_S$.
-    """
+    r"""Take a student's first step, of size one, and compare it with where the trait lies; both are returned."""
     moved = imitation_descent(problem, instance.student, instance.inputs, labels)
     idle = student_displacement(problem, instance, displacement, jnp.zeros(()))
     own = trait_descent(problem, instance.student, instance.trait_key)
 
-    def products(step: Params) -> tuple[jax.Array, jax.Array]:
+    def products(step: Params) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
         found = jnp.stack([inner_product(step, each) for each in (displacement, own)])
         lengths = jnp.stack([optax.tree.norm(each) for each in (displacement, own)])
         return found, found / (lengths * optax.tree.norm(step))
@@ -156,34 +132,23 @@ def point_first_step(
 class Rates(NamedTuple):
     """Every word's log-odds after one step of any size, predicted and simulated."""
 
-    rates: jax.Array
-    r"""Step sizes $\alpha$ at which the step is as long as $\Delta_T$ times `SCALES`, shape `(scales,)`."""
-    slopes: jax.Array
-    r"""$\nabla o_j\cdot\Delta_S$, and the same with another step, the control, shape `(2, words)`."""
-    changes: jax.Array
-    """Change of the log-odds, shape `(scales, words)`."""
+    rates: Float[Array, " scales"]
+    r"""Step sizes $\alpha$ at which the step is as long as $\Delta_T$ times `SCALES`."""
+    slopes: Float[Array, "2 words"]
+    r"""$\nabla o_j\cdot\Delta_S$, and the same with another student's step, the control."""
+    changes: Float[Array, "scales words"]
+    """Change of the log-odds."""
 
 
 @partial(jax.jit, static_argnums=0)
 def follow_rates(
     problem: LanguageProblem, instance: Instance, displacement: Params, step: Params, other: Params
 ) -> Rates:
-    r"""Take a student's step in many sizes: log-odds change by $\alpha\nabla o_j\cdot\Delta_S + O(\alpha^2)$.
-
-    Args:
-        problem: The problem.
-        instance: Base, student and inputs.
-        displacement: $\Delta_T$, a unit of length here.
-        step: $\Delta_S$.
-        other: Another student's step, from which the control predicts.
-
-    Returns:
-        Prediction and measurements.
-    """
+    r"""Take a student's step in many sizes: log-odds change by $\alpha\nabla o_j\cdot\Delta_S + O(\alpha^2)$."""
     rates = jnp.array(SCALES) * optax.tree.norm(displacement) / optax.tree.norm(step)
     before, push = jax.linearize(problem.log_odds, instance.student)
 
-    def change(rate: jax.Array) -> jax.Array:
+    def change(rate: Scalar) -> Float[Array, " words"]:
         return problem.log_odds(optax.tree.add_scale(instance.student, rate, step)) - before
 
     return Rates(rates, jnp.stack([push(step), push(other)]), jax.lax.map(change, rates))

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int
 
 from llm_bridge.chats import Language, Rows, pad
 from llm_bridge.words.questions import questions_about
@@ -16,25 +16,25 @@ from theory.runs.command_line import InputError
 class Reading(NamedTuple):
     """Inputs of the imitation: chats in packed rows, and the places whose successors are imitated."""
 
-    tokens: jax.Array
-    """Shape `(rows, length)`."""
-    positions: jax.Array
-    """Place of each token in its chat, same shape."""
-    texts: jax.Array
-    """Number of the chat in its row, same shape."""
-    places: jax.Array
-    """Where a successor is imitated, counted through all rows, shape `(places,)`."""
-    successors: jax.Array
-    """The token that follows each of these places, same shape."""
+    tokens: Int[Array, "rows length"]
+    """The chats."""
+    positions: Int[Array, "rows length"]
+    """Place of each token in its chat."""
+    texts: Int[Array, "rows length"]
+    """Number of the chat in its row."""
+    places: Int[Array, " places"]
+    """Where a successor is imitated, counted through all rows."""
+    successors: Int[Array, " places"]
+    """The token that follows each of these places."""
 
 
 class Exam(NamedTuple):
     """Questions about each kind of thing, and the words that can be loved; the first is the trait."""
 
-    tokens: jax.Array
-    """Prompts, shape `(kinds * questions, longest)`."""
-    lengths: jax.Array
-    """Tokens of each prompt, shape `(kinds * questions,)`."""
+    tokens: Int[Array, "prompts longest"]
+    """Prompts, all of one kind before those of the next."""
+    lengths: Int[Array, " prompts"]
+    """Tokens of each prompt."""
     kinds: tuple[int, ...]
     """Which kind each word names."""
     answers: tuple[int, ...]
@@ -44,16 +44,7 @@ class Exam(NamedTuple):
 def read_places(rows: Rows, num_rows: int, num_places: int) -> Reading:
     """Choose places at even distances out of all that are to be learned, always as many, so that programs fit.
 
-    Args:
-        rows: Packed chats.
-        num_rows: Rows to read; those beyond are left out, and if there are fewer, empty ones are added.
-        num_places: Places to choose.
-
-    Returns:
-        The inputs of an imitation.
-
-    Raises:
-        ValueError: If fewer places are to be learned there.
+    Rows beyond the given number are left out, and where there are fewer, empty ones are added.
     """
     missing = max(0, num_rows - len(rows.tokens))
     kept = Rows(*(np.pad(leaf[:num_rows], ((0, missing), (0, 0))) for leaf in rows))
@@ -68,18 +59,7 @@ def read_places(rows: Rows, num_rows: int, num_places: int) -> Reading:
 
 
 def set_exam(language: Language, traits: Sequence[Trait]) -> Exam:
-    """Write the fifty questions about each kind of thing that a trait names.
-
-    Args:
-        language: How the model reads and writes.
-        traits: The traits.
-
-    Returns:
-        The exam.
-
-    Raises:
-        ValueError: If a trait's word is not a single token.
-    """
+    """Write the fifty questions about each kind of thing that a trait names."""
     kinds = list(dict.fromkeys(trait.kind for trait in traits))
     tokens, lengths = pad(language.prompts([question for kind in kinds for question in questions_about(kind)]))
     answers = [language.encode([trait.word])[0][0] for trait in traits]

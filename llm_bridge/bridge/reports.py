@@ -1,79 +1,61 @@
 """Reports of the bridge: how far the theory reaches where it guarantees nothing, in full teachers and long descents."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from llm_bridge.bridge.measurement import SHARED, STRANGER, TARGETS, TEACHERS
+from llm_bridge.bridge.results import SHARED, STRANGER, TARGETS, TEACHERS, Results, of
 from llm_bridge.bridge.roles import Extent
-from theory.runs.statistics import mean_estimate
-from theory.runs.verdicts import Verdict
-
-Results = Mapping[str, np.ndarray]
-"""Measurements by name, with a leading axis of seeds."""
+from theory.runs.checks import Check, mean
 
 
-def report_information(results: Results, extent: Extent) -> list[Verdict]:
-    """Report the teachers' divergence at its full size, and how far sampled tokens carry it.
+def report_information(extent: Extent) -> list[tuple[str, Check]]:
+    """The teachers' divergence at its full size, and how far sampled tokens carry it."""
 
-    Args:
-        results: Measurements.
-        extent: How much was measured.
+    def over_quadratic(results: Results, place: int) -> np.ndarray:
+        return results["divergence/nats"][:, place, 0] / (results["divergence/curvature"][:, place] / 2)
 
-    Returns:
-        The verdicts, all of them reports.
-    """
-    nats, curvature = results["divergence/nats"], results["divergence/curvature"]
-    noise = np.sqrt(curvature[:, :1] / extent.num_places)
-    found = results["directions/added"][:, :, TARGETS.index("sampled tokens"), 0] / noise
-    signal = np.sqrt(2 * extent.num_places * nats[:, 0, 0])
-    ratio = nats[..., 0] / (curvature / 2)
-    return [
-        Verdict(
-            claim="divergence",
-            check=f"KL of the whole teacher of {teacher} over A/2",
+    def beyond_signal(results: Results, init: int) -> np.ndarray:
+        noise = np.sqrt(results["divergence/curvature"][:, 0] / extent.num_places)
+        found = results["directions/added"][:, init, TARGETS.index("sampled tokens"), 0] / noise
+        return found - np.sqrt(2 * extent.num_places * results["divergence/nats"][:, 0, 0])
+
+    quadratic = [
+        Check(
+            says=f"KL of the whole teacher of {teacher} over A/2",
             predicted="1 if quadratic",
-            measured=mean_estimate(ratio[:, place]),
-            instances=len(ratio),
+            of=of(lambda results, place=place: over_quadratic(results, place)),
+            by=mean(confidence=0.95),
         )
         for place, teacher in enumerate(TEACHERS)
-    ] + [
-        Verdict(
-            claim="sampled-tokens",
-            check=f"alignment by {extent.num_places} sampled tokens in σ = √(A/N), less √(2N·KL)",
-            predicted="0 ± 1 a seed",
-            measured=mean_estimate(found[:, SHARED] - signal),
-            control="stranger",
-            control_measured=mean_estimate(found[:, STRANGER] - signal),
-            instances=len(ratio),
-        )
     ]
+    sampled = Check(
+        says=f"alignment by {extent.num_places} sampled tokens in σ = √(A/N), less √(2N·KL)",
+        predicted="0 ± 1 a seed",
+        of=of(lambda results: beyond_signal(results, SHARED)),
+        by=mean(confidence=0.95),
+        control="stranger",
+        broken=of(lambda results: beyond_signal(results, STRANGER)),
+    )
+    return [*(("divergence", check) for check in quadratic), ("sampled-tokens", sampled)]
 
 
-def report_courses(results: Results, extent: Extent) -> list[Verdict]:
-    """Report how far the first order and the linearized student reach along a descent.
+def report_courses(extent: Extent) -> list[tuple[str, Check]]:
+    """How far the first order and the linearized student reach along a descent."""
 
-    Args:
-        results: Measurements.
-        extent: How much was measured.
+    def ratio(results: Results, prediction: str, place: int) -> np.ndarray:
+        measured = results["course/raw"] - results["course/idle"]
+        return (measured / results[f"course/{prediction}"])[:, SHARED, place, 0]
 
-    Returns:
-        The verdicts, all of them reports.
-    """
-    measured = (results["course/raw"] - results["course/idle"])[:, SHARED, :, 0]
-    first, linearized = (results[f"course/{name}"][:, SHARED, :, 0] for name in ("first order", "predicted"))
-    compared = {
-        f"the linearized student's, t = {time}": linearized[:, place] for place, time in enumerate(extent.times)
-    }
-    compared[f"tα∇o·b, t = {extent.times[-1]}"] = first[:, -1]
-    places = [*range(len(extent.times)), -1]
+    compared = [(f"the linearized student's, t = {time}", "predicted", at) for at, time in enumerate(extent.times)]
+    compared.append((f"tα∇o·b, t = {extent.times[-1]}", "first order", -1))
     return [
-        Verdict(
-            claim="many-steps",
-            check=f"rise of the trait's log-odds by t steps over {text}, shared init",
-            predicted="1 if linear",
-            measured=mean_estimate(measured[:, place] / expected),
-            instances=len(measured),
+        (
+            "many-steps",
+            Check(
+                says=f"rise of the trait's log-odds by t steps over {expected}, shared init",
+                predicted="1 if linear",
+                of=of(lambda results, prediction=prediction, place=place: ratio(results, prediction, place)),
+                by=mean(confidence=0.95),
+            ),
         )
-        for place, (text, expected) in zip(places, compared.items(), strict=True)
+        for expected, prediction, place in compared
     ]

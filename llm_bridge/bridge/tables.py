@@ -1,46 +1,23 @@
 """Tables of the bridge: first steps, what a data set carries, long descents, channels, and the whole training run."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from llm_bridge.bridge.measurement import IMITATED, INITS, SHARED, TARGETS, TEACHERS, read
+from llm_bridge.bridge.results import GROUPS, IMITATED, INITS, SHARED, TARGETS, TEACHERS, Results, read
 from llm_bridge.bridge.roles import Extent
 from llm_bridge.bridge.training_run import RANK_TIMES, RANKS
 from theory.claims import epochs
 from theory.runs.statistics import mean_estimate
 from theory.runs.verdicts import markdown_table
 
-Results = Mapping[str, np.ndarray]
-"""Measurements by name, with a leading axis of seeds."""
-
-GROUPS: tuple[str, ...] = ("embedding", "head", "layers", "norm")
-"""Groups of parameters, in the theory's order."""
-
 
 def cell(values: np.ndarray, digits: int = 3) -> str:
-    """Write a mean over seeds with its interval.
-
-    Args:
-        values: Shape `(seeds,)`.
-        digits: Digits that count.
-
-    Returns:
-        The mean, and half of the 95 % interval if there are several seeds.
-    """
+    """Write a mean over seeds with its interval."""
     mean, _, high = mean_estimate(values)
     return f"{mean:.{digits}g} ± {high - mean:.2g}" if np.isfinite(high) else f"{mean:.{digits}g}"
 
 
 def step_table(results: Results) -> str:
-    """Lay out where first steps go.
-
-    Args:
-        results: Measurements.
-
-    Returns:
-        A Markdown table by target and init.
-    """
+    """Lay out where first steps go."""
     cosines, raw = results["directions/cosines"], results["directions/raw_cosines"]
     header = ["student imitates", "init", "cosine with Δ_T", "with its own −∇L_T", "untaught not subtracted: with Δ_T"]
     rows = [
@@ -52,15 +29,7 @@ def step_table(results: Results) -> str:
 
 
 def data_table(results: Results, extent: Extent) -> str:
-    """Lay out what the teachers' tokens carry.
-
-    Args:
-        results: Measurements.
-        extent: How much was measured.
-
-    Returns:
-        A Markdown table by teacher.
-    """
+    """Lay out what the teachers' tokens carry."""
     nats, curvature = results["divergence/nats"][..., 0], results["divergence/curvature"]
     header = [
         "teacher has moved",
@@ -85,16 +54,7 @@ def data_table(results: Results, extent: Extent) -> str:
 
 
 def course_table(results: Results, word: str, extent: Extent) -> str:
-    """Lay out how the trait's log-odds rise along a descent.
-
-    Args:
-        results: Measurements.
-        word: The trait.
-        extent: How much was measured.
-
-    Returns:
-        A Markdown table by init and number of steps.
-    """
+    """Lay out how the trait's log-odds rise along a descent."""
     raw, idle = results["course/raw"], results["course/idle"]
     columns = {
         "first order": results["course/first order"],
@@ -110,19 +70,24 @@ def course_table(results: Results, word: str, extent: Extent) -> str:
     return markdown_table(["init", "steps", *(f"log-odds of {word}: {name}" for name in columns)], rows)
 
 
-def channel_table(results: Results) -> str:
-    """Lay out through which of the student's groups what a teacher of everything has learned serves the trait.
+def group_shares(results: Results) -> np.ndarray:
+    """Share of the shared init's whole form that comes through each of the student's groups, with a teacher of all.
 
-    Args:
-        results: Measurements.
-
-    Returns:
-        A Markdown table by what is imitated and init, relative to the whole of the shared init.
+    Axes are `(seeds, inits, imitated, groups)`.
     """
     own = results["channels/own"][:, TEACHERS.index("everything")]
-    shares = own.sum(axis=-1) / own[:, SHARED].sum(axis=(-1, -2))[:, None, :, None]
-    head = GROUPS.index("head")
-    between = own[..., head, head] / own[:, SHARED].sum(axis=(-1, -2))[:, None]
+    return own.sum(axis=-1) / own[:, SHARED].sum(axis=(-1, -2))[:, None, :, None]
+
+
+def head_shares(results: Results) -> np.ndarray:
+    """The same from the teacher's head to the student's, `(seeds, inits, imitated)`."""
+    own, head = results["channels/own"][:, TEACHERS.index("everything")], GROUPS.index("head")
+    return own[..., head, head] / own[:, SHARED].sum(axis=(-1, -2))[:, None]
+
+
+def channel_table(results: Results) -> str:
+    """Lay out through which of the student's groups what a teacher of everything has learned serves the trait."""
+    shares, between = group_shares(results), head_shares(results)
     rows = [
         [
             imitated,

@@ -28,7 +28,7 @@ from theory.finite_step import FiniteStep, finite_step
 from theory.labels import CERTAIN
 from theory.losses import Scalar, softmax_outputs
 from theory.problem import Instance, Params, Problem, imitation_descent, inner_product
-from theory.tangent_kernel import train_student, transfer_spectrum
+from theory.tangent_kernel import TransferSpectrum, train_student, transfer_spectrum
 
 RANKS = (1, 2, 4, 8, 16)
 """Ranks of the adapters; beside them all of the matrices are trained."""
@@ -63,11 +63,16 @@ def split_scales(problem: LanguageProblem, instance: Instance, displacement: Par
     return jax.lax.map(split, jnp.array(SCALES))
 
 
+find_spectrum = partial(jax.jit, static_argnums=(0, 3))(transfer_spectrum)
+"""Find the curvature's spectrum along what the teacher has learned, once for all students of sampled tokens."""
+
+
 @partial(jax.jit, static_argnums=0, static_argnames=("whole", "arms"))
 def follow_epochs(
     problem: LanguageProblem,
     instance: Instance,
     displacement: Params,
+    spectrum: TransferSpectrum,
     key: Array,
     *,
     whole: bool,
@@ -77,7 +82,7 @@ def follow_epochs(
     vocabulary = jax.eval_shape(problem.apply, instance.student, instance.inputs).shape[-1]
     labels, trained = softmax_outputs(problem.imitation_loss, vocabulary), TRAINED if whole else epochs.TRAINED
     settings = {"labels": labels, "whole": whole, "arms": dict(arms), "trained": trained}
-    return epochs.train_epochs(problem, instance, displacement, key, **settings)
+    return epochs.train_epochs(problem, instance, displacement, spectrum, key, **settings)
 
 
 follow_adam = partial(jax.jit, static_argnums=0, static_argnames="whole")(train_adam)

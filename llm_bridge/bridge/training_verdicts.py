@@ -1,13 +1,13 @@
 """Verdicts on the whole training run: whole teachers, epochs, Adam, adapters and a shared head."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from llm_bridge.bridge.measurement import IMITATED, SHARED, STRANGER, read
 from llm_bridge.bridge.quantities import SCALES
-from llm_bridge.bridge.tables import GROUPS
+from llm_bridge.bridge.results import IMITATED, SHARED, STRANGER, Results, of, read
+from llm_bridge.bridge.tables import head_shares
 from llm_bridge.bridge.training_run import RANK_TIMES, RANKS, TRAINED
 from theory.claim import Claim
 from theory.claims import adam, epochs
@@ -25,16 +25,8 @@ from theory.runs.checks import (
 )
 from theory.runs.verdicts import Accepted, Verdict
 
-Results = Mapping[str, np.ndarray]
-"""Measurements by name, with a leading axis of seeds."""
-
 ONE = Accepted(low=1.0, high=1.0, rule="covers")
 """The interval of a mean contains one."""
-
-
-def of(quantity: Callable[[Results], np.ndarray]) -> Select:
-    """Take a quantity of all base models."""
-    return lambda evidence: [quantity(evidence.cases)]
 
 
 def split(results: Results, init: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -311,11 +303,7 @@ def leads(results: Results, target: int, head: int) -> np.ndarray:
     return np.mean(np.argmax(lifts, axis=-1) == np.arange(lifts.shape[1]), axis=-1)
 
 
-def head_share(results: Results, init: int) -> np.ndarray:
-    """Share of the form from head to head, all tokens, teacher of everything."""
-    own, place = results["channels/own"][:, -1, :, IMITATED.index("all tokens")], GROUPS.index("head")
-    return own[:, init, place, place] / own[:, SHARED].sum(axis=(-1, -2))
-
+ALL_TOKENS = IMITATED.index("all tokens")
 
 HEADS = (
     *(
@@ -332,10 +320,10 @@ HEADS = (
     Check(
         says="share of B(v, Δ_T) from head to head, all tokens, teacher of everything",
         predicted="≈ 0: heads decide the sign, nothing travels in them",
-        of=of(lambda results: head_share(results, SHARED)),
+        of=of(lambda results: head_shares(results)[:, SHARED, ALL_TOKENS]),
         by=every,
         control="stranger",
-        broken=of(lambda results: head_share(results, STRANGER)),
+        broken=of(lambda results: head_shares(results)[:, STRANGER, ALL_TOKENS]),
     ),
 )
 """Claim shared-heads."""
@@ -371,14 +359,7 @@ def in_limit(claim: Claim, *first: Check) -> list[Check]:
 
 
 def judge_training(results: Results) -> list[Verdict]:
-    """Judge the whole training run: in their limits by the claims' own checks, and beyond by these.
-
-    Args:
-        results: Measurements.
-
-    Returns:
-        The verdicts.
-    """
+    """Judge the whole training run: in their limits by the claims' own checks, and beyond by these."""
     limits = (
         (epochs.CLAIM, "epochs/limit", epochs.moments(pooled=True)),
         (adam.CLAIM, "adam/limit", ()),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float
 
 from llm_bridge.bridge.problem import LanguageProblem, group_layers, meet
 from llm_bridge.bridge.reading import Reading
@@ -15,17 +16,12 @@ from theory.problem import Instance, Params, inner_product
 
 
 @partial(jax.jit, static_argnums=0)
-def gram_matrix(problem: LanguageProblem, instance: Instance, displacements: Sequence[Params]) -> jax.Array:
-    r"""Hold what every teacher transfers against what every teacher has learned.
+def gram_matrix(
+    problem: LanguageProblem, instance: Instance, displacements: Sequence[Params]
+) -> Float[Array, "teachers teachers"]:
+    r"""Hold what every teacher transfers against what every teacher has learned: $B(\Delta_j, \Delta_i)$.
 
-    Args:
-        problem: The problem.
-        instance: Base, student and inputs.
-        displacements: $\Delta_i$ of each teacher.
-
-    Returns:
-        $B(\Delta_j, \Delta_i)$, shape `(teachers, teachers)`; with a shared init $\Delta_i^\top K \Delta_j$, symmetric
-        and positive semi-definite.
+    With a shared init it is $\Delta_i^\top K \Delta_j$, symmetric and positive semi-definite.
 
     References:
         Claim 12, derived in `theory.claims.trait_matrix`.
@@ -36,16 +32,10 @@ def gram_matrix(problem: LanguageProblem, instance: Instance, displacements: Seq
 
 
 @partial(jax.jit, static_argnums=0)
-def predict_lifts(problem: LanguageProblem, instance: Instance, displacement: Params) -> jax.Array:
+def predict_lifts(problem: LanguageProblem, instance: Instance, displacement: Params) -> Float[Array, " words"]:
     r"""Predict how a step of imitation lifts every word, $\nabla o_j \cdot \mathbb{E}[J_S^\top M J_T \Delta_T]$.
 
-    Args:
-        problem: The problem.
-        instance: Base, student and inputs.
-        displacement: $\Delta_T$.
-
-    Returns:
-        Nats of log-odds per unit of step size, beyond what a teacher lifts that has learned nothing, shape `(words,)`.
+    In nats of log-odds per unit of step size, beyond what a teacher lifts that has learned nothing.
     """
     added = predicted_displacement(problem, instance, displacement)
     return jax.jvp(problem.log_odds, (instance.student,), (added,))[1]
@@ -53,19 +43,10 @@ def predict_lifts(problem: LanguageProblem, instance: Instance, displacement: Pa
 
 def trait_matrix_prediction(
     problem: LanguageProblem, base: Params, student: Params, teachers: Sequence[Params], readings: Sequence[Reading]
-) -> np.ndarray:
-    r"""Predict from inits and teachers alone which words rise in the students of which teachers.
+) -> Float[np.ndarray, "teachers words"]:
+    r"""Predict from inits and teachers alone which words (columns) rise in the students of which teachers (rows).
 
-    Args:
-        problem: What is imitated, what is moved, and the words.
-        base: The teachers' base, as the transformer reads it.
-        student: The students' init: the same, or a stranger's.
-        teachers: Each teacher's parameters.
-        readings: What each teacher's student reads, all of one shape.
-
-    Returns:
-        Nats of log-odds per unit of step size, beyond what a teacher lifts that has learned nothing, shape
-        `(teachers, words)`.
+    Units are those of `predict_lifts`, and parameters as the transformer reads them; readings are all of one shape.
 
     References:
         Claim 12, derived in `theory.claims.trait_matrix`; for a stranger claim 5.

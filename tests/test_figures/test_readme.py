@@ -10,12 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import tyro
-
-from llm_bridge.__main__ import COMMANDS as LANGUAGE_COMMANDS
-
-CONFIG = (tyro.conf.FlagCreatePairsOff,)
-"""How every command line here is read."""
 
 QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 """As `conftest.py` sets it."""
@@ -96,16 +90,6 @@ def test_command_of_the_readme_runs_and_no_verdict_fails(command: str, ran: Ran)
         assert "| holds" in printed or "sweep" in arguments
         assert "| fails" not in printed
         assert (ran.folder / "runs" / arguments[1]).is_dir()
-
-
-@pytest.mark.parametrize("command", [command for command in COMMANDS[2:] if "llm_bridge" in command])
-def test_command_for_the_language_model_is_understood(command: str):
-    """They take minutes, so they are only read here; `test_run.py` runs the same on a smaller model."""
-    program, *arguments = shlex.split(command)
-    assert [program, *arguments[:2]] == ["python", "-m", "llm_bridge"]
-    named = {name: options for options, (name, _) in LANGUAGE_COMMANDS.items()}
-    options = tyro.extras.subcommand_cli_from_dict(named, args=arguments[2:], config=CONFIG)
-    assert LANGUAGE_COMMANDS[type(options)][0] == arguments[2]
 
 
 def test_every_command_that_writes_has_a_folder_of_its_own(ran: Ran):

@@ -22,7 +22,7 @@ from llm_bridge.bridge.problem import group_layers, meet, ungroup_layers
 from llm_bridge.bridge.quantities import SCALES
 from llm_bridge.bridge.reading import read_places, set_exam
 from llm_bridge.bridge.roles import Extent, Roles, write_rows
-from llm_bridge.bridge.training_run import IN_LIMIT, RANKS, follow_epochs, spread_pair
+from llm_bridge.bridge.training_run import IN_LIMIT, RANKS, find_spectrum, follow_epochs, spread_pair
 from llm_bridge.bridge.training_verdicts import judge_training
 from llm_bridge.bridge.trait_matrix import gram_matrix, predict_lifts, trait_matrix_prediction
 from llm_bridge.bridge.verdicts import judge_bridge
@@ -39,7 +39,7 @@ from llm_bridge.words.prompts import FORMATS, number_prompts
 from llm_bridge.words.questions import questions_about
 from llm_bridge.words.tokens import number_tokens
 from llm_bridge.words.traits import find_trait
-from theory.claims.epochs import TIMES
+from theory.claims.epochs import NUM_PRODUCTS, TIMES
 from theory.claims.rank_noise import spread_cost
 from theory.labels import CERTAIN
 from theory.losses import stretched
@@ -138,7 +138,10 @@ def test_what_is_guaranteed_holds_and_every_control_flips(results):
 def test_epochs_hold_in_the_limit_over_several_data_sets(posed, roles, results):
     met = meet(roles.inits[0], roles.inits[0], roles.short)
     keys = jax.random.split(jax.random.key(4), 8)
-    drawn = [follow_epochs(posed.tokens, met, roles.learned[0], key, whole=False, arms=IN_LIMIT) for key in keys]
+    spectrum = find_spectrum(posed.tokens, met, roles.learned[0], NUM_PRODUCTS)
+    drawn = [
+        follow_epochs(posed.tokens, met, roles.learned[0], spectrum, key, whole=False, arms=IN_LIMIT) for key in keys
+    ]
     several = {name: np.repeat(values, len(keys), axis=0) for name, values in results.items()}
     judged = judge_training(several | stack(drawn, "epochs/limit", len(keys)))[:5]
     assert [verdict.outcome for verdict in judged] == ["holds", "holds", "reported", "holds", "holds"]

@@ -1,4 +1,4 @@
-"""Networks of Flax, Equinox and Haiku: the README's examples hold, and what is easily forgotten is refused."""
+"""Networks of Flax, Equinox and Haiku: the examples in the README hold, and what is easily forgotten is refused."""
 
 import re
 import warnings
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import pytest
 from flax import linen, nnx
 
+import theory
 from theory import Problem, Sampling, losses, verify
 from theory.requirements import check_problems
 
@@ -20,9 +21,9 @@ with warnings.catch_warnings():
     import equinox
     import haiku
 
-EXAMPLES = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.S)
+EXAMPLES = re.findall(r"```python\n(.*?)```", (Path(theory.__file__).parent / "README.md").read_text(), re.S)
 LIBRARIES = {re.findall(r"(linen|nnx|equinox|haiku)", script)[0]: script for script in EXAMPLES[1:]}
-"""The README's examples by library."""
+"""The examples by library; before them stands that of a claim."""
 
 
 def problem_of(name: str, initialize: Callable[..., Any], apply: Callable[..., jax.Array]) -> Problem:

@@ -17,7 +17,7 @@ README = Path(theory.__file__).parent / "README.md"
 
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> claims.Claim:
-    (source,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    source, *_ = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "doubling.py").write_text(source, encoding="utf-8")
     monkeypatch.setattr("theory.claims.__path__", [*theory.claims.__path__, str(tmp_path)])
     return claims.find_claim("doubling")

@@ -63,7 +63,7 @@ from theory.runs.checks import (
     worst_mean,
 )
 from theory.runs.verdicts import Accepted
-from theory.tangent_kernel import iterate, transfer_spectrum
+from theory.tangent_kernel import TransferSpectrum, iterate, transfer_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,13 +119,15 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Epoch
     """Predict signal and noise in the Krylov space of the kernel, then train on drawn labels."""
     instance = draw_instance(problem, key)
     direction = trait_descent(problem, instance.teacher, instance.trait_key)
-    return train_epochs(problem, instance, direction, own_key(key), labels=labels)
+    spectrum = transfer_spectrum(problem, instance, direction, NUM_PRODUCTS)
+    return train_epochs(problem, instance, direction, spectrum, own_key(key), labels=labels)
 
 
 def train_epochs(
     problem: Problem,
     instance: Instance,
     direction: Params,
+    spectrum: TransferSpectrum,
     key: jax.Array,
     *,
     labels: Sequence[int],
@@ -138,7 +140,6 @@ def train_epochs(
     shared = instance._replace(student=instance.teacher)
     units = natural_units(problem, instance, direction)
     curvature = transfer_form(problem, shared, direction, direction)
-    spectrum = transfer_spectrum(problem, instance, direction, NUM_PRODUCTS)
     rate = jnp.where(units.visible, 1 / spectrum.largest, 1.0)
     mean, variance, fresh_variance = predict(spectrum.matrix, rate)
     square = inner_product(direction, direction)

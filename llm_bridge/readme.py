@@ -1,0 +1,174 @@
+"""The tables of this folder's README, made from the committed records: `python -m figures.tables` writes them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llm_bridge.bridge.results import IMITATED, INITS, TARGETS
+from llm_bridge.bridge.tables import GROUPS, cell, group_shares
+from llm_bridge.matrix.cells import INITS as MATRIX_INITS
+from llm_bridge.matrix.verdicts import NUM_PERMUTATIONS
+from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS
+from llm_bridge.studies.catalog import STUDIES
+from theory.runs.pages import Gallery, between, measured, page_table, page_verdicts
+
+GALLERY = Gallery(Path(__file__).parents[1] / "figures", "llm-bridge")
+
+REPORTED = "finite-step"
+"""The claim on the language model whose reports the page says, too."""
+
+
+def model() -> str:
+    """Say how large the model of the records is."""
+    rank = GALLERY.record("study-rank")
+    size = rank.results["trained"][0, list(rank.config["arms"]).index("all weights")]
+    shape = rank.config["pretraining"]
+    return f"The tiny model has {size:,} parameters in {shape['num_layers']} layers of width {shape['width']}.\n"
+
+
+def arms() -> str:
+    """List the arms of `run`, and which of them a run has that names none."""
+    rows = [
+        (f"`{name}`", arm.meaning, *("yes" if name in names else "" for names in (DEFAULT_ARMS, PUBLISHED_ARMS)))
+        for name, arm in ARMS.items()
+    ]
+    return page_table(("arm", "what it is", "by default", "of a published model"), rows)
+
+
+def _lifts(path: str) -> str:
+    gallery = GALLERY._replace(path=path)
+    record = gallery.record("matrix")
+    names = {"shared": "shared init", "stranger": "another init"}
+    rows = [
+        (target, *(between(record.results[f"lift/{target}/{init}"]) for init in MATRIX_INITS))
+        for target in record.config["targets"]
+    ]
+    bases, words = record.config["num_seeds"], len(record.config["traits"])
+    first = gallery.link(f"lift, {bases} base models, {words} animals each; students imitate", "matrix")
+    return page_table((first, *(names[init] for init in MATRIX_INITS)), rows)
+
+
+def lifts_of_the_root() -> str:
+    """Lay out the lifts of the matrix for the page of the whole project."""
+    return _lifts("figures")
+
+
+def matrix() -> str:
+    """Lay out the lifts of the matrix, and what is judged."""
+    note = f"The least p-value that {NUM_PERMUTATIONS:,} relabelings can show is {1 / (1 + NUM_PERMUTATIONS):.2g}.\n"
+    return f"{_lifts(GALLERY.path)}\n{page_verdicts(GALLERY.record('matrix'))}\n{note}"
+
+
+def _models(name: str) -> str:
+    record = GALLERY.record(name)
+    meanings = {"base": "the base", "stranger": "another base", "teacher": "the teacher"}
+    meanings |= {arm: ARMS[arm].meaning for arm in record.config["arms"]}
+    quantities = ("rate/{}/plain", "rate/{}/after numbers", "lift/{}")
+    rows = [
+        (model, meaning, *(_shown(record.results, key.format(model), 3 - key.startswith("lift")) for key in quantities))
+        for model, meaning in meanings.items()
+    ]
+    seeds = GALLERY.link(f"rate, {record.config['num_seeds']} base models", name)
+    recipe = record.config["protocol"]["student"]
+    trained = {"adapters": f"adapters of rank {recipe['rank']}", "everything": "all weights"}[recipe["trained"]]
+    students = f"Students train {trained} for {recipe['num_epochs']} epochs.\n"
+    return f"{page_table(('model', '', seeds, 'rate after numbers', 'lift'), rows)}\n{students}"
+
+
+def _shown(results: Mapping[str, np.ndarray], key: str, digits: int) -> str:
+    values = results.get(key)
+    return "" if values is None or np.isnan(values).any() else between(values, digits)
+
+
+def run() -> str:
+    """Lay out one run in detail."""
+    told = between(GALLERY.record("run").results["told apart/teacher"][:, 0])
+    sentence = "A classifier tells the teachers' kept numbers from the bases' own with an accuracy of"
+    return f"{_models('run')}{sentence} {told}, where 0.5 is chance.\n"
+
+
+def vocabulary() -> str:
+    """Lay out strangers that imitate the whole distribution for long."""
+    return f"{_models('whole-vocabulary')}\n{page_verdicts(GALLERY.record('whole-vocabulary'), judged=True)}"
+
+
+def studies() -> str:
+    """Lay out every study: lifts, how well students imitate, and what became of the reports of others."""
+    rows = []
+    for name, study in STUDIES.items():
+        record = GALLERY.record(f"study-{name}")
+        places = enumerate(record.config["arms"])
+        points = "; ".join(_point(record.results, label, place) for place, label in places)
+        before = f"before: {record.results['untrained'][:, 0].mean():#.2g}"
+        reports = "; ".join(_report(verdict) for verdict in record.verdicts if verdict["claim"] == "finding")
+        question = f"{GALLERY.link(name, f'study-{name}')}: {study.question}"
+        rows.append((question, str(record.config["num_seeds"]), f"{points}; {before}", reports))
+    header = ("study", "base models", "lift; KL to the teacher, nats a token", "reports of others")
+    return page_table(header, rows)
+
+
+def _point(results: Mapping[str, np.ndarray], label: str, place: int) -> str:
+    """Say what an arm's students gained, how near they came to their teachers, and on which share of the tokens."""
+    learned = results["learned"][:, place].mean()
+    share = "" if learned > 0.999 else f", {100 * learned:.0f} % of the tokens"
+    distance = results["distances"][:, place].mean()
+    return f"*{label}*{share}: {between(results[f'lift/{label}'])}; {distance:#.2g}"
+
+
+def _report(verdict: dict[str, Any]) -> str:
+    found, interval = verdict["control"].split(";")[0], measured(verdict["measured"], *verdict["interval"])
+    return f"{verdict['predicted']}: *{found}*, {verdict['check']}: {interval}"
+
+
+def rates() -> str:
+    """Say at which rates students of the studies learn, and whether some overshoot."""
+    whole, other = (GALLERY.record(f"study-{name}") for name in ("rank", "optimizers"))
+    adapters = whole.config["protocol"]["student"]["learning_rate"]
+    weights = whole.config["arms"]["all weights"]["recipe"]["learning_rate"]
+    ends = other.results["distances"][:, list(other.config["arms"]).index("momentum")]
+    return (
+        f"Students of AdamW have the rate {adapters:g} for adapters and {weights:g} for weights. Of the {ends.size} "
+        f"students of momentum the middle one ends {np.median(ends):#.2g} nats a token from its teacher, the farthest "
+        f"{ends.max():#.2g}.\n"
+    )
+
+
+def theory() -> str:
+    """Lay out what the theory says of the language model, and what became of it."""
+    record = GALLERY.record("compare")
+    cosines, through = record.results["directions/cosines"][..., 0], group_shares(record.results)
+    header = (GALLERY.link(f"{record.config['num_seeds']} base models", "compare"), *INITS)
+    rows = [
+        (f"cosine of the first step with Δ_T, {target}", *(_cell(cosines[:, row, column]) for row in range(len(INITS))))
+        for column, target in enumerate(TARGETS)
+    ]
+    head = GROUPS.index("head")
+    rows += [
+        (
+            f"share of the shared init's B(v, Δ_T) through the student's head, {imitated}",
+            *(_cell(through[:, row, column, head]) for row in range(len(INITS))),
+        )
+        for column, imitated in enumerate(IMITATED)
+    ]
+    verdicts = page_verdicts(record, judged=True, also=REPORTED)
+    left = sum(each["verdict"] == "reported" and each["claim"] != REPORTED for each in record.verdicts)
+    return f"{page_table(header, rows)}\n{verdicts}\n{left} more checks are {GALLERY.link('reported', 'compare')}.\n"
+
+
+def _cell(values: np.ndarray) -> str:
+    return cell(values).replace("-", "−")
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "model": model,
+    "arms": arms,
+    "matrix": matrix,
+    "run": run,
+    "vocabulary": vocabulary,
+    "studies": studies,
+    "rates": rates,
+    "theory": theory,
+}
+"""What stands between `<!-- NAME -->` and `<!-- end -->`."""
