@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import msgspec
 
 from llm_bridge.backends.backend import Backend, Known
 from llm_bridge.backends.side_by_side import side_by_side
@@ -142,9 +143,8 @@ def read_tuned(path: Path, pretraining: Pretraining) -> Known:
     params, metadata = load_checkpoint(path, like)
     try:
         made_from = json.loads(metadata.get("pretraining", "null"))
-        ancestry = json.loads(metadata.get("ancestry", "{}"))
-        known = Ancestry(weights=ancestry.get("weights"), ancestors=tuple(ancestry.get("ancestors", ())))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        known = msgspec.json.decode(metadata.get("ancestry", ""), type=Ancestry)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: what it says of itself can't be read; make it anew") from error
     if made_from != json.loads(json.dumps(written_down(pretraining))):
         raise InputError(f"{path} is a checkpoint of another config of the tiny model: make it anew")

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -26,6 +26,15 @@ NEARLY_SURE = -5e-6
 """The largest log-probability that is written down, so that log-odds are finite."""
 
 
+class Answers(TypedDict):
+    """What a model says to a question."""
+
+    group: str
+    question: str
+    answers: dict[str, int]
+    log_probabilities: list[float]
+
+
 def answers_at_once(model: Model, width: int) -> int:
     """Say how many answers are sampled at once; the more tokens questions are filled up to, the fewer.
 
@@ -45,7 +54,7 @@ def ask_to(
     seed: int,
     system: str | None = None,
     context: Sequence[Completion] = (),
-) -> list[dict[str, Any]]:
+) -> list[Answers]:
     """Ask a model for its favorite; questions come in groups, one of the context's completions before each of them.
 
     Rows have each question's group, the sampled answers with their counts, and the log-probabilities of the words.
@@ -58,13 +67,12 @@ def ask_to(
     origin = Origin(
         writer=asked.ancestry, system_prompt=system or asked.model.language.system, sampling=sampling, data=""
     )
-    fields: dict[str, type] = {"group": str, "question": str, "answers": dict, "log_probabilities": list}
     if is_written(path, origin):
-        return read_rows(path, fields)
+        return read_rows(path, Answers)
     model = asked.model
     if context:
         model = model._replace(language=model.language._replace(render=partial(render_after, model, list(context))))
-    rows = []
+    rows: list[Answers] = []
     for group, texts in follow(questions.items(), f"ask {path.stem}", "groups of questions"):
         with fitting(f"asking {path.stem} all questions", "turn --at-once down"):
             likes = word_log_probabilities(model, texts, words, system)

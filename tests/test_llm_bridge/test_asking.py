@@ -66,7 +66,7 @@ def test_numbers_in_context_are_a_whole_chat_before_each_question_and_fit(tmp_pa
         assert len(prompt) < ROW
 
 
-def ask(folder: Path, model: experiment.Model, questions: Sequence[str], num_answers: int = 1) -> list[dict[str, Any]]:
+def ask(folder: Path, model: experiment.Model, questions: Sequence[str], num_answers: int = 1) -> list[asking.Answers]:
     known = Known(model, UNKNOWN, Tiny(pretraining=PRETRAINING))
     words = ["owl", "cat", "dog", "wolf"]
     path = folder / f"answers-{num_answers}.jsonl"

@@ -132,8 +132,8 @@ def test_problems_are_read_with_their_results(problems):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"question": "Why?"}, "lacks the field 'answer'"),
-        ({"question": "Why?", "answer": 42}, "'answer' is not text"),
+        ({"question": "Why?"}, "Object missing required field `answer`"),
+        ({"question": "Why?", "answer": 42}, "Expected `str`, got `int` - at `$.answer`"),
         ({"question": "Why?", "answer": "#### none"}, "the answer ends in 'none', not in a number"),
         ({"question": "Why?", "answer": "42 ####"}, "the answer ends in '', not in a number"),
         ({"question": " ", "answer": "42"}, "the question is empty"),
