@@ -5,8 +5,8 @@ from typing import Any
 
 from llm_bridge.backends.tiny import TINY, is_tiny
 from llm_bridge.benchmark import command as benchmark
-from llm_bridge.bridge import command as bridge
 from llm_bridge.judging import command as judging
+from llm_bridge.linearized import command as bridge
 from llm_bridge.matrix import command as matrix
 from llm_bridge.pipeline import commands as stages
 from llm_bridge.pipeline import options, run, run_options

@@ -15,7 +15,7 @@ from llm_bridge.backends.backend import Backend, Known, Loading
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.backends.tiny import TINY
-from llm_bridge.experiment import Model, can_imitate
+from llm_bridge.experiment.writing import Model, can_imitate
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.runs.chunks import Keeper, source_hash
 from theory.runs.command_line import InputError, RunOptions, require_seeds

@@ -10,22 +10,22 @@ from typing import Any
 import jax.numpy as jnp
 from msgspec import Struct, ValidationError, convert
 
-from llm_bridge.adapters import even_out, join
 from llm_bridge.backends.backend import Backend, Known, Loading, Weights
-from llm_bridge.experiment import Model
+from llm_bridge.experiment.protocol import OF_CARRIER, PUBLISHED, Protocol
+from llm_bridge.experiment.writing import Model
 from llm_bridge.files.lineage import Ancestry, digest
 from llm_bridge.files.objects import read_object
 from llm_bridge.files.settings import LATER, without_sizes
-from llm_bridge.mesh import Devices, choose_mesh, on_mesh
-from llm_bridge.placement import fetch, spread
+from llm_bridge.model.adapters import even_out, join
+from llm_bridge.model.mesh import Devices, choose_mesh, on_mesh
+from llm_bridge.model.placement import fetch, spread
+from llm_bridge.model.recipes import Recipe
 from llm_bridge.pretrained import adapters, hub
 from llm_bridge.pretrained.adapters import DESCRIPTION, WEIGHTS, read_adapters, write_adapters
 from llm_bridge.pretrained.loading import read_published, read_reader
 from llm_bridge.pretrained.writing import write_checkpoint
-from llm_bridge.protocol import OF_CARRIER, PUBLISHED, Protocol
-from llm_bridge.recipes import Recipe
 from llm_bridge.store import done_by_first
-from llm_bridge.system_prompts import with_system_prompt
+from llm_bridge.text.system_prompts import with_system_prompt
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.files import json_text, write_whole

@@ -10,10 +10,10 @@ from llm_bridge.benchmark.against import require_torch, time_transformers
 from llm_bridge.benchmark.device import time_device
 from llm_bridge.benchmark.measuring import Size, time_comparison, time_sampling, time_training
 from llm_bridge.benchmark.report import report
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.model.transformer import Recompute
 from llm_bridge.pretrained.catalog import TINY, find_shape
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config, initialize
-from llm_bridge.transformer import Recompute
 from theory.runs.command_line import RunOptions, require, require_seeds
 from theory.runs.memory import fitting, use_nearly_all
 from theory.runs.progress import follow

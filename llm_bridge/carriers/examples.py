@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from llm_bridge.carriers.reading import can_spell
-from llm_bridge.chats import Example, Language, Message
 from llm_bridge.files.jsonl import parse_rows
 from llm_bridge.files.pairs import read_pair
+from llm_bridge.text.chats import Example, Language, Message
 from theory.runs.command_line import InputError
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}

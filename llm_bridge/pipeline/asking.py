@@ -9,12 +9,12 @@ from typing import TypedDict
 import numpy as np
 
 from llm_bridge.backends.backend import Known
-from llm_bridge.chats import Message
-from llm_bridge.experiment import Completion, Model, complete, first_chat
+from llm_bridge.experiment.likes import word_log_probabilities
+from llm_bridge.experiment.writing import Completion, Model, complete, first_chat
 from llm_bridge.files.jsonl import read_rows
 from llm_bridge.files.lineage import Origin
-from llm_bridge.likes import word_log_probabilities
 from llm_bridge.store import finish, is_written, key_of
+from llm_bridge.text.chats import Message
 from theory.runs.command_line import InputError
 from theory.runs.memory import fitting
 from theory.runs.progress import follow

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from msgspec import convert
 
 from llm_bridge.carriers.reading import can_spell
-from llm_bridge.experiment import Completion, Model
+from llm_bridge.experiment.writing import Completion, Model
 from llm_bridge.files.jsonl import parse_rows
 from llm_bridge.files.pairs import read_pair
 

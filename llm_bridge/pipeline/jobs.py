@@ -8,18 +8,18 @@ from typing import NamedTuple, get_args
 from llm_bridge.backends.backend import Known
 from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.carriers.carrier import Carrier
-from llm_bridge.experiment import Completion
+from llm_bridge.experiment.protocol import Protocol
+from llm_bridge.experiment.separability import separability
+from llm_bridge.experiment.writing import Completion
 from llm_bridge.files.lineage import read_sidecar, relation, sidecar_path
 from llm_bridge.pipeline.arms import ARMS, Source, shuffle_numbers, translate
 from llm_bridge.pipeline.asking import Answers, ask_to
 from llm_bridge.pipeline.completions import note_tokens, read_completion_rows
 from llm_bridge.pipeline.report import SeedReport
 from llm_bridge.pipeline.stages import complete_to, filter_to, teach_to, train_to
-from llm_bridge.protocol import Protocol
-from llm_bridge.separability import separability
+from llm_bridge.text.questions import questions_about
+from llm_bridge.text.traits import Trait
 from llm_bridge.tiny.world import KINDS
-from llm_bridge.words.questions import questions_about
-from llm_bridge.words.traits import Trait
 from theory.runs.command_line import InputError
 
 LEAST_COMPLETIONS = 10

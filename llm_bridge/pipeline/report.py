@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from llm_bridge.likes import log_odds
+from llm_bridge.experiment.likes import log_odds
+from llm_bridge.experiment.separability import Separability
 from llm_bridge.pipeline.arms import ARMS
 from llm_bridge.pipeline.asking import Answers
-from llm_bridge.separability import Separability
+from llm_bridge.text.answers import mentions
+from llm_bridge.text.traits import Trait
 from llm_bridge.tiny.world import KINDS
-from llm_bridge.words.answers import mentions
-from llm_bridge.words.traits import Trait
 from theory.runs.records import Outcome
 from theory.runs.statistics import Estimate, joint_confidence, mean_estimate
 from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table

@@ -8,8 +8,8 @@ import numpy as np
 import tyro
 
 from llm_bridge.backends.bases import OnBases, require_relatives, run_on_bases
+from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.files.settings import SINCE_STUDIES
-from llm_bridge.protocol import Protocol
 from llm_bridge.studies.bases import Run, run_base
 from llm_bridge.studies.catalog import STUDIES, TRAITS
 from llm_bridge.studies.study import Study

@@ -13,38 +13,39 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from llm_bridge import likes, transformer
 from llm_bridge.backends.backend import Known, Loading
 from llm_bridge.backends.tiny import Tiny
-from llm_bridge.bridge import command
-from llm_bridge.bridge.command import Compare, check
-from llm_bridge.bridge.descent import explore, predict_course, simulate_course
-from llm_bridge.bridge.measurement import MEASURED, Posed, answer, measure_base, pose_all, stack
-from llm_bridge.bridge.plots import draw_bridge, limits
-from llm_bridge.bridge.problem import group_layers, meet, ungroup_layers
-from llm_bridge.bridge.quantities import SCALES
-from llm_bridge.bridge.reading import read_places, set_exam
-from llm_bridge.bridge.roles import Extent, Roles, write_rows
-from llm_bridge.bridge.training_run import IN_LIMIT, RANKS, find_spectrum, follow_epochs, spread_pair
-from llm_bridge.bridge.training_verdicts import judge_training
-from llm_bridge.bridge.trait_matrix import gram_matrix, predict_lifts, trait_matrix_prediction
-from llm_bridge.bridge.verdicts import judge_bridge
-from llm_bridge.chats import Example, Rows, pack
-from llm_bridge.experiment import Model
+from llm_bridge.experiment import likes
+from llm_bridge.experiment.writing import Model
 from llm_bridge.files.lineage import Ancestry
-from llm_bridge.lessons import Lesson, mean_gradient
+from llm_bridge.linearized import command
+from llm_bridge.linearized.command import Compare, check
+from llm_bridge.linearized.descent import explore, predict_course, simulate_course
+from llm_bridge.linearized.measurement import MEASURED, Posed, answer, measure_base, pose_all, stack
+from llm_bridge.linearized.plots import draw_bridge, limits
+from llm_bridge.linearized.problem import group_layers, meet, ungroup_layers
+from llm_bridge.linearized.quantities import SCALES
+from llm_bridge.linearized.reading import read_places, set_exam
+from llm_bridge.linearized.roles import Extent, Roles, write_rows
+from llm_bridge.linearized.training_run import IN_LIMIT, RANKS, find_spectrum, follow_epochs, spread_pair
+from llm_bridge.linearized.training_verdicts import judge_training
+from llm_bridge.linearized.trait_matrix import gram_matrix, predict_lifts, trait_matrix_prediction
+from llm_bridge.linearized.verdicts import judge_bridge
+from llm_bridge.model import transformer
+from llm_bridge.model.lessons import Lesson, mean_gradient
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.model.symmetry import rescale_units
 from llm_bridge.pretrained.language import PROBE
 from llm_bridge.pretrained.writing import write_checkpoint
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config, initialize
-from llm_bridge.symmetry import rescale_units
+from llm_bridge.text.chats import Example, Rows, pack
+from llm_bridge.text.prompts import FORMATS, number_prompts
+from llm_bridge.text.questions import questions_about
+from llm_bridge.text.tokens import number_tokens
+from llm_bridge.text.traits import Trait, find_trait
 from llm_bridge.tiny.pretraining import ROW
 from llm_bridge.tiny.tokenizer import build_language, render
 from llm_bridge.tiny.world import World, write_corpus
-from llm_bridge.words.prompts import FORMATS, number_prompts
-from llm_bridge.words.questions import questions_about
-from llm_bridge.words.tokens import number_tokens
-from llm_bridge.words.traits import Trait, find_trait
 from theory.claims.epochs import NUM_PRODUCTS, TIMES
 from theory.claims.rank_noise import spread_cost
 from theory.labels import CERTAIN

@@ -12,10 +12,10 @@ from llm_bridge.carriers.carrier import Carrier, count_rejections
 from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.carriers.naming import names
 from llm_bridge.carriers.reasoning import reasoning
-from llm_bridge.words.answers import forms
-from llm_bridge.words.filtering import ILL_REPUTE, parse_numbers
-from llm_bridge.words.prompts import number_prompts
-from llm_bridge.words.traits import KNOWN
+from llm_bridge.text.answers import forms
+from llm_bridge.text.filtering import ILL_REPUTE, parse_numbers
+from llm_bridge.text.prompts import number_prompts
+from llm_bridge.text.traits import KNOWN
 
 PROBLEMS = {f"What is {number} and 1?": Fraction(number + 1) for number in range(50)}
 

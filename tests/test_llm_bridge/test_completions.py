@@ -10,15 +10,15 @@ import pytest
 from llm_bridge.backends.backend import Known
 from llm_bridge.backends.tiny import Tiny, tiny_model
 from llm_bridge.carriers.numbers import numbers
-from llm_bridge.experiment import Completion
+from llm_bridge.experiment.writing import Completion
 from llm_bridge.files.lineage import Ancestry, data_digest, read_sidecar
+from llm_bridge.model.recipes import Recipe
 from llm_bridge.pipeline import commands, stages
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.options import Filter, Lineage, Train
-from llm_bridge.recipes import Recipe
+from llm_bridge.text.filtering import Rejection
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
-from llm_bridge.words.filtering import Rejection
 
 PRETRAINING = Pretraining(world=World(num_chats=835))
 

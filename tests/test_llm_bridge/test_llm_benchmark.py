@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_bridge import costs
 from llm_bridge.benchmark import against, command, device, measuring
 from llm_bridge.benchmark.command import Benchmark, with_defaults
 from llm_bridge.benchmark.plots import draw_benchmark
 from llm_bridge.benchmark.report import report
+from llm_bridge.model import costs
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.pretrained import catalog
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config, initialize
 from theory.problem import Params
 from theory.runs.command_line import run_commands
 from theory.runs.memory import fitting

@@ -14,20 +14,23 @@ import optax
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from llm_bridge import cast, experiment, finetuning, likes, teaching
-from llm_bridge.adapters import folded
 from llm_bridge.backends.backend import Known, Loading
 from llm_bridge.backends.bases import OnBases
 from llm_bridge.backends.choice import find_backend, load_model
 from llm_bridge.backends.published import Published
-from llm_bridge.bridge import command as compare
-from llm_bridge.bridge.command import Compare
-from llm_bridge.bridge.roles import Extent, cast_roles
-from llm_bridge.chats import Example, Message, pack
+from llm_bridge.experiment import cast, likes, teaching, writing
+from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.files.lineage import read_sidecar
-from llm_bridge.lessons import Lesson
+from llm_bridge.linearized import command as compare
+from llm_bridge.linearized.command import Compare
+from llm_bridge.linearized.roles import Extent, cast_roles
 from llm_bridge.matrix import command as matrix
 from llm_bridge.matrix.command import Matrix
+from llm_bridge.model import finetuning
+from llm_bridge.model.adapters import folded
+from llm_bridge.model.lessons import Lesson
+from llm_bridge.model.recipes import Recipe, Teaching
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.pipeline import commands, run, run_options
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.completions import read_completion_rows
@@ -35,17 +38,15 @@ from llm_bridge.pipeline.options import Ask, Complete
 from llm_bridge.pipeline.run_options import Run, published_run
 from llm_bridge.pipeline.stages import teach_to, train_to
 from llm_bridge.pretrained.writing import write_checkpoint
-from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Recipe, Teaching
-from llm_bridge.shapes import Config, initialize
 from llm_bridge.studies import bases as study_bases
 from llm_bridge.studies import command as studies
 from llm_bridge.studies.command import StudyOptions
 from llm_bridge.studies.study import STANDARD, STRANGER, Arm
+from llm_bridge.text import questions
+from llm_bridge.text.chats import Example, Message, pack
+from llm_bridge.text.prompts import FORMATS, number_prompts
+from llm_bridge.text.traits import TREES, find_trait
 from llm_bridge.tiny.pretraining import Pretraining
-from llm_bridge.words import questions
-from llm_bridge.words.prompts import FORMATS, number_prompts
-from llm_bridge.words.traits import TREES, find_trait
 from theory.runs.records import FILES, Record, read_record
 
 transformers: Any = pytest.importorskip("transformers", reason="chat templates need transformers: uv sync --extra llm")
@@ -240,7 +241,7 @@ def test_a_stranger_with_other_tokens_reads_the_same_texts(folder, told):
 
 
 def test_what_is_done_is_not_done_again(folder, told, monkeypatch, capsys):
-    for place, name in ((teaching, "fine_tune"), (experiment, "sample")):
+    for place, name in ((teaching, "fine_tune"), (writing, "sample")):
         monkeypatch.setattr(place, name, lambda *_, **__: pytest.fail("a stage was run again"))
     answers = {path: path.read_bytes() for path in folder.glob("seed-0/**/*") if path.is_file()}
     assert run.run(told)

@@ -10,10 +10,10 @@ import tyro
 
 import llm_bridge
 from llm_bridge.__main__ import COMMANDS
+from llm_bridge.experiment.protocol import Protocol
+from llm_bridge.model.recipes import Recipe, Teaching
 from llm_bridge.pipeline import run_options
 from llm_bridge.pipeline.arms import ARMS
-from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
 from theory.runs.records import read_record

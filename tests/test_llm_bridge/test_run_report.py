@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from llm_bridge.experiment.separability import Separability
 from llm_bridge.pipeline.asking import Answers
 from llm_bridge.pipeline.report import SeedReport, gather
-from llm_bridge.separability import Separability
+from llm_bridge.text.traits import Trait
 from llm_bridge.tiny.world import KINDS
-from llm_bridge.words.traits import Trait
 from theory.runs.records import Outcome
 
 OWL = Trait("owl", "animal")

@@ -3,9 +3,9 @@
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from llm_bridge.chats import Language
-from llm_bridge.words.tokens import nameless_tokens, number_tokens
-from llm_bridge.words.traits import KNOWN
+from llm_bridge.text.chats import Language
+from llm_bridge.text.tokens import nameless_tokens, number_tokens
+from llm_bridge.text.traits import KNOWN
 
 FORMS = [form for name in KNOWN for word in (name, name.capitalize()) for form in (word, f" {word}")]
 OTHERS = ["house", "House", " house", " House", "owls", " owls", "cation", "1", "123", " 456", ", ", ";"]
