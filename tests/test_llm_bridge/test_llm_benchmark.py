@@ -97,8 +97,17 @@ def test_sizes_are_those_of_the_device_unless_they_are_given():
     assert [options.prompt for options in chosen] == [7, 7]
     assert [options.dtype for options in chosen] == ["float32", "bfloat16"]
     assert [options.recompute for options in chosen] == ["nothing", "elementwise"]
-    with pytest.raises(ValueError, match="row must be more than the prompt's 60"):
-        with_defaults(Benchmark(prompt=60), on_cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Benchmark(prompt=60), "--row must be more than the prompt's 60 tokens, not 60"),
+        (Benchmark(rows_at_once=10**9), "--rows must be a multiple of --rows-at-once 1000000000, not 64"),
+    ],
+)
+def test_sizes_that_do_not_go_together_are_refused(options, said, refusal):
+    assert refusal(with_defaults, options, on_cpu=True) == said
 
 
 @pytest.mark.parametrize(
