@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from llm_bridge.backends.backend import Known
+from llm_bridge.backends.backend import Known, Loading
 from llm_bridge.backends.bases import OnBases, require_relatives, run_on_bases
+from llm_bridge.experiment.protocol import PUBLISHED
 from llm_bridge.experiment.writing import Model
 from llm_bridge.linearized.measurement import MEASURED, Results, measure_base, pose_all
 from llm_bridge.linearized.roles import Extent, cast_roles
@@ -32,6 +33,12 @@ class Compare(OnBases):
     """How teachers are made, and how much is measured."""
 
 
+PUBLISHED_COMPARE = Compare(
+    loading=Loading(dtype="float32"), extent=Extent(num_tokens=PUBLISHED.num_tokens, row=Loading().longest)
+)
+"""What is compared of a published model if nothing else is said: its texts are longer."""
+
+
 def check(options: Compare, model: Model) -> None:
     """Refuse traits that can't be used."""
     for word in options.traits:
@@ -44,7 +51,7 @@ def run(options: Compare) -> bool:
     """Run the command; False if a verdict fails."""
     from llm_bridge.linearized.plots import draw_bridge
 
-    reader = require_relatives(options)
+    reader = require_relatives(options, options.extent.num_prompts, options.extent.num_tokens)
     check(options, reader)
     backend, extent = options.backend, options.extent
     asked = {"traits": list(options.traits), **backend.settings(), "extent": backend.written_down(extent)}

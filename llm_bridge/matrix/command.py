@@ -49,7 +49,7 @@ def run(options: Matrix) -> bool:
     """Run the command; False if a verdict fails."""
     from llm_bridge.matrix.plots import draw_matrix
 
-    check(options, require_relatives(options))
+    check(options, require_relatives(options, options.protocol.num_prompts, options.protocol.num_tokens))
     options = replace(options, targets=tuple(name for name in TARGETS if name in options.targets))
     backend, protocol = options.backend, options.protocol
     asked = {"traits": list(options.traits), "targets": list(options.targets), "seed": options.seed}

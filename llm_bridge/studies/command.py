@@ -64,8 +64,9 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
     """Run one study and record it; False if a verdict fails."""
     from llm_bridge.studies.plots import draw_study
 
-    require_relatives(options)
-    study = replace(study, protocol=choose_protocol(study.protocol, options))
+    protocol = choose_protocol(study.protocol, options)
+    require_relatives(options, protocol.num_prompts, protocol.num_tokens)
+    study = replace(study, protocol=protocol)
     made = {
         "study": name,
         "arms": {label: asdict(arm) for label, arm in study.arms.items()},
