@@ -89,7 +89,10 @@ class Published:
         said = read_lineage(source.folder)
         ancestry = Ancestry(weights=weights) if said is None else said.ancestry
         if ancestry.weights != weights:
-            raise InputError(f"{source.folder} is damaged: its weights aren't those that were written; make it anew")
+            raise InputError(
+                f"{source.folder} is damaged, or was not made in {self.dtype}: its weights aren't those that were "
+                "written; say the --dtype that it was made with, or make it anew"
+            )
         model = model._replace(params=model.params | {"adapters": {}}, at_once=self.loading.at_once)
         return Known(model, ancestry, self, Weights(source, weights))
 

@@ -433,3 +433,13 @@ def test_a_model_of_the_same_init_is_no_stranger(refusal, pair, tmp_path):
         related = replace(pair, model=model, stranger=stranger)
         assert f"{stranger} is no stranger: it has {model}'s weights, or both were tuned" in refusal(related.bases)
     assert len(pair.bases()) == 1
+
+
+@pytest.mark.parametrize("trained", ["adapters", "everything"])
+def test_a_model_that_is_read_in_another_type_is_told_which_option_says_so(refusal, pair, tmp_path, trained):
+    made, other = (replace(LOADING, dtype=dtype) for dtype in ("bfloat16", "float32"))
+    base = Published(name=pair.model, loading=made)
+    known, recipe = base.load(), replace(TAUGHT.teacher, num_steps=1, trained=trained)
+    base.write(tmp_path / "tuned", known, teaching.teach(known.model, TRAIT, recipe, seed=0), {})
+    Published(name=str(tmp_path / "tuned"), loading=made).load()
+    assert "--dtype that it" in refusal(Published(name=str(tmp_path / "tuned"), loading=other).load)
