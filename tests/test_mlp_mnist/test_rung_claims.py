@@ -172,7 +172,7 @@ def test_the_spread_of_shared_heads_is_that_of_dense_jacobians(posed):
     moved = optax.tree.add(case.init, case.displacement)["hidden"]
     change = shared_heads.features(moved, case.noise) - shared_heads.features(case.init["hidden"], case.noise)
     classes = np.einsum("cu,xup->xcp", case.init["classes"]["kernel"], slopes[1]).reshape(-1, points.size)
-    transfer = 2 * np.einsum("xup,cp,xv->cuv", slopes[0], classes, np.asarray(change)) / len(case.noise)
+    transfer = 2 * np.einsum("xup,cp,xv->cuv", slopes[0], classes, np.asarray(change), optimize=True) / len(case.noise)
     symmetric = (transfer + transfer.swapaxes(1, 2)) / 2
     spread = 2 * np.sum(symmetric**2) / np.sum(np.trace(transfer, axis1=1, axis2=2) ** 2)
     assert measured["spread"] == pytest.approx(spread, rel=1e-3)

@@ -50,7 +50,7 @@ def first() -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     )
     chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     spread = np.stack([np.diag(p) - np.outer(p, p) for p in chances])
-    kernel = np.einsum("xkp,xkl,xlq->pq", jacobian, spread, jacobian) / len(logits)
+    kernel = np.einsum("xkp,xkl,xlq->pq", jacobian, spread, jacobian, optimize=True) / len(logits)
     return kernel, hessian, direction, float(SIZES[0] * unit)
 
 

@@ -41,7 +41,7 @@ def dense() -> dict[str, Any]:
     own = (jacobian(represent, instance.teacher["body"], others) @ moved) @ classes
     taught, read = (jacobian(represent, instance.student["body"], inputs) for inputs in (instance.inputs, others))
     slopes = np.einsum("xip,ic->xcp", read, classes).reshape(NUM_READ * 3, -1)
-    transfer = 2 * np.einsum("bip,kp,bj->kij", taught, slopes, change) / len(instance.inputs)
+    transfer = 2 * np.einsum("bip,kp,bj->kij", taught, slopes, change, optimize=True) / len(instance.inputs)
     heads = np.asarray(instance.teacher["auxiliary"])
     return {"key": key, "transfer": transfer, "own": own.ravel(), "heads": heads}
 
@@ -54,7 +54,7 @@ def test_simulated_steps_are_those_of_explicit_jacobians(dense):
     )
     for place, number in enumerate(NUMBERS):
         head = dense["heads"][:, :number]
-        learned = np.einsum("kij,im,jm->k", transfer, head, head) * UNITS / number
+        learned = np.einsum("kij,im,jm->k", transfer, head, head, optimize=True) * UNITS / number
         assert measured.coefficient[BOTH, place] == pytest.approx(learned @ imitated / (imitated @ imitated), abs=1e-3)
         assert measured.square[BOTH, place] == pytest.approx(learned @ learned / (imitated @ imitated), rel=1e-3)
 
