@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -51,6 +51,14 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiler_tried_briefly() -> Iterator[None]:
+    """A compiler that these options make wrong would be found by `test_compiler.py`, and in the tests' subprocesses."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("theory.runs.compiler.COMPILATIONS", 6)
+        yield
 
 
 @pytest.fixture
