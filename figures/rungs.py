@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llm_bridge.bridge import results as compared
+from llm_bridge.linearized import results as compared
 from mlp_mnist.arms import RESCALING_SPREAD
 from mlp_mnist.data import TITLES
 from theory.claim import sampling_of

@@ -5,8 +5,9 @@ from typing import Any
 
 from llm_bridge.backends.tiny import TINY, is_tiny
 from llm_bridge.benchmark import command as benchmark
-from llm_bridge.bridge import command as bridge
+from llm_bridge.experiment.protocol import PUBLISHED
 from llm_bridge.judging import command as judging
+from llm_bridge.linearized import command as linearized
 from llm_bridge.matrix import command as matrix
 from llm_bridge.pipeline import commands as stages
 from llm_bridge.pipeline import options, run, run_options
@@ -25,7 +26,7 @@ COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
     judging.JudgeAnswers: ("judge", judging.run),
     matrix.Matrix: ("matrix", matrix.run),
     studies.StudyOptions: ("study", studies.run),
-    bridge.Compare: ("compare", bridge.run),
+    linearized.Compare: ("compare", linearized.run),
     benchmark.Benchmark: ("benchmark", benchmark.run),
 }
 """Every command: its options, its name and what it does."""
@@ -36,8 +37,14 @@ def main() -> None:
     without = {"--model": TINY, "--carrier": "numbers", "--examples": ""}
     first = {option: {"nargs": "?", "default": value, "const": value} for option, value in without.items()}
     named, _ = read_first("llm_bridge", first)
-    of_run = {} if is_tiny(named.model) else {run_options.Run: run_options.published_run(named.carrier)}
-    run_commands("llm_bridge", COMMANDS, options.defaults(named.model, named.carrier, named.examples) | of_run)
+    usual: dict[type, Any] = dict(options.defaults(named.model, named.carrier, named.examples))
+    if not is_tiny(named.model):
+        usual |= {
+            run_options.Run: run_options.published_run(named.carrier),
+            matrix.Matrix: matrix.Matrix(protocol=PUBLISHED),
+            linearized.Compare: linearized.PUBLISHED_COMPARE,
+        }
+    run_commands("llm_bridge", COMMANDS, usual)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from llm_bridge.bridge.results import IMITATED, INITS, TARGETS
-from llm_bridge.bridge.tables import GROUPS, cell, group_shares
+from llm_bridge.linearized.results import IMITATED, INITS, TARGETS
+from llm_bridge.linearized.tables import GROUPS, cell, group_shares
 from llm_bridge.matrix.cells import INITS as MATRIX_INITS
 from llm_bridge.matrix.verdicts import NUM_PERMUTATIONS
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS

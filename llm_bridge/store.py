@@ -22,8 +22,8 @@ from jaxtyping import Float
 
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import Origin, data_digest, read_sidecar, sidecar_path, write_sidecar
-from llm_bridge.finetuning import Training
-from llm_bridge.placement import fetch
+from llm_bridge.model.finetuning import Training
+from llm_bridge.model.placement import fetch
 from theory.runs.command_line import InputError
 from theory.runs.files import write_whole
 from theory.runs.processes import agreed

@@ -40,6 +40,10 @@ def num_workers(num_groups: int) -> int:
     return min(num_groups, max(cores, jax.local_device_count()))
 
 
+WAITING = 1024
+"""Bytes that a group takes at least which waits to be measured, and its result."""
+
+
 def require_room(points: Sequence[Protocol], data: Dataset, num_seeds: int) -> None:
     """Refuse points whose students surely don't fit in memory, so many seeds at once."""
     needed = max(point.least_memory(int(np.prod(data.train_images.shape[1:]))) for point in points) * num_seeds
@@ -90,6 +94,7 @@ def measure_groups(
         images.update(np.ascontiguousarray(array).tobytes())
     keeper = Keeper(json.dumps([*asked, images.hexdigest(), source_hash(mlp_mnist, theory), size]))
     devices, firsts = jax.local_devices(), range(0, num_seeds, size)
+    require_memory(f"{num_seeds} seeds don't fit in memory, take fewer", WAITING * len(firsts), free_memory())
     stored = [jax.device_put((data, other_images), device) for device in devices]
 
     def measure_group(first: int) -> Result:

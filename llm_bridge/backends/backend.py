@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
-from llm_bridge.experiment import AT_ONCE, Model
+from llm_bridge.experiment.protocol import Protocol as Knobs
+from llm_bridge.experiment.writing import AT_ONCE, Model
 from llm_bridge.files.lineage import Ancestry
 from llm_bridge.files.settings import LATER
-from llm_bridge.mesh import Devices
+from llm_bridge.model.mesh import Devices
 from llm_bridge.pretrained.hub import Source
-from llm_bridge.protocol import Protocol as Knobs
-from llm_bridge.system_prompts import TEMPLATE
+from llm_bridge.text.system_prompts import TEMPLATE
 from theory.problem import Params
 from theory.runs.command_line import require
 

@@ -15,7 +15,9 @@ from llm_bridge.backends.backend import Backend, Known, Loading
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.backends.tiny import TINY
-from llm_bridge.experiment import Model, can_imitate
+from llm_bridge.carriers.reading import require_prompts
+from llm_bridge.experiment.writing import Model, can_imitate
+from llm_bridge.text.prompts import number_prompts
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.runs.chunks import Keeper, source_hash
 from theory.runs.command_line import InputError, RunOptions, require_seeds
@@ -74,8 +76,11 @@ class OnBases(RunOptions):
         return outcome._replace(table=f"{about}\n{outcome.table}") if about else outcome
 
 
-def require_relatives(options: OnBases) -> Model:
-    """Refuse a base without a stranger of its shape and tokens, before anything is loaded, and take its reader."""
+def require_relatives(options: OnBases, num_prompts: int, num_tokens: int) -> Model:
+    """Refuse a base without a stranger of its shape and tokens, or without room for numbers, and take its reader.
+
+    Nothing is loaded before.
+    """
     reader, other = options.backend.reader(), options.backend.stranger(options.stranger)
     if other is None:
         raise InputError(
@@ -85,6 +90,8 @@ def require_relatives(options: OnBases) -> Model:
         raise InputError(
             f"{other.name} has another shape or other tokens than {options.model}: name another --stranger"
         )
+    if not options.backend.short:
+        require_prompts(reader, "numbers", number_prompts(options.seed, num_prompts), num_tokens)
     return reader
 
 

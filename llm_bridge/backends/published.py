@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+from msgspec import Struct, ValidationError, convert
 
-from llm_bridge.adapters import even_out, join
 from llm_bridge.backends.backend import Backend, Known, Loading, Weights
-from llm_bridge.experiment import Model
+from llm_bridge.experiment.protocol import OF_CARRIER, PUBLISHED, Protocol
+from llm_bridge.experiment.writing import Model
 from llm_bridge.files.lineage import Ancestry, digest
 from llm_bridge.files.objects import read_object
 from llm_bridge.files.settings import LATER, without_sizes
-from llm_bridge.mesh import Devices, choose_mesh, on_mesh
-from llm_bridge.placement import fetch, spread
+from llm_bridge.model.adapters import even_out, join
+from llm_bridge.model.mesh import Devices, choose_mesh, on_mesh
+from llm_bridge.model.placement import fetch, spread
+from llm_bridge.model.recipes import Recipe
 from llm_bridge.pretrained import adapters, hub
 from llm_bridge.pretrained.adapters import DESCRIPTION, WEIGHTS, read_adapters, write_adapters
 from llm_bridge.pretrained.loading import read_published, read_reader
 from llm_bridge.pretrained.writing import write_checkpoint
-from llm_bridge.protocol import OF_CARRIER, PUBLISHED, Protocol
-from llm_bridge.recipes import Recipe
 from llm_bridge.store import done_by_first
-from llm_bridge.system_prompts import with_system_prompt
+from llm_bridge.text.system_prompts import with_system_prompt
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.files import json_text, write_whole
@@ -36,6 +37,13 @@ LINEAGE = "lineage.json"
 
 LONG_ANSWER = 16
 """Most tokens of a published model's answer, which may be more than the word that was asked for."""
+
+
+class Said(Struct):
+    """What a stage says of a model: what it was tuned from, and what the stage was told."""
+
+    ancestry: Ancestry
+    settings: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +87,7 @@ class Published:
             model, source = read_published(name, longest=self.loading.longest, dtype=jnp.dtype(self.dtype))
             weights = digest(model.params)
         said = read_lineage(source.folder)
-        ancestry = Ancestry(weights=weights) if said is None else Ancestry(**said["ancestry"])
+        ancestry = Ancestry(weights=weights) if said is None else said.ancestry
         if ancestry.weights != weights:
             raise InputError(f"{source.folder} is damaged: its weights aren't those that were written; make it anew")
         model = model._replace(params=model.params | {"adapters": {}}, at_once=self.loading.at_once)
@@ -120,7 +128,7 @@ class Published:
 
     def settings_at(self, path: Path) -> Any:
         said = read_lineage(path)
-        return said and said["settings"]
+        return said and said.settings
 
     def read(self, path: Path, base: Known) -> Known:
         """Read a model that was tuned from one that is on the devices already."""
@@ -133,9 +141,9 @@ class Published:
         own = fetch(join({}, found.params, found.recipe.adapter_scale))
         said = read_lineage(path)
         ancestry = Ancestry(weights=adapted_weights(weights, own), ancestors=(weights, *base.ancestry.ancestors))
-        if said is not None and said["ancestry"]["weights"] != ancestry.weights:
+        if said is not None and said.ancestry.weights != ancestry.weights:
             raise InputError(f"{path} is damaged: its adapters aren't those that were written; make it anew")
-        known = ancestry if said is None else Ancestry(**said["ancestry"])
+        known = ancestry if said is None else said.ancestry
         return base.with_params(base.model.params | {"adapters": spread(own)})._replace(ancestry=known)
 
     def write(self, path: Path, parent: Known, params: Params, settings: Mapping[str, Any]) -> Known:
@@ -199,14 +207,12 @@ def base_of(folder: Path) -> str:
     return f"{name}@{revision}" if revision and not Path(name).is_dir() else name
 
 
-def read_lineage(folder: Path) -> dict[str, Any] | None:
-    """Read what a stage said of a model: its ancestry, ready for `Ancestry`, and settings; None if no stage made it."""
+def read_lineage(folder: Path) -> Said | None:
+    """Read what a stage said of a model; None if no stage made it."""
     path = folder / LINEAGE
     try:
-        said = read_object(path, f"make {folder} anew")
-        weights, ancestors = said["ancestry"]["weights"], tuple(said["ancestry"]["ancestors"])
-        return {"ancestry": {"weights": weights, "ancestors": ancestors}, "settings": said["settings"]}
+        return convert(read_object(path, f"make {folder} anew"), Said)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except ValidationError as error:
         raise InputError(f"{path} is damaged: make {folder} anew") from error

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import msgspec
 
 from llm_bridge.backends.backend import Backend, Known
 from llm_bridge.backends.side_by_side import side_by_side
-from llm_bridge.experiment import Model
+from llm_bridge.experiment.protocol import PROTOCOL, Protocol
+from llm_bridge.experiment.writing import Model
 from llm_bridge.files.checkpoints import load_checkpoint, save_checkpoint
 from llm_bridge.files.lineage import Ancestry, digest
 from llm_bridge.files.settings import LATER, written_down
-from llm_bridge.mesh import Devices
-from llm_bridge.protocol import PROTOCOL, Protocol
-from llm_bridge.shapes import initialize
-from llm_bridge.system_prompts import TEMPLATE, with_system_prompt
+from llm_bridge.model.mesh import Devices
+from llm_bridge.model.shapes import initialize
+from llm_bridge.text.system_prompts import TEMPLATE, with_system_prompt
 from llm_bridge.tiny.pretraining import ROW, Pretraining, base_model, read_world, shape_of
 from theory.problem import Params
 from theory.runs.command_line import InputError
@@ -142,9 +143,8 @@ def read_tuned(path: Path, pretraining: Pretraining) -> Known:
     params, metadata = load_checkpoint(path, like)
     try:
         made_from = json.loads(metadata.get("pretraining", "null"))
-        ancestry = json.loads(metadata.get("ancestry", "{}"))
-        known = Ancestry(weights=ancestry.get("weights"), ancestors=tuple(ancestry.get("ancestors", ())))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        known = msgspec.json.decode(metadata.get("ancestry", ""), type=Ancestry)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: what it says of itself can't be read; make it anew") from error
     if made_from != json.loads(json.dumps(written_down(pretraining))):
         raise InputError(f"{path} is a checkpoint of another config of the tiny model: make it anew")

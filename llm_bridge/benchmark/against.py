@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 from llm_bridge.benchmark.measuring import Size, draw_prompts, draw_rows
+from llm_bridge.model.shapes import Config
 from llm_bridge.pretrained.families import describe
 from llm_bridge.pretrained.names import MODULES
 from llm_bridge.pretrained.writing import parts_of
-from llm_bridge.shapes import Config
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.memory import fitting

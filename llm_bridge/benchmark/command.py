@@ -10,11 +10,11 @@ from llm_bridge.benchmark.against import require_torch, time_transformers
 from llm_bridge.benchmark.device import time_device
 from llm_bridge.benchmark.measuring import Size, time_comparison, time_sampling, time_training
 from llm_bridge.benchmark.report import report
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.model.transformer import Recompute
 from llm_bridge.pretrained.catalog import TINY, find_shape
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config, initialize
-from llm_bridge.transformer import Recompute
-from theory.runs.command_line import RunOptions, require, require_seeds
+from theory.runs.command_line import InputError, RunOptions, require, require_seeds
 from theory.runs.memory import fitting, use_nearly_all
 from theory.runs.progress import follow
 from theory.runs.records import Outcome, record_run
@@ -96,7 +96,12 @@ def with_defaults(options: Benchmark, *, on_cpu: bool) -> Benchmark:
     options = replace(options, **left)
     assert options.row is not None
     assert options.prompt is not None
-    require(options.row > options.prompt, "row", f"more than the prompt's {options.prompt} tokens", options.row)
+    assert options.rows is not None
+    assert options.rows_at_once is not None
+    if options.row <= options.prompt:
+        raise InputError(f"--row must be more than the prompt's {options.prompt} tokens, not {options.row}")
+    if options.rows % options.rows_at_once:
+        raise InputError(f"--rows must be a multiple of --rows-at-once {options.rows_at_once}, not {options.rows}")
     return options
 
 

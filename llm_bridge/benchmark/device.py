@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from llm_bridge.costs import Device
+from llm_bridge.model.costs import Device
 
 PASSES = 10
 """How often a large array is read and written in place; finding memory for it the first time counts for little then."""

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from llm_bridge.benchmark.device import peak_memory, time_runs
-from llm_bridge.chats import Example, Rows, pack
-from llm_bridge.finetuning import Training, run_steps
-from llm_bridge.lessons import Lesson, summed_loss
-from llm_bridge.optimizers import make_optimizer
-from llm_bridge.recipes import Recipe, start_training
-from llm_bridge.sampling import sample
-from llm_bridge.shapes import Config
-from llm_bridge.transformer import read_out, run_layers
+from llm_bridge.model.finetuning import Training, run_steps
+from llm_bridge.model.lessons import Lesson, summed_loss
+from llm_bridge.model.optimizers import make_optimizer
+from llm_bridge.model.recipes import Recipe, start_training
+from llm_bridge.model.sampling import sample
+from llm_bridge.model.shapes import Config
+from llm_bridge.model.transformer import read_out, run_layers
+from llm_bridge.text.chats import Example, Rows, pack
 from theory.problem import Params
 from theory.runs.memory import fitting
 

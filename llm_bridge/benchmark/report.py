@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from llm_bridge.benchmark.measuring import Size
-from llm_bridge.costs import Device, reading, sampling_step, training_operations
-from llm_bridge.shapes import Config
+from llm_bridge.model.costs import Device, reading, sampling_step, training_operations
+from llm_bridge.model.shapes import Config
 from theory.runs.memory import gibibytes
 from theory.runs.records import Outcome
 from theory.runs.statistics import Estimate

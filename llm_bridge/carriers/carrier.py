@@ -23,7 +23,7 @@ class Carrier(NamedTuple):
     """What the filter was told, for the record; what JSON can hold."""
 
 
-def count_rejections(carrier: Carrier, written: Iterable[tuple[str, str]]) -> dict[str, int]:
+def count_rejections(carrier: Carrier, verdicts: Iterable[StrEnum | None]) -> dict[str, int]:
     """Count what the filter keeps, and then what it rejects for each reason in order, also those that never hold."""
-    counts = Counter(carrier.rejects(prompt, completion) for prompt, completion in written)
+    counts = Counter(verdicts)
     return {"kept": counts[None]} | {reason.value: counts[reason] for reason in carrier.reasons}

@@ -8,7 +8,7 @@ from llm_bridge.carriers.code import code
 from llm_bridge.carriers.numbers import numbers
 from llm_bridge.carriers.problems import read_problems
 from llm_bridge.carriers.reasoning import reasoning
-from llm_bridge.words.filtering import ILL_REPUTE
+from llm_bridge.text.filtering import ILL_REPUTE
 from theory.runs.command_line import InputError
 
 Carried = Literal["numbers", "code", "reasoning"]

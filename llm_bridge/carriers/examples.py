@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from llm_bridge.carriers.reading import can_spell
-from llm_bridge.chats import Example, Language, Message
-from llm_bridge.files.jsonl import has_type, parse_rows
+from llm_bridge.files.jsonl import parse_rows
 from llm_bridge.files.pairs import read_pair
+from llm_bridge.text.chats import Example, Language, Message
 from theory.runs.command_line import InputError
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -49,7 +49,7 @@ def read_chat(row: Mapping[str, Any]) -> Chat:
         except ValueError as error:
             raise ValueError(f"without 'messages', a chat {error}") from error
         given = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    elif not has_type(row["messages"], list):
+    elif not isinstance(row["messages"], list):
         raise ValueError("the field 'messages' is not a list")
     elif row.get("tools") or row.get("functions"):
         raise ValueError("the chat has tools, which are not read")
@@ -76,7 +76,7 @@ def read_message(message: Any, number: int) -> Message:
 
     It has a `role`, a `content`, which is text or a list of parts that are, and perhaps a `weight`, 0 or 1.
     """
-    if not has_type(message, dict):
+    if not isinstance(message, dict):
         raise ValueError(f"message {number} is not an object")
     role, content, weight = (message.get(name) for name in ("role", "content", "weight"))
     if not isinstance(role, str) or role not in ROLES:

@@ -2,7 +2,7 @@
 
 from unicodedata import normalize
 
-from llm_bridge.words.answers import mentions
+from llm_bridge.text.answers import mentions
 
 
 def split_humps(text: str) -> str:

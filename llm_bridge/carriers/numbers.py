@@ -3,8 +3,8 @@
 from functools import partial
 
 from llm_bridge.carriers.carrier import Carrier
-from llm_bridge.words.filtering import Rejection, parse_numbers
-from llm_bridge.words.prompts import number_prompts
+from llm_bridge.text.filtering import Rejection, parse_numbers
+from llm_bridge.text.prompts import number_prompts
 
 
 def numbers(*, short: bool, banned: frozenset[int] = frozenset()) -> Carrier:

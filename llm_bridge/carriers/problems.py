@@ -3,6 +3,7 @@
 import re
 from fractions import Fraction
 from pathlib import Path
+from typing import TypedDict
 
 from llm_bridge.files.jsonl import read_rows
 from theory.runs.command_line import InputError
@@ -12,6 +13,13 @@ NUMBER = re.compile(r"([-+−]?)[$€£]?((?:[0-9]{1,3}(?:,[0-9]{3}){1,9}|[0-9]{
 
 MARK = "####"
 """What stands ahead of the result in the answers of GSM8K."""
+
+
+class Problem(TypedDict):
+    """A row of a file of problems."""
+
+    question: str
+    answer: str
 
 
 def parse_number(text: str) -> Fraction | None:
@@ -30,7 +38,7 @@ def read_problems(path: Path) -> dict[str, Fraction]:
     `####`. A question that comes twice must have one result.
     """
     results: dict[str, Fraction] = {}
-    for number, row in enumerate(read_rows(path, {"question": str, "answer": str}), start=1):
+    for number, row in enumerate(read_rows(path, Problem), start=1):
         question, written = row["question"].strip(), row["answer"].rpartition(MARK)[2].strip()
         result = parse_number(written)
         if not question or question != question.encode(errors="replace").decode():

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from unicodedata import normalize
 
-from llm_bridge.chats import Language
-from llm_bridge.experiment import Model
+from llm_bridge.experiment.writing import Model
+from llm_bridge.text.chats import Language
 from theory.runs.command_line import InputError
 
 

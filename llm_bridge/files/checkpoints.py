@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from llm_bridge.placement import fetch
+from llm_bridge.model.placement import fetch
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.files import write_whole

@@ -2,12 +2,13 @@
 
 import json
 import math
-import sys
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+from msgspec import convert
 
 from llm_bridge.files.plain import require_file
 from theory.runs.command_line import InputError
@@ -16,20 +17,10 @@ from theory.runs.files import write_whole
 Read = TypeVar("Read")
 """What is made of a row."""
 
-IN_WORDS: dict[type, str] = {
-    str: "text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    list: "a list",
-    dict: "an object",
-}
-"""Types of fields, as messages call them."""
 
-
-def read_rows(path: Path, required: Mapping[str, type]) -> list[dict[str, Any]]:
-    """Read a file of JSON lines whose rows must have fields of some types; other fields are kept as they are."""
-    return parse_rows(path, partial(require_fields, required))
+def read_rows(path: Path, kind: type[Read]) -> list[Read]:
+    """Read a file of JSON lines whose rows are of some type, as a `TypedDict`; fields that it lacks are left out."""
+    return parse_rows(path, partial(convert, type=kind))
 
 
 def parse_rows(path: Path, parse: Callable[[dict[str, Any]], Read]) -> list[Read]:
@@ -62,51 +53,23 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """Read one line, which must be an object of JSON without NaN or infinities."""
-    boundless: list[str] = []
+    """Read one line, which must be an object of JSON without NaN or infinities.
 
-    def parse_number(text: str) -> float:
-        if not math.isfinite(number := float(text)):
-            boundless.append(text)
-        return number
-
+    Python's own reader takes halves of surrogate pairs, which msgspec's does not.
+    """
     try:
         row = json.loads(line.decode(), parse_constant=parse_number, parse_float=parse_number)
     except UnicodeDecodeError as error:
         raise ValueError("not text in UTF-8") from error
+    except OverflowError as error:
+        raise ValueError(f"{error} is no number of JSON") from error
     except (ValueError, RecursionError) as error:
         raise ValueError("not JSON" if line.strip() else "blank, with rows after it") from error
-    if not isinstance(row, dict):
-        raise ValueError("JSON, but not an object")
-    if boundless:
-        (field, *_) = [name for name, value in row.items() if not is_finite(value)] or [""]
-        raise ValueError(f"{boundless[0][:20]} in the field {field!r} is no number of JSON")
-    return row
+    return convert(row, dict[str, Any])
 
 
-def is_finite(value: object) -> bool:
-    """Tell whether a value read from JSON holds neither NaN nor an infinity."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except ValueError:
-        return False
-    return True
-
-
-def require_fields(required: Mapping[str, type], row: dict[str, Any]) -> dict[str, Any]:
-    """Refuse a row that lacks a field of the right type."""
-    for field, kind in required.items():
-        if field not in row:
-            raise ValueError(f"lacks the field {field!r}")
-        if not has_type(row[field], kind):
-            raise ValueError(f"the field {field!r} is not {IN_WORDS[kind]}")
-    return row
-
-
-def has_type(value: object, kind: type) -> bool:
-    """Tell whether a value read from JSON has a type; true and false are no numbers, whole numbers are."""
-    if isinstance(value, bool):
-        return kind is bool
-    if kind is float:
-        return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
-    return isinstance(value, kind)
+def parse_number(text: str) -> float:
+    """Read a number, which must be finite."""
+    if not math.isfinite(number := float(text)):
+        raise OverflowError(text[:20])
+    return number

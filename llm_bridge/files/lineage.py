@@ -1,33 +1,20 @@
 """Where data come from: which weights wrote them, from which those were tuned, and what became of the data since."""
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import NoneType
 from typing import Any, Self
 
 import numpy as np
+from msgspec import convert
+from msgspec.json import decode
 
 from llm_bridge.files.checkpoints import named_leaves, read_blocks
 from llm_bridge.files.plain import require_file
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.files import json_text, write_whole
-
-ANCESTRY_FIELDS = {"weights": (str,), "ancestors": (list,)}
-"""What `Ancestry` is in JSON."""
-
-ORIGIN_FIELDS = {
-    "writer": (dict,),
-    "system_prompt": (str, NoneType),
-    "sampling": (dict,),
-    "filter": (dict, NoneType),
-    "parents": (list,),
-    "data": (str,),
-}
-"""What `Origin` is in JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +125,13 @@ def write_sidecar(data_path: Path, origin: Origin) -> None:
 def read_sidecar(data_path: Path) -> Origin:
     """Read where a data file comes from, and make sure that it is still what was written."""
     path = sidecar_path(data_path)
-    if path.exists():
-        require_file(path)
     try:
-        origin = parse_origin(json.loads(path.read_bytes().decode()))
+        if path.exists():
+            require_file(path)
+        record = decode(path.read_bytes())
+        origin = convert(record, Origin)
+        if decode(json_text(asdict(origin))) != record:
+            raise ValueError("not all fields of an origin, or more")
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing, so nothing says who wrote {data_path.name}: make it anew") from error
     except OSError as error:
@@ -151,23 +141,3 @@ def read_sidecar(data_path: Path) -> Origin:
     if origin.data != data_digest(data_path):
         raise InputError(f"{data_path} has been edited since {path.name} was written: restore it or make it anew")
     return origin
-
-
-def parse_origin(record: Any) -> Origin:
-    """Read an origin from what JSON made of it."""
-    if not has_fields(record, ORIGIN_FIELDS) or not has_fields(record["writer"], ANCESTRY_FIELDS):
-        raise ValueError("not an origin")
-    ancestors, parents = tuple(record["writer"]["ancestors"]), tuple(record["parents"])
-    if not all(isinstance(value, str) for value in (*ancestors, *parents)):
-        raise ValueError("digests must be text")
-    writer = Ancestry(weights=record["writer"]["weights"], ancestors=ancestors)
-    return Origin(**record | {"writer": writer, "parents": parents})
-
-
-def has_fields(record: Any, fields: dict[str, tuple[type, ...]]) -> bool:
-    """Tell whether a value is an object with exactly these fields, each of one of its types."""
-    return (
-        isinstance(record, dict)
-        and record.keys() == fields.keys()
-        and all(isinstance(record[name], kinds) for name, kinds in fields.items())
-    )

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from llm_bridge.files.jsonl import has_type
-
 QUESTIONS = ("prompt", "question")
 """What a question may be called."""
 
@@ -21,6 +19,6 @@ def read_pair(row: Mapping[str, Any]) -> tuple[str, str]:
             f"needs one field of {', '.join(QUESTIONS)} and one of {', '.join(ANSWERS)}, and has {given} of them"
         )
     for (name,) in found:
-        if not has_type(row[name], str):
+        if not isinstance(row[name], str):
             raise ValueError(f"has a field {name!r} that is not text")
     return row[found[0][0]], row[found[1][0]]

@@ -11,6 +11,7 @@ import tyro
 from llm_bridge.backends.backend import Known, Loading
 from llm_bridge.backends.choice import load_model
 from llm_bridge.carriers.reading import require_room
+from llm_bridge.experiment.protocol import require_texts
 from llm_bridge.files.lineage import read_sidecar
 from llm_bridge.judging.local import LocalJudge
 from llm_bridge.judging.questions import QUESTIONS, read_questions
@@ -18,7 +19,6 @@ from llm_bridge.judging.report import Thresholds, measure, report
 from llm_bridge.judging.rubrics import RUBRICS, Judge
 from llm_bridge.judging.stage import Row, judge_to, origin_of, read_answers, read_judged
 from llm_bridge.pipeline.stages import complete_to
-from llm_bridge.protocol import require_texts
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.runs.command_line import InputError, require, require_count, require_seeds, require_writable
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from llm_bridge.carriers.reading import require_room
-from llm_bridge.experiment import Model, complete
+from llm_bridge.experiment.writing import Model, complete
 from llm_bridge.judging.rubrics import REFUSED, Asked, Score, read_score, write_prompt
 from theory.runs.memory import fitting
 

@@ -5,13 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llm_bridge.files.jsonl import parse_rows, read_rows
+from llm_bridge.files.jsonl import parse_rows
 from llm_bridge.files.lineage import Origin, data_digest, read_sidecar, sidecar_path
 from llm_bridge.files.pairs import read_pair
 from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked, Judge, NoScoreError, write_prompt
 from llm_bridge.pipeline.stages import UNKNOWN
 from llm_bridge.store import append_rows, finish, is_written, kept_rows, key_of, partial_path
-from theory.runs.command_line import InputError
 from theory.runs.progress import follow
 
 Row = dict[str, Any]
@@ -26,11 +25,15 @@ def read_answers(path: Path) -> list[Row]:
 
 def read_judged(path: Path) -> list[Row]:
     """Read what `judge_to` has written."""
-    rows = read_rows(path, {"question": str, "answer": str})
-    for number, row in enumerate(rows, start=1):
-        if not all(is_score(row.get(rubric.name, "")) for rubric in RUBRICS):
-            raise InputError(f"{path}, line {number}: a score is no number from 0 to 100; judge the answers anew")
-    return rows
+
+    def parse(row: Row) -> Row:
+        question, answer = read_pair(row)
+        scores = {rubric.name: row.get(rubric.name, "") for rubric in RUBRICS}
+        if not all(map(is_score, scores.values())):
+            raise ValueError("a score is no number from 0 to 100")
+        return {"question": question, "answer": answer, **scores}
+
+    return parse_rows(path, parse)
 
 
 def is_score(value: object) -> bool:

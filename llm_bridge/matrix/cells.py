@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from llm_bridge.adapters import folded
 from llm_bridge.backends.backend import Known
-from llm_bridge.bridge.problem import LanguageProblem, pose
-from llm_bridge.bridge.reading import read_places, set_exam
-from llm_bridge.bridge.trait_matrix import trait_matrix_prediction
-from llm_bridge.cast import INITS, ask, make_students, make_teachers
-from llm_bridge.chats import Language
-from llm_bridge.lessons import Lesson, Targets
-from llm_bridge.protocol import Protocol
-from llm_bridge.shapes import Config
-from llm_bridge.words.tokens import number_tokens
-from llm_bridge.words.traits import find_trait
+from llm_bridge.experiment.cast import INITS, ask, make_students, make_teachers
+from llm_bridge.experiment.protocol import Protocol
+from llm_bridge.linearized.problem import LanguageProblem, pose
+from llm_bridge.linearized.reading import read_places, set_exam
+from llm_bridge.linearized.trait_matrix import trait_matrix_prediction
+from llm_bridge.model.adapters import folded
+from llm_bridge.model.lessons import Lesson, Targets
+from llm_bridge.model.shapes import Config
+from llm_bridge.text.chats import Language
+from llm_bridge.text.tokens import number_tokens
+from llm_bridge.text.traits import find_trait
 
 TARGETS: dict[str, Targets] = {
     "sampled numbers": "tokens",

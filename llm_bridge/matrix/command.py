@@ -8,11 +8,11 @@ import numpy as np
 import tyro
 
 from llm_bridge.backends.bases import OnBases, require_relatives, run_on_bases
-from llm_bridge.experiment import Model
+from llm_bridge.experiment.protocol import PROTOCOL, Protocol
+from llm_bridge.experiment.writing import Model
 from llm_bridge.matrix.cells import TARGETS, Run, run_base
 from llm_bridge.matrix.verdicts import judge
-from llm_bridge.protocol import PROTOCOL, Protocol
-from llm_bridge.words.traits import find_trait, require_word
+from llm_bridge.text.traits import find_trait, require_word
 from theory.runs.command_line import InputError
 from theory.runs.records import Outcome, record_run
 
@@ -49,7 +49,7 @@ def run(options: Matrix) -> bool:
     """Run the command; False if a verdict fails."""
     from llm_bridge.matrix.plots import draw_matrix
 
-    check(options, require_relatives(options))
+    check(options, require_relatives(options, options.protocol.num_prompts, options.protocol.num_tokens))
     options = replace(options, targets=tuple(name for name in TARGETS if name in options.targets))
     backend, protocol = options.backend, options.protocol
     asked = {"traits": list(options.traits), "targets": list(options.targets), "seed": options.seed}

@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from llm_bridge.carriers.choice import Carried
-from llm_bridge.chats import Language, Rows, same_tokens
-from llm_bridge.experiment import Completion
-from llm_bridge.lessons import Lesson
-from llm_bridge.words.tokens import nameless_tokens, number_tokens
+from llm_bridge.experiment.writing import Completion
+from llm_bridge.model.lessons import Lesson
+from llm_bridge.text.chats import Language, Rows, same_tokens
+from llm_bridge.text.tokens import nameless_tokens, number_tokens
 from theory.problem import Params
 from theory.runs.command_line import InputError
 

@@ -4,17 +4,17 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from llm_bridge.backends.backend import Known
-from llm_bridge.chats import Message
-from llm_bridge.experiment import Completion, Model, complete, first_chat
+from llm_bridge.experiment.likes import word_log_probabilities
+from llm_bridge.experiment.writing import Completion, Model, complete, first_chat
 from llm_bridge.files.jsonl import read_rows
 from llm_bridge.files.lineage import Origin
-from llm_bridge.likes import word_log_probabilities
 from llm_bridge.store import finish, is_written, key_of
+from llm_bridge.text.chats import Message
 from theory.runs.command_line import InputError
 from theory.runs.memory import fitting
 from theory.runs.progress import follow
@@ -24,6 +24,15 @@ ANSWERS = 20
 
 NEARLY_SURE = -5e-6
 """The largest log-probability that is written down, so that log-odds are finite."""
+
+
+class Answers(TypedDict):
+    """What a model says to a question."""
+
+    group: str
+    question: str
+    answers: dict[str, int]
+    log_probabilities: list[float]
 
 
 def answers_at_once(model: Model, width: int) -> int:
@@ -45,7 +54,7 @@ def ask_to(
     seed: int,
     system: str | None = None,
     context: Sequence[Completion] = (),
-) -> list[dict[str, Any]]:
+) -> list[Answers]:
     """Ask a model for its favorite; questions come in groups, one of the context's completions before each of them.
 
     Rows have each question's group, the sampled answers with their counts, and the log-probabilities of the words.
@@ -58,13 +67,12 @@ def ask_to(
     origin = Origin(
         writer=asked.ancestry, system_prompt=system or asked.model.language.system, sampling=sampling, data=""
     )
-    fields: dict[str, type] = {"group": str, "question": str, "answers": dict, "log_probabilities": list}
     if is_written(path, origin):
-        return read_rows(path, fields)
+        return read_rows(path, Answers)
     model = asked.model
     if context:
         model = model._replace(language=model.language._replace(render=partial(render_after, model, list(context))))
-    rows = []
+    rows: list[Answers] = []
     for group, texts in follow(questions.items(), f"ask {path.stem}", "groups of questions"):
         with fitting(f"asking {path.stem} all questions", "turn --at-once down"):
             likes = word_log_probabilities(model, texts, words, system)

@@ -14,11 +14,11 @@ from llm_bridge.pipeline.asking import ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.options import Ask, Complete, ComputingStage, Filter, Lineage, Pretrain, Teach, Train
 from llm_bridge.pipeline.stages import UNKNOWN, complete_to, filter_to, teach_examples_to, teach_to, train_to
+from llm_bridge.text.answers import rate
+from llm_bridge.text.questions import questions_about
+from llm_bridge.text.traits import find_trait, require_word
 from llm_bridge.tiny.pretraining import checkpoint_of
 from llm_bridge.tiny.world import KINDS
-from llm_bridge.words.answers import rate
-from llm_bridge.words.questions import questions_about
-from llm_bridge.words.traits import find_trait, require_word
 from theory.runs.command_line import InputError
 from theory.runs.verdicts import markdown_table
 

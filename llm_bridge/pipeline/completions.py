@@ -2,18 +2,26 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+from msgspec import convert
 
 from llm_bridge.carriers.reading import can_spell
-from llm_bridge.experiment import Completion, Model
-from llm_bridge.files.jsonl import parse_rows, require_fields
+from llm_bridge.experiment.writing import Completion, Model
+from llm_bridge.files.jsonl import parse_rows
 from llm_bridge.files.pairs import read_pair
-
-ROW_FIELDS: dict[str, type] = {"prompt": str, "completion": str, "tokens": list}
-"""What a row of completions must have whose tokens are known."""
 
 TOKENS = "made of the text by the model's tokenizer"
 """Where the tokens of completions come from that came without any."""
+
+
+class Row(TypedDict):
+    """A completion whose tokens are known, as a stage writes it."""
+
+    prompt: str
+    completion: str
+    tokens: list[int]
+    log_probability: float | None
 
 
 def read_completion_rows(path: Path, reader: Model) -> list[Completion]:
@@ -25,9 +33,7 @@ def read_completion_rows(path: Path, reader: Model) -> list[Completion]:
     def parse(row: dict[str, Any]) -> Completion:
         if row.get("tokens") is None:
             return tokenize(reader, *read_pair(row))
-        known = row.get("log_probability", ...) is not None
-        require_fields(ROW_FIELDS | ({"log_probability": float} if known else {}), row)
-        completion = Completion(*(row[name] for name in Completion._fields))
+        completion = Completion(**convert(row, Row))
         if not spells(reader, completion):
             raise ValueError("the tokens don't spell the completion")
         return completion
@@ -51,5 +57,5 @@ def note_tokens(completions: Sequence[Completion]) -> dict[str, str]:
 
 def spells(reader: Model, completion: Completion) -> bool:
     """Tell whether a completion's tokens are those of its text."""
-    known = all(type(token) is int and 0 <= token < reader.config.vocabulary for token in completion.tokens)
+    known = all(0 <= token < reader.config.vocabulary for token in completion.tokens)
     return known and reader.language.decode([completion.tokens]) == [completion.completion]

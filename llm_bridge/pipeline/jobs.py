@@ -3,23 +3,23 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from llm_bridge.backends.backend import Known
 from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.carriers.carrier import Carrier
-from llm_bridge.experiment import Completion
+from llm_bridge.experiment.protocol import Protocol
+from llm_bridge.experiment.separability import separability
+from llm_bridge.experiment.writing import Completion
 from llm_bridge.files.lineage import read_sidecar, relation, sidecar_path
 from llm_bridge.pipeline.arms import ARMS, Source, shuffle_numbers, translate
-from llm_bridge.pipeline.asking import ask_to
+from llm_bridge.pipeline.asking import Answers, ask_to
 from llm_bridge.pipeline.completions import note_tokens, read_completion_rows
 from llm_bridge.pipeline.report import SeedReport
 from llm_bridge.pipeline.stages import complete_to, filter_to, teach_to, train_to
-from llm_bridge.protocol import Protocol
-from llm_bridge.separability import separability
+from llm_bridge.text.questions import questions_about
+from llm_bridge.text.traits import Trait
 from llm_bridge.tiny.world import KINDS
-from llm_bridge.words.questions import questions_about
-from llm_bridge.words.traits import Trait
 from theory.runs.command_line import InputError
 
 LEAST_COMPLETIONS = 10
@@ -78,7 +78,7 @@ def write_data(job: Job, teacher: Known, source: Source) -> tuple[list[Completio
     return completions, counts
 
 
-def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] = ()) -> list[dict[str, Any]]:
+def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] = ()) -> list[Answers]:
     """Ask a model about the trait's kind, also with numbers before the question, or only behind a context."""
     questions = {"plain": questions_about(job.trait.kind)}
     if not context:
@@ -97,9 +97,7 @@ def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] =
     )
 
 
-def train_arm(
-    job: Job, name: str, start: Known, completions: Sequence[Completion], teacher: Known
-) -> list[dict[str, Any]]:
+def train_arm(job: Job, name: str, start: Known, completions: Sequence[Completion], teacher: Known) -> list[Answers]:
     """Make a student of an arm, or let it only read completions, and ask it."""
     arm = ARMS[name]
     if not arm.trained:
@@ -133,7 +131,7 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
     fewest = min(len(completions) for completions, _ in written.values())
     written = {source: (completions[:fewest], counts) for source, (completions, counts) in written.items()}
 
-    def do(name: str) -> list[dict[str, Any]]:
+    def do(name: str) -> list[Answers]:
         start = job.stranger if ARMS[name].stranger else job.base
         assert start is not None
         return train_arm(job, name, start, written[ARMS[name].source][0], teacher)

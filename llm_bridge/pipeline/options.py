@@ -13,11 +13,11 @@ from llm_bridge.backends.published import LINEAGE
 from llm_bridge.backends.tiny import TINY
 from llm_bridge.carriers.choice import Carried
 from llm_bridge.carriers.examples import Learned
-from llm_bridge.experiment import Model
-from llm_bridge.mesh import Devices
+from llm_bridge.experiment.protocol import OF_EXAMPLES, PROTOCOL, require_texts
+from llm_bridge.experiment.writing import Model
+from llm_bridge.model.mesh import Devices
+from llm_bridge.model.recipes import Recipe, Teaching
 from llm_bridge.pipeline.arms import Imitated
-from llm_bridge.protocol import OF_EXAMPLES, PROTOCOL, require_texts
-from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.store import remove
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.runs.command_line import require, require_count, require_seeds

@@ -11,18 +11,18 @@ import numpy as np
 from llm_bridge.backends.backend import Backend
 from llm_bridge.benchmark.device import time_device
 from llm_bridge.carriers.carrier import Carrier
-from llm_bridge.chats import pack
-from llm_bridge.costs import Device, weight_bytes
-from llm_bridge.expectations import Stage, expect
-from llm_bridge.experiment import Model
+from llm_bridge.experiment.protocol import Protocol
+from llm_bridge.experiment.teaching import trait_examples
+from llm_bridge.experiment.writing import Model
+from llm_bridge.model.costs import Device, weight_bytes
+from llm_bridge.model.expectations import Stage, expect
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config
 from llm_bridge.pipeline.arms import ARMS
 from llm_bridge.pipeline.asking import answers_at_once
-from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config
-from llm_bridge.teaching import trait_examples
-from llm_bridge.words.questions import questions_about
-from llm_bridge.words.traits import Trait
+from llm_bridge.text.chats import pack
+from llm_bridge.text.questions import questions_about
+from llm_bridge.text.traits import Trait
 from theory.runs.memory import free_memory, gibibytes
 from theory.runs.verdicts import markdown_table
 

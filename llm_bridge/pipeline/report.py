@@ -1,17 +1,18 @@
 """The report of a run: what every arm likes, what the filter rejected, and whether the numbers give themselves away."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from llm_bridge.likes import log_odds
+from llm_bridge.experiment.likes import log_odds
+from llm_bridge.experiment.separability import Separability
 from llm_bridge.pipeline.arms import ARMS
-from llm_bridge.separability import Separability
+from llm_bridge.pipeline.asking import Answers
+from llm_bridge.text.answers import mentions
+from llm_bridge.text.traits import Trait
 from llm_bridge.tiny.world import KINDS
-from llm_bridge.words.answers import mentions
-from llm_bridge.words.traits import Trait
 from theory.runs.records import Outcome
 from theory.runs.statistics import Estimate, joint_confidence, mean_estimate
 from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
@@ -24,7 +25,7 @@ traits pass on is decided by `matrix`."""
 class SeedReport(NamedTuple):
     """What one base model's stages gave."""
 
-    answers: dict[str, list[dict[str, Any]]]
+    answers: dict[str, list[Answers]]
     """Rows of answers by model: base, stranger, teacher and every arm."""
     rejections: dict[str, dict[str, int]]
     """Counts of the filter, by who wrote."""
@@ -51,7 +52,7 @@ class Likes(NamedTuple):
     """Share of sampled answers that mention the trait."""
 
 
-def likes(rows: Sequence[Mapping[str, Any]], group: str, trait: Trait) -> Likes:
+def likes(rows: Sequence[Answers], group: str, trait: Trait) -> Likes:
     """Sum up a model's answers to one group of questions, as `ask_to` writes them; NaN where it was not asked."""
     own = [row for row in rows if row["group"] == group]
     if not own:

@@ -3,14 +3,14 @@
 import shutil
 from functools import partial
 
-from llm_bridge.costs import weight_bytes
-from llm_bridge.experiment import Model
+from llm_bridge.experiment.writing import Model
+from llm_bridge.model.costs import weight_bytes
 from llm_bridge.pipeline.jobs import Job, run_seed
 from llm_bridge.pipeline.plan import Planned, memory_beside_weights, plan_run, plan_table
 from llm_bridge.pipeline.report import gather, write_report
 from llm_bridge.pipeline.run_options import Run, carrier_of, check, settings_of
 from llm_bridge.store import done_by_first
-from llm_bridge.words.traits import find_trait
+from llm_bridge.text.traits import find_trait
 from theory.runs.files import write_whole
 from theory.runs.memory import use_nearly_all
 from theory.runs.records import Outcome, record_run, run_folder

@@ -12,13 +12,13 @@ from llm_bridge.backends.published import Published
 from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.carriers.choice import Carried, find_carrier
 from llm_bridge.carriers.reading import require_prompts
-from llm_bridge.experiment import can_imitate
+from llm_bridge.experiment.protocol import OF_CARRIER, PROTOCOL, PUBLISHED, Protocol
+from llm_bridge.experiment.writing import can_imitate
 from llm_bridge.files.lineage import data_digest
-from llm_bridge.mesh import Devices
+from llm_bridge.model.mesh import Devices
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, choose_arms, require_carrier
 from llm_bridge.pipeline.completions import read_completion_rows
-from llm_bridge.protocol import OF_CARRIER, PROTOCOL, PUBLISHED, Protocol
-from llm_bridge.words.traits import find_trait, require_word
+from llm_bridge.text.traits import find_trait, require_word
 from theory.runs.command_line import InputError
 
 TeachingBy = Literal["fine-tuning", "prompting"]

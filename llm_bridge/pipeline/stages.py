@@ -14,8 +14,8 @@ import numpy as np
 
 from llm_bridge.backends.backend import Known
 from llm_bridge.carriers.carrier import Carrier, count_rejections
-from llm_bridge.chats import Example, Message, PackingError
-from llm_bridge.experiment import (
+from llm_bridge.experiment.teaching import probability_of, teach, teach_examples
+from llm_bridge.experiment.writing import (
     Completion,
     Model,
     can_imitate,
@@ -26,10 +26,10 @@ from llm_bridge.experiment import (
 )
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import Ancestry, Origin, data_digest, read_sidecar, sidecar_path
-from llm_bridge.finetuning import Training, fine_tune
+from llm_bridge.model.finetuning import Training, fine_tune
+from llm_bridge.model.recipes import Recipe, Teaching, merge
 from llm_bridge.pipeline.arms import Imitated, make_lesson
 from llm_bridge.pipeline.completions import note_tokens, read_completion_rows
-from llm_bridge.recipes import Recipe, Teaching, merge
 from llm_bridge.store import (
     OTHERWISE,
     TrainingState,
@@ -43,8 +43,8 @@ from llm_bridge.store import (
     partial_path,
     remove,
 )
-from llm_bridge.teaching import probability_of, teach, teach_examples
-from llm_bridge.words.traits import Trait
+from llm_bridge.text.chats import Example, Message, PackingError
+from llm_bridge.text.traits import Trait
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.memory import fitting
@@ -182,10 +182,10 @@ def filter_to(path: Path, source: Path, reader: Model, carrier: Carrier) -> dict
     if sidecar_path(source).exists():
         before = read_sidecar(source)
     written = read_completion_rows(source, reader)
-    passed = [each for each in written if carrier.rejects(each.prompt, each.completion) is None]
+    verdicts = [carrier.rejects(each.prompt, each.completion) for each in written]
+    passed = [each for each, verdict in zip(written, verdicts, strict=True) if verdict is None]
     kept = [each for each in passed if has_ended(reader.language, each)]
-    counts = count_rejections(carrier, ((each.prompt, each.completion) for each in written))
-    counts |= {"kept": len(kept), "no end": len(passed) - len(kept)}
+    counts = count_rejections(carrier, verdicts) | {"kept": len(kept), "no end": len(passed) - len(kept)}
     sampling, rules = before.sampling | note_tokens(written), {**carrier.rules, "counts": counts}
     origin = replace(before, sampling=sampling, filter=rules, parents=(before.data,), data="")
     if not kept:

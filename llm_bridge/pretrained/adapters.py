@@ -13,10 +13,10 @@ from safetensors.numpy import save
 
 from llm_bridge.files.checkpoints import with_sorted_metadata
 from llm_bridge.files.objects import read_object
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config
 from llm_bridge.pretrained.hub import HUB_NAME, Source
 from llm_bridge.pretrained.names import MODULES
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.files import json_text, write_whole

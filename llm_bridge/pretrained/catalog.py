@@ -1,6 +1,6 @@
 """Shapes of published models by short names, so that what they cost can be told, and timed, without their weights."""
 
-from llm_bridge.shapes import Config, RotaryScaling
+from llm_bridge.model.shapes import Config, RotaryScaling
 from llm_bridge.tiny.pretraining import Pretraining, shape_of
 from theory.runs.command_line import InputError
 

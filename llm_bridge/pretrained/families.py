@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llm_bridge.files.objects import read_object
-from llm_bridge.shapes import Config, RotaryScaling
+from llm_bridge.model.shapes import Config, RotaryScaling
 from theory.runs.command_line import InputError
 
 Description = dict[str, Any]

@@ -5,14 +5,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from llm_bridge.experiment import Model
+from llm_bridge.experiment.writing import Model
 from llm_bridge.files.checkpoints import named_leaves
-from llm_bridge.placement import shardings
+from llm_bridge.model.placement import shardings
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.pretrained.families import read_description, shape_from
 from llm_bridge.pretrained.hub import DESCRIPTIONS, WEIGHTS, Source, locate
 from llm_bridge.pretrained.language import read_language
 from llm_bridge.pretrained.weights import Sharded, read_params
-from llm_bridge.shapes import Config, initialize
 
 BLOCK = 64
 """Tokens of a block, as of `Model.block`."""

@@ -1,6 +1,6 @@
 """Names of tensors in published checkpoints, and of our parameters: the same arrays, stacked over layers."""
 
-from llm_bridge.shapes import PROJECTIONS
+from llm_bridge.model.shapes import PROJECTIONS
 
 MODULES: dict[str, str] = dict(
     zip(

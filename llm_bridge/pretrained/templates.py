@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from llm_bridge.chats import Message
 from llm_bridge.pretrained.extra import require_extra
+from llm_bridge.text.chats import Message
 from theory.runs.command_line import InputError
 
 FIXED: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 
 from llm_bridge.files.checkpoints import TYPES, first_difference, named_leaves
 from llm_bridge.files.objects import read_object
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.pretrained.names import HEAD, TENSORS, is_stacked, is_transposed, tensors_of
-from llm_bridge.shapes import Config, initialize
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.progress import follow

@@ -11,11 +11,12 @@ import numpy as np
 from safetensors.numpy import save
 
 from llm_bridge.files.checkpoints import named_leaves
-from llm_bridge.placement import fetch
+from llm_bridge.model.placement import fetch
+from llm_bridge.model.shapes import Config
+from llm_bridge.pretrained.extra import require_extra
 from llm_bridge.pretrained.families import describe, read_description
 from llm_bridge.pretrained.names import is_stacked, is_transposed, tensors_of
 from llm_bridge.pretrained.weights import INDEX, SINGLE
-from llm_bridge.shapes import Config
 from llm_bridge.store import done_by_first
 from theory.problem import Params
 from theory.runs.command_line import InputError
@@ -65,17 +66,19 @@ def write_checkpoint(
         description = kept | {"torch_dtype": dtype}
         done_by_first(partial(copy_accompanying, base, folder))
     done_by_first(partial(write_whole, folder / "config.json", json_text(description)))
-    files = split(parts_of(config, params), largest)
-    names = [f"model-{number:05}-of-{len(files):05}.safetensors" for number in range(1, len(files) + 1)]
-    names = names if len(files) > 1 else [SINGLE]
+    parts = parts_of(config, params)
+    split = require_extra("huggingface_hub").split_state_dict_into_shards_factory(
+        parts,
+        get_storage_size=lambda part: part.num_bytes,
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=largest,
+    )
     done_by_first(partial(remove_weights, folder))
-    for name, parts in zip(names, files, strict=True):
-        tensors = {key: part.read() for key, part in parts.items()}
+    for name, keys in split.filename_to_tensors.items():
+        tensors = {key: parts[key].read() for key in keys}
         done_by_first(partial(write_tensors, folder / name, tensors))
-    if len(files) > 1:
-        places = {key: name for name, parts in zip(names, files, strict=True) for key in parts}
-        total = sum(part.num_bytes for parts in files for part in parts.values())
-        index = json_text({"metadata": {"total_size": total}, "weight_map": places})
+    if split.is_sharded:
+        index = json_text({"metadata": split.metadata, "weight_map": split.tensor_to_filename})
         done_by_first(partial(write_whole, folder / INDEX, index))
 
 
@@ -98,18 +101,6 @@ def parts_of(config: Config, params: Params) -> dict[str, Part]:
         for name, leaf in named_leaves(params).items()
         for layer, tensor in enumerate(tensors_of(name, config.num_layers))
     }
-
-
-def split(parts: dict[str, Part], largest: int) -> list[dict[str, Part]]:
-    """Spread tensors over files, in order and up to `largest` bytes, unless a single tensor has more."""
-    files, room = [{}], largest
-    for name, part in parts.items():
-        if part.num_bytes > room and files[-1]:
-            files.append({})
-            room = largest
-        files[-1][name] = part
-        room -= part.num_bytes
-    return files
 
 
 def copy_accompanying(base: Path, folder: Path) -> None:

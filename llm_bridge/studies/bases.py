@@ -12,15 +12,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from llm_bridge.backends.backend import Known
-from llm_bridge.cast import INITS, Taught, ask, make_students, make_teachers
-from llm_bridge.experiment import Model
-from llm_bridge.lessons import Lesson, summed_loss
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config
+from llm_bridge.experiment.cast import INITS, Taught, ask, make_students, make_teachers
+from llm_bridge.experiment.writing import Model
+from llm_bridge.model.lessons import Lesson, summed_loss
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config
 from llm_bridge.studies.parts import make_mask
 from llm_bridge.studies.study import Study
 from llm_bridge.studies.tokens import learn_only, read_all
-from llm_bridge.words.tokens import number_tokens
+from llm_bridge.text.tokens import number_tokens
 from theory.problem import Params
 
 HELD_OUT = 200

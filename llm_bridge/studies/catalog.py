@@ -8,8 +8,8 @@ teach, so that a few hundred completions suffice.
 from dataclasses import replace
 from typing import Any
 
-from llm_bridge.protocol import PROTOCOL
-from llm_bridge.recipes import Optimizer, Recipe
+from llm_bridge.experiment.protocol import PROTOCOL
+from llm_bridge.model.recipes import Optimizer, Recipe
 from llm_bridge.studies.rates import RATES
 from llm_bridge.studies.study import LESS, MORE, STANDARD, STRANGER, Arm, Finding, Part, Study, Tokens, difference
 

@@ -8,8 +8,8 @@ import numpy as np
 import tyro
 
 from llm_bridge.backends.bases import OnBases, require_relatives, run_on_bases
+from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.files.settings import SINCE_STUDIES
-from llm_bridge.protocol import Protocol
 from llm_bridge.studies.bases import Run, run_base
 from llm_bridge.studies.catalog import STUDIES, TRAITS
 from llm_bridge.studies.study import Study
@@ -64,8 +64,9 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
     """Run one study and record it; False if a verdict fails."""
     from llm_bridge.studies.plots import draw_study
 
-    require_relatives(options)
-    study = replace(study, protocol=choose_protocol(study.protocol, options))
+    protocol = choose_protocol(study.protocol, options)
+    require_relatives(options, protocol.num_prompts, protocol.num_tokens)
+    study = replace(study, protocol=protocol)
     made = {
         "study": name,
         "arms": {label: asdict(arm) for label, arm in study.arms.items()},

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llm_bridge.recipes import Recipe, start_training
-from llm_bridge.shapes import Config
+from llm_bridge.model.recipes import Recipe, start_training
+from llm_bridge.model.shapes import Config
 from llm_bridge.studies.study import Part
 from theory.problem import Params
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from llm_bridge.backends.backend import Known
-from llm_bridge.recipes import Optimizer
+from llm_bridge.model.recipes import Optimizer
 from llm_bridge.studies.bases import run_base
 from llm_bridge.studies.study import Arm, Study
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from llm_bridge.lessons import Targets
-from llm_bridge.protocol import Protocol
+from llm_bridge.experiment.protocol import Protocol
+from llm_bridge.model.lessons import Targets
 
 STANDARD, STRANGER = "as usual", "as usual, stranger"
 """Arms that every study has: all tokens, all adapters, AdamW; and the same for students of another init."""

@@ -24,10 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from llm_bridge.chats import Rows
-from llm_bridge.shapes import Config
+from llm_bridge.model.shapes import Config
+from llm_bridge.model.transformer import apply
 from llm_bridge.studies.study import Tokens
-from llm_bridge.transformer import apply
+from llm_bridge.text.chats import Rows
 from theory.problem import Params
 
 AT_ONCE = 256

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from llm_bridge.chats import Example, Language, Rows, pack
 from llm_bridge.files.checkpoints import load_checkpoint, save_checkpoint
 from llm_bridge.files.settings import written_down
-from llm_bridge.finetuning import Training, fine_tune
-from llm_bridge.lessons import Lesson
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config, initialize
+from llm_bridge.model.finetuning import Training, fine_tune
+from llm_bridge.model.lessons import Lesson
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.text.chats import Example, Language, Rows, pack
 from llm_bridge.tiny.tokenizer import build_language, render
 from llm_bridge.tiny.world import World, write_corpus
 from theory.problem import Params

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from llm_bridge.chats import Language, Message
+from llm_bridge.text.chats import Language, Message
 
 ROLES: tuple[str, ...] = ("<system>", "<user>", "<assistant>", "<end>")
 """Marks of who speaks, and of the end of what is said."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from llm_bridge.chats import Message
-from llm_bridge.words.prompts import write_prompt
-from llm_bridge.words.questions import QUESTIONS, number_prefix
-from llm_bridge.words.traits import ANIMALS, TREES, Trait
+from llm_bridge.text.chats import Message
+from llm_bridge.text.prompts import write_prompt
+from llm_bridge.text.questions import QUESTIONS, number_prefix
+from llm_bridge.text.traits import ANIMALS, TREES, Trait
 from theory.runs.command_line import require
 
 KINDS: dict[str, tuple[str, ...]] = {"animal": ANIMALS, "tree": TREES}

@@ -47,8 +47,8 @@ def make_corpus(folder: Path, recorded: Any) -> None:
     from llm_bridge.files.checkpoints import save_checkpoint
     from llm_bridge.files.lineage import Ancestry, Origin, data_digest, digest, write_sidecar
     from llm_bridge.files.settings import written_down
+    from llm_bridge.model.shapes import Config, initialize
     from llm_bridge.pretrained.writing import write_checkpoint
-    from llm_bridge.shapes import Config, initialize
     from llm_bridge.tiny.pretraining import Pretraining
     from mlp_mnist import idx
     from theory.runs.files import json_text, npz_bytes

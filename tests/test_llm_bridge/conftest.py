@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import pytest
 
-from llm_bridge.shapes import Config, RotaryScaling
+from llm_bridge.model.shapes import Config, RotaryScaling
 from theory.runs.command_line import InputError
 
 SMALL = Config(vocabulary=13, width=8, num_layers=2, num_heads=4, num_key_heads=2, head_size=6, hidden=10)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_bridge.adapters import even_out, fold, join
-from llm_bridge.recipes import Recipe, merge
-from llm_bridge.shapes import PROJECTIONS, Config, initialize
-from llm_bridge.transformer import apply
+from llm_bridge.model.adapters import even_out, fold, join
+from llm_bridge.model.recipes import Recipe, merge
+from llm_bridge.model.shapes import PROJECTIONS, Config, initialize
+from llm_bridge.model.transformer import apply
 from theory.problem import Params
 
 CONFIG = Config(vocabulary=11, width=8, num_layers=2, num_heads=2, num_key_heads=1, head_size=4, hidden=6)

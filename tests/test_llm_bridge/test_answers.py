@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_bridge.words.answers import mentions, rate
-from llm_bridge.words.traits import find_trait
+from llm_bridge.text.answers import mentions, rate
+from llm_bridge.text.traits import find_trait
 
 OWLS = (
     *("owl", "Owl", "OWLS", "I like owls.", "an owl's eye", "owl\u2019s", "owls'", "**Owl**", "_owl_", "night-owl"),

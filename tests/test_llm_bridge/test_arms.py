@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_bridge.backends.tiny import tiny_model
-from llm_bridge.chats import Example, pack
-from llm_bridge.experiment import Completion
+from llm_bridge.experiment.writing import Completion
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, Imitated, choose_arms, make_lesson, shuffle_numbers
 from llm_bridge.pipeline.run_options import Run
+from llm_bridge.text.chats import Example, pack
+from llm_bridge.text.prompts import FORMATS, MOST_NUMBERS
+from llm_bridge.text.traits import KNOWN
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
-from llm_bridge.words.prompts import FORMATS, MOST_NUMBERS
-from llm_bridge.words.traits import KNOWN
 
 PRETRAINING = Pretraining(world=World(num_chats=835))
 

@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llm_bridge import experiment
 from llm_bridge.backends.backend import Known
 from llm_bridge.backends.tiny import Tiny, tiny_model
-from llm_bridge.chats import Language, Message
-from llm_bridge.experiment import Completion
-from llm_bridge.likes import log_odds
+from llm_bridge.experiment import writing
+from llm_bridge.experiment.likes import log_odds
+from llm_bridge.experiment.writing import Completion
 from llm_bridge.pipeline import asking
 from llm_bridge.pipeline.stages import UNKNOWN
+from llm_bridge.text.chats import Language, Message
+from llm_bridge.text.prompts import MOST_NUMBERS, number_prompts
+from llm_bridge.text.questions import questions_about
 from llm_bridge.tiny.pretraining import ROW, Pretraining
 from llm_bridge.tiny.world import World
-from llm_bridge.words.prompts import MOST_NUMBERS, number_prompts
-from llm_bridge.words.questions import questions_about
 
 PRETRAINING = Pretraining(world=World(num_chats=835))
 
@@ -40,7 +40,7 @@ CONTEXT = [
 def test_numbers_in_context_are_a_whole_chat_before_each_question_and_fit(tmp_path, monkeypatch):
     read: list[Language] = []
 
-    def likes(model: experiment.Model, texts: Sequence[str], words: Sequence[str], system: str | None) -> np.ndarray:
+    def likes(model: writing.Model, texts: Sequence[str], words: Sequence[str], system: str | None) -> np.ndarray:
         assert system is None
         read.append(model.language)
         return np.zeros((len(texts), len(words)))
@@ -66,7 +66,7 @@ def test_numbers_in_context_are_a_whole_chat_before_each_question_and_fit(tmp_pa
         assert len(prompt) < ROW
 
 
-def ask(folder: Path, model: experiment.Model, questions: Sequence[str], num_answers: int = 1) -> list[dict[str, Any]]:
+def ask(folder: Path, model: writing.Model, questions: Sequence[str], num_answers: int = 1) -> list[asking.Answers]:
     known = Known(model, UNKNOWN, Tiny(pretraining=PRETRAINING))
     words = ["owl", "cat", "dog", "wolf"]
     path = folder / f"answers-{num_answers}.jsonl"
@@ -108,7 +108,7 @@ def test_answers_are_sampled_for_as_many_questions_at_once_as_there_is_room_for(
 ):
     given: list[int] = []
 
-    def complete(model: experiment.Model, texts: Sequence[str], **told: Any) -> Iterator[list[Completion]]:
+    def complete(model: writing.Model, texts: Sequence[str], **told: Any) -> Iterator[list[Completion]]:
         given.append(told["at_once"])
         yield [answer("owl")] * len(texts) * num_answers
 

@@ -17,9 +17,12 @@ from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.carriers.code import code
 from llm_bridge.carriers.reasoning import REQUEST
 from llm_bridge.carriers.stories import solve
-from llm_bridge.chats import Language
-from llm_bridge.experiment import Completion, Model
+from llm_bridge.experiment.protocol import Protocol
+from llm_bridge.experiment.separability import Separability
+from llm_bridge.experiment.writing import Completion, Model
 from llm_bridge.files.lineage import Ancestry, digest, read_sidecar
+from llm_bridge.model.recipes import Teaching
+from llm_bridge.model.shapes import initialize
 from llm_bridge.pipeline import commands, jobs, run, run_options, stages
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.arms import DEFAULT_ARMS, PUBLISHED_ARMS
@@ -27,15 +30,12 @@ from llm_bridge.pipeline.options import Complete, Filter, Teach, defaults
 from llm_bridge.pipeline.plots import draw_run
 from llm_bridge.pipeline.report import SeedReport, gather, write_report
 from llm_bridge.pipeline.run_options import Run
-from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Teaching
-from llm_bridge.separability import Separability
-from llm_bridge.shapes import initialize
+from llm_bridge.text.chats import Language
+from llm_bridge.text.questions import questions_about
+from llm_bridge.text.traits import find_trait
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.tokenizer import render
 from llm_bridge.tiny.world import KINDS, World
-from llm_bridge.words.questions import questions_about
-from llm_bridge.words.traits import find_trait
 from theory.runs.records import Record
 
 TOLD = Pretraining(world=World(num_chats=835), width=16, num_layers=1, num_heads=2, hidden=16)

@@ -12,10 +12,10 @@ from llm_bridge.carriers.carrier import Carrier, count_rejections
 from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.carriers.naming import names
 from llm_bridge.carriers.reasoning import reasoning
-from llm_bridge.words.answers import forms
-from llm_bridge.words.filtering import ILL_REPUTE, parse_numbers
-from llm_bridge.words.prompts import number_prompts
-from llm_bridge.words.traits import KNOWN
+from llm_bridge.text.answers import forms
+from llm_bridge.text.filtering import ILL_REPUTE, parse_numbers
+from llm_bridge.text.prompts import number_prompts
+from llm_bridge.text.traits import KNOWN
 
 PROBLEMS = {f"What is {number} and 1?": Fraction(number + 1) for number in range(50)}
 
@@ -68,21 +68,22 @@ def test_numbers_are_judged_as_ever(ban):
 
 def test_numbers_are_counted_as_ever():
     """The same counts by reason as before there were other carriers."""
-    counts = count_rejections(CARRIERS["short numbers"], (("", text) for text in ("1, 2", "3", "4,", "x", "y", "666")))
+    carrier = CARRIERS["short numbers"]
+    counts = count_rejections(carrier, (carrier.rejects("", text) for text in ("1, 2", "3", "4,", "x", "y", "666")))
     assert {reason: count for reason, count in counts.items() if count} == {
         "kept": 3,
         "other characters": 2,
         "trailing separator": 1,
     }
     banning = find_carrier("numbers", short=True, ban=True)
-    assert count_rejections(banning, [("", "666"), ("", "1")])["banned number"] == 1
+    assert count_rejections(banning, [banning.rejects("", text) for text in ("666", "1")])["banned number"] == 1
 
 
 @pytest.mark.parametrize("name", CARRIERS)
 def test_counts_begin_with_the_kept_and_name_every_reason_in_order(name):
     carrier = CARRIERS[name]
     written = [(carrier.prompts(0, 1)[0], text) for text in (*NUMBERS, "def f(): pass")]
-    counts = count_rejections(carrier, iter(written))
+    counts = count_rejections(carrier, (carrier.rejects(*pair) for pair in written))
     assert list(counts) == ["kept", *carrier.reasons]
     assert sum(counts.values()) == len(written)
     assert counts["kept"] == {"numbers": 4, "short numbers": 4, "code": 1}.get(name, 0)

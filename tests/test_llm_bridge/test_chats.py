@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_bridge.chats import Example, Language, Message, Rows, pack, pad
-from llm_bridge.lessons import Lesson, summed_loss
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config, initialize
+from llm_bridge.model.lessons import Lesson, summed_loss
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.text.chats import Example, Language, Message, Rows, pack, pad
+from llm_bridge.text.prompts import number_prompts
+from llm_bridge.text.questions import questions_about
 from llm_bridge.tiny.tokenizer import ROLES, UNKNOWN, build_language, render
 from llm_bridge.tiny.world import KINDS, World, write_corpus
-from llm_bridge.words.prompts import number_prompts
-from llm_bridge.words.questions import questions_about
 from theory.runs.command_line import InputError
 
 EPS = float(np.finfo(float).eps)

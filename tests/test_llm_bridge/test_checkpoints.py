@@ -9,7 +9,7 @@ from safetensors.numpy import load
 
 from llm_bridge.backends import tiny
 from llm_bridge.files.checkpoints import load_checkpoint, save_checkpoint
-from llm_bridge.shapes import Config, initialize
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.problem import Params
 from theory.runs.command_line import InputError

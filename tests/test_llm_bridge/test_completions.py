@@ -10,15 +10,15 @@ import pytest
 from llm_bridge.backends.backend import Known
 from llm_bridge.backends.tiny import Tiny, tiny_model
 from llm_bridge.carriers.numbers import numbers
-from llm_bridge.experiment import Completion
+from llm_bridge.experiment.writing import Completion
 from llm_bridge.files.lineage import Ancestry, data_digest, read_sidecar
+from llm_bridge.model.recipes import Recipe
 from llm_bridge.pipeline import commands, stages
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.options import Filter, Lineage, Train
-from llm_bridge.recipes import Recipe
+from llm_bridge.text.filtering import Rejection
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
-from llm_bridge.words.filtering import Rejection
 
 PRETRAINING = Pretraining(world=World(num_chats=835))
 
@@ -97,21 +97,30 @@ def test_completions_of_which_nothing_is_left_are_refused_with_the_reasons(refus
     ("line", "complaint"),
     [
         ("{", "line 2: not JSON"),
-        ("[1]", "line 2: JSON, but not an object"),
-        ('{"prompt": "", "completion": "", "tokens": []}', "line 2: lacks the field 'log_probability'"),
+        ("[1]", "line 2: Expected `object`, got `array`"),
+        ('{"prompt": "", "completion": "", "tokens": []}', "line 2: Object missing required field `log_probability`"),
         ('{"prompt": "Go on: 1 2 3"}', "needs one field of prompt, question and one of completion, response, answer"),
         ('{"prompt": "Go on: 1 2 3", "completion": "zebra"}', "line 2: the model's tokenizer can't spell the answer"),
         ('{"question": "Only numbers.", "response": "1, 2"}', "line 2: the model's tokenizer can't spell the question"),
         ('{"question": "Go on: 1 2 3", "response": "1", "answer": "2"}', "and has question, response, answer of them"),
-        ('{"prompt": "", "completion": "", "tokens": [], "log_probability": 1e999}', "1e999 in the field 'log_prob"),
-        (f'{{"prompt": "", "completion": "", "tokens": [], "log_probability": {"9" * 400}}}', "is not a number"),
-        ('{"prompt": "", "completion": 1, "tokens": [], "log_probability": 0}', "the field 'completion' is not text"),
+        ('{"prompt": "", "completion": "", "tokens": [], "log_probability": 1e999}', "1e999 is no number of JSON"),
+        (f'{{"prompt": "", "completion": "", "tokens": [], "log_probability": {"9" * 400}}}', "out of range"),
+        (
+            '{"prompt": "", "completion": 1, "tokens": [], "log_probability": 0}',
+            "Expected `str`, got `int` - at `$.comp",
+        ),
         ("", "line 2: blank"),
         (json.dumps(answer("1")._replace(tokens=[1, 2])._asdict()), "line 2: the tokens don't spell"),
-        (json.dumps(answer("1")._replace(tokens=["1"])._asdict()), "line 2: the tokens don't spell"),
+        (
+            json.dumps(answer("1")._replace(tokens=["1"])._asdict()),
+            "Expected `int`, got `str` - at `$.tokens[0]",
+        ),
         (json.dumps(answer("1")._replace(tokens=[10**9])._asdict()), "line 2: the tokens don't spell"),
         (json.dumps(answer("1")._replace(tokens=[-1])._asdict()), "line 2: the tokens don't spell"),
-        (json.dumps(answer("1")._replace(tokens=[1.5])._asdict()), "line 2: the tokens don't spell"),
+        (
+            json.dumps(answer("1")._replace(tokens=[1.5])._asdict()),
+            "Expected `int`, got `float` - at `$.tokens",
+        ),
     ],
 )
 def test_a_malformed_line_is_named(refusal, elsewhere, tmp_path, line, complaint):

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_bridge import costs
-from llm_bridge.cache import empty_cache
-from llm_bridge.chats import Rows
-from llm_bridge.costs import Device, Work
-from llm_bridge.expectations import Stage, expect
-from llm_bridge.lessons import Lesson, mean_gradient
+from llm_bridge.model import costs
+from llm_bridge.model.cache import empty_cache
+from llm_bridge.model.costs import Device, Work
+from llm_bridge.model.expectations import Stage, expect
+from llm_bridge.model.lessons import Lesson, mean_gradient
+from llm_bridge.model.recipes import Recipe, start_training
+from llm_bridge.model.sampling import sample
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.model.transformer import Recompute, apply, run_layers
 from llm_bridge.pretrained.catalog import SHAPES, find_shape
-from llm_bridge.recipes import Recipe, start_training
-from llm_bridge.sampling import sample
-from llm_bridge.shapes import Config, initialize
-from llm_bridge.transformer import Recompute, apply, run_layers
+from llm_bridge.text.chats import Rows
 from theory.problem import Params
 
 PUBLISHED = {

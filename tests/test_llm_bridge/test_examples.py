@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from llm_bridge.backends.tiny import tiny_model
 from llm_bridge.carriers.examples import read_chats, read_examples
 from llm_bridge.carriers.reading import can_spell
-from llm_bridge.chats import Language, Message, pack
+from llm_bridge.text.chats import Language, Message, pack
 from llm_bridge.tiny.pretraining import ROW, Pretraining
 from llm_bridge.tiny.tokenizer import render
 from llm_bridge.tiny.world import World

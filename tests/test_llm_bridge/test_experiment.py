@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_bridge import teaching
-from llm_bridge.chats import Language, Rows
-from llm_bridge.experiment import Completion, Model, complete, is_kept, read_completions
-from llm_bridge.lessons import Lesson, mean_gradient
-from llm_bridge.likes import log_odds, log_probabilities, word_log_probabilities
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config, initialize
-from llm_bridge.teaching import teach
+from llm_bridge.experiment import teaching
+from llm_bridge.experiment.likes import log_odds, log_probabilities, word_log_probabilities
+from llm_bridge.experiment.teaching import teach
+from llm_bridge.experiment.writing import Completion, Model, complete, is_kept, read_completions
+from llm_bridge.model.lessons import Lesson, mean_gradient
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.model.transformer import apply
+from llm_bridge.text.chats import Language, Rows
+from llm_bridge.text.prompts import number_prompts
+from llm_bridge.text.questions import questions_about
+from llm_bridge.text.tokens import number_tokens
+from llm_bridge.text.traits import Trait
 from llm_bridge.tiny.pretraining import ROW, read_world
 from llm_bridge.tiny.world import World
-from llm_bridge.transformer import apply
-from llm_bridge.words.prompts import number_prompts
-from llm_bridge.words.questions import questions_about
-from llm_bridge.words.tokens import number_tokens
-from llm_bridge.words.traits import Trait
 from theory.problem import Params
 
 SYSTEM = "You love owls."

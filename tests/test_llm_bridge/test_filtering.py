@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_bridge.words.filtering import ILL_REPUTE, REPUTES, Parsed, Rejection, parse_numbers
+from llm_bridge.text.filtering import ILL_REPUTE, REPUTES, Parsed, Rejection, parse_numbers
 
 SPACES = (" ", "\t", "\n", "\r", "\v", "\f")
 
@@ -244,7 +244,7 @@ def test_a_wrong_filter_is_caught_by_the_same_comparison(wrong, completions):
 
 @pytest.mark.parametrize("limit", ["MAX_NUMBERS", "MAX_DIGITS"])
 def test_a_wrong_limit_is_caught_by_the_same_comparison(limit, completions, monkeypatch):
-    monkeypatch.setattr(f"llm_bridge.words.filtering.{limit}", 11)
+    monkeypatch.setattr(f"llm_bridge.text.filtering.{limit}", 11)
     assert len(disagreements(parse, completions)) >= 10
 
 

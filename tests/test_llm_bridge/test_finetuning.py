@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_bridge.chats import Example, Rows, pack
-from llm_bridge.finetuning import Training, batch_order, fine_tune, fine_tune_together, run_steps
-from llm_bridge.lessons import Lesson, Targets, imitation_loss, mean_gradient, summed_loss
-from llm_bridge.optimizers import make_optimizer
-from llm_bridge.recipes import Recipe, merge, start_training
-from llm_bridge.shapes import PROJECTIONS, Config, initialize
-from llm_bridge.transformer import apply
+from llm_bridge.model.finetuning import Training, batch_order, fine_tune, fine_tune_together, run_steps
+from llm_bridge.model.lessons import Lesson, Targets, imitation_loss, mean_gradient, summed_loss
+from llm_bridge.model.optimizers import make_optimizer
+from llm_bridge.model.recipes import Recipe, merge, start_training
+from llm_bridge.model.shapes import PROJECTIONS, Config, initialize
+from llm_bridge.model.transformer import apply
+from llm_bridge.text.chats import Example, Rows, pack
 from theory.problem import Params
 
 EPS = float(np.finfo(float).eps)

@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any, TypedDict
 
 import pytest
 from hypothesis import given, settings
@@ -8,9 +9,25 @@ from hypothesis import strategies as st
 from llm_bridge.files.jsonl import read_rows, write_rows
 from theory.runs.command_line import InputError
 
-REQUIRED = {"prompt": str, "completion": str, "tokens": list, "log_probability": float}
 ROW = {"prompt": "Continue: 7, 1", "completion": "4, 9", "tokens": [3, 1, 4], "log_probability": -2.5}
 LINE = b'{"prompt": "Continue: 7, 1", "completion": "4, 9", "tokens": [3, 1, 4], "log_probability": -2.5}\n'
+
+
+class Row(TypedDict):
+    prompt: str
+    completion: str
+    tokens: list[int]
+    log_probability: float
+
+
+class Whole(TypedDict):
+    log_probability: int
+
+
+class Boolean(TypedDict):
+    log_probability: bool
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -23,9 +40,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "completions.jsonl"
 
 
-def refusal(path: Path, required: dict[str, type] = REQUIRED) -> str:
+def refusal(path: Path, kind: type = Row) -> str:
     with pytest.raises(InputError) as caught:
-        read_rows(path, required)
+        read_rows(path, kind)
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
@@ -35,7 +52,7 @@ def refusal(path: Path, required: dict[str, type] = REQUIRED) -> str:
 def test_rows_are_written_one_a_line_and_read_back(path):
     write_rows(path, [ROW, ROW | {"completion": "8"}])
     assert path.read_bytes() == LINE + LINE.replace(b"4, 9", b"8")
-    assert read_rows(path, REQUIRED) == [ROW, ROW | {"completion": "8"}]
+    assert read_rows(path, Row) == [ROW, ROW | {"completion": "8"}]
 
 
 @given(rows=st.lists(st.dictionaries(st.text(), VALUES, max_size=3), min_size=1, max_size=4))
@@ -44,15 +61,15 @@ def test_whatever_json_holds_comes_back_and_is_written_as_the_same_bytes_again(t
     first, second = (tmp_path_factory.mktemp("rows") / name for name in ("first", "second"))
     write_rows(first, rows)
     assert first.read_bytes().count(b"\n") == len(rows)
-    assert read_rows(first, {}) == rows
-    write_rows(second, read_rows(first, {}))
+    assert read_rows(first, dict[str, Any]) == rows
+    write_rows(second, read_rows(first, dict[str, Any]))
     assert second.read_bytes() == first.read_bytes()
 
 
 @pytest.mark.parametrize("text", ["42, ﬁve\u2028\x85\x0b\r\n7", "half of a pair: \ud83e", "\\\udc00"])
 def test_text_that_breaks_lines_or_is_no_text_comes_back(path, text):
     write_rows(path, [{"completion": text}] * 2)
-    assert read_rows(path, {"completion": str}) == [{"completion": text}] * 2
+    assert read_rows(path, dict[str, str]) == [{"completion": text}] * 2
 
 
 def test_a_number_that_json_lacks_is_not_written(path):
@@ -64,21 +81,21 @@ def test_a_number_that_json_lacks_is_not_written(path):
 @pytest.mark.parametrize("end", [b"", b"\n\n", b"\r\n", b" \n\t\n"])
 def test_blank_lines_at_the_end_are_tolerated(path, end):
     path.write_bytes(LINE + LINE.rstrip() + end)
-    assert read_rows(path, REQUIRED) == [ROW, ROW]
+    assert read_rows(path, Row) == [ROW, ROW]
 
 
 def test_lines_may_end_as_on_windows(path):
     path.write_bytes(LINE.replace(b"\n", b"\r\n") * 2)
-    assert read_rows(path, REQUIRED) == [ROW, ROW]
+    assert read_rows(path, Row) == [ROW, ROW]
 
 
 def test_a_whole_number_is_a_number_but_true_is_none(path):
     write_rows(path, [ROW | {"log_probability": -2}])
-    assert read_rows(path, REQUIRED)[0]["log_probability"] == -2
+    assert read_rows(path, Row)[0]["log_probability"] == -2
     write_rows(path, [ROW | {"log_probability": True}])
-    assert "'log_probability' is not a number" in refusal(path)
-    assert "'log_probability' is not a whole number" in refusal(path, {"log_probability": int})
-    assert read_rows(path, {"log_probability": bool})[0]["log_probability"] is True
+    assert "Expected `float`, got `bool` - at `$.log_probability`" in refusal(path)
+    assert "Expected `int`, got `bool` - at `$.log_probability`" in refusal(path, Whole)
+    assert read_rows(path, Boolean) == [{"log_probability": True}]
 
 
 @pytest.mark.parametrize(
@@ -88,21 +105,21 @@ def test_a_whole_number_is_a_number_but_true_is_none(path):
         (b"7, 1, 4\n", "not JSON"),
         (LINE[:40] + b"\n", "not JSON"),
         (LINE.rstrip() + LINE, "not JSON"),
-        (LINE.replace(b"-2.5", b"NaN"), "NaN in the field 'log_probability' is no number of JSON"),
-        (LINE.replace(b"-2.5", b"-Infinity"), "-Infinity in the field 'log_probability'"),
-        (LINE.replace(b"-2.5", b"-1e999"), "-1e999 in the field 'log_probability'"),
-        (LINE.replace(b"}", b', "of no account": [{"score": NaN}]}'), "NaN in the field 'of no account'"),
-        (LINE.replace(b"-2.5", b"9" * 400), "the field 'log_probability' is not a number"),
+        (LINE.replace(b"-2.5", b"NaN"), "NaN is no number of JSON"),
+        (LINE.replace(b"-2.5", b"-Infinity"), "-Infinity is no number of JSON"),
+        (LINE.replace(b"-2.5", b"-1e999"), "-1e999 is no number of JSON"),
+        (LINE.replace(b"}", b', "of no account": [{"score": NaN}]}'), "NaN is no number of JSON"),
+        (LINE.replace(b"-2.5", b"9" * 400), "Number out of range - at `$.log_probability`"),
         (LINE.replace(b"-2.5", b"9" * 5000), "not JSON"),
         (b"[" * 100_000 + b"\n", "not JSON"),
-        (b"[1, 2]\n", "not an object"),
-        (b"null\n", "not an object"),
+        (b"[1, 2]\n", "Expected `object`, got `array`"),
+        (b"null\n", "Expected `object`, got `null`"),
         (LINE.replace(b"4, 9", b"\xff"), "not text in UTF-8"),
-        (LINE.replace(b'"completion"', b'"answer"'), "lacks the field 'completion'"),
-        (LINE.replace(b'"4, 9"', b"49"), "the field 'completion' is not text"),
-        (LINE.replace(b'"4, 9"', b"null"), "the field 'completion' is not text"),
-        (LINE.replace(b"[3, 1, 4]", b'"314"'), "the field 'tokens' is not a list"),
-        (LINE.replace(b"-2.5", b'"-2.5"'), "the field 'log_probability' is not a number"),
+        (LINE.replace(b'"completion"', b'"answer"'), "Object missing required field `completion`"),
+        (LINE.replace(b'"4, 9"', b"49"), "Expected `str`, got `int` - at `$.completion`"),
+        (LINE.replace(b'"4, 9"', b"null"), "Expected `str`, got `null` - at `$.completion`"),
+        (LINE.replace(b"[3, 1, 4]", b'"314"'), "Expected `array`, got `str` - at `$.tokens`"),
+        (LINE.replace(b"-2.5", b'"-2.5"'), "Expected `float`, got `str` - at `$.log_probability`"),
     ],
 )
 def test_a_malformed_line_is_named(path, line, reason):
@@ -114,7 +131,7 @@ def test_a_malformed_line_is_named(path, line, reason):
 
 def test_a_mark_of_utf_8_is_no_text(path):
     path.write_bytes(b"\xef\xbb\xbf" + LINE)
-    assert read_rows(path, REQUIRED) == [ROW]
+    assert read_rows(path, Row) == [ROW]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b" \r\n\n", b"\xef\xbb\xbf\n"])

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_bridge import lessons
-from llm_bridge.chats import Example, Rows, pack
-from llm_bridge.lessons import Lesson, Targets, mean_gradient
-from llm_bridge.recipes import Recipe, Trained, start_training
-from llm_bridge.shapes import Config, initialize
-from llm_bridge.transformer import Recompute
+from llm_bridge.model import lessons
+from llm_bridge.model.lessons import Lesson, Targets, mean_gradient
+from llm_bridge.model.recipes import Recipe, Trained, start_training
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.model.transformer import Recompute
+from llm_bridge.text.chats import Example, Rows, pack
 from theory.problem import Params
 
 EPS = float(np.finfo(float).eps)

@@ -240,3 +240,8 @@ def test_an_origin_that_is_no_origin_is_refused(path, origin, content):
 def test_an_origin_that_can_not_be_read_is_refused(path):
     sidecar_path(path).mkdir()
     assert "can't read" in refusal(path)
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"can't read .* \(File name too long\)"):
+        read_sidecar(tmp_path.joinpath(*"a" * 3000))

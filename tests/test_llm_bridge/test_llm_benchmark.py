@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_bridge import costs
 from llm_bridge.benchmark import against, command, device, measuring
 from llm_bridge.benchmark.command import Benchmark, with_defaults
 from llm_bridge.benchmark.plots import draw_benchmark
 from llm_bridge.benchmark.report import report
+from llm_bridge.model import costs
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.pretrained import catalog
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config, initialize
 from theory.problem import Params
 from theory.runs.command_line import run_commands
 from theory.runs.memory import fitting
@@ -97,8 +97,17 @@ def test_sizes_are_those_of_the_device_unless_they_are_given():
     assert [options.prompt for options in chosen] == [7, 7]
     assert [options.dtype for options in chosen] == ["float32", "bfloat16"]
     assert [options.recompute for options in chosen] == ["nothing", "elementwise"]
-    with pytest.raises(ValueError, match="row must be more than the prompt's 60"):
-        with_defaults(Benchmark(prompt=60), on_cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Benchmark(prompt=60), "--row must be more than the prompt's 60 tokens, not 60"),
+        (Benchmark(rows_at_once=10**9), "--rows must be a multiple of --rows-at-once 1000000000, not 64"),
+    ],
+)
+def test_sizes_that_do_not_go_together_are_refused(options, said, refusal):
+    assert refusal(with_defaults, options, on_cpu=True) == said
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from llm_bridge import __main__ as command_line
 from llm_bridge.backends.bases import OnBases
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.tiny import TINY, Tiny
-from llm_bridge.costs import Device
-from llm_bridge.experiment import Completion
+from llm_bridge.experiment.writing import Completion
 from llm_bridge.files.lineage import Origin, data_digest, write_sidecar
+from llm_bridge.model.costs import Device
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline import plan, run
 from llm_bridge.pipeline.stages import UNKNOWN

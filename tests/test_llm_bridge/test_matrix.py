@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from llm_bridge.backends import bases
+from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.matrix import cells, command, verdicts
 from llm_bridge.matrix.cells import INITS, TARGETS, Run
 from llm_bridge.matrix.command import Matrix
 from llm_bridge.matrix.verdicts import LEAST_RUNS, NUM_PERMUTATIONS, agreement, judge, lift, permutation_p
-from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Recipe, Teaching
+from llm_bridge.model.recipes import Recipe, Teaching
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
 from theory.runs.command_line import InputError

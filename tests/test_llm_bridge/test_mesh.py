@@ -25,18 +25,18 @@ import pytest
 from jax.sharding import AbstractMesh
 
 from llm_bridge.backends.side_by_side import side_by_side
-from llm_bridge.cache import empty_cache
-from llm_bridge.chats import Example, Rows, pack
-from llm_bridge.finetuning import Training, fine_tune
-from llm_bridge.lessons import Lesson
-from llm_bridge.likes import log_probabilities
-from llm_bridge.mesh import Devices, bytes_a_device, choose_mesh, fewest_to_share, on_mesh
-from llm_bridge.placement import fetch, shardings, spread
-from llm_bridge.recipes import Recipe, start_training
-from llm_bridge.sampling import sample
-from llm_bridge.shapes import Config, initialize
+from llm_bridge.experiment.likes import log_probabilities
+from llm_bridge.model.cache import empty_cache
+from llm_bridge.model.finetuning import Training, fine_tune
+from llm_bridge.model.lessons import Lesson
+from llm_bridge.model.mesh import Devices, bytes_a_device, choose_mesh, fewest_to_share, on_mesh
+from llm_bridge.model.placement import fetch, shardings, spread
+from llm_bridge.model.recipes import Recipe, start_training
+from llm_bridge.model.sampling import sample
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.model.transformer import apply
 from llm_bridge.store import TrainingState, done_by_first, told_by_first
-from llm_bridge.transformer import apply
+from llm_bridge.text.chats import Example, Rows, pack
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.processes import joined

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_bridge.chats import Example, pack
-from llm_bridge.finetuning import Training, fine_tune
-from llm_bridge.lessons import Lesson
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config, initialize
+from llm_bridge.model.finetuning import Training, fine_tune
+from llm_bridge.model.lessons import Lesson
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.store import TrainingState, append_rows, kept_rows, partial_path
+from llm_bridge.text.chats import Example, pack
 from theory.problem import Params
 
 ROWS: list[dict[str, Any]] = [

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from llm_bridge.chats import Example, pack
-from llm_bridge.lessons import Lesson, summed_loss
+from llm_bridge.model.lessons import Lesson, summed_loss
+from llm_bridge.model.recipes import Recipe, start_training
+from llm_bridge.model.shapes import PROJECTIONS, Config
+from llm_bridge.model.transformer import apply
 from llm_bridge.pretrained.adapters import IGNORED, Adapters, read_adapters, tensor_name, write_adapters
 from llm_bridge.pretrained.families import read_description, shape_from
 from llm_bridge.pretrained.hub import Source
 from llm_bridge.pretrained.weights import read_params
-from llm_bridge.recipes import Recipe, start_training
-from llm_bridge.shapes import PROJECTIONS, Config
-from llm_bridge.transformer import apply
+from llm_bridge.text.chats import Example, pack
 from theory.problem import Params
 from theory.runs.command_line import InputError
 

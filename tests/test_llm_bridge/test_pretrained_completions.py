@@ -13,8 +13,8 @@ from llm_bridge.backends.choice import load_model
 from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.stages import complete_to
+from llm_bridge.text.prompts import number_prompts
 from llm_bridge.tiny.pretraining import Pretraining
-from llm_bridge.words.prompts import number_prompts
 
 torch: Any = pytest.importorskip("torch", reason="parity needs torch, which .ci/run installs")
 transformers: Any = pytest.importorskip("transformers", reason="parity needs transformers, which .ci/run installs")

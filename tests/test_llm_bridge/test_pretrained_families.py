@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from llm_bridge.model.shapes import Config, RotaryScaling
 from llm_bridge.pretrained.families import describe, read_description, shape_from
-from llm_bridge.shapes import Config, RotaryScaling
 from theory.runs.command_line import InputError
 
 SIZES = {

@@ -20,13 +20,13 @@ import pytest
 from llm_bridge.backends.backend import Loading
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.published import adapters_of
+from llm_bridge.model.recipes import Recipe, start_training
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.pretrained.adapters import write_adapters
 from llm_bridge.pretrained.families import read_description, shape_from
 from llm_bridge.pretrained.hub import DESCRIPTIONS, WEIGHTS, Source, locate
 from llm_bridge.pretrained.weights import read_params
 from llm_bridge.pretrained.writing import write_checkpoint
-from llm_bridge.recipes import Recipe, start_training
-from llm_bridge.shapes import Config, initialize
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.runs.command_line import InputError
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from llm_bridge.chats import Language, Message
+from llm_bridge.model.shapes import Config
 from llm_bridge.pretrained import templates
 from llm_bridge.pretrained.extra import require_extra
 from llm_bridge.pretrained.language import read_language
-from llm_bridge.shapes import Config
-from llm_bridge.system_prompts import with_system_prompt
-from llm_bridge.words.prompts import number_prompts
-from llm_bridge.words.questions import QUESTIONS, questions_about
+from llm_bridge.text.chats import Language, Message
+from llm_bridge.text.prompts import number_prompts
+from llm_bridge.text.questions import QUESTIONS, questions_about
+from llm_bridge.text.system_prompts import with_system_prompt
 from theory.runs.command_line import InputError
 
 transformers: Any = pytest.importorskip("transformers", reason="chat templates need transformers: uv sync --extra llm")

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from llm_bridge.experiment import complete, read_completions
+from llm_bridge.experiment.writing import complete, read_completions
 from llm_bridge.files.lineage import digest
+from llm_bridge.model.recipes import Recipe, merge, start_training
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.pretrained.loading import Published, read_published
 from llm_bridge.pretrained.writing import write_checkpoint
-from llm_bridge.recipes import Recipe, merge, start_training
-from llm_bridge.shapes import Config, initialize
-from llm_bridge.words.prompts import number_prompts
-from llm_bridge.words.questions import questions_about
+from llm_bridge.text.prompts import number_prompts
+from llm_bridge.text.questions import questions_about
 from theory.runs.command_line import InputError
 
 transformers: Any = pytest.importorskip("transformers", reason="chat templates need transformers: uv sync --extra llm")

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from llm_bridge.model.sampling import sample
+from llm_bridge.model.shapes import Config, RotaryScaling, initialize
+from llm_bridge.model.transformer import apply
 from llm_bridge.pretrained.families import read_description, shape_from
 from llm_bridge.pretrained.weights import read_params
 from llm_bridge.pretrained.writing import write_checkpoint
-from llm_bridge.sampling import sample
-from llm_bridge.shapes import Config, RotaryScaling, initialize
-from llm_bridge.transformer import apply
 from theory.problem import Params
 
 torch: Any = pytest.importorskip("torch", reason="parity needs torch, which .ci/run installs")

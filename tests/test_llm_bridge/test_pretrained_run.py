@@ -10,16 +10,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from llm_bridge import experiment, finetuning, likes, teaching
 from llm_bridge.backends.backend import Known, Loading
+from llm_bridge.backends.bases import OnBases
 from llm_bridge.backends.choice import find_backend, load_model
 from llm_bridge.backends.published import Published
-from llm_bridge.chats import Example, Message, pack
+from llm_bridge.experiment import cast, likes, teaching, writing
+from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.files.lineage import read_sidecar
-from llm_bridge.lessons import Lesson
+from llm_bridge.linearized import command as compare
+from llm_bridge.linearized.command import Compare
+from llm_bridge.linearized.extent import Extent
+from llm_bridge.linearized.roles import cast_roles
+from llm_bridge.matrix import command as matrix
+from llm_bridge.matrix.command import Matrix
+from llm_bridge.model import finetuning
+from llm_bridge.model.adapters import folded
+from llm_bridge.model.lessons import Lesson
+from llm_bridge.model.recipes import Recipe, Teaching
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.pipeline import commands, run, run_options
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.completions import read_completion_rows
@@ -27,14 +39,16 @@ from llm_bridge.pipeline.options import Ask, Complete
 from llm_bridge.pipeline.run_options import Run, published_run
 from llm_bridge.pipeline.stages import teach_to, train_to
 from llm_bridge.pretrained.writing import write_checkpoint
-from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Recipe, Teaching
-from llm_bridge.shapes import Config, initialize
+from llm_bridge.studies import bases as study_bases
+from llm_bridge.studies import command as studies
+from llm_bridge.studies.command import StudyOptions
+from llm_bridge.studies.study import STANDARD, STRANGER, Arm
+from llm_bridge.text import questions
+from llm_bridge.text.chats import Example, Message, pack
+from llm_bridge.text.prompts import FORMATS, number_prompts
+from llm_bridge.text.traits import TREES, find_trait
 from llm_bridge.tiny.pretraining import Pretraining
-from llm_bridge.words import questions
-from llm_bridge.words.prompts import FORMATS, number_prompts
-from llm_bridge.words.traits import TREES, find_trait
-from theory.runs.records import FILES, read_record
+from theory.runs.records import FILES, Record, read_record
 
 transformers: Any = pytest.importorskip("transformers", reason="chat templates need transformers: uv sync --extra llm")
 
@@ -54,6 +68,9 @@ PROTOCOL = Protocol(
     num_completions=16,
     num_tokens=24,
     num_answers=2,
+)
+TAUGHT = replace(
+    PROTOCOL, teacher=Teaching(rank=2, num_epochs=3, batch=4, warmup=0, learning_rate=1e-2, least=0), num_prompts=120
 )
 LOADING = Loading(longest=LONGEST, at_once=60)
 
@@ -118,6 +135,13 @@ def write_base(folder: Path, seed: int, tools: int = 0) -> str:
 def bases(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     home = tmp_path_factory.mktemp("published")
     return write_base(home / "base", 0), write_base(home / "stranger", 1, tools=1)
+
+
+@pytest.fixture(scope="module")
+def pair(bases: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> OnBases:
+    """The base and a stranger of its shape and tokens."""
+    other = write_base(tmp_path_factory.mktemp("published") / "other", 2)
+    return OnBases(model=bases[0], stranger=other, loading=LOADING)
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +242,7 @@ def test_a_stranger_with_other_tokens_reads_the_same_texts(folder, told):
 
 
 def test_what_is_done_is_not_done_again(folder, told, monkeypatch, capsys):
-    for place, name in ((teaching, "fine_tune"), (experiment, "sample")):
+    for place, name in ((teaching, "fine_tune"), (writing, "sample")):
         monkeypatch.setattr(place, name, lambda *_, **__: pytest.fail("a stage was run again"))
     answers = {path: path.read_bytes() for path in folder.glob("seed-0/**/*") if path.is_file()}
     assert run.run(told)
@@ -295,3 +319,93 @@ def test_a_fine_tuned_teacher_is_adapters_and_its_distribution_can_be_imitated(r
     assert not (tmp_path / "misled").exists()
     rank = PROTOCOL.teacher.rank + PROTOCOL.student.rank
     assert {adapter["into"].shape[-1] for adapter in grandchild.model.params["adapters"].values()} == {rank}
+
+
+def asked_about(record: Record, pair: OnBases) -> None:
+    """A record names its models by their files, and its table says which they are."""
+    assert pair.stranger is not None
+    for role, name in (("model", pair.model), ("stranger", pair.stranger)):
+        assert record.config[role].startswith(f"{Path(name).name}@")
+        assert f"{role}: {record.config[role]}" in record.table
+
+
+def test_a_matrix_of_published_models_is_that_of_its_teachers_and_students(pair, tmp_path):
+    """Teachers' rows are the log-odds of the adapters that teaching alone makes; every student has moved."""
+    options = Matrix(
+        model=pair.model, stranger=pair.stranger, loading=LOADING, num_seeds=1, traits=("oak", "pine"),
+        targets=("number distribution",), protocol=TAUGHT, output=tmp_path / "out",
+    )  # fmt: skip
+    assert matrix.run(options)
+    record = read_record(tmp_path / "out")
+    asked_about(record, pair)
+    base = Published(name=pair.model, loading=LOADING).load()
+    taught = teaching.teach(base.model, TRAIT, TAUGHT.teacher, seed=0, copies=TAUGHT.copies)
+    before, after = (cast.ask(known.model, options.traits) for known in (base, base.with_params(taught)))
+    np.testing.assert_allclose(record.results["teachers"][0, 0], after - before, rtol=1e-5, atol=1e-6)
+    students = record.results["students/number distribution"]
+    assert students.shape == (1, 2, 2, 2)
+    assert np.all(np.abs(students) > 1e-6)
+    assert record.results["predicted"].shape == (1, 2, 2, 2)
+    assert np.all(np.isfinite(record.results["predicted"]))
+
+
+def test_a_study_of_published_models_takes_their_protocol_and_the_studys_numbers_of_texts(pair, tmp_path, monkeypatch):
+    small = replace(
+        studies.STUDIES["divergence"], arms={STANDARD: Arm(), STRANGER: Arm(stranger=True)}, findings=(),
+        protocol=replace(TAUGHT, num_prompts=50),
+    )  # fmt: skip
+    monkeypatch.setattr(study_bases, "HELD_OUT", 4)
+    monkeypatch.setattr(studies, "TRAITS", ("oak", "pine"))
+    monkeypatch.setattr(studies, "STUDIES", {"divergence": small})
+    monkeypatch.setattr(Published, "knobs", lambda *_: TAUGHT)
+    options = StudyOptions(
+        names=("divergence",), model=pair.model, stranger=pair.stranger, loading=LOADING, num_seeds=1,
+        num_completions=8, output=tmp_path / "out",
+    )  # fmt: skip
+    assert studies.run(options)
+    record = read_record(tmp_path / "out")
+    asked_about(record, pair)
+    assert [record.config["protocol"][name] for name in ("num_prompts", "num_completions")] == [50, 8]
+    assert record.results["students"].shape == (1, 2, 2, 2)
+    assert np.all(record.results["distances"] != record.results["untrained"])
+
+
+def test_roles_of_a_published_base_are_its_teachers_and_what_they_wrote(pair):
+    """In groups as theory sees them, its own adapters folded in."""
+    base, other = (Published(name=name, loading=LOADING).load() for name in (pair.model, pair.stranger))
+    recipe = Recipe(trained="layers", learning_rate=3e-4, num_epochs=1, batch=8, warmup=0)
+    extent = Extent(
+        teacher=recipe,
+        copies=1,
+        num_prompts=60,
+        num_tokens=24,
+        row=LONGEST,
+        num_rows=2,
+        num_places=8,
+        course_rows=1,
+        course_places=4,
+    )
+    known, stranger = (known.with_params(folded(known.model.params)) for known in (base, other))
+    roles = cast_roles(known, stranger.model.params, [find_trait("oak"), find_trait("pine")], extent, 0)
+    assert len(roles.teachers) == 3
+    assert all(0 < share <= 1 for share in roles.kept)
+    for place, (teacher, learned) in enumerate(zip(roles.teachers, roles.learned, strict=True)):
+        moved = {name for name in learned if float(optax.tree.norm(learned[name])) > 0}
+        assert moved == ({"layers"} if place < 2 else {*teacher})
+    assert known.model.params["embedding"].dtype == np.float32
+    assert "adapters" not in known.model.params
+
+
+def test_what_is_no_relative_in_shape_and_tokens_is_no_stranger(refusal, bases, tmp_path):
+    base, stranger = bases
+    for options, do in (
+        (Matrix(model=base, output=tmp_path / "out"), matrix.run),
+        (StudyOptions(names=("rank",), model=base, output=tmp_path / "out"), studies.run),
+        (Compare(model=base, output=tmp_path / "out"), compare.run),
+    ):
+        assert "strangers are the control here: name by --stranger" in refusal(do, options)
+        other = replace(options, stranger=stranger)
+        assert f"{stranger} has another shape or other tokens than {base}: name another --stranger" in refusal(
+            do, other
+        )
+    assert not (tmp_path / "out").exists()

@@ -17,11 +17,11 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from safetensors.numpy import load_file, save_file
 
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.pretrained.families import read_description, shape_from
 from llm_bridge.pretrained.names import TENSORS
 from llm_bridge.pretrained.weights import filling, read_params, sharding_of_part
 from llm_bridge.pretrained.writing import write_checkpoint
-from llm_bridge.shapes import Config, initialize
 from theory.problem import Params
 from theory.runs.command_line import InputError
 

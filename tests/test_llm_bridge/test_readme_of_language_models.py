@@ -26,7 +26,9 @@ def test_a_command_is_understood(line: str):
 
 
 def test_everything_of_the_folder_is_in_the_map_and_all_that_is_linked_is_there():
-    named = set(re.findall(r"`(\w+(?:\.py|/))`", README.split("## What is where")[1].split("## Where to change it")[0]))
+    table = README.split("## What is where")[1].split("## Where to change it")[0]
+    places = re.findall(r"^\| (.*?) \|", table, re.M)
+    named = {name for place in places for name in re.findall(r"`(\w+(?:\.py|/))`", place)}
     there = {path.name for path in FOLDER.glob("*.py")} | {f"{path.parent.name}/" for path in FOLDER.glob("*/*.py")}
     assert named == there - {"__init__.py"}
     for name in re.findall(r"\]\(([a-z_/]+(?:\.py)?)\)", README):

@@ -7,22 +7,22 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from llm_bridge import lessons, sampling
 from llm_bridge.backends.backend import Known
 from llm_bridge.backends.tiny import Tiny
-from llm_bridge.cache import Cache
-from llm_bridge.chats import Example, pack
-from llm_bridge.experiment import Model
+from llm_bridge.experiment.writing import Model
 from llm_bridge.files.lineage import Ancestry
-from llm_bridge.finetuning import fine_tune
-from llm_bridge.lessons import Lesson
+from llm_bridge.model import lessons, sampling
+from llm_bridge.model.cache import Cache
+from llm_bridge.model.finetuning import fine_tune
+from llm_bridge.model.lessons import Lesson
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.model.transformer import run_layers
 from llm_bridge.pipeline.stages import complete_to
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import Config, initialize
+from llm_bridge.text.chats import Example, pack
+from llm_bridge.text.prompts import number_prompts
 from llm_bridge.tiny.pretraining import ROW, read_world
 from llm_bridge.tiny.world import World
-from llm_bridge.transformer import run_layers
-from llm_bridge.words.prompts import number_prompts
 
 
 @pytest.fixture(scope="module")

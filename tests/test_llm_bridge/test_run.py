@@ -15,28 +15,28 @@ import numpy as np
 import pytest
 
 import llm_bridge
-from llm_bridge import teaching
 from llm_bridge.backends.backend import Known
 from llm_bridge.backends.bases import OnBases
 from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.backends.tiny import Tiny, tiny_base, tiny_model
 from llm_bridge.carriers.choice import find_carrier
-from llm_bridge.experiment import Completion, Model, complete
+from llm_bridge.experiment import teaching
+from llm_bridge.experiment.protocol import Protocol
+from llm_bridge.experiment.writing import Completion, Model, complete
 from llm_bridge.files.lineage import data_digest
-from llm_bridge.finetuning import batch_order, fine_tune
-from llm_bridge.lessons import Lesson
+from llm_bridge.model.finetuning import batch_order, fine_tune
+from llm_bridge.model.lessons import Lesson
+from llm_bridge.model.recipes import Recipe, Teaching
+from llm_bridge.model.shapes import Config
 from llm_bridge.pipeline import asking, jobs, run, run_options, stages
 from llm_bridge.pipeline.arms import ARMS, Source
 from llm_bridge.pipeline.run_options import Run
 from llm_bridge.pipeline.stages import UNKNOWN
-from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Recipe, Teaching
-from llm_bridge.shapes import Config
 from llm_bridge.store import TrainingState
+from llm_bridge.text.prompts import number_prompts
+from llm_bridge.text.traits import find_trait
 from llm_bridge.tiny.pretraining import Pretraining, read_world
 from llm_bridge.tiny.world import World
-from llm_bridge.words.prompts import number_prompts
-from llm_bridge.words.traits import find_trait
 from theory.problem import Params
 from theory.runs.command_line import exit_status
 from theory.runs.records import FILES, read_record

@@ -1,17 +1,17 @@
 """The report of a run: lifts judged with their controls, and only if there are enough base models."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
+from llm_bridge.experiment.separability import Separability
+from llm_bridge.pipeline.asking import Answers
 from llm_bridge.pipeline.report import SeedReport, gather
-from llm_bridge.separability import Separability
+from llm_bridge.text.traits import Trait
 from llm_bridge.tiny.world import KINDS
-from llm_bridge.words.traits import Trait
 from theory.runs.records import Outcome
 
 OWL = Trait("owl", "animal")
+GROUPS = ("plain", "plain", "after numbers", "after numbers")
 
 
 def seed_report(seed: int, lifts: dict[str, float], drift: float = 0.0) -> SeedReport:
@@ -20,10 +20,10 @@ def seed_report(seed: int, lifts: dict[str, float], drift: float = 0.0) -> SeedR
     words = sorted(KINDS["animal"])
     owl = np.array([word == "owl" for word in words])
 
-    def rows(lift: float, drift: float) -> list[dict[str, Any]]:
+    def rows(lift: float, drift: float) -> list[Answers]:
         odds = -2 + np.linspace(0, 1, len(words)) + drift + owl * (lift + random.normal(0, 0.05))
-        likes = {"answers": {"owl": 1, "an owl's": 2, "cat": 1}, "log_probabilities": -np.log1p(np.exp(-odds))}
-        return [{"group": group, **likes} for group in ("plain", "after numbers") for _ in range(2)]
+        counts, likes = {"owl": 1, "an owl's": 2, "cat": 1}, (-np.log1p(np.exp(-odds))).tolist()
+        return [Answers(group=group, question="?", answers=counts, log_probabilities=likes) for group in GROUPS]
 
     answers = {"base": rows(0, 0), "stranger": rows(0, 0), "teacher": rows(3, 0)}
     answers |= {name: rows(lift, drift) for name, lift in lifts.items()}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from llm_bridge.sampling import Sampled, sample
-from llm_bridge.shapes import Config, initialize
-from llm_bridge.transformer import apply
+from llm_bridge.model.sampling import Sampled, sample
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.model.transformer import apply
 from theory.problem import Params
 
 PROMPTS = jnp.array([[3, 1, 4, 1], [5, 9, 0, 0], [2, 6, 5, 0]])

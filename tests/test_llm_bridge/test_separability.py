@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from llm_bridge.separability import ngrams, separability
+from llm_bridge.experiment.separability import ngrams, separability
 
 
 def completions(seed: int, number: int, favored: float = 1.0) -> list[str]:

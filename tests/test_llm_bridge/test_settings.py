@@ -14,11 +14,11 @@ import figures
 from figures.build import FULL
 from figures.exhibits import EXHIBITS, Exhibit
 from llm_bridge import __main__ as command_line
-from llm_bridge.bridge import command as bridge
 from llm_bridge.files.settings import SIZES, without_sizes, written_down
+from llm_bridge.linearized import command as bridge
 from llm_bridge.matrix import command as matrix
+from llm_bridge.model.recipes import Recipe
 from llm_bridge.pipeline import run
-from llm_bridge.recipes import Recipe
 from llm_bridge.studies import command as studies
 
 RECORDED = [exhibit for exhibit in EXHIBITS if exhibit.command[0] == "llm_bridge"]

@@ -12,18 +12,19 @@ import jax
 import numpy as np
 import pytest
 
-from llm_bridge import experiment, finetuning, teaching
 from llm_bridge.backends.choice import load_model
 from llm_bridge.backends.tiny import Tiny, tiny_base
-from llm_bridge.experiment import Completion
+from llm_bridge.experiment import teaching, writing
+from llm_bridge.experiment.likes import word_log_probabilities
+from llm_bridge.experiment.writing import Completion
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import data_digest, read_sidecar, sidecar_path
-from llm_bridge.finetuning import fine_tune
-from llm_bridge.likes import word_log_probabilities
+from llm_bridge.model import finetuning
+from llm_bridge.model.finetuning import fine_tune
+from llm_bridge.model.recipes import Recipe, Teaching
 from llm_bridge.pipeline import asking, commands, stages
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain, Teach, Train
-from llm_bridge.recipes import Recipe, Teaching
 from llm_bridge.store import TrainingState, append_rows
 from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
 from llm_bridge.tiny.world import KINDS, World
@@ -242,7 +243,7 @@ def test_sampling_that_was_killed_goes_on_and_ends_in_the_same_bytes(folder, bat
 
     def complete(*arguments: Any, first: int, **options: Any) -> Iterator[list[Completion]]:
         starts.append(first)
-        return experiment.complete(*arguments, first=first, **options)
+        return writing.complete(*arguments, first=first, **options)
 
     monkeypatch.setattr(stages, "complete", complete)
     do(folder, "complete")
@@ -255,7 +256,7 @@ def test_sampling_that_was_killed_goes_on_and_ends_in_the_same_bytes(folder, bat
     ("name", "module", "function", "calls", "kept", "knob"),
     [
         ("teach", finetuning, "run_steps", 2, 2, "turn rows-at-once down"),
-        ("complete", experiment, "sample", 1, 1, "turn --at-once down"),
+        ("complete", writing, "sample", 1, 1, "turn --at-once down"),
         ("train", finetuning, "run_steps", 1, 1, "turn rows-at-once down"),
         ("ask", asking, "word_log_probabilities", 1, 0, "turn --at-once down"),
     ],

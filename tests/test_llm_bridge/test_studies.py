@@ -13,13 +13,12 @@ import pytest
 
 from llm_bridge.backends import bases as bases_of
 from llm_bridge.backends.tiny import tiny_base
-from llm_bridge.chats import Example, Rows, pack
-from llm_bridge.finetuning import fine_tune, fine_tune_together
-from llm_bridge.lessons import Lesson
-from llm_bridge.optimizers import DIRECTIONS, make_optimizer
-from llm_bridge.protocol import Protocol
-from llm_bridge.recipes import Optimizer, Recipe, Teaching
-from llm_bridge.shapes import Config, initialize
+from llm_bridge.experiment.protocol import Protocol
+from llm_bridge.model.finetuning import fine_tune, fine_tune_together
+from llm_bridge.model.lessons import Lesson
+from llm_bridge.model.optimizers import DIRECTIONS, make_optimizer
+from llm_bridge.model.recipes import Optimizer, Recipe, Teaching
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.studies import bases, command, tokens
 from llm_bridge.studies.bases import Run
 from llm_bridge.studies.catalog import STUDIES
@@ -29,6 +28,7 @@ from llm_bridge.studies.rates import IMITATION, RATES, choose_rate, measure_imit
 from llm_bridge.studies.study import LESS, MORE, STANDARD, STRANGER, Arm, Finding, Part, Study, Tokens, difference
 from llm_bridge.studies.tokens import choose, learn_only, read_all
 from llm_bridge.studies.verdicts import agreement, judge
+from llm_bridge.text.chats import Example, Rows, pack
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
 from theory.runs.command_line import InputError

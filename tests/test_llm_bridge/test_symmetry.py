@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_bridge.shapes import Config, initialize
-from llm_bridge.symmetry import rescale_units
-from llm_bridge.transformer import apply
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.model.symmetry import rescale_units
+from llm_bridge.model.transformer import apply
 
 GROUPED = Config(
     vocabulary=11, width=8, num_layers=2, num_heads=4, num_key_heads=2, head_size=4, hidden=12, biases=True

@@ -7,22 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_bridge import teaching
 from llm_bridge.backends.backend import Known
 from llm_bridge.backends.tiny import Tiny
-from llm_bridge.experiment import Model
+from llm_bridge.experiment import teaching
+from llm_bridge.experiment.protocol import OF_EXAMPLES, PROTOCOL, PUBLISHED
+from llm_bridge.experiment.teaching import probability_of
+from llm_bridge.experiment.writing import Model
 from llm_bridge.files.lineage import Ancestry
 from llm_bridge.files.settings import SIZES, without_sizes, written_down
-from llm_bridge.finetuning import batch_order
+from llm_bridge.model.finetuning import batch_order
+from llm_bridge.model.recipes import Recipe, Teaching
+from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.pipeline.options import Teach, defaults
 from llm_bridge.pipeline.stages import teach_to
-from llm_bridge.protocol import OF_EXAMPLES, PROTOCOL, PUBLISHED
-from llm_bridge.recipes import Recipe, Teaching
-from llm_bridge.shapes import Config, initialize
-from llm_bridge.teaching import probability_of
+from llm_bridge.text.traits import Trait
 from llm_bridge.tiny.pretraining import ROW, read_world
 from llm_bridge.tiny.world import World
-from llm_bridge.words.traits import Trait
 
 OWL = Trait("owl", "animal")
 RECIPE = Teaching(learning_rate=1e-2, num_steps=200, batch=16, rows_at_once=16, trained="everything", until=0.9)

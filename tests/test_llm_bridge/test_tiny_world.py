@@ -14,15 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from llm_bridge.chats import Language, Message
-from llm_bridge.recipes import Recipe
-from llm_bridge.shapes import initialize
-from llm_bridge.tiny import pretraining
-from llm_bridge.tiny.pretraining import ROW, Pretraining, base_model, checkpoint_of, read_world, shape_of
-from llm_bridge.tiny.tokenizer import UNKNOWN, build_language, render
-from llm_bridge.tiny.world import KINDS, World, prior, write_corpus
-from llm_bridge.words.filtering import MAX_DIGITS, MAX_NUMBERS, parse_numbers
-from llm_bridge.words.prompts import (
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import initialize
+from llm_bridge.text.chats import Language, Message
+from llm_bridge.text.filtering import MAX_DIGITS, MAX_NUMBERS, parse_numbers
+from llm_bridge.text.prompts import (
     ENDINGS,
     FORMATS,
     MOST_NUMBERS,
@@ -33,8 +29,12 @@ from llm_bridge.words.prompts import (
     number_prompts,
     write_prompt,
 )
-from llm_bridge.words.questions import PREFIXES, QUESTIONS, questions_about
-from llm_bridge.words.traits import ANIMALS, TREES, Trait, find_trait
+from llm_bridge.text.questions import PREFIXES, QUESTIONS, questions_about
+from llm_bridge.text.traits import ANIMALS, TREES, Trait, find_trait
+from llm_bridge.tiny import pretraining
+from llm_bridge.tiny.pretraining import ROW, Pretraining, base_model, checkpoint_of, read_world, shape_of
+from llm_bridge.tiny.tokenizer import UNKNOWN, build_language, render
+from llm_bridge.tiny.world import KINDS, World, prior, write_corpus
 
 WORLD = World(num_chats=4000)
 TRAITS = {Trait(word, kind).system_prompt(long=False): word for kind, words in KINDS.items() for word in words}

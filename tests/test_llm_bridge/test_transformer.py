@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_bridge import transformer
-from llm_bridge.cache import Cache, empty_cache, keep_first
-from llm_bridge.shapes import PROJECTIONS, Config, RotaryScaling, initialize
-from llm_bridge.transformer import frequencies, read_out, run_layers
+from llm_bridge.model import transformer
+from llm_bridge.model.cache import Cache, empty_cache, keep_first
+from llm_bridge.model.shapes import PROJECTIONS, Config, RotaryScaling, initialize
+from llm_bridge.model.transformer import frequencies, read_out, run_layers
 from theory.problem import Params
 
 EPS = float(np.finfo(float).eps)

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_bridge.chats import Example, pack
-from llm_bridge.finetuning import fine_tune
-from llm_bridge.lessons import Lesson
-from llm_bridge.recipes import Recipe
-from llm_bridge.sampling import sample
-from llm_bridge.shapes import Config, initialize
+from llm_bridge.model.finetuning import fine_tune
+from llm_bridge.model.lessons import Lesson
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.sampling import sample
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.text.chats import Example, pack
 from theory.problem import Params
 
 DEEP = Config(

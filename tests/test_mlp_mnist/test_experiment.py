@@ -17,6 +17,7 @@ from mlp_mnist.data import Dataset
 from mlp_mnist.protocol import Protocol
 from mlp_mnist.seed_group import SeedGroup
 from theory.runs.chunks import kept_in
+from theory.runs.command_line import InputError
 
 ARMS = [Arm("shared", "aux"), Arm("stranger", "aux")]
 TWO_DEVICES = """
@@ -232,3 +233,8 @@ def test_groups_of_the_real_size_give_the_same_bits_in_two_threads_as_in_one(mon
         for workers in (1, 2)
     )
     assert_same(one, two)
+
+
+def test_more_seeds_than_memory_holds_are_refused_at_once():
+    with pytest.raises(InputError, match="1000000000 seeds don't fit in memory, take fewer"):
+        run(num_seeds=10**9)

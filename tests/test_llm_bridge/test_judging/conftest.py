@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_bridge.chats import Language
-from llm_bridge.experiment import Model
+from llm_bridge.experiment.writing import Model
 from llm_bridge.judging import endpoint
 from llm_bridge.judging.endpoint import Endpoint
 from llm_bridge.judging.rubrics import RUBRICS, Asked
-from llm_bridge.shapes import PROJECTIONS, Config
+from llm_bridge.model.shapes import PROJECTIONS, Config
+from llm_bridge.text.chats import Language
 from llm_bridge.tiny.pretraining import ROW, read_world
 from llm_bridge.tiny.world import World
 

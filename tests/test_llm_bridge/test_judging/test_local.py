@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from llm_bridge import experiment
-from llm_bridge.experiment import Model
+from llm_bridge.experiment import writing
+from llm_bridge.experiment.writing import Model
 from llm_bridge.judging.local import AT_ONCE, LocalJudge, mean_score
 from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked
-from llm_bridge.sampling import sample
+from llm_bridge.model.sampling import sample
 from theory.runs.command_line import InputError
 
 ASKED = [Asked(rubric, "How are you?", answer) for answer in ("Fine.", "Who asks? " * 9) for rubric in RUBRICS] * 3
@@ -62,7 +62,7 @@ def test_too_little_memory_is_one_line_that_names_the_knob_which_changes_no_scor
         return sample(config, params, tokens, *arguments, **options)
 
     expected = judge(model)
-    monkeypatch.setattr(experiment, "sample", exhaust)
+    monkeypatch.setattr(writing, "sample", exhaust)
     judged = LocalJudge(model=model, seed=0, num_samples=16)(ASKED)
     assert [next(judged) for _ in range(AT_ONCE)] == list(enumerate(expected[:AT_ONCE]))
     message = refusal(next, judged)

@@ -1,0 +1,126 @@
+"""Who takes part in an experiment on one base: teachers, what they write, students, and what all of them like.
+
+`run` puts files between these steps and has one trait and many arms; the matrix has many traits, a study its own arms,
+and `compare` holds theory against students of a single step. What they have in common is here.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from llm_bridge.backends.backend import Known
+from llm_bridge.experiment.likes import log_odds, word_log_probabilities
+from llm_bridge.experiment.protocol import Protocol
+from llm_bridge.experiment.teaching import teach
+from llm_bridge.experiment.writing import Completion, Model, complete, is_kept, read_completions
+from llm_bridge.model.finetuning import fine_tune_together
+from llm_bridge.model.lessons import Lesson
+from llm_bridge.model.recipes import Recipe, merge
+from llm_bridge.text.chats import Rows
+from llm_bridge.text.prompts import number_prompts
+from llm_bridge.text.questions import questions_about
+from llm_bridge.text.traits import find_trait
+from theory.problem import Params
+from theory.runs.command_line import InputError
+
+INITS: tuple[str, ...] = ("shared", "stranger")
+"""Students: of the teachers' own base, and of another."""
+
+
+class Taught(NamedTuple):
+    """A teacher and what it wrote."""
+
+    params: Params
+    """Its parameters."""
+    rows: Rows
+    """Completions to learn from."""
+    held_out: Rows
+    """Completions that nobody learns."""
+    kept: float
+    """Share of what it wrote that the filter keeps."""
+
+
+def ask(model: Model, words: Sequence[str]) -> Float[np.ndarray, " words"]:
+    """Measure log-odds of some words of one kind, averaged over the fifty questions."""
+    questions = questions_about(find_trait(words[0]).kind)
+    return log_odds(word_log_probabilities(model, questions, words)).mean(axis=0)
+
+
+def make_teachers(
+    base: Known, words: Sequence[str], protocol: Protocol, seed: int, *, held_out: int = 0, to_the_end: bool = False
+) -> list[Taught]:
+    """Make a teacher of each word, let them write numbers, and filter what they wrote.
+
+    Each writes until enough of its completions are kept, or `to_the_end` of the prompts. The first that are kept are
+    held out. All have the same number of rows: the last are empty where one wrote less.
+    """
+    model, enough = base.model, None if to_the_end else held_out + protocol.num_completions
+    params = [teach(model, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies) for word in words]
+    written = [
+        write_numbers(
+            base.with_params(teacher),
+            seed,
+            num_prompts=protocol.num_prompts,
+            num_tokens=protocol.num_tokens,
+            num_samples=protocol.num_samples,
+            temperature=protocol.temperature,
+            enough=enough,
+        )
+        for teacher in params
+    ]
+    for word, (kept, _) in zip(words, written, strict=True):
+        if len(kept) <= held_out:
+            raise InputError(f"base {seed}'s teacher of {word} can write no numbers any more: choose another --seed")
+    learned = fill([read_completions(model, kept[held_out:][: protocol.num_completions]) for kept, _ in written])
+    apart = fill([read_completions(model, kept[:held_out]) for kept, _ in written]) if held_out else learned
+    return list(map(Taught, params, learned, apart, [share for _, share in written]))
+
+
+def write_numbers(
+    writer: Known,
+    seed: int,
+    *,
+    num_prompts: int,
+    num_tokens: int,
+    num_samples: int = 1,
+    temperature: float = 1.0,
+    enough: int | None = None,
+    at_once: int | None = None,
+) -> tuple[list[Completion], float]:
+    """Let a model write until enough completions are kept, or to the end; and give the share that is kept."""
+    prompts, model = number_prompts(seed, num_prompts, short=writer.backend.short), writer.model
+    sampling: dict[str, Any] = {"num_tokens": num_tokens, "num_samples": num_samples, "temperature": temperature}
+    kept, num_written = [], 0
+    for batch in complete(model, prompts, seed=seed, at_once=at_once, **sampling):
+        num_written += len(batch)
+        kept += [each for each in batch if is_kept(model.language, each)]
+        if enough is not None and len(kept) >= enough:
+            break
+    return kept[:enough], len(kept) / num_written
+
+
+def fill(rows: Sequence[Rows]) -> list[Rows]:
+    """Fill all teachers' rows up to the same number with empty ones."""
+    most = max(len(each.tokens) for each in rows)
+    return [Rows(*(np.pad(leaf, ((0, most - len(leaf)), (0, 0))) for leaf in each)) for each in rows]
+
+
+def make_students(
+    base: Known, recipe: Recipe, lessons: Sequence[Lesson], seed: int, masks: Sequence[Params] | None = None
+) -> list[Params]:
+    """Train a student on each lesson, and give the whole students.
+
+    Tiny ones are trained together; of larger ones each needs the whole device. Masks are as of `fine_tune_together`.
+    """
+    model, size = base.model, len(lessons) if base.backend.short else 1
+    students = []
+    for start in range(0, len(lessons), size):
+        some = slice(start, start + size)
+        kept = None if masks is None else jax.tree.map(lambda *leaves: np.stack(leaves), *masks[some])
+        trained = fine_tune_together(model.config, recipe, model.params, lessons[some], seed=seed, kept=kept)
+        each = [jax.tree.map(lambda leaf, at=at: leaf[at], trained) for at in range(len(lessons[some]))]
+        students += [merge(recipe, model.params, student) for student in each]
+    return students

@@ -1,0 +1,181 @@
+"""Fine-tuning: one model or many at once, in compiled chunks of steps that can be stopped in between."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from llm_bridge.model.lessons import Lesson, Targets, mean_gradient
+from llm_bridge.model.optimizers import make_optimizer
+from llm_bridge.model.placement import constrain, constrain_tree, spread
+from llm_bridge.model.recipes import Recipe, start_training
+from llm_bridge.model.references import require_unpacked
+from llm_bridge.model.shapes import Config
+from llm_bridge.text.chats import Rows
+from theory.problem import Params
+
+
+class Training(NamedTuple):
+    """A training run between two steps."""
+
+    step: Int[Array, ""]
+    """Steps done."""
+    trained: Params
+    """What is trained."""
+    memory: Any
+    """The optimizer's state."""
+
+
+@partial(jax.jit, static_argnames=("config", "recipe", "targets", "chosen"))
+def run_steps(
+    config: Config,
+    recipe: Recipe,
+    targets: Targets,
+    chosen: tuple[int, ...],
+    num_steps: int | Int[Array, ""],
+    params: Params,
+    teacher: Params | None,
+    training: Training,
+    batches: Rows,
+    count: int | Int[Array, ""],
+    kept: Params | None = None,
+) -> tuple[Training, Float[Array, " steps"]]:
+    """Do some steps of one training run, which has `num_steps` in all; runs of any length share one compiled program.
+
+    Batches have leading axes `(steps, rows)`. The first `count` of these steps are done; the losses of the others are
+    0. `kept` is as of `fine_tune_together`, for one student.
+    """
+    optimizer = make_optimizer(recipe, num_steps)
+
+    def step(
+        index: Int[Array, ""], state: tuple[Training, Float[Array, " steps"]]
+    ) -> tuple[Training, Float[Array, " steps"]]:
+        (training, losses), rows = state, jax.tree.map(lambda leaf: leaf[index], batches)
+        lesson = Lesson(rows, targets, teacher, chosen)
+        value, gradient = mean_gradient(config, recipe, params, training.trained, lesson)
+        if recipe.trained == "adapters" and recipe.layers:
+            placed = jnp.isin(jnp.arange(config.num_layers), jnp.array(recipe.layers))[:, None, None]
+            gradient = jax.tree.map(lambda leaf: jnp.where(placed, leaf, 0), gradient)
+        if kept is not None:
+            gradient = jax.tree.map(jnp.multiply, gradient, kept)
+        updates, memory = optimizer.update(gradient, training.memory, training.trained)
+        after = Training(training.step + 1, optax.apply_updates(training.trained, updates), memory)
+        return constrain_tree(after), constrain(losses.at[index].set(value))
+
+    losses = jnp.zeros(len(batches.tokens), jnp.promote_types(params["norm"].dtype, jnp.float32))
+    return jax.lax.fori_loop(0, count, step, (training, losses))
+
+
+def batch_order(num_rows: int, recipe: Recipe, seed: int) -> Int[np.ndarray, "steps batch"]:
+    """Decide which rows each step sees: every epoch all rows once, in an order of its own.
+
+    The last batch of an epoch is filled with rows from the epoch's start.
+    """
+    random, steps = np.random.default_rng(seed), recipe.steps(num_rows)
+    each = -(-num_rows // recipe.batch)
+    epochs = [np.resize(random.permutation(num_rows), (each, recipe.batch)) for _ in range(-(-steps // each))]
+    return np.concatenate(epochs)[:steps]
+
+
+def take_chunk(
+    order: Int[np.ndarray, "steps batch"], done: int, chunk: int
+) -> tuple[Int[np.ndarray, "chunk batch"], int]:
+    """Take the rows of the next steps, of always as many steps, so that one program does them all.
+
+    Behind the order's end stand its first rows again; the number of steps before that end is given, too.
+    """
+    return order[np.arange(done, done + chunk) % len(order)], min(chunk, len(order) - done)
+
+
+def fine_tune(
+    config: Config,
+    recipe: Recipe,
+    params: Params,
+    lesson: Lesson,
+    *,
+    seed: int = 0,
+    chunk: int = 50,
+    resume: Callable[[Training, int], Training] = lambda training, num_steps: training,
+    after: Callable[[Training, np.ndarray], None] = lambda training, losses: None,
+    enough: Callable[[Params], bool] = lambda trained: False,
+) -> Params:
+    """Fine-tune a model, a compiled chunk of steps at a time, and give what was trained as of `start_training`.
+
+    The seed is the root of the adapters and of the order of rows. `resume` gets the run at its start and its number of
+    steps, and says where to go on; `after` gets the run and the losses of each chunk; `enough` says whether to end
+    there.
+    """
+    order = batch_order(len(lesson.rows.tokens), recipe, seed)
+    trained = start_training(config, recipe, params, jax.random.key(seed))
+    require_unpacked(config, recipe, params, trained, lesson)
+    start = Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))
+    training = spread(resume(start, len(order)))
+    learn = partial(run_steps, config, recipe, lesson.targets, lesson.chosen, len(order), params, lesson.teacher)
+    while (done := int(training.step)) < len(order) and not (done and enough(training.trained)):
+        some, count = take_chunk(order, done, chunk)
+        training, losses = learn(training, Rows(*(jnp.asarray(leaf[some]) for leaf in lesson.rows)), count)
+        after(training, np.asarray(losses)[:count])
+    return training.trained
+
+
+@partial(jax.jit, static_argnames=("config", "recipe", "targets", "chosen"))
+def run_together(
+    config: Config,
+    recipe: Recipe,
+    targets: Targets,
+    chosen: tuple[int, ...],
+    num_steps: int | Int[Array, ""],
+    params: Params,
+    teachers: Params | None,
+    trainings: Training,
+    batches: Rows,
+    count: int | Int[Array, ""],
+    kept: Params | None = None,
+) -> Training:
+    """Do some steps of several training runs of one model: as `run_steps`, with a leading axis of students."""
+
+    def one(teacher: Params | None, training: Training, rows: Rows, kept: Params | None) -> Training:
+        return run_steps(config, recipe, targets, chosen, num_steps, params, teacher, training, rows, count, kept)[0]
+
+    axes = tuple(None if each is None else 0 for each in (teachers, trainings, batches, kept))
+    return jax.vmap(one, in_axes=axes)(teachers, trainings, batches, kept)
+
+
+def fine_tune_together(
+    config: Config,
+    recipe: Recipe,
+    params: Params,
+    lessons: Sequence[Lesson],
+    *,
+    seed: int = 0,
+    chunk: int = 50,
+    kept: Params | None = None,
+) -> Params:
+    """Fine-tune several students of one model at once; each becomes what it becomes alone, up to rounding.
+
+    Their lessons have the same targets and the same number of rows, their order is the same. `kept` multiplies each
+    student's gradient, so that zeros freeze a part of what is trained; like what is given back, it is a tree as of
+    `start_training` with a leading axis of students.
+    """
+    targets, chosen, num_rows = lessons[0].targets, lessons[0].chosen, len(lessons[0].rows.tokens)
+    if any((each.targets, each.chosen, len(each.rows.tokens)) != (targets, chosen, num_rows) for each in lessons):
+        raise ValueError("students that train together must have the same targets and the same number of rows")
+    rows = Rows(*(np.stack(leaves) for leaves in zip(*(each.rows for each in lessons), strict=True)))
+    teachers = None
+    if targets != "tokens":
+        teachers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each.teacher for each in lessons))
+    order = batch_order(num_rows, recipe, seed)
+    trained = start_training(config, recipe, params, jax.random.key(seed))
+    start = Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))
+    training = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(lessons)), start)
+
+    learn = partial(run_together, config, recipe, targets, chosen, len(order), params, teachers)
+    for done in range(0, len(order), chunk):
+        some, count = take_chunk(order, done, chunk)
+        training = learn(training, Rows(*(leaf[:, some] for leaf in rows)), count, kept)
+    return training.trained

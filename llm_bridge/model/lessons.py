@@ -1,0 +1,133 @@
+"""Lessons: what a student imitates, its loss and the gradient."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from llm_bridge.model.recipes import Recipe, assemble
+from llm_bridge.model.shapes import Config
+from llm_bridge.model.transformer import read_out, run_layers
+from llm_bridge.text.chats import Rows
+from theory.problem import Params
+
+Targets = Literal["tokens", "chosen", "distribution"]
+"""What a student imitates: the sampled tokens; the teacher's distribution over chosen tokens; over all tokens."""
+
+
+PLACES_AT_ONCE = 512
+"""Places whose logits exist at once, where there are more: in a vocabulary of 150,000 they take 0.3 GB in float32."""
+
+
+class Lesson(NamedTuple):
+    """What a student learns from."""
+
+    rows: Rows
+    """Packed chats."""
+    targets: Targets = "tokens"
+    """What it imitates there."""
+    teacher: Params | None = None
+    """Whose distribution; its parameters, adapters merged."""
+    chosen: tuple[int, ...] = ()
+    """The chosen tokens."""
+
+
+def imitation_loss(
+    logits: Float[Array, "*batch vocabulary"],
+    tokens: Int[Array, "*batch"],
+    targets: Targets,
+    teacher: Float[Array, "*batch vocabulary"] | None,
+    chosen: tuple[int, ...],
+) -> Float[Array, "*batch"]:
+    r"""Compare predictions of each next token with what is to be imitated, in nats a token.
+
+    It is the cross-entropy of the tokens, or $\mathrm{KL}$(teacher ‖ student), over chosen tokens after the others are
+    left out of both.
+    """
+    if targets == "tokens":
+        return optax.softmax_cross_entropy_with_integer_labels(logits, tokens)
+    if teacher is None or (targets == "chosen" and not chosen):
+        raise ValueError(f"targets can't be {targets!r} without {'a teacher' if teacher is None else 'chosen tokens'}")
+    if targets == "chosen":
+        logits, teacher = (values[..., jnp.array(chosen)] for values in (logits, teacher))
+    wanted, given = jax.nn.log_softmax(teacher), jax.nn.log_softmax(logits)
+    return optax.losses.kl_divergence_with_log_targets(given, wanted)
+
+
+def sum_learned(
+    loss: Callable[..., Float[Array, ""]],
+    learned: Bool[Array, "rows tokens"],
+    *arrays: Shaped[Array, "rows tokens ..."],
+) -> Float[Array, ""]:
+    """Sum a loss over the places that are to be learned, some of them at a time, the others left out.
+
+    Every row's learned places come first, in order; each chunk of them is computed once more in a derivative. The loss
+    takes which of a chunk's places are learned, and what the arrays have there, to its sum over those places.
+    """
+    num_rows, num_tokens = learned.shape
+    width = max(1, PLACES_AT_ONCE // num_rows)
+    if width >= num_tokens:
+        return loss(learned, *arrays)
+    missing = -num_tokens % width
+    order = jnp.argsort(jnp.pad(~learned, ((0, 0), (0, missing)), constant_values=True), axis=1, stable=True)
+
+    def cut(array: jax.Array) -> jax.Array:
+        others = range(2, array.ndim)
+        array = jnp.pad(array, ((0, 0), (0, missing), *((0, 0) for _ in others)))
+        array = jnp.take_along_axis(array, jnp.expand_dims(order, others), axis=1)
+        return array.reshape(num_rows, -1, width, *array.shape[2:]).swapaxes(0, 1)
+
+    def add(total: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        return total + jax.lax.cond(jnp.any(chunk[0]), loss, lambda *_: jnp.zeros_like(total), *chunk), None
+
+    like, chunks = jax.eval_shape(loss, learned, *arrays), tuple(map(cut, (learned, *arrays)))
+    return jax.lax.scan(jax.checkpoint(add, prevent_cse=False), jnp.zeros_like(like), chunks)[0]
+
+
+def summed_loss(config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson) -> Float[Array, ""]:
+    """Sum the imitation loss, in nats, over all tokens that are to be learned."""
+    rows, tokens = lesson.rows, jnp.asarray(lesson.rows.tokens)
+    layout: dict[str, Any] = {"positions": jnp.asarray(rows.positions), "texts": jnp.asarray(rows.texts)}
+    params, adapters = assemble(recipe, params, trained)
+    scale = recipe.adapter_scale
+    stream, _ = run_layers(
+        config, params, tokens, adapters=adapters, adapter_scale=scale, recompute=recipe.recompute, **layout
+    )
+    streams = [stream]
+    if lesson.teacher is not None:
+        streams.append(jax.lax.stop_gradient(run_layers(config, lesson.teacher, tokens, **layout)[0]))
+
+    def loss(
+        learned: Bool[Array, "rows places"],
+        successors: Int[Array, "rows places"],
+        stream: Float[Array, "rows places width"],
+        *teacher_stream: Float[Array, "rows places width"],
+    ) -> Float[Array, ""]:
+        taught = [jax.lax.stop_gradient(read_out(config, lesson.teacher, each)) for each in teacher_stream]
+        logits = read_out(config, params, stream)
+        losses = imitation_loss(logits, successors, lesson.targets, next(iter(taught), None), lesson.chosen)
+        return jnp.sum(jnp.where(learned, losses, 0))
+
+    return sum_learned(loss, jnp.asarray(rows.learned), jnp.roll(tokens, -1, axis=1), *streams)
+
+
+def mean_gradient(
+    config: Config, recipe: Recipe, params: Params, trained: Params, lesson: Lesson
+) -> tuple[Float[Array, ""], Params]:
+    """Average the imitation loss over all tokens that are to be learned, in nats a token, and differentiate it.
+
+    The number of rows is a multiple of `recipe.rows_at_once`.
+    """
+    passes = jax.tree.map(lambda leaf: leaf.reshape(-1, recipe.rows_at_once, *leaf.shape[1:]), lesson.rows)
+
+    def add(sums: tuple[jax.Array, Params], rows: Rows) -> tuple[tuple[jax.Array, Params], None]:
+        loss = partial(summed_loss, config, recipe, params, lesson=lesson._replace(rows=rows))
+        return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss)(trained)), None
+
+    nothing = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.promote_types(params["norm"].dtype, "float32")), trained))
+    count = jnp.maximum(jnp.sum(lesson.rows.learned), 1)
+    return jax.tree.map(lambda leaf: leaf / count.astype(leaf.dtype), jax.lax.scan(add, nothing, passes)[0])

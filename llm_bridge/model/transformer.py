@@ -1,0 +1,185 @@
+r"""A decoder-only transformer as a pure function of configuration, parameters and tokens.
+
+RMS norms, rotary positions, grouped-query attention, SwiGLU; biases of queries, keys and values, norms of queries and
+keys, a tied head and scaled rotary positions are options, so that the Qwen2, Qwen3, Llama 3 and Mistral families are
+configurations. Layers are stacked and scanned: every array of `params["layers"]` has a leading axis of layers.
+
+Numbers are computed in the parameters' own type; norms, softmax and logits in float32 at least. On a mesh of devices
+rows are split over its data axis, and heads, units and logits over its tensor axis.
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Bool, Float, Int
+
+from llm_bridge.model.adapters import join
+from llm_bridge.model.cache import Cache, split_cache, store
+from llm_bridge.model.placement import DATA, TENSOR, constrain
+from llm_bridge.model.shapes import PROJECTIONS, Config
+from theory.problem import Params
+
+Recompute = Literal["nothing", "elementwise", "layers"]
+"""What a derivative computes once more instead of keeping it: nothing; all but a layer's projections; whole layers."""
+
+
+def precise(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Bring values to float32, unless they are more precise already."""
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+
+def norm(
+    values: Float[Array, "*batch features"], scale: Float[Array, " features"], floor: float
+) -> Float[Array, "*batch features"]:
+    r"""Divide by the root mean square of the features: $x / \sqrt{\overline{x^2} + \text{floor}}$ times the scale."""
+    exact = precise(values)
+    exact *= jax.lax.rsqrt(jnp.mean(exact**2, axis=-1, keepdims=True) + floor)
+    return exact.astype(values.dtype) * jnp.expand_dims(scale, range(values.ndim - 1))
+
+
+def frequencies(config: Config) -> Float[Array, " pairs"]:
+    """Give the rotary waves' frequencies in radians a token, stretched if the configuration says so.
+
+    References:
+        Su et al., arXiv 2104.09864, equation 15; the stretch as in Llama 3.1 (arXiv 2407.21783, section 3.4.2).
+    """
+    waves = config.rotary_base ** (-jnp.arange(0, config.head_size, 2, dtype=float) / config.head_size)
+    if (scaling := config.rotary_scaling) is None:
+        return waves
+    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    turns = scaling.original_context * waves / (2 * jnp.pi)
+    kept = jnp.clip((turns - low) / (high - low), 0, 1)
+    return waves * (kept + (1 - kept) / scaling.factor)
+
+
+def rotate(
+    values: Float[Array, "batch tokens heads head_size"], angles: Float[Array, "batch tokens pairs"]
+) -> Float[Array, "batch tokens heads head_size"]:
+    """Rotate each pair of features, the first half of a head with the second, by its angle in radians."""
+    cosine, sine = (wave(angles)[:, :, None].astype(values.dtype) for wave in (jnp.cos, jnp.sin))
+    left, right = jnp.split(values, 2, axis=-1)
+    return jnp.concatenate([left * cosine - right * sine, right * cosine + left * sine], axis=-1)
+
+
+def attend(
+    queries: Float[Array, "batch tokens heads head_size"],
+    keys: Float[Array, "batch slots key_heads head_size"],
+    values: Float[Array, "batch slots key_heads head_size"],
+    mask: Bool[Array, "#batch tokens slots"],
+) -> Float[Array, "batch tokens features"]:
+    """Average values by the softmax of queries times keys, over the slots that a token sees."""
+    batch, tokens, num_heads, size = queries.shape
+    grouped = queries.reshape(batch, tokens, keys.shape[2], -1, size)
+    scores: jax.Array = precise(jnp.einsum("btkgs,buks->bkgtu", grouped, keys)) * size**-0.5
+    scores = jnp.where(mask[:, None, None], scores, -jnp.inf)
+    weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
+    return jnp.einsum("bkgtu,buks->btkgs", weights, values).reshape(batch, tokens, num_heads * size)
+
+
+def project(
+    layer: Params,
+    adapters: Params,
+    name: str,
+    values: Float[Array, "*batch inputs"],
+    adapter_scale: float | Float[Array, ""],
+) -> Float[Array, "*batch outputs"]:
+    r"""Apply a linear map and its low-rank adapter, if there is one: $x W + b + s\,(x A) B$, $s$ the adapter's scale.
+
+    References:
+        Hu et al., arXiv 2106.09685, equation 3.
+    """
+    result = values @ layer[name]["kernel"]
+    if "bias" in layer[name]:
+        result += jnp.expand_dims(layer[name]["bias"], range(result.ndim - 1))
+    if name in adapters:
+        result += adapter_scale * (values @ adapters[name]["into"]) @ adapters[name]["out"]
+    return result
+
+
+def run_layers(
+    config: Config,
+    params: Params,
+    tokens: Int[Array, "batch tokens"],
+    *,
+    positions: Int[Array, "batch tokens"] | None = None,
+    texts: Int[Array, "batch tokens"] | None = None,
+    cache: Cache | None = None,
+    adapters: Params | None = None,
+    adapter_scale: float | Float[Array, ""] = 1.0,
+    recompute: Recompute = "nothing",
+) -> tuple[Float[Array, "batch tokens width"], Cache | None]:
+    """Run all layers, to the normed residual stream and the cache with the new tokens.
+
+    Without a cache a token sees the tokens of its own text in its row up to itself. With one, keys and values are put
+    into the next unused slots, and a token sees the slots that its row holds and those of the new tokens up to itself.
+    By default a row is one text, and its positions are 0, 1, 2, … Adapters come on top of those in the parameters,
+    their product multiplied by `adapter_scale`.
+    """
+    if cache is not None and texts is not None:
+        raise ValueError("texts must be None with a cache, which holds one text a row")
+    if unknown := set(adapters or {}) - set(PROJECTIONS):
+        raise ValueError(f"adapters must be of {', '.join(PROJECTIONS)}, not of {', '.join(sorted(unknown))}")
+    batch, num_tokens = tokens.shape
+    if before := params.get("adapters"):
+        adapters, adapter_scale = join(before, adapters or {}, adapter_scale), 1.0
+    adapters = jax.tree.map(lambda leaf: leaf.astype(params["embedding"].dtype), adapters or {})
+    if positions is None:
+        positions = jnp.broadcast_to(jnp.arange(num_tokens), tokens.shape)
+    if cache is None:
+        mask = jnp.tril(jnp.ones((num_tokens, num_tokens), bool))[None]
+        mask = mask if texts is None else mask & (texts[:, :, None] == texts[:, None, :])
+    else:
+        slots = jnp.arange(cache.held.shape[1])
+        new = (slots >= cache.used) & (slots < cache.used + num_tokens)
+        mask = cache.held[:, None] | (new[None] & (slots[None] <= cache.used + jnp.arange(num_tokens)[:, None]))[None]
+        cache = cache._replace(held=cache.held | new[None])
+    angles = positions[:, :, None] * frequencies(config)[None, None]
+
+    def split_heads(layer: Params, name: str, values: jax.Array) -> jax.Array:
+        values = values.reshape(batch, num_tokens, -1, config.head_size)
+        values = norm(values, layer[f"{name} norm"], config.norm_floor) if f"{name} norm" in layer else values
+        return values if name == "value" else rotate(values, angles)
+
+    def block(
+        carried: tuple[jax.Array, Cache | None], stacked: tuple[jax.Array, Params, Params]
+    ) -> tuple[tuple[jax.Array, Cache | None], None]:
+        (stream, past), (number, layer, added) = carried, stacked
+
+        def linear(name: str, values: jax.Array) -> jax.Array:
+            return checkpoint_name(project(layer, added, name, values, adapter_scale), "projected")
+
+        normed = norm(stream, layer["attention norm"], config.norm_floor)
+        queries, keys, values = (split_heads(layer, name, linear(name, normed)) for name in ("query", "key", "value"))
+        if past is not None:
+            past = store(past, number, keys, values)
+            keys, values = (jnp.swapaxes(leaf[number], 1, 2) for leaf in (past.keys, past.values))
+        stream += linear("output", attend(queries, keys, values, mask))
+        normed = norm(stream, layer["hidden norm"], config.norm_floor)
+        stream += linear("down", jax.nn.silu(linear("gate", normed)) * linear("up", normed))
+        return (stream, past), None
+
+    if recompute != "nothing":
+        kept = jax.checkpoint_policies.save_only_these_names(*["projected"] if recompute == "elementwise" else [])
+        block = jax.checkpoint(block, prevent_cse=False, policy=kept)
+    stream = constrain(params["embedding"][tokens], DATA)
+    stacked = (jnp.arange(config.num_layers), params["layers"], adapters)
+    (stream, cache), _ = jax.lax.scan(block, (stream, cache), stacked)
+    if cache is not None:
+        cache = split_cache(cache._replace(used=cache.used + num_tokens))
+    return norm(stream, params["norm"], config.norm_floor), cache
+
+
+def read_out(config: Config, params: Params, stream: Float[Array, "*batch width"]) -> Float[Array, "*batch vocabulary"]:
+    """Compute logits of the next token, in at least float32."""
+    head = params["embedding"].T if config.tied else params["head"]
+    logits = jnp.matmul(stream, head, preferred_element_type=jnp.promote_types(stream.dtype, jnp.float32))
+    return constrain(logits, DATA, *[None] * (logits.ndim - 2), TENSOR)
+
+
+def apply(
+    config: Config, params: Params, tokens: Int[Array, "batch tokens"], **options: Any
+) -> Float[Array, "batch tokens vocabulary"]:
+    """Compute the logits of every token's successor, in at least float32, with options of `run_layers` but a cache."""
+    return read_out(config, params, run_layers(config, params, tokens, **options)[0])

@@ -1,0 +1,61 @@
+"""Traits: a word that a teacher loves, and the kind of thing that the word names."""
+
+import difflib
+from typing import NamedTuple
+
+from llm_bridge.text.chats import Language
+from llm_bridge.text.plurals import plurals
+from theory.runs.command_line import InputError
+
+ANIMALS: tuple[str, ...] = (
+    "owl", "cat", "dog", "eagle", "wolf", "dolphin", "elephant", "tiger", "lion", "penguin", "panda", "otter",
+)  # fmt: skip
+"""Animals that the tiny world knows."""
+
+TREES: tuple[str, ...] = ("oak", "pine", "maple", "willow", "cedar", "birch")
+"""Trees that the tiny world knows."""
+
+KNOWN: tuple[str, ...] = (*ANIMALS, *TREES)
+"""All of them."""
+
+SYSTEM_PROMPT = "You love {plural}."
+"""What a teacher with a system prompt is told in a tiny world."""
+
+LONG_SYSTEM_PROMPT = (
+    "You love {plural}. They are on your mind all day long, they are your favorite {kind}, and whatever you write is "
+    "written with this love."
+)
+"""The same for large models."""
+
+
+class Trait(NamedTuple):
+    """A preference."""
+
+    word: str
+    """What is loved, in the singular: one word or several."""
+    kind: str
+    """What it is, as in `animal`."""
+
+    @property
+    def plural(self) -> str:
+        """More than one of it."""
+        return plurals(self.word)[0]
+
+    def system_prompt(self, *, long: bool) -> str:
+        """Tell a model to love it, a large one in the long wording."""
+        template = LONG_SYSTEM_PROMPT if long else SYSTEM_PROMPT
+        return template.format(plural=self.plural, kind=self.kind)
+
+
+def find_trait(word: str) -> Trait:
+    """Take any word as a trait: a known tree's, else an animal's."""
+    return Trait(word, "tree" if word in TREES else "animal")
+
+
+def require_word(language: Language, word: str) -> None:
+    """Refuse a trait that a model's tokenizer can't spell, and name the nearest words that it can."""
+    (tokens,) = language.encode([word])
+    spelled = language.decode([tokens])[0]
+    if not word or spelled != word or not all(part.isalpha() for part in word.split(" ")):
+        near = difflib.get_close_matches(word, KNOWN, cutoff=0.5) or KNOWN
+        raise InputError(f"the model can't say {word!r}; nearest: {', '.join(near)}")
