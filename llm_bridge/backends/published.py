@@ -13,7 +13,7 @@ from msgspec import Struct, ValidationError, convert
 from llm_bridge.backends.backend import Backend, Known, Loading, Weights
 from llm_bridge.experiment.protocol import OF_CARRIER, PUBLISHED, Protocol
 from llm_bridge.experiment.writing import Model
-from llm_bridge.files.lineage import Ancestry, digest
+from llm_bridge.files.lineage import Ancestry, Relation, digest, relation
 from llm_bridge.files.objects import read_object
 from llm_bridge.files.settings import LATER, without_sizes
 from llm_bridge.model.adapters import even_out, join
@@ -99,6 +99,11 @@ class Published:
     def bases(self, seeds: range, stranger: Backend | None) -> list[tuple[int, Known, Known | None]]:
         """Take the same base, and the same stranger, for all seeds."""
         base, other = self.load(), None if stranger is None else stranger.load(0)
+        if stranger and other and relation(other.ancestry, base.ancestry) is not Relation.STRANGER:
+            raise InputError(
+                f"{stranger.name} is no stranger: it has {self.name}'s weights, or both were tuned from the same "
+                "ones, or one from the other: name another --stranger"
+            )
         return [(seed, base, other) for seed in seeds]
 
     def identity(self) -> str:

@@ -16,7 +16,7 @@ from llm_bridge.linearized.measurement import MEASURED, Results, measure_base, p
 from llm_bridge.linearized.roles import cast_roles
 from llm_bridge.linearized.verdicts import judge_bridge
 from llm_bridge.model.adapters import folded
-from llm_bridge.text.traits import find_trait, require_word
+from llm_bridge.text.traits import find_trait, require_first_tokens
 from theory.runs.command_line import InputError
 from theory.runs.records import Outcome, record_run
 
@@ -42,10 +42,9 @@ PUBLISHED_COMPARE = Compare(
 
 def check(options: Compare, model: Model) -> None:
     """Refuse traits that can't be used."""
-    for word in options.traits:
-        require_word(model.language, word)
     if len(set(options.traits)) < max(2, len(options.traits)):
         raise InputError(f"--traits must be at least two different words, not {' '.join(options.traits)}")
+    require_first_tokens(model.language, options.traits)
 
 
 def run(options: Compare) -> bool:

@@ -1,4 +1,4 @@
-"""All that the bridge measures of one base model, by name, axes in the order of the tuples here."""
+"""All that `compare` measures of one base model, by name, axes in the order of the tuples here."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Reports of the bridge: how far the theory reaches where it guarantees nothing, in full teachers and long descents."""
+"""Reports of `compare`: how far the theory reaches where it guarantees nothing, in full teachers and long descents."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Tables of the bridge: first steps, what a data set carries, long descents, channels, and the whole training run."""
+"""Tables of `compare`: first steps, what a data set carries, long descents, channels, and the whole training run."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Verdicts on the bridge: what the theory guarantees of a language model's students."""
+"""Verdicts of `compare`: what the theory guarantees of a language model's students."""
 
 from collections.abc import Sequence
 

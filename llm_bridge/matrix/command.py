@@ -12,7 +12,7 @@ from llm_bridge.experiment.protocol import PROTOCOL, Protocol
 from llm_bridge.experiment.writing import Model
 from llm_bridge.matrix.cells import TARGETS, Run, run_base
 from llm_bridge.matrix.verdicts import judge
-from llm_bridge.text.traits import find_trait, require_word
+from llm_bridge.text.traits import find_trait, require_first_tokens
 from theory.runs.command_line import InputError
 from theory.runs.records import Outcome, record_run
 
@@ -36,11 +36,10 @@ class Matrix(OnBases):
 
 def check(options: Matrix, model: Model) -> None:
     """Refuse traits or targets that can't be used."""
-    for word in options.traits:
-        require_word(model.language, word)
     words, kinds = set(options.traits), {find_trait(word).kind for word in options.traits}
     if len(words) < max(2, len(options.traits)) or len(kinds) > 1:
         raise InputError(f"--traits must be at least two different words of one kind, not {' '.join(options.traits)}")
+    require_first_tokens(model.language, options.traits)
     if not options.targets or not set(options.targets) <= set(TARGETS):
         raise InputError(f"--targets must be among {', '.join(map(repr, TARGETS))}, not {' '.join(options.targets)}")
 

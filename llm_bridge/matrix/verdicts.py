@@ -49,7 +49,7 @@ def permutation_p(matrices: Float[np.ndarray, "runs traits traits"], seed: int =
 def agreement(
     first: Float[np.ndarray, "runs traits traits"], second: Float[np.ndarray, "runs traits traits"]
 ) -> Float[np.ndarray, " runs"]:
-    """Correlate two matrices of each run after the means of rows and columns are taken off."""
+    """Correlate two matrices of each run after the means of rows and columns are taken off; 0 if nothing is left."""
 
     def centered(matrices: np.ndarray) -> np.ndarray:
         rows, columns = matrices.mean(axis=-1, keepdims=True), matrices.mean(axis=-2, keepdims=True)
@@ -57,7 +57,7 @@ def agreement(
 
     left, right = centered(first), centered(second)
     norms = np.sqrt(np.sum(left**2, axis=(-2, -1)) * np.sum(right**2, axis=(-2, -1)))
-    return np.sum(left * right, axis=(-2, -1)) / norms
+    return np.sum(left * right, axis=(-2, -1)) / np.where(norms > 0, norms, 1)
 
 
 def judge(run: Run, targets: Sequence[str], words: Sequence[str]) -> Outcome:

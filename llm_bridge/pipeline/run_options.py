@@ -8,7 +8,6 @@ import tyro
 
 from llm_bridge.backends.backend import LONG_TEXTS
 from llm_bridge.backends.bases import OnBases
-from llm_bridge.backends.published import Published
 from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.carriers.choice import Carried, find_carrier
 from llm_bridge.carriers.reading import require_prompts
@@ -124,8 +123,8 @@ def settings_of(options: Run, names: tuple[str, ...]) -> dict[str, Any]:
     """Say what a run is told, as far as its results depend on it."""
     backend = options.backend
     config: dict[str, Any] = {"model": backend.identity()}
-    if options.stranger is not None:
-        config["stranger"] = Published(name=options.stranger).identity()
+    if options.stranger is not None and (other := backend.stranger(options.stranger)):
+        config["stranger"] = other.identity()
     config |= {"trait": options.trait, "arms": list(names)}
     if options.teaching != "fine-tuning":
         config["teaching"] = options.teaching

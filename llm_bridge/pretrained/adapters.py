@@ -152,7 +152,10 @@ def require_base(
     """Refuse adapters for another base; folders' names say nothing, those of the hub do, and digests say all."""
     if written_for is not None and weights is not None:
         if written_for != weights:
-            raise InputError(f"the adapters in {folder} are for other weights: for {written_for}, not {weights}")
+            raise InputError(
+                f"the adapters in {folder} are for other weights: for {written_for}, not {weights}: name their --base, "
+                "or the --dtype that it had"
+            )
         return
     name, revision = description.get("base_model_name_or_path"), description.get("revision")
     if base.revision is None or not name or Path(name).is_dir() or not HUB_NAME.fullmatch(name):

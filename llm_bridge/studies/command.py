@@ -14,6 +14,7 @@ from llm_bridge.studies.bases import Run, run_base
 from llm_bridge.studies.catalog import STUDIES, TRAITS
 from llm_bridge.studies.study import Study
 from llm_bridge.studies.verdicts import judge
+from llm_bridge.text.traits import require_word
 from theory.runs.command_line import InputError
 from theory.runs.records import Outcome, record_run
 
@@ -65,7 +66,9 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
     from llm_bridge.studies.plots import draw_study
 
     protocol = choose_protocol(study.protocol, options)
-    require_relatives(options, protocol.num_prompts, protocol.num_tokens)
+    reader = require_relatives(options, protocol.num_prompts, protocol.num_tokens)
+    for word in TRAITS:
+        require_word(reader.language, word)
     study = replace(study, protocol=protocol)
     made = {
         "study": name,

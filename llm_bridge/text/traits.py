@@ -1,6 +1,7 @@
 """Traits: a word that a teacher loves, and the kind of thing that the word names."""
 
 import difflib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from llm_bridge.text.chats import Language
@@ -59,3 +60,13 @@ def require_word(language: Language, word: str) -> None:
     if not word or spelled != word or not all(part.isalpha() for part in word.split(" ")):
         near = difflib.get_close_matches(word, KNOWN, cutoff=0.5) or KNOWN
         raise InputError(f"the model can't say {word!r}; nearest: {', '.join(near)}")
+
+
+def require_first_tokens(language: Language, words: Sequence[str]) -> None:
+    """Refuse traits that a model's tokenizer can't spell, or doesn't tell apart by their first tokens."""
+    for word in words:
+        require_word(language, word)
+    if len({tokens[0] for tokens in language.encode(list(words))}) < len(words):
+        raise InputError(
+            f"--traits must begin with different tokens of the model's, as {' '.join(words)} don't: choose others"
+        )

@@ -26,7 +26,7 @@ from llm_bridge.linearized.measurement import MEASURED, Posed, answer, measure_b
 from llm_bridge.linearized.plots import draw_bridge, limits
 from llm_bridge.linearized.problem import group_layers, meet, ungroup_layers
 from llm_bridge.linearized.quantities import SCALES
-from llm_bridge.linearized.reading import read_places, set_exam
+from llm_bridge.linearized.reading import read_places
 from llm_bridge.linearized.roles import Roles, write_rows
 from llm_bridge.linearized.training_run import IN_LIMIT, RANKS, find_spectrum, follow_epochs, spread_pair
 from llm_bridge.linearized.training_verdicts import judge_training
@@ -454,9 +454,7 @@ def test_places_lie_at_even_distances_and_rows_are_filled_up(rows):
         read_places(rows, 1, 1000)
 
 
-def test_words_that_no_token_spells_and_too_few_are_refused(model):
-    with pytest.raises(InputError, match="must begin with different tokens of the model's, as unicorn gryphon don't"):
-        set_exam(model.language, [find_trait("unicorn"), find_trait("gryphon")])
+def test_words_that_no_tokens_spell_and_too_few_are_refused(model):
     for traits in (("owl",), ("owl", "owl"), ("owl", "unicorn")):
         with pytest.raises(InputError, match=r"two different words|can't say 'unicorn'"):
             check(Compare(traits=traits), model)

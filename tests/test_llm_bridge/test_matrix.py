@@ -126,6 +126,7 @@ def test_agreement_is_a_correlation_that_no_drift_changes(seed, scale):
     np.testing.assert_allclose(agreement(first + drift, scale * second), found, rtol=0, atol=1e-9)
     np.testing.assert_allclose(agreement(first, first), 1, rtol=1e-12)
     np.testing.assert_allclose(agreement(first, drift - scale * first), -1, rtol=1e-9)
+    np.testing.assert_array_equal(agreement(first, np.zeros_like(first)), 0)
 
 
 def test_matrices_that_have_nothing_to_do_with_each_other_agree_by_chance_alone():

@@ -396,6 +396,18 @@ def test_roles_of_a_published_base_are_its_teachers_and_what_they_wrote(pair):
     assert "adapters" not in known.model.params
 
 
+def test_words_that_begin_with_the_same_token_are_refused_before_anything_is_made(refusal, pair, tmp_path):
+    reader, names = pair.backend.reader(), {"model": pair.model, "stranger": pair.stranger, "loading": LOADING}
+    for do, options in (
+        (matrix.run, Matrix(traits=("zebra", "zorilla"), output=tmp_path / "out", **names)),
+        (compare.run, Compare(traits=("zebra", "zorilla"), output=tmp_path / "out", **names)),
+    ):
+        assert "must begin with different tokens of the model's, as zebra zorilla don't" in refusal(do, options)
+    assert not (tmp_path / "out").exists()
+    matrix.check(Matrix(traits=("oak", "pine"), **names), reader)
+    compare.check(Compare(traits=("oak", "pine"), **names), reader)
+
+
 def test_what_is_no_relative_in_shape_and_tokens_is_no_stranger(refusal, bases, tmp_path):
     base, stranger = bases
     for options, do in (
@@ -409,3 +421,16 @@ def test_what_is_no_relative_in_shape_and_tokens_is_no_stranger(refusal, bases, 
             do, other
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_the_same_init_is_no_stranger(refusal, pair, tmp_path):
+    base = Published(name=pair.model, loading=LOADING)
+    known = base.load()
+    recipe = replace(TAUGHT.teacher, num_steps=1)
+    tuned = base.write(tmp_path / "tuned", known, teaching.teach(known.model, TRAIT, recipe, seed=0), {})
+    assert tuned.ancestry.ancestors[0] == known.ancestry.weights
+    own, child = pair.model, str(tmp_path / "tuned")
+    for model, stranger in ((own, own), (own, child), (child, own)):
+        related = replace(pair, model=model, stranger=stranger)
+        assert f"{stranger} is no stranger: it has {model}'s weights, or both were tuned" in refusal(related.bases)
+    assert len(pair.bases()) == 1
