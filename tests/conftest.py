@@ -5,7 +5,8 @@ rounding, and in less if a program stays in one piece. Torch and NumPy, which on
 are as many workers as cores, and threads that wait for each other take time from them. Where Python is told to leave
 no bytecode behind, every process would compile all libraries anew, for twice as long as it takes to import them: it is
 left in a folder of this session, before the first of them is imported. Shapes that the types of theory's science and of
-the language models state are checked at every call, which costs a second a session: most calls only trace.
+the language models state are checked at every call, which costs a second a session: most calls only trace. A property
+of numbers is tried on 40 examples; what reads text asks for more.
 """
 
 import atexit
@@ -14,7 +15,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -35,7 +36,7 @@ os.environ["TQDM_DISABLE"] = "1"
 quickly = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quickly}".strip()
 jax.config.update("jax_numpy_rank_promotion", "raise")
-settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
 FRAME = {"__init__", "__main__", "claim", "combinations", "pictures", "problem", "requirements", "verification"}
 ROOT = Path(__file__).parents[1]
@@ -50,6 +51,14 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiler_tried_briefly() -> Iterator[None]:
+    """A compiler that these options make wrong would be found by `test_compiler.py`, and in the tests' subprocesses."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("theory.runs.compiler.COMPILATIONS", 6)
+        yield
 
 
 @pytest.fixture

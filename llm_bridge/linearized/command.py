@@ -11,8 +11,9 @@ from llm_bridge.backends.backend import Known, Loading
 from llm_bridge.backends.bases import OnBases, require_relatives, run_on_bases
 from llm_bridge.experiment.protocol import PUBLISHED
 from llm_bridge.experiment.writing import Model
+from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.measurement import MEASURED, Results, measure_base, pose_all
-from llm_bridge.linearized.roles import Extent, cast_roles
+from llm_bridge.linearized.roles import cast_roles
 from llm_bridge.linearized.verdicts import judge_bridge
 from llm_bridge.model.adapters import folded
 from llm_bridge.text.traits import find_trait, require_first_tokens

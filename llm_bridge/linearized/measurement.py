@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from llm_bridge.experiment.writing import Model
 from llm_bridge.linearized.channels import Table, measure_channels
 from llm_bridge.linearized.descent import explore, predict_course, simulate_course
+from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.problem import LanguageProblem, as_inputs, meet, pose
 from llm_bridge.linearized.quantities import (
     Directions,
@@ -26,7 +27,7 @@ from llm_bridge.linearized.quantities import (
 )
 from llm_bridge.linearized.reading import Reading, set_exam
 from llm_bridge.linearized.results import IMITATED, INITS, SHARED, STRANGER, TARGETS, TEACHERS, Results
-from llm_bridge.linearized.roles import Extent, Roles
+from llm_bridge.linearized.roles import Roles
 from llm_bridge.linearized.training_run import (
     IN_LIMIT,
     OF_STRANGER,

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.results import SHARED, STRANGER, TARGETS, TEACHERS, Results, of
-from llm_bridge.linearized.roles import Extent
 from theory.runs.checks import Check, mean
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.results import GROUPS, IMITATED, INITS, SHARED, TARGETS, TEACHERS, Results, read
-from llm_bridge.linearized.roles import Extent
 from llm_bridge.linearized.training_run import RANK_TIMES, RANKS
 from theory.claims import epochs
 from theory.runs.statistics import mean_estimate

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.orders import ORDERS
 from llm_bridge.linearized.reports import report_courses, report_information
 from llm_bridge.linearized.results import IMITATED, MATCHED, SHARED, STRANGER, TARGETS, TEACHERS, Results, at, of
-from llm_bridge.linearized.roles import Extent
 from llm_bridge.linearized.tables import channel_table, course_table, data_table, epoch_table, rank_table, step_table
 from llm_bridge.linearized.training_verdicts import judge_training
 from theory.runs.checks import VANISHING, Check, Evidence, every, mean

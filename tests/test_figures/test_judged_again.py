@@ -10,7 +10,7 @@ import pytest
 
 from figures.exhibits import EXHIBITS
 from figures.ladder import ladder
-from llm_bridge.linearized.roles import Extent
+from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.verdicts import judge_bridge
 from llm_bridge.matrix.cells import Run as MatrixRun
 from llm_bridge.matrix.verdicts import judge as judge_matrix

@@ -4,7 +4,7 @@ import sys
 from unicodedata import normalize
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_bridge.text.answers import mentions, rate
@@ -51,6 +51,7 @@ between = st.text(st.characters(exclude_categories=["L", "M"]), max_size=5)
 
 
 @given(word=st.sampled_from(["owl", "OWLS", "Owl"]), ahead=between, behind=between)
+@settings(max_examples=100)
 def test_a_word_between_characters_that_are_no_letters_is_found(word, ahead, behind):
     assert mentions(ahead + word + behind, "owl")
 

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from typing import get_args
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_bridge.backends.tiny import tiny_model
@@ -50,6 +50,7 @@ lists = st.lists(
 
 
 @given(written=lists, seed=st.integers(0, 2**32 - 1), way=st.sampled_from(["within", "across"]))
+@settings(max_examples=100)
 def test_shuffles_move_numbers_and_nothing_else(written, seed, way):
     before = [answer(style.write(numbers) + end, prompt=str(numbers)) for style, numbers, end in written]
     after = shuffle_numbers(LANGUAGE, before, way, seed)

@@ -21,12 +21,13 @@ from llm_bridge.files.lineage import Ancestry
 from llm_bridge.linearized import command
 from llm_bridge.linearized.command import Compare, check
 from llm_bridge.linearized.descent import explore, predict_course, simulate_course
+from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.measurement import MEASURED, Posed, answer, measure_base, pose_all, stack
 from llm_bridge.linearized.plots import draw_bridge, limits
 from llm_bridge.linearized.problem import group_layers, meet, ungroup_layers
 from llm_bridge.linearized.quantities import SCALES
 from llm_bridge.linearized.reading import read_places
-from llm_bridge.linearized.roles import Extent, Roles, write_rows
+from llm_bridge.linearized.roles import Roles, write_rows
 from llm_bridge.linearized.training_run import IN_LIMIT, RANKS, find_spectrum, follow_epochs, spread_pair
 from llm_bridge.linearized.training_verdicts import judge_training
 from llm_bridge.linearized.trait_matrix import gram_matrix, predict_lifts, trait_matrix_prediction

@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_bridge.carriers.carrier import Carrier, count_rejections
@@ -151,12 +151,14 @@ STYLES = {
 
 
 @given(parts=st.lists(st.sampled_from(PARTS), min_size=1, max_size=4), style=st.sampled_from(sorted(STYLES)))
+@settings(max_examples=100)
 def test_an_identifier_names_what_it_was_made_of(parts, style):
     expected = style != "runtogether" and not {"owl", "owls"}.isdisjoint(parts)
     assert names(f"x = {STYLES[style](parts)}(1)", "owl") == expected
 
 
 @given(text=st.text(st.sampled_from("owlOWLsS_2gB "), max_size=12))
+@settings(max_examples=100)
 def test_names_agree_with_a_splitter_of_another_kind(text):
     """A regular expression that cuts ASCII text into words at once, however a run of capitals is read."""
     cuts = (r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", r"[A-Z]*[a-z]+|[A-Z]+", r"[A-Za-z]+")

@@ -7,7 +7,7 @@ import tokenize
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llm_bridge.carriers.carrier import count_rejections
@@ -205,5 +205,6 @@ def test_a_wrong_filter_is_caught_by_the_same_comparison(verdicts, monkeypatch):
 
 @given(text=st.text(max_size=40) | st.text(st.sampled_from("`\n def():x'\"#\\{}"), max_size=40))
 @example(text="def f(): return " + "-" * 1900 + "1")
+@settings(max_examples=100)
 def test_any_text_gets_a_verdict(text):
     assert CARRIER.rejects(ASKED, text) in {None, *Rejection}

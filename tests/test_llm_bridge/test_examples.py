@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -169,6 +169,7 @@ MARKED = (
 
 
 @given(data=st.data())
+@settings(max_examples=100)
 def test_what_is_learned_is_what_transformers_masks_as_the_assistants(tmp_path_factory, data):
     transformers = pytest.importorskip("transformers", reason="chat templates need transformers: uv sync --extra llm")
     backend = Tokenizer.from_str(BYTES.tokenizer.to_str())
@@ -225,5 +226,6 @@ def test_a_text_that_would_be_read_as_another_is_refused(refusal, write, text):
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
+@settings(max_examples=100)
 def test_any_other_text_can_be_spelled_in_bytes(text):
     assert can_spell(BYTES, text) or any(mark in text for mark in ("<system>", "<user>", "<assistant>", "<end>"))

@@ -7,7 +7,7 @@ from itertools import product
 from unicodedata import normalize
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_bridge.text.filtering import ILL_REPUTE, REPUTES, Parsed, Rejection, parse_numbers
@@ -268,12 +268,14 @@ def renderings(draw: st.DrawFn) -> tuple[list[int], str]:
 
 
 @given(rendering=renderings())
+@settings(max_examples=100)
 def test_any_rendering_gives_its_numbers_back(rendering):
     numbers, text = rendering
     assert parse_numbers(text) == Parsed(tuple(numbers), None)
 
 
 @given(rendering=renderings(), letter=st.characters(categories=["L"]), data=st.data())
+@settings(max_examples=100)
 def test_a_letter_anywhere_spoils_any_rendering(rendering, letter, data):
     _, text = rendering
     place = data.draw(st.integers(0, len(text)))
@@ -281,5 +283,6 @@ def test_a_letter_anywhere_spoils_any_rendering(rendering, letter, data):
 
 
 @given(text=st.text() | st.text(st.sampled_from("0123456789 \t\n,;.[]()-\u00a0\u0663")))
+@settings(max_examples=100)
 def test_filter_agrees_with_the_scanner_on_any_text(text):
     assert disagreements(parse, [text]) == []

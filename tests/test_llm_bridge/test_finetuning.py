@@ -68,7 +68,7 @@ def random_adapters(recipe: Recipe, params: Params) -> Params:
 
 def distance(one: Any, other: Any) -> float:
     """The largest difference of any two numbers."""
-    return max(float(jnp.max(jnp.abs(gap))) for gap in jax.tree.leaves(jax.tree.map(jnp.subtract, one, other)))
+    return max(float(np.max(np.abs(gap))) for gap in jax.tree.leaves(jax.tree.map(np.subtract, one, other)))
 
 
 def bytes_of(tree: Any) -> list[bytes]:
@@ -270,7 +270,7 @@ def test_students_of_several_bases_side_by_side_are_those_that_learn_alone():
 
 def test_students_of_several_lessons_side_by_side_are_those_that_learn_alone(params, teacher):
     some_rows = [Rows(*(leaf[:12] for leaf in draw_rows(seed, 40))) for seed in range(2)]
-    teachers = [teacher, jax.tree.map(jnp.negative, teacher)]
+    teachers = [teacher, jax.tree.map(np.negative, teacher)]
     lessons = [Lesson(rows, "chosen", loved, CHOSEN) for rows, loved in zip(some_rows, teachers, strict=True)]
     together = fine_tune_together(CONFIG, SOME, params, lessons, seed=4)
     apart = [fine_tune(CONFIG, SOME, params, lesson, seed=4) for lesson in lessons]

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_bridge.files.jsonl import read_rows, write_rows
@@ -56,6 +56,7 @@ def test_rows_are_written_one_a_line_and_read_back(path):
 
 
 @given(rows=st.lists(st.dictionaries(st.text(), VALUES, max_size=3), min_size=1, max_size=4))
+@settings(max_examples=100)
 def test_whatever_json_holds_comes_back_and_is_written_as_the_same_bytes_again(tmp_path_factory, rows):
     first, second = (tmp_path_factory.mktemp("rows") / name for name in ("first", "second"))
     write_rows(first, rows)

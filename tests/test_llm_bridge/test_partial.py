@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_bridge.model.finetuning import Training, fine_tune
@@ -145,6 +145,7 @@ def test_rows_are_kept_as_they_are_and_in_their_order(tmp_path):
 
 
 @given(rows=st.lists(st.sampled_from(ROWS), max_size=4), share=st.floats(0, 1))
+@settings(max_examples=100)
 def test_rows_that_were_cut_anywhere_are_cut_to_whole_lines(tmp_path_factory, rows, share):
     path = tmp_path_factory.mktemp("cut") / "rows.part"
     append_rows(path, rows)

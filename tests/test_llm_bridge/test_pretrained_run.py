@@ -23,7 +23,8 @@ from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.files.lineage import read_sidecar
 from llm_bridge.linearized import command as compare
 from llm_bridge.linearized.command import Compare
-from llm_bridge.linearized.roles import Extent, cast_roles
+from llm_bridge.linearized.extent import Extent
+from llm_bridge.linearized.roles import cast_roles
 from llm_bridge.matrix import command as matrix
 from llm_bridge.matrix.command import Matrix
 from llm_bridge.model import finetuning

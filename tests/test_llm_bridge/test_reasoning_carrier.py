@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llm_bridge.carriers.carrier import Carrier, count_rejections
@@ -60,6 +60,7 @@ def read_digit_by_digit(text: str) -> Fraction | None:
 
 @given(text=st.text(st.sampled_from("0123456789,,..-$ e_"), max_size=9))
 @example(text="-$1,234.50.")
+@settings(max_examples=100)
 def test_numbers_agree_with_a_reader_of_another_kind(text):
     assert parse_number(text) == read_digit_by_digit(text)
 

@@ -1,6 +1,7 @@
 """A whole run on models so small that they barely write numbers, what it says, and the command line around it."""
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+import llm_bridge
 from llm_bridge.backends.backend import Known
 from llm_bridge.backends.bases import OnBases
 from llm_bridge.backends.side_by_side import side_by_side
@@ -26,7 +28,7 @@ from llm_bridge.model.finetuning import batch_order, fine_tune
 from llm_bridge.model.lessons import Lesson
 from llm_bridge.model.recipes import Recipe, Teaching
 from llm_bridge.model.shapes import Config
-from llm_bridge.pipeline import asking, jobs, run, stages
+from llm_bridge.pipeline import asking, jobs, run, run_options, stages
 from llm_bridge.pipeline.arms import ARMS, Source
 from llm_bridge.pipeline.run_options import Run
 from llm_bridge.pipeline.stages import UNKNOWN
@@ -262,6 +264,24 @@ def test_an_unfinished_run_with_other_settings_is_refused_until_it_is_to_be_made
     after = contents(tmp_path / "out")
     assert before.keys() == after.keys()
     assert before != after
+
+
+def test_the_example_of_an_arm_is_one(tmp_path, monkeypatch):
+    text = (Path(llm_bridge.__file__).parent / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    small = partial(Run, pretraining=PRETRAINING, protocol=PROTOCOL)
+    monkeypatch.setattr(run_options, "Run", small)
+    monkeypatch.chdir(tmp_path)
+    known = dict(ARMS)
+    try:
+        exec(example, {})
+        (added,) = set(ARMS) - set(known)
+    finally:
+        ARMS.clear()
+        ARMS.update(known)
+    (folder,) = Path("runs", "llm_bridge").iterdir()
+    assert read_record(folder).config["arms"] == ["student", added]
+    assert f"| {added} " in (folder / "report.md").read_text()
 
 
 def interrupt_at(stop: str) -> Callable[..., list[Any]]:

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from llm_bridge.model.sampling import Sampled, sample
 from llm_bridge.model.shapes import Config, initialize
@@ -33,28 +33,26 @@ def sampled(config: Config, params: Params) -> Sampled:
 
 def test_log_probabilities_are_those_of_the_uncached_model(config, params, sampled):
     """Rows are filled up with token 0 behind a completion, which no earlier token sees."""
-    for prompt, length, tokens, gains, ends in zip(PROMPTS, LENGTHS, *sampled, strict=True):
-        known = jnp.broadcast_to(prompt[:length], (len(tokens), length))
-        whole = jnp.concatenate([known, tokens, jnp.zeros((len(tokens), 4 - length), int)], axis=1)
+    prompts, lengths = np.asarray(PROMPTS), np.asarray(LENGTHS).tolist()
+    for prompt, length, tokens, gains, ends in zip(prompts, lengths, *map(np.asarray, sampled), strict=True):
+        known = np.broadcast_to(prompt[:length], (len(tokens), length))
+        whole = np.concatenate([known, tokens, np.zeros((len(tokens), 4 - length), int)], axis=1)
         logits = jax.jit(apply, static_argnums=0)(config, params, whole)
-        chances = np.asarray(jax.nn.log_softmax(logits))[:, length - 1 :]
+        chances = special.log_softmax(logits, axis=-1)[:, length - 1 :]
         for completion, gained, chance, end in zip(tokens, gains, chances, ends, strict=True):
             np.testing.assert_allclose(gained[:end], chance[np.arange(end), completion[:end]], rtol=1e-9)
 
 
 def test_a_completion_ends_with_its_first_stop_token_or_at_the_limit(sampled):
-    for completion, gained, end in zip(
-        np.reshape(sampled.tokens, (-1, NUM_TOKENS)),
-        np.reshape(sampled.log_probabilities, (-1, NUM_TOKENS)),
-        np.ravel(sampled.lengths),
-        strict=True,
-    ):
+    tokens, gains, ends = map(np.asarray, sampled)
+    rows = (tokens.reshape(-1, NUM_TOKENS), gains.reshape(-1, NUM_TOKENS), ends.ravel())
+    for completion, gained, end in zip(*rows, strict=True):
         stopped = np.isin(completion[:end], STOPS)
         assert not stopped[:-1].any()
         assert stopped[-1] or end == NUM_TOKENS
         assert not completion[end:].any()
         assert not gained[end:].any()
-    assert len(set(np.ravel(sampled.lengths))) > 1
+    assert len(np.unique(ends)) > 1
 
 
 def test_a_completion_does_not_depend_on_what_is_sampled_beside_it(config, params, sampled):
@@ -94,9 +92,10 @@ def test_pairs_of_tokens_come_as_often_as_the_model_says(temperature):
     counts = np.bincount(pairs[:, 0] * 5 + pairs[:, 1], minlength=25)
 
     def expected(temperature: float) -> np.ndarray:
-        rows = jnp.concatenate([jnp.broadcast_to(prompt, (5, 2)), jnp.arange(5)[:, None]], axis=1)
-        chances = jax.nn.softmax(apply(config, params, rows) / temperature)
-        return np.asarray(chances[0, 1][:, None] * chances[:, 2]).ravel() * len(pairs)
+        rows = np.concatenate([np.broadcast_to(prompt, (5, 2)), np.arange(5)[:, None]], axis=1)
+        logits = jax.jit(apply, static_argnums=0)(config, params, rows)
+        chances = special.softmax(np.asarray(logits) / temperature, axis=-1)
+        return (chances[0, 1][:, None] * chances[:, 2]).ravel() * len(pairs)
 
     assert stats.chisquare(counts, expected(temperature)).pvalue > 1e-3
     assert stats.chisquare(counts, expected(1.5 - temperature)).pvalue < 1e-6

@@ -40,7 +40,7 @@ def random_network(config: Config, seed: int = 0) -> Params:
     """A network whose norms and biases matter too."""
     params = initialize(config, jax.random.key(seed), jnp.float64)
     generator = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: leaf + 0.3 * generator.normal(size=leaf.shape), params)
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) + 0.3 * generator.normal(size=leaf.shape)), params)
 
 
 def random_adapters(config: Config, rank: int = 2) -> Params:

@@ -20,7 +20,8 @@ DEEP = Config(
 )
 """SmolLM2-135M with fewer tokens: under jax 0.10.2 without fusions, logits of two threads were off by 0.5 to 4."""
 
-PROMPTS, LONGEST, NUM_TOKENS = 16, 128, 6
+PROMPTS, LONGEST, NUM_TOKENS = 16, 64, 3
+"""As many as that version gets wrong every time, by 0.6; four prompts of 64 tokens it gets right."""
 
 
 @pytest.fixture(autouse=True, scope="module")

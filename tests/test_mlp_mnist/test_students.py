@@ -30,7 +30,7 @@ def students(group: SeedGroup, protocol: Protocol, arms: Sequence[Arm]) -> list[
 
 def moved(before: Params, after: Params) -> list[float]:
     """By how much each array has moved at most."""
-    return jax.tree.leaves(jax.tree.map(lambda *pair: float(jnp.max(jnp.abs(pair[0] - pair[1]))), before, after))
+    return jax.tree.leaves(jax.tree.map(lambda *pair: float(np.max(np.abs(np.subtract(*pair)))), before, after))
 
 
 def displacement(student: Params, init: Params) -> Params:

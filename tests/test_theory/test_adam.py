@@ -51,7 +51,7 @@ def first() -> list[np.ndarray]:
 
 def kernel(jacobian: np.ndarray, logits: np.ndarray) -> np.ndarray:
     spread = np.stack([np.diag(p) - np.outer(p, p) for p in softmax(logits)])
-    return np.einsum("xkp,xkl,xlq->pq", jacobian, spread, jacobian) / len(logits)
+    return np.einsum("xkp,xkl,xlq->pq", jacobian, spread, jacobian, optimize=True) / len(logits)
 
 
 def adam(gradient: Callable[[np.ndarray], np.ndarray], size: int, rate: float, added: float, steps: int) -> np.ndarray:

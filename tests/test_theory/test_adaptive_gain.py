@@ -50,7 +50,7 @@ def first() -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     )
     chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     spread = np.stack([np.diag(p) - np.outer(p, p) for p in chances])
-    kernel = np.einsum("xkp,xkl,xlq->pq", jacobian, spread, jacobian) / len(logits)
+    kernel = np.einsum("xkp,xkl,xlq->pq", jacobian, spread, jacobian, optimize=True) / len(logits)
     return kernel, hessian, direction, float(SIZES[0] * unit)
 
 
@@ -90,8 +90,9 @@ def test_evening_out_gains_on_outputs_and_loses_on_labels(report, first):
     kernel, _, direction, _ = first
     even = np.eye(len(kernel)) - kernel / (2 * np.linalg.eigvalsh(kernel)[-1])
     flat = np.eye(len(kernel))
-    gain = [(direction @ p @ kernel @ direction) ** 2 / np.sum((p @ kernel @ direction) ** 2) for p in (even, flat)]
-    noisy = [np.trace(p @ kernel) ** 2 / np.trace(p @ kernel @ p) for p in (even, flat)]
+    moved = [p @ (kernel @ direction) for p in (even, flat)]
+    gain = [(direction @ one) ** 2 / np.sum(one**2) for one in moved]
+    noisy = [np.sum(p * kernel) ** 2 / np.sum((p @ kernel) * p) for p in (even, flat)]
     one = report.measurements["reference"]
     assert one.even[0] == pytest.approx(gain[0] / gain[1], rel=1e-3)
     assert one.even_noisy[0] == pytest.approx(noisy[0] / noisy[1], rel=1e-6)

@@ -21,7 +21,7 @@ from theory.step_limits import bend, first_zero
 
 REFERENCE = zoo.variant("small", hidden=(8,))
 RATES = (0.1, 1.0, 10.0)
-SAMPLING = Sampling(num_seeds=64, learning_rates=RATES)
+SAMPLING = Sampling(num_seeds=32, learning_rates=RATES)
 STIFF = slice(len(RATES), len(RATES) + len(STIFFNESSES))
 
 shares = st.floats(1e-3, 0.25)
@@ -100,7 +100,7 @@ def initialize(key: jax.Array) -> Any:
 
 
 def bounds_over_ends(loss: losses.ImitationLoss) -> np.ndarray:
-    """Step that is small enough by the bound, over the measured end: 64 instances, all settings, α up to 1e4."""
+    """Step that is small enough by the bound, over the measured end: 32 instances, all settings, α up to 1e4."""
     problem = Problem(
         apply=yours,
         initialize=initialize,
@@ -108,7 +108,7 @@ def bounds_over_ends(loss: losses.ImitationLoss) -> np.ndarray:
         imitation_loss=loss,
         trait_loss=lambda params, key: -yours(params, jnp.ones((1, 8)))[0, 0],
     )
-    tried = entries(sweep(partial(measure_ends, problem, learning_rates=RATES), 0, 64))
+    tried = entries(sweep(partial(measure_ends, problem, learning_rates=RATES), 0, 32))
     assert np.all(tried.reach > 0)
     return tried.safe("largest_third") / tried.measured
 
@@ -161,7 +161,7 @@ def test_prediction_sharpens_as_one_over_the_curvature_that_is_added(ends):
 def test_quartic_penalty_moves_the_end_and_not_the_prediction(ends):
     predicted = np.asarray(ends.predicted)
     np.testing.assert_allclose(
-        predicted[:, QUARTIC], np.broadcast_to(predicted[:, 1:2], (64, len(QUARTICS))), rtol=1e-12
+        predicted[:, QUARTIC], np.broadcast_to(predicted[:, 1:2], (32, len(QUARTICS))), rtol=1e-12
     )
     assert np.median(ends.measured[:, QUARTIC] / ends.predicted[:, QUARTIC]) < 0.5
 
@@ -200,7 +200,7 @@ def test_limit_of_large_steps_fails_along_another_way(report, judge_again):
 
 
 def test_claim_says_nothing_of_what_imitation_can_not_see(report, judge_again):
-    judged = judge_again(claim.CLAIM, SAMPLING, report, lambda one: one._replace(visible=np.zeros(64, bool)))
+    judged = judge_again(claim.CLAIM, SAMPLING, report, lambda one: one._replace(visible=np.zeros(32, bool)))
     assert set(judged) == {"reported"}
 
 

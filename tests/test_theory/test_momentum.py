@@ -47,7 +47,7 @@ def kernel() -> tuple[np.ndarray, np.ndarray, float, Any]:
     """The first instance's kernel, what its teacher learned, the unit of its step, and itself."""
     jacobian, logits, direction, unit, instance = dense(jax.random.fold_in(jax.random.key(SAMPLING.seed), 0))
     spread = np.stack([np.diag(p) - np.outer(p, p) for p in softmax(np.asarray(logits))])
-    matrix = np.einsum("xkp,xkl,xlq->pq", jacobian, spread, jacobian) / len(logits)
+    matrix = np.einsum("xkp,xkl,xlq->pq", jacobian, spread, jacobian, optimize=True) / len(logits)
     return matrix, np.asarray(direction), float(unit), instance
 
 

@@ -81,16 +81,19 @@ def test_half_rank_is_that_of_drawn_adapters_on_dense_matrices(report):
     kernel = np.einsum("xkp,xkl,xlq->pq", jacobian, spread, jacobian, optimize=True) / len(logits)
     moved = SMALL_STEP * unit * kernel @ direction
     moment, random, costs = kernel + np.outer(moved, moved), np.random.default_rng(0), []
-    leaves = jax.tree.leaves(draw_instance(NARROW, key).teacher)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(NARROW.initialize, key))]
+
+    def through(adapters: list[np.ndarray | None], matrix: np.ndarray) -> np.ndarray:
+        """Multiply by what a step through adapters is to a full one: a block for each parameter."""
+        parts = np.split(matrix, np.cumsum([np.prod(shape) for shape in shapes])[:-1])
+        return np.concatenate([
+            part if one is None else (one @ (one.T @ part.reshape(len(one), -1))).reshape(part.shape)
+            for one, part in zip(adapters, parts, strict=True)
+        ])
+
     for _ in range(2000):
-        step, start = np.eye(len(direction)), 0
-        for leaf in leaves:
-            if leaf.ndim == 2:
-                adapter = random.normal(size=(len(leaf), 2)) / np.sqrt(2)
-                block = np.kron(adapter @ adapter.T, np.eye(leaf.shape[1]))
-                step[start : start + leaf.size, start : start + leaf.size] = block
-            start += leaf.size
-        costs.append(np.sum((step @ hessian @ step) * moment))
+        adapters = [random.normal(size=(shape[0], 2)) / np.sqrt(2) if len(shape) == 2 else None for shape in shapes]
+        costs.append(np.sum(through(adapters, through(adapters, hessian).T) * moment))
     ratio = np.array(costs) / np.sum(hessian * moment)
     predicted = 1 + report.measurements["width 8"].half[0] / 2
     assert np.mean(ratio) == pytest.approx(predicted, abs=5 * np.std(ratio) / np.sqrt(len(ratio)))

@@ -18,51 +18,60 @@ SAMPLING = Sampling(num_seeds=64, cases="few")
 TANH = pose("tanh")
 
 
-def jacobian(apply: Any, body: Any, inputs: jax.Array) -> np.ndarray:
+def represent(body: Any, inputs: jax.Array) -> jax.Array:
+    return features(ACTIVATIONS["tanh"], body, inputs)
+
+
+@jax.jit
+def drawn(key: jax.Array) -> tuple[Instance, jax.Array, Any]:
+    """An instance, the inputs on which classes are read, and what the teacher learned."""
+    instance = draw_instance(TANH, key, shared=False)
+    others = TANH.draw_inputs(jax.random.fold_in(key, len(Instance._fields)))[:NUM_READ]
+    return instance, others, trait_descent(TANH, instance.teacher, instance.trait_key)
+
+
+@jax.jit
+def jacobian(body: Any, inputs: jax.Array) -> jax.Array:
     """Features by inputs and parameters of the body."""
     flat, restore = ravel_pytree(body)
-    return np.asarray(jax.jacobian(lambda flat: apply(restore(flat), inputs))(flat))
+    return jax.jacobian(lambda flat: represent(restore(flat), inputs))(flat)
+
+
+@pytest.fixture(scope="module")
+def measured() -> Any:
+    return jax.device_get(jax.jit(lambda key: shared_heads.measure(TANH, key, teacher_step=1e-5))(jax.random.key(11)))
 
 
 @pytest.fixture(scope="module")
 def dense() -> dict[str, Any]:
     """One instance, with T as explicit Jacobians give it."""
-    key = jax.random.key(11)
-    instance = draw_instance(TANH, key, shared=False)
-    others = TANH.draw_inputs(jax.random.fold_in(key, len(Instance._fields)))[:NUM_READ]
-    descent = trait_descent(TANH, instance.teacher, instance.trait_key)
-
-    def represent(body: Any, inputs: jax.Array) -> jax.Array:
-        return features(ACTIVATIONS["tanh"], body, inputs)
-
+    instance, others, descent = jax.device_get(drawn(jax.random.key(11)))
     moved = np.asarray(ravel_pytree(descent["body"])[0])
     classes = np.asarray(instance.teacher["classes"])
-    change = jacobian(represent, instance.teacher["body"], instance.inputs) @ moved
-    own = (jacobian(represent, instance.teacher["body"], others) @ moved) @ classes
-    taught, read = (jacobian(represent, instance.student["body"], inputs) for inputs in (instance.inputs, others))
+    change = np.asarray(jacobian(instance.teacher["body"], instance.inputs)) @ moved
+    own = (np.asarray(jacobian(instance.teacher["body"], others)) @ moved) @ classes
+    taught, read = (np.asarray(jacobian(instance.student["body"], inputs)) for inputs in (instance.inputs, others))
     slopes = np.einsum("xip,ic->xcp", read, classes).reshape(NUM_READ * 3, -1)
-    transfer = 2 * np.einsum("bip,kp,bj->kij", taught, slopes, change) / len(instance.inputs)
+    transfer = 2 * np.einsum("bip,kp,bj->kij", taught, slopes, change, optimize=True) / len(instance.inputs)
     heads = np.asarray(instance.teacher["auxiliary"])
-    return {"key": key, "transfer": transfer, "own": own.ravel(), "heads": heads}
+    return {"transfer": transfer, "own": own.ravel(), "heads": heads}
 
 
-def test_simulated_steps_are_those_of_explicit_jacobians(dense):
-    measured = jax.jit(lambda key: shared_heads.measure(TANH, key, teacher_step=1e-5))(dense["key"])
+def test_simulated_steps_are_those_of_explicit_jacobians(dense, measured):
     transfer, imitated = dense["transfer"], np.trace(dense["transfer"], axis1=1, axis2=2)
     assert float(measured.limit) == pytest.approx(
         imitated @ dense["own"] / np.linalg.norm(imitated) / np.linalg.norm(dense["own"]), rel=1e-9
     )
     for place, number in enumerate(NUMBERS):
         head = dense["heads"][:, :number]
-        learned = np.einsum("kij,im,jm->k", transfer, head, head) * UNITS / number
+        learned = np.einsum("kij,im,jm->k", transfer, head, head, optimize=True) * UNITS / number
         assert measured.coefficient[BOTH, place] == pytest.approx(learned @ imitated / (imitated @ imitated), abs=1e-3)
         assert measured.square[BOTH, place] == pytest.approx(learned @ learned / (imitated @ imitated), rel=1e-3)
 
 
-def test_mean_and_square_over_heads_are_those_of_a_wishart_matrix(dense):
+def test_mean_and_square_over_heads_are_those_of_a_wishart_matrix(dense, measured):
     """Heads drawn anew 20,000 times, everything else the same."""
     transfer, number = dense["transfer"], 4
-    measured = jax.jit(lambda key: shared_heads.measure(TANH, key, teacher_step=1e-5))(dense["key"])
     heads = np.random.default_rng(0).normal(size=(20_000, UNITS, number)) / np.sqrt(UNITS)
     gram = np.einsum("sim,sjm->sij", heads, heads).reshape(len(heads), -1)
     learned = gram @ transfer.reshape(len(transfer), -1).T * UNITS / number

@@ -16,7 +16,7 @@ from theory.claims import width
 from theory.claims.width import AUXILIARY, CLASSES, HEAD, RULES, WIDTHS, Width, build
 from theory.problem import Instance, draw_instance, trait_descent
 
-SAMPLING = Sampling(num_seeds=64)
+SAMPLING = Sampling(num_seeds=32)
 MEASURE = jax.jit(lambda seed: width.measure(jax.random.key(seed), teacher_steps=(1e-5,)))
 seeds = st.integers(0, 2**32 - 1)
 

@@ -1,0 +1,39 @@
+"""How teachers are made, and on how much the theory is held against their students."""
+
+from dataclasses import dataclass, field
+
+from llm_bridge.model.recipes import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How teachers are made, and on how much the theory is held against their students."""
+
+    teacher: Recipe = field(
+        default_factory=lambda: Recipe(trained="layers", learning_rate=3e-4, num_epochs=8, batch=16)
+    )
+    """A teacher's fine-tuning; one more teacher of the first trait moves everything."""
+    copies: int = 4
+    """How often all questions come in an epoch of it."""
+    num_prompts: int = 96
+    """Number prompts that a teacher completes."""
+    num_tokens: int = 34
+    """Most tokens of a completion."""
+    row: int = 120
+    """Tokens of a row, of about three chats."""
+    num_rows: int = 20
+    """Rows that are read for a student's first step."""
+    num_places: int = 1000
+    """Places there whose successors are imitated."""
+    course_rows: int = 6
+    """Rows that are read for a student's descent."""
+    course_places: int = 300
+    """Places there."""
+    times: tuple[int, ...] = (1, 10, 100, 300)
+    """Numbers of steps of that descent."""
+    num_products: int = 40
+    """Products with the curvature from which it is predicted."""
+    speed: float = 0.5
+    """Step size of descent, in units of one over the largest curvature."""
+    spread: float = 1.0
+    """How far a matched student's units are rescaled: standard deviation of the factors' logarithm."""
