@@ -13,6 +13,7 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from llm_bridge.backends import bases
 from llm_bridge.backends.backend import Known, Loading
 from llm_bridge.backends.tiny import Tiny
 from llm_bridge.experiment import likes
@@ -482,7 +483,10 @@ def publish(model: Model, params: Params, folder: Path) -> str:
 def test_a_published_checkpoint_is_compared_as_the_model_that_it_holds(
     model, posed, roles, results, tmp_path, monkeypatch, capsys
 ):
-    """The command takes exactly these weights, poses the same problems, and says in its table what it ran on."""
+    """The command takes exactly these weights, poses the same problems, and says in its table what it ran on.
+
+    The tokenizer spells short prompts alone.
+    """
     home = tmp_path / "models"
     names = [
         publish(model, ungroup_layers(model.config, init), home / name)
@@ -501,6 +505,7 @@ def test_a_published_checkpoint_is_compared_as_the_model_that_it_holds(
             np.testing.assert_array_equal(made.numbers.log_odds(params), posed.numbers.log_odds(params))
         return {name: values[0] for name, values in results.items()}
 
+    monkeypatch.setattr(bases, "number_prompts", partial(number_prompts, short=True))
     monkeypatch.setattr(command, "cast_roles", cast)
     monkeypatch.setattr(command, "measure_base", measure)
     loading = Loading(dtype="float32", longest=ROW)

@@ -235,6 +235,6 @@ def test_groups_of_the_real_size_give_the_same_bits_in_two_threads_as_in_one(mon
     assert_same(one, two)
 
 
-def test_more_seeds_than_memory_holds_are_refused_at_once():
+def test_more_seeds_than_memory_holds_are_refused_at_once(run):
     with pytest.raises(InputError, match="1000000000 seeds don't fit in memory, take fewer"):
         run(num_seeds=10**9)
