@@ -1,6 +1,6 @@
 """The theory on a small transformer of random weights: exact in its limits, its gradients those of fine-tuning."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -480,6 +480,14 @@ def publish(model: Model, params: Params, folder: Path) -> str:
     return str(folder)
 
 
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """The command computes in float64 in all threads, which other tests must not inherit."""
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.mark.usefixtures("restored")
 def test_a_published_checkpoint_is_compared_as_the_model_that_it_holds(
     model, posed, roles, results, tmp_path, monkeypatch, capsys
 ):
