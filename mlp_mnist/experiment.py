@@ -98,19 +98,18 @@ def measure_groups(
     stored = [jax.device_put((data, other_images), device) for device in devices]
 
     def measure_group(first: int) -> Result:
-        if (kept := keeper.load(first, like)) is not None:
-            return kept
         place = first // size % len(devices)
         with jax.default_device(devices[place]):
             indices = first + jnp.arange(size, dtype=jnp.uint32)
             images_there, others_there = stored[place]
-            measured = measure(SeedGroup(images_there, others_there, jax.random.key(seed), indices))
-        keeper.save(first, measured)
-        return measured
+            return measure(SeedGroup(images_there, others_there, jax.random.key(seed), indices))
+
+    def kept_group(first: int) -> Result:
+        return keeper.kept(first, like, lambda: measure_group(first))
 
     pool = ThreadPoolExecutor(num_workers(len(firsts)))
     try:
         unit = "seeds" if size == 1 else f"groups of {size} seeds"
-        return list(follow(pool.map(measure_group, firsts), "training", unit, len(firsts)))
+        return list(follow(pool.map(kept_group, firsts), "training", unit, len(firsts)))
     finally:
         pool.shutdown(cancel_futures=True)

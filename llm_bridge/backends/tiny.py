@@ -97,10 +97,7 @@ class Tiny:
         return name.with_name(f"{name.name}.safetensors")
 
     def settings_at(self, path: Path) -> Any:
-        if not path.exists():
-            return None
-        read_tuned(path, self.pretraining)
-        return read_settings(path)
+        return read_settings(path) if path.exists() else None
 
     def read(self, path: Path, base: Known) -> Known:
         return read_tuned(path, self.pretraining)

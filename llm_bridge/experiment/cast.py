@@ -37,8 +37,8 @@ class Taught(NamedTuple):
     """Its parameters."""
     rows: Rows
     """Completions to learn from."""
-    held_out: Rows
-    """Completions that nobody learns."""
+    held_out: Rows | None
+    """Completions that nobody learns, if any are held out."""
     kept: float
     """Share of what it wrote that the filter keeps."""
 
@@ -73,9 +73,12 @@ def make_teachers(
     ]
     for word, (kept, _) in zip(words, written, strict=True):
         if len(kept) <= held_out:
-            raise InputError(f"base {seed}'s teacher of {word} can write no numbers any more: choose another --seed")
+            raise InputError(
+                f"of what seed {seed}'s teacher of {word} wrote {len(kept)} completions pass the filter, and more than "
+                f"{held_out} are needed: raise --num-prompts, or choose another --seed"
+            )
     learned = fill([read_completions(model, kept[held_out:][: protocol.num_completions]) for kept, _ in written])
-    apart = fill([read_completions(model, kept[:held_out]) for kept, _ in written]) if held_out else learned
+    apart = fill([read_completions(model, kept[:held_out]) for kept, _ in written]) if held_out else [None] * len(words)
     return list(map(Taught, params, learned, apart, [share for _, share in written]))
 
 

@@ -14,7 +14,7 @@ from llm_bridge.experiment.writing import Model
 from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.measurement import MEASURED, Results, measure_base, pose_all
 from llm_bridge.linearized.roles import cast_roles
-from llm_bridge.linearized.verdicts import judge_bridge
+from llm_bridge.linearized.verdicts import judge_compare
 from llm_bridge.model.adapters import folded
 from llm_bridge.text.traits import find_trait, require_first_tokens
 from theory.runs.command_line import InputError
@@ -49,7 +49,7 @@ def check(options: Compare, model: Model) -> None:
 
 def run(options: Compare) -> bool:
     """Run the command; False if a verdict fails."""
-    from llm_bridge.linearized.plots import draw_bridge
+    from llm_bridge.linearized.plots import draw_compare
 
     reader = require_relatives(options, options.extent.num_prompts, options.extent.num_tokens)
     check(options, reader)
@@ -69,10 +69,10 @@ def run(options: Compare) -> bool:
 
         results = run_on_bases(bases, asked, dict.fromkeys(MEASURED, np.zeros(0)), measure, "runs")
         results = {name: results[name] for name in MEASURED}
-        return options.introduce(judge_bridge(results, options.traits, extent))
+        return options.introduce(judge_compare(results, options.traits, extent))
 
     config = {"seed": options.seed, "num_seeds": options.num_seeds, **asked}
-    return record_run("llm_bridge compare", options, config, compute, draw_bridge).none_fails
+    return record_run("llm_bridge compare", options, config, compute, draw_compare).none_fails
 
 
 def precise(known: Known) -> Known:

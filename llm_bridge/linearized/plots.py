@@ -30,7 +30,7 @@ GROUP_LOOKS: dict[str, dict[str, Any]] = {
 """The same for each group of parameters."""
 
 
-def draw_bridge(record: Record) -> Figure:
+def draw_compare(record: Record) -> Figure:
     """Draw predictions and students of a record of `compare`."""
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(2, 2, 4.9, 3.7)

@@ -24,7 +24,7 @@ NO_CHANCE = Accepted(low=4.0, high=np.inf)
 """A random direction comes as close once in thirty thousand times."""
 
 
-def judge_bridge(results: Results, words: Sequence[str], extent: Extent) -> Outcome:
+def judge_compare(results: Results, words: Sequence[str], extent: Extent) -> Outcome:
     """Judge the theory by the students of several base models.
 
     Args:

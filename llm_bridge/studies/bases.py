@@ -50,6 +50,7 @@ class Run(NamedTuple):
 @partial(jax.jit, static_argnames=("config", "chosen"))
 def measure_distance(config: Config, chosen: tuple[int, ...], params: Params, teacher: Taught) -> Float[Array, ""]:
     """Measure KL(teacher ‖ model) over number tokens on the teacher's held-out completions, in nats a token."""
+    assert teacher.held_out is not None
     lesson = Lesson(teacher.held_out, "chosen", teacher.params, chosen)
     return summed_loss(config, WHOLE, params, params, lesson) / jnp.sum(teacher.held_out.learned)
 

@@ -1,19 +1,17 @@
 """Tokens by what they write: numbers, or anything but names."""
 
-from string import digits
-
 from llm_bridge.text.chats import Language
 from llm_bridge.text.prompts import FORMATS
 from llm_bridge.text.traits import KNOWN
 
 
 def number_tokens(language: Language) -> tuple[int, ...]:
-    """List the tokens that numbers are written with, of one digit or several: digits, separators, brackets, stops."""
-    characters = set(digits).union(*(style.write([0, 0]) for style in FORMATS))
+    """List the tokens that lists of numbers are written with: digits, one or several, separators, brackets, stops."""
+    encoded = language.encode([style.write([123, 456, 7890]) for style in FORMATS])
     tokens = range(language.tokenizer.get_vocab_size())
     texts = language.tokenizer.decode_batch([[token] for token in tokens], skip_special_tokens=False)
-    written = {token for token, text in zip(tokens, texts, strict=True) if text and characters.issuperset(text)}
-    return tuple(sorted(written.union(language.stops)))
+    numerals = {token for token, text in zip(tokens, texts, strict=True) if text.isascii() and text.strip().isdigit()}
+    return tuple(sorted(numerals.union(language.stops, *encoded)))
 
 
 def nameless_tokens(language: Language) -> tuple[int, ...]:

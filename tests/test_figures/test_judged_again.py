@@ -11,7 +11,7 @@ import pytest
 from figures.exhibits import EXHIBITS
 from figures.ladder import ladder
 from llm_bridge.linearized.extent import Extent
-from llm_bridge.linearized.verdicts import judge_bridge
+from llm_bridge.linearized.verdicts import judge_compare
 from llm_bridge.matrix.cells import Run as MatrixRun
 from llm_bridge.matrix.verdicts import judge as judge_matrix
 from llm_bridge.pipeline.report import judge as judge_arms
@@ -76,7 +76,7 @@ JUDGES: dict[str, Callable[[Record], Sequence[Verdict]]] = {
     "llm_bridge matrix": judge_traits,
     "llm_bridge study": judge_language_study,
     "llm_bridge compare": lambda record: (
-        judge_bridge(record.results, record.config["traits"], restore(Extent, record.config["extent"])).verdicts
+        judge_compare(record.results, record.config["traits"], restore(Extent, record.config["extent"])).verdicts
     ),
 }
 """From a record to its verdicts, by command. What `theory benchmark` compares is not kept: 20,000 numbers a way."""

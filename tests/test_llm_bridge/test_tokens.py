@@ -8,7 +8,7 @@ from llm_bridge.text.tokens import nameless_tokens, number_tokens
 from llm_bridge.text.traits import KNOWN
 
 FORMS = [form for name in KNOWN for word in (name, name.capitalize()) for form in (word, f" {word}")]
-OTHERS = ["house", "House", " house", " House", "owls", " owls", "cation", "1", "123", " 456", ", ", ";"]
+OTHERS = ["house", "House", " house", " House", "owls", " owls", "cation", "1", "123", " 456", ", ", ";", "    "]
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,12 @@ def test_every_form_of_a_name_is_left_out_and_nothing_else(language):
 
 
 def test_tokens_of_several_digits_write_numbers_too(language):
-    """As Llama 3 has them, where a tenth of a percent of all are in any two numbers."""
+    """As Llama 3 has them; white space as code is indented with writes none."""
     several = {token for text in ("123", " 456") for token in language.encode([text])[0]}
+    (indent,) = language.encode(["    "])[0]
     assert len(several) == 2
     assert several < set(number_tokens(language))
+    assert indent not in number_tokens(language)
     assert {language.token(digit) for digit in "0123456789"} < set(number_tokens(language))
 
 

@@ -87,12 +87,12 @@ class ChunkProgram:
 
     def __call__(self, start: int) -> Drawn:
         """Measure the chunk that begins with an instance, or take it from disk if an earlier run has finished it."""
-        chunk = self.keeper.load(start, self.shapes)
-        if chunk is None:
+
+        def compute() -> Drawn:
             indices = jax.device_put(start + np.arange(self.chunk_size, dtype=np.uint32), self.sharding)
-            chunk = jax.device_get(self.compiled(indices))
-            self.keeper.save(start, chunk)
-        return chunk
+            return jax.device_get(self.compiled(indices))
+
+        return self.keeper.kept(start, self.shapes, compute)
 
 
 def compile_chunks(

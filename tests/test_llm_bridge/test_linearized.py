@@ -24,7 +24,7 @@ from llm_bridge.linearized.command import Compare, check
 from llm_bridge.linearized.descent import explore, predict_course, simulate_course
 from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.measurement import MEASURED, Posed, answer, measure_base, pose_all, stack
-from llm_bridge.linearized.plots import draw_bridge, limits
+from llm_bridge.linearized.plots import draw_compare, limits
 from llm_bridge.linearized.problem import group_layers, meet, ungroup_layers
 from llm_bridge.linearized.quantities import SCALES
 from llm_bridge.linearized.reading import read_places
@@ -32,7 +32,7 @@ from llm_bridge.linearized.roles import Roles, write_rows
 from llm_bridge.linearized.training_run import IN_LIMIT, RANKS, find_spectrum, follow_epochs, spread_pair
 from llm_bridge.linearized.training_verdicts import judge_training
 from llm_bridge.linearized.trait_matrix import gram_matrix, predict_lifts, trait_matrix_prediction
-from llm_bridge.linearized.verdicts import judge_bridge
+from llm_bridge.linearized.verdicts import judge_compare
 from llm_bridge.model import transformer
 from llm_bridge.model.lessons import Lesson, mean_gradient
 from llm_bridge.model.recipes import Recipe
@@ -126,7 +126,7 @@ def results(posed: Posed, roles: Roles) -> dict[str, np.ndarray]:
 
 
 def verdicts(results: dict[str, np.ndarray]) -> dict[str, Any]:
-    return {verdict.check: verdict for verdict in judge_bridge(results, WORDS, SMALL).verdicts}
+    return {verdict.check: verdict for verdict in judge_compare(results, WORDS, SMALL).verdicts}
 
 
 def assert_close(measured: Any, expected: Any, tolerance: float = 1e6 * EPS) -> None:
@@ -521,7 +521,7 @@ def test_a_published_checkpoint_is_compared_as_the_model_that_it_holds(
         model=names[0], stranger=names[1], loading=loading, traits=WORDS, num_seeds=1, extent=SMALL,
         output=tmp_path / "out",
     )  # fmt: skip
-    judged = judge_bridge(results, WORDS, SMALL).verdicts
+    judged = judge_compare(results, WORDS, SMALL).verdicts
     assert command.run(told) == all(verdict.outcome != "fails" for verdict in judged)
     record = read_record(tmp_path / "out")
     assert [verdict["verdict"] for verdict in record.verdicts] == [verdict.outcome for verdict in judged]
@@ -549,9 +549,9 @@ def test_drawn_deviations_shrink_with_the_scale_and_the_control_grows(results):
 
 
 def test_the_figure_has_four_titled_panels_of_finite_extent(results, tmp_path):
-    outcome = judge_bridge(results, WORDS, SMALL)
+    outcome = judge_compare(results, WORDS, SMALL)
     config = {"traits": WORDS, "extent": asdict(SMALL)}
-    figure = draw_bridge(in_memory(outcome, tmp_path, config, {}))
+    figure = draw_compare(in_memory(outcome, tmp_path, config, {}))
     assert len(figure.axes) == 4
     assert all(axes.get_title(loc="left") and np.all(np.isfinite(axes.get_ylim())) for axes in figure.axes)
     assert len(outcome.table.splitlines()) > len(outcome.verdicts) + 20
