@@ -27,8 +27,9 @@ TARGETS: dict[str, Targets] = {
 }
 """What students imitate, by the name that tables give it."""
 
-NUM_ROWS, NUM_PLACES = 64, 1024
-"""How much of a teacher's numbers theory's matrix reads at most."""
+READ = {True: (64, 1024), False: (8, 256)}
+"""Rows and places of a teacher's numbers that theory's matrix reads at most, of a small world's model and of others,
+whose activations of 64 rows fill tens of gigabytes."""
 
 
 class Run(NamedTuple):
@@ -71,8 +72,9 @@ def run_base(
 
     measured = np.stack([np.stack([likes(target, init) for init in INITS]) for target in targets])
     taught = np.stack([ask(base.with_params(each.params).model, words) - before[INITS[0]] for each in teachers])
-    num_places = min(NUM_PLACES, *(int(each.rows.learned[:NUM_ROWS].sum()) for each in teachers))
-    readings = [read_places(each.rows, NUM_ROWS, num_places) for each in teachers]
+    num_rows, most = READ[base.backend.short]
+    num_places = min(most, *(int(each.rows.learned[:num_rows].sum()) for each in teachers))
+    readings = [read_places(each.rows, num_rows, num_places) for each in teachers]
     problem = pose_matrix(base.model.config, base.model.language, tuple(words))
     weights = [folded(each.params) for each in teachers]
     predicted = np.stack([

@@ -227,8 +227,7 @@ def test_fewer_than_five_runs_decide_nothing(num_runs, expected):
 def matrix(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Matrix]:
     """Options of a matrix of two traits and two bases; theory reads as little as there is."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
-    monkeypatch.setattr(cells, "NUM_ROWS", 16)
-    monkeypatch.setattr(cells, "NUM_PLACES", 64)
+    monkeypatch.setattr(cells, "READ", {True: (16, 64)})
     small = Matrix(
         traits=("owl", "cat"), targets=("sampled numbers",), num_seeds=2, protocol=PROTOCOL, pretraining=PRETRAINING
     )
