@@ -194,13 +194,14 @@ def test_a_checkpoint_that_cannot_chat_is_refused(save, tmp_path):
         ("{% include 'other' %}", "fails (TypeError: no loader"),
         ("{% import 'other' as other %}", "fails (TypeError: no loader"),
         ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "doesn't end"),
-        ("{{ 'a' * 10 ** 8 }}", "writes 100000000 characters"),
+        ("{{ 'a' * 10 ** 7 }}", "writes 10000000 characters"),
         ("{{ 'a' * 10 ** 12 }}", "fails (MemoryError"),
         ("{% for m in messages %}{{ m.role }}<|close|>{% endfor %}", "loses what the user or the assistant says"),
     ],
 )
 def test_a_template_that_fails_or_does_not_end_is_refused(save, monkeypatch, template, said):
-    monkeypatch.setattr(templates, "SECONDS", 1)
+    if "doesn't" in said:
+        monkeypatch.setattr(templates, "SECONDS", 1)
     with pytest.raises(InputError, match=re.escape(said)) as caught:
         read_language(save(template), CONFIG)
     assert "\n" not in str(caught.value)
