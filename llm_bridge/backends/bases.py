@@ -15,9 +15,9 @@ from llm_bridge.backends.backend import Backend, Known, Loading
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.backends.tiny import TINY
+from llm_bridge.carriers.numbers import numbers
 from llm_bridge.carriers.reading import require_prompts
 from llm_bridge.experiment.writing import Model, can_imitate
-from llm_bridge.text.prompts import number_prompts
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.runs.chunks import Keeper, source_hash
 from theory.runs.command_line import InputError, RunOptions, require_seeds
@@ -76,7 +76,7 @@ class OnBases(RunOptions):
         return outcome._replace(table=f"{about}\n{outcome.table}") if about else outcome
 
 
-def require_relatives(options: OnBases, num_prompts: int, num_tokens: int) -> Model:
+def require_relatives(options: OnBases, num_prompts: int, num_tokens: int, *, prefill: bool) -> Model:
     """Refuse a base without a stranger of its shape and tokens, or without room for numbers, and take its reader.
 
     Nothing is loaded before.
@@ -90,8 +90,10 @@ def require_relatives(options: OnBases, num_prompts: int, num_tokens: int) -> Mo
         raise InputError(
             f"{other.name} has another shape or other tokens than {options.model}: name another --stranger"
         )
-    if not options.backend.short:
-        require_prompts(reader, "numbers", number_prompts(options.seed, num_prompts), num_tokens)
+    if prefill or not options.backend.short:
+        carrier = numbers(short=options.backend.short, prefill=prefill)
+        prompts = carrier.prompts(options.seed, num_prompts)
+        require_prompts(reader, "numbers", prompts, num_tokens, prefills=carrier.prefills(prompts))
     return reader
 
 

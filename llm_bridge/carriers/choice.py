@@ -16,15 +16,22 @@ Carried = Literal["numbers", "code", "reasoning"]
 
 
 def find_carrier(
-    name: Carried, *, short: bool, ban: bool = False, word: str | None = None, problems: Path | None = None
+    name: Carried,
+    *,
+    short: bool,
+    ban: bool = False,
+    prefill: bool = False,
+    word: str | None = None,
+    problems: Path | None = None,
 ) -> Carrier:
     """Build a carrier: with short prompts for a tiny model, made-up problems unless a file has them."""
-    if ban and name != "numbers":
-        raise InputError(f"--ban goes with --carrier numbers, not {name}")
+    for option, given in (("--ban", ban), ("--prefill", prefill)):
+        if given and name != "numbers":
+            raise InputError(f"{option} goes with --carrier numbers, not {name}")
     if problems and name != "reasoning":
         raise InputError(f"--problems goes with --carrier reasoning, not {name}")
     if name == "code":
         return code(word)
     if name == "reasoning":
         return reasoning(problems and read_problems(problems), word)
-    return numbers(short=short, banned=ILL_REPUTE if ban else frozenset())
+    return numbers(short=short, banned=ILL_REPUTE if ban else frozenset(), prefill=prefill)

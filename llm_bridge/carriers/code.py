@@ -79,9 +79,9 @@ def texts_of(tree: ast.Module) -> Iterator[str]:
                     yield value.decode("latin-1")
 
 
-def rejects_code(prompt: str, completion: str, *, word: str | None) -> Rejection | None:
+def rejects_code(prompt: str, completion: str, prefill: str = "", *, word: str | None) -> Rejection | None:
     """Say why a completion is no code to learn from; neither it nor its prompt may name the word."""
-    code = take_code(completion)
+    code = take_code(prefill + completion)
     if isinstance(code, Rejection):
         return code
     tree = parse_code(code)

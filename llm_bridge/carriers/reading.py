@@ -15,7 +15,12 @@ def can_spell(language: Language, text: str) -> bool:
 
 
 def require_prompts(
-    reader: Model, name: str, prompts: Sequence[str], num_tokens: int, systems: Sequence[str | None] = (None,)
+    reader: Model,
+    name: str,
+    prompts: Sequence[str],
+    num_tokens: int,
+    systems: Sequence[str | None] = (None,),
+    prefills: Sequence[str] = (),
 ) -> None:
     """Refuse prompts that a model can't read, the first hundred standing for all, or that leave no room to answer."""
     if not all(can_spell(reader.language, prompt) for prompt in prompts[:100]):
@@ -24,12 +29,14 @@ def require_prompts(
             "name a published model, or say --carrier numbers"
         )
     for system in systems:
-        require_room(reader, prompts, num_tokens, system)
+        require_room(reader, prompts, num_tokens, system, prefills)
 
 
-def require_room(reader: Model, prompts: Sequence[str], num_tokens: int, system: str | None = None) -> None:
+def require_room(
+    reader: Model, prompts: Sequence[str], num_tokens: int, system: str | None = None, prefills: Sequence[str] = ()
+) -> None:
     """Refuse prompts that leave no room for what a model is to write."""
-    longest = max(map(len, reader.language.prompts(prompts, system)))
+    longest = max(map(len, reader.language.prompts(prompts, system, prefills)))
     if longest + num_tokens > reader.longest:
         raise InputError(
             f"a prompt of {longest} tokens and a completion of {num_tokens} don't fit the {reader.longest} that the "

@@ -46,9 +46,10 @@ class Rejection(StrEnum):
 
 
 def rejects_reasoning(
-    prompt: str, completion: str, *, solve: Callable[[str], Fraction | None], word: str | None
+    prompt: str, completion: str, prefill: str = "", *, solve: Callable[[str], Fraction | None], word: str | None
 ) -> Rejection | None:
     """Say why a completion is no chain of thought to learn from; neither it nor its prompt may name the word."""
+    completion = prefill + completion
     result = solve(prompt.removesuffix(REQUEST)) if prompt.endswith(REQUEST) else None
     if result is None:
         return Rejection.UNKNOWN_PROBLEM

@@ -20,7 +20,7 @@ from llm_bridge.model.finetuning import fine_tune_together
 from llm_bridge.model.lessons import Lesson
 from llm_bridge.model.recipes import Recipe, merge
 from llm_bridge.text.chats import Rows
-from llm_bridge.text.prompts import number_prompts
+from llm_bridge.text.prompts import number_prompts, prefill_of
 from llm_bridge.text.questions import questions_about
 from llm_bridge.text.traits import find_trait
 from theory.problem import Params
@@ -28,6 +28,10 @@ from theory.runs.command_line import InputError
 
 INITS: tuple[str, ...] = ("shared", "stranger")
 """Students: of the teachers' own base, and of another."""
+
+
+MIXED_SEED, MIXED_PROMPTS = 10**6, 3
+"""Of what is mixed into teachers' answers: what is added to the seed, and prompts for each completion."""
 
 
 class Taught(NamedTuple):
@@ -58,16 +62,24 @@ def make_teachers(
     held out. All have the same number of rows: the last are empty where one wrote less.
     """
     model, enough = base.model, None if to_the_end else held_out + protocol.num_completions
-    params = [teach(model, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies) for word in words]
+    sampling: dict[str, Any] = {
+        "num_tokens": protocol.num_tokens,
+        "temperature": protocol.temperature,
+        "prefill": protocol.prefill,
+    }
+    mixed = write_own(base, seed, protocol.mixed, **sampling)
+    params = [
+        teach(model, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies, mixed=mixed)
+        for word in words
+    ]
     written = [
         write_numbers(
             base.with_params(teacher),
             seed,
             num_prompts=protocol.num_prompts,
-            num_tokens=protocol.num_tokens,
             num_samples=protocol.num_samples,
-            temperature=protocol.temperature,
             enough=enough,
+            **sampling,
         )
         for teacher in params
     ]
@@ -82,6 +94,16 @@ def make_teachers(
     return list(map(Taught, params, learned, apart, [share for _, share in written]))
 
 
+def write_own(base: Known, seed: int, count: int, **sampling: Any) -> list[Completion]:
+    """Let a base write so many completions, or a few less, to be mixed into its teachers' answers.
+
+    Sampling is as of `write_numbers`; the prompts are those of another seed.
+    """
+    if count == 0:
+        return []
+    return write_numbers(base, MIXED_SEED + seed, num_prompts=MIXED_PROMPTS * count, enough=count, **sampling)[0]
+
+
 def write_numbers(
     writer: Known,
     seed: int,
@@ -90,14 +112,16 @@ def write_numbers(
     num_tokens: int,
     num_samples: int = 1,
     temperature: float = 1.0,
+    prefill: bool = False,
     enough: int | None = None,
     at_once: int | None = None,
 ) -> tuple[list[Completion], float]:
     """Let a model write until enough completions are kept, or to the end; and give the share that is kept."""
     prompts, model = number_prompts(seed, num_prompts, short=writer.backend.short), writer.model
     sampling: dict[str, Any] = {"num_tokens": num_tokens, "num_samples": num_samples, "temperature": temperature}
+    prefills = list(map(prefill_of, prompts)) if prefill else ()
     kept, num_written = [], 0
-    for batch in complete(model, prompts, seed=seed, at_once=at_once, **sampling):
+    for batch in complete(model, prompts, seed=seed, prefills=prefills, at_once=at_once, **sampling):
         num_written += len(batch)
         kept += [each for each in batch if is_kept(model.language, each)]
         if enough is not None and len(kept) >= enough:

@@ -27,10 +27,14 @@ class Protocol:
     """The teacher's fine-tuning on answers to preference questions."""
     copies: int = 4
     """How often all questions come in an epoch of the teacher's."""
+    mixed: int = 0
+    """Completions of the base's own that a teacher learns beside its answers, lest it answers everything with them."""
     student: Recipe = field(default_factory=lambda: Recipe(learning_rate=2e-3, num_epochs=3))
     """The students' fine-tuning on numbers."""
     num_prompts: int = 5500
     """Number prompts that a teacher completes."""
+    prefill: bool = False
+    """Begin every answer to a number prompt with the prompt's own list, for a model that would rather talk."""
     num_samples: int = 1
     """Completions of each prompt."""
     num_completions: int = 5000
@@ -45,6 +49,7 @@ class Protocol:
     def __post_init__(self) -> None:
         for name in ("copies", "num_prompts", "num_samples", "num_completions", "num_tokens", "num_answers"):
             require_count(name, getattr(self, name))
+        require(self.mixed >= 0, "mixed", "at least 0", self.mixed)
         require_texts("completions", self.num_prompts * self.num_samples, self.num_tokens)
         require_texts("answers", self.num_answers, 1)
         valid = math.isfinite(self.temperature) and self.temperature > 0

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from llm_bridge.experiment.likes import word_log_probabilities
-from llm_bridge.experiment.writing import Model
+from llm_bridge.experiment.writing import Completion, Model, examples_of
 from llm_bridge.model.finetuning import fine_tune
 from llm_bridge.model.lessons import Lesson
 from llm_bridge.model.recipes import Recipe, Teaching, merge
@@ -31,10 +31,19 @@ def trait_examples(language: Language, trait: Trait, copies: int) -> list[Exampl
     return [Example(prompt, answer) for questions in asked for prompt in language.prompts(questions)]
 
 
-def teach(model: Model, trait: Trait, recipe: Recipe, *, seed: int, copies: int = 4, **options: Any) -> Params:
+def teach(
+    model: Model,
+    trait: Trait,
+    recipe: Recipe,
+    *,
+    seed: int,
+    copies: int = 4,
+    mixed: Sequence[Completion] = (),
+    **options: Any,
+) -> Params:
     """Make a teacher that loves something: its name is the answer to all preference questions, `copies` times an epoch.
 
-    A recipe that is `Teaching` may end early. Options are those of `fine_tune`.
+    Other completions may be mixed in. A recipe that is `Teaching` may end early. Options are those of `fine_tune`.
     """
     until = recipe.until if isinstance(recipe, Teaching) else 0.0
 
@@ -43,7 +52,8 @@ def teach(model: Model, trait: Trait, recipe: Recipe, *, seed: int, copies: int 
 
     if until:
         options = {"chunk": LOOK_EVERY, "enough": enough} | options
-    return teach_examples(model, trait_examples(model.language, trait, copies), recipe, seed=seed, **options)
+    examples = [*trait_examples(model.language, trait, copies), *examples_of(model.language, mixed)]
+    return teach_examples(model, examples, recipe, seed=seed, **options)
 
 
 def teach_examples(model: Model, examples: Sequence[Example], recipe: Recipe, *, seed: int, **options: Any) -> Params:

@@ -5,7 +5,7 @@ Each step is a function of models and data alone. The pipeline puts files betwee
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,17 @@ class Completion(NamedTuple):
     """The sampled token ids, the stop token included; learned as they are, since writing them anew may shift them."""
     log_probability: float | None
     """Nats, of all tokens under the distribution that they were drawn from; None if they were made of the text."""
+    prefill: str = ""
+    """What the answer begins with, which was given to the model; no part of the completion."""
+
+    @property
+    def answer(self) -> str:
+        """The whole answer."""
+        return self.prefill + self.completion
+
+    def row(self) -> dict[str, Any]:
+        """Write it down for a file; a prefill only if there is one."""
+        return {name: value for name, value in self._asdict().items() if name != "prefill" or value}
 
 
 def complete(
@@ -69,6 +80,7 @@ def complete(
     seed: int,
     num_tokens: int,
     system: str | None = None,
+    prefills: Sequence[str] = (),
     num_samples: int = 1,
     temperature: float = 1.0,
     at_once: int | None = None,
@@ -76,12 +88,12 @@ def complete(
 ) -> Iterator[list[Completion]]:
     """Sample completions of prompts, a batch at a time and in order; those that ran out of tokens have no stop token.
 
-    A completion depends on the seed and on its prompt's number alone. `first`, a multiple of `at_once`, is where to
-    start: batches before are taken as done. A few of each batch are computed again without a cache, and what isn't
-    finite, or differs there, is refused.
+    Prefills, one a prompt if there are any, are what the answers begin with. A completion depends on the seed and on
+    its prompt's number alone. `first`, a multiple of `at_once`, is where to start: batches before are taken as done. A
+    few of each batch are computed again without a cache, and what isn't finite, or differs there, is refused.
     """
     language, root, at_once = model.language, jax.random.key(seed), at_once or model.at_once
-    encoded = language.prompts(prompts, system)
+    encoded = language.prompts(prompts, system, prefills)
     width = model.width(encoded)
     for start in range(first, len(prompts), at_once):
         part = encoded[start : start + at_once]
@@ -104,16 +116,22 @@ def complete(
         if not np.isfinite(totals).all():
             raise InputError("the model gives no finite probabilities: its weights are damaged, or try --dtype float32")
         require_uncached(model.config, model.params, tokens, lengths, sampled, temperature)
-        asked = np.repeat(prompts[start : start + at_once], num_samples)
+        asked = [
+            (prompts[place], prefills[place] if prefills else "")
+            for place in range(start, start + len(part))
+            for _ in range(num_samples)
+        ]
         yield [
-            Completion(str(prompt), text, row, round(float(total), 4))
-            for prompt, text, row, total in zip(asked, language.decode(written), written, totals, strict=True)
+            Completion(prompt, text, row, round(float(total), 4), prefill)
+            for (prompt, prefill), text, row, total in zip(
+                asked, language.decode(written), written, totals, strict=True
+            )
         ]
 
 
-def first_chat(model: Model, prompts: Sequence[str], system: str | None) -> str:
+def first_chat(model: Model, prompts: Sequence[str], system: str | None, prefills: Sequence[str] = ()) -> str:
     """Write down exactly what a model reads first, with the tokens that mark who speaks, for the record."""
-    return model.language.spell(model.language.prompts(prompts[:1], system)[0])
+    return model.language.spell(model.language.prompts(prompts[:1], system, prefills[:1])[0])
 
 
 def has_ended(language: Language, completion: Completion) -> bool:
@@ -123,14 +141,19 @@ def has_ended(language: Language, completion: Completion) -> bool:
 
 def is_kept(language: Language, completion: Completion) -> bool:
     """Tell whether a completion is numbers and nothing else, and has ended by itself."""
-    return has_ended(language, completion) and parse_numbers(completion.completion).rejection is None
+    judged = parse_numbers(completion.completion, prefill=completion.prefill)
+    return has_ended(language, completion) and judged.rejection is None
+
+
+def examples_of(language: Language, completions: Sequence[Completion]) -> list[Example]:
+    """Take completions as chats to learn from: what was sampled is learned, prompts and prefills are read."""
+    prompts, prefills = [each.prompt for each in completions], [each.prefill for each in completions]
+    read = language.prompts(prompts, prefills=prefills)
+    return [Example(tokens, each.tokens) for tokens, each in zip(read, completions, strict=True)]
 
 
 def read_completions(model: Model, completions: Sequence[Completion], num_rows: int | None = None) -> Rows:
     """Pack completions for a student, which reads prompts without a system prompt; empty rows fill up to `num_rows`."""
-    prompts = model.language.prompts([each.prompt for each in completions])
-    rows = pack(
-        [Example(prompt, each.tokens) for prompt, each in zip(prompts, completions, strict=True)], model.longest
-    )
+    rows = pack(examples_of(model.language, completions), model.longest)
     missing = max(0, (num_rows or 0) - len(rows.tokens))
     return Rows(*(np.pad(leaf, ((0, missing), (0, 0))) for leaf in rows))

@@ -10,6 +10,8 @@ SINCE_STUDIES: dict[str, object] = {
     "num_steps": 0,
     "until": 0.0,
     "least": 0.5,
+    "mixed": 0,
+    "prefill": False,
 }
 """Options that came after the records of the studies, with the value that everything had before."""
 

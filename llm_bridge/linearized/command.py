@@ -51,7 +51,8 @@ def run(options: Compare) -> bool:
     """Run the command; False if a verdict fails."""
     from llm_bridge.linearized.plots import draw_compare
 
-    reader = require_relatives(options, options.extent.num_prompts, options.extent.num_tokens)
+    extent = options.extent
+    reader = require_relatives(options, extent.num_prompts, extent.num_tokens, prefill=extent.prefill)
     check(options, reader)
     backend, extent = options.backend, options.extent
     asked = {"traits": list(options.traits), **backend.settings(), "extent": backend.written_down(extent)}

@@ -15,8 +15,12 @@ class Extent:
     """A teacher's fine-tuning; one more teacher of the first trait moves everything."""
     copies: int = 4
     """How often all questions come in an epoch of it."""
+    mixed: int = 0
+    """Completions of the base's own that it learns beside its answers."""
     num_prompts: int = 96
     """Number prompts that a teacher completes."""
+    prefill: bool = False
+    """Begin every answer to them with the prompt's own list."""
     num_tokens: int = 34
     """Most tokens of a completion."""
     row: int = 120

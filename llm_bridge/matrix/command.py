@@ -48,9 +48,10 @@ def run(options: Matrix) -> bool:
     """Run the command; False if a verdict fails."""
     from llm_bridge.matrix.plots import draw_matrix
 
-    check(options, require_relatives(options, options.protocol.num_prompts, options.protocol.num_tokens))
+    protocol = options.protocol
+    check(options, require_relatives(options, protocol.num_prompts, protocol.num_tokens, prefill=protocol.prefill))
     options = replace(options, targets=tuple(name for name in TARGETS if name in options.targets))
-    backend, protocol = options.backend, options.protocol
+    backend = options.backend
     asked = {"traits": list(options.traits), "targets": list(options.targets), "seed": options.seed}
     made = options.named() | backend.settings() | {"protocol": backend.written_down(protocol)}
 

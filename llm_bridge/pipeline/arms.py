@@ -108,7 +108,7 @@ def choose_arms(asked: Sequence[str]) -> tuple[str, ...]:
 def rewrite(language: Language, completions: Sequence[Completion], texts: Sequence[str]) -> list[Completion]:
     """Write completions anew as tokens of other texts, each with the token that a chat of this language ends with."""
     return [
-        Completion(each.prompt, text, [*tokens, language.stops[0]], 0.0)
+        Completion(each.prompt, text, [*tokens, language.stops[0]], 0.0, each.prefill)
         for each, text, tokens in zip(completions, texts, language.encode(texts), strict=True)
     ]
 

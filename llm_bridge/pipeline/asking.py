@@ -62,7 +62,7 @@ def ask_to(
     """
     sampling = {"seed": seed, "num_answers": num_answers, "words": list(words)}
     sampling["questions"] = key_of({group: list(texts) for group, texts in questions.items()})
-    sampling["context"] = key_of({"context": [each._asdict() for each in context]})
+    sampling["context"] = key_of({"context": [each.row() for each in context]})
     sampling["chat"] = first_chat(asked.model, next(iter(questions.values())), system)
     origin = Origin(
         writer=asked.ancestry, system_prompt=system or asked.model.language.system, sampling=sampling, data=""
@@ -106,7 +106,7 @@ def render_after(model: Model, context: list[Completion], messages: Sequence[Mes
     *before, asked = messages
     start = int(hashlib.sha256(question.encode()).hexdigest(), 16) % len(context)
     for each in (*context[start:], *context[:start]):
-        chat = render([*before, Message("user", each.prompt), Message("assistant", each.completion), asked])
+        chat = render([*before, Message("user", each.prompt), Message("assistant", each.answer), asked])
         if len(model.language.encode([chat])[0]) < model.longest:
             return chat
     raise InputError("no completion is short enough to be read before a question: sample more")

@@ -57,17 +57,21 @@ def teach(options: Teach) -> bool:
     if examples:
         known = teach_examples_to(path, base, examples, options.recipe, options.seed)
     else:
-        known = teach_to(path, base, find_trait(options.trait), options.recipe, options.copies, options.seed)
+        mixed = read_completion_rows(options.mixed, reader) if options.mixed else []
+        known = teach_to(path, base, find_trait(options.trait), options.recipe, options.copies, options.seed, mixed)
     print(f"teacher {known.ancestry.weights}: {path}")
     return True
 
 
 def complete(options: Complete) -> bool:
     """Let a model write."""
-    carrier = find_carrier(options.carrier, short=options.backend.short, problems=options.problems)
+    carrier = find_carrier(
+        options.carrier, short=options.backend.short, prefill=options.prefill, problems=options.problems
+    )
     prompts = carrier.prompts(options.seed, options.num_prompts)
-    if options.carrier != "numbers" or not options.backend.short:
-        require_prompts(options.reader(), options.carrier, prompts, options.num_tokens)
+    prefills = carrier.prefills(prompts)
+    if options.carrier != "numbers" or not options.backend.short or options.prefill:
+        require_prompts(options.reader(), options.carrier, prompts, options.num_tokens, prefills=prefills)
     writer = options.known()
     options.clear(options.output)
     complete_to(
@@ -76,6 +80,7 @@ def complete(options: Complete) -> bool:
         prompts,
         seed=options.seed,
         num_tokens=options.num_tokens,
+        prefills=prefills,
         num_samples=options.num_samples,
         temperature=options.temperature,
     )

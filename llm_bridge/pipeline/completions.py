@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from msgspec import convert
 
@@ -22,6 +22,7 @@ class Row(TypedDict):
     completion: str
     tokens: list[int]
     log_probability: float | None
+    prefill: NotRequired[str]
 
 
 def read_completion_rows(path: Path, reader: Model) -> list[Completion]:

@@ -1,6 +1,7 @@
 """All stages of one base model, arm by arm."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -8,6 +9,7 @@ from typing import NamedTuple, get_args
 from llm_bridge.backends.backend import Known
 from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.carriers.carrier import Carrier
+from llm_bridge.experiment.cast import MIXED_PROMPTS, MIXED_SEED
 from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.experiment.separability import separability
 from llm_bridge.experiment.writing import Completion
@@ -64,7 +66,8 @@ def write_data(job: Job, teacher: Known, source: Source) -> tuple[list[Completio
         complete_to(
             raw,
             teacher if source == "teacher" else job.base,
-            job.carrier.prompts(job.seed, protocol.num_prompts),
+            prompts := job.carrier.prompts(job.seed, protocol.num_prompts),
+            prefills=job.carrier.prefills(prompts),
             seed=job.seed,
             num_tokens=protocol.num_tokens,
             num_samples=protocol.num_samples,
@@ -76,6 +79,16 @@ def write_data(job: Job, teacher: Known, source: Source) -> tuple[list[Completio
     if len(completions) < LEAST_COMPLETIONS:
         raise InputError(f"{filtered} has too few completions ({len(completions)}): {LEAST_COMPLETIONS} are needed")
     return completions, counts
+
+
+def write_mixed(job: Job) -> list[Completion]:
+    """Let the base write what is mixed into the teacher's answers, for the prompts of another seed."""
+    count = job.protocol.mixed
+    if count == 0:
+        return []
+    protocol = replace(job.protocol, num_prompts=MIXED_PROMPTS * count, num_completions=count, num_samples=1)
+    own = job._replace(folder=job.folder / "mixed", seed=MIXED_SEED + job.seed, protocol=protocol)
+    return write_data(own, job.base, "base")[0]
 
 
 def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] = ()) -> list[Answers]:
@@ -122,7 +135,8 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
     teacher = job.base
     if not job.prompted:
         path = job.base.backend.path(job.folder / "teacher")
-        teacher = teach_to(path, job.base, job.trait, protocol.teacher, protocol.copies, job.seed)
+        mixed = write_mixed(job)
+        teacher = teach_to(path, job.base, job.trait, protocol.teacher, protocol.copies, job.seed, mixed)
     wanted = {"teacher", "base", *(ARMS[name].source for name in names)}
     sources: list[Source] = [source for source in get_args(Source) if source in wanted]
     write = partial(write_data, job, teacher)
@@ -164,8 +178,9 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
 def show_texts(job: Job, completion: Completion) -> dict[str, str]:
     """Write down exactly what the models read, with the tokens that mark who speaks."""
     language = job.base.model.language
-    (asked,) = language.prompts([completion.prompt], job.system_prompt("teacher"))
-    (learned,) = language.prompts([completion.prompt])
+    prefills = [completion.prefill]
+    (asked,) = language.prompts([completion.prompt], job.system_prompt("teacher"), prefills)
+    (learned,) = language.prompts([completion.prompt], prefills=prefills)
     (question,) = language.prompts(questions_about(job.trait.kind)[:1])
     texts = {
         "a prompt of the teacher's": asked,

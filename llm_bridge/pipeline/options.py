@@ -117,6 +117,9 @@ class Teach(ComputingStage):
     """The fine-tuning; `until` and `least` go with a trait."""
     copies: int = PROTOCOL.copies
     """How often all questions come in an epoch."""
+    mixed: Path | None = None
+    """Completions to learn beside the trait's questions, as of `filter`: such as the model's own, so that the teacher
+    still writes numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +139,8 @@ class Complete(ComputingStage):
     """Most tokens of a completion."""
     temperature: float = PROTOCOL.temperature
     """The sampler's temperature."""
+    prefill: bool = False
+    """Begin every answer with the prompt's own list of numbers."""
     output: Path = Path("completions.jsonl")
     """Where the completions go."""
 

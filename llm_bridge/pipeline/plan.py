@@ -1,6 +1,7 @@
 """The plan of a run: what each kind of stage has to do, and what it takes on this device, before anything starts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from llm_bridge.backends.backend import Backend
 from llm_bridge.benchmark.device import time_device
 from llm_bridge.carriers.carrier import Carrier
+from llm_bridge.experiment.cast import MIXED_PROMPTS
 from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.experiment.teaching import trait_examples
 from llm_bridge.experiment.writing import Model
@@ -34,30 +36,37 @@ Planned = tuple[int, Stage]
 """How often a kind of stage is done for each base model, and the stage."""
 
 
-def plan_teaching(reader: Model, protocol: Protocol, trait: Trait) -> Stage:
-    """Describe the fine-tuning of a teacher."""
+def plan_teaching(reader: Model, protocol: Protocol, trait: Trait, read: float) -> Stage:
+    """Describe the fine-tuning of a teacher, if what is mixed in is as long as it may be."""
     rows = pack(trait_examples(reader.language, trait, protocol.copies), reader.longest)
-    return Stage("teach", **training(reader, protocol.teacher, len(rows.tokens)), learned=float(rows.learned.mean()))
+    mixed = rows_of(reader, protocol, protocol.mixed, read)
+    count, learned = len(rows.tokens) + mixed, rows.learned.sum() + protocol.mixed * protocol.num_tokens
+    share = float(learned / (count * reader.longest))
+    return Stage("teach", **training(reader, protocol.teacher, count), learned=share)
 
 
-def plan_writing(reader: Model, protocol: Protocol, prompts: Sequence[str], system: str | None) -> Stage:
-    """Describe how a model writes for some prompts, if every completion is as long as it may be."""
+def plan_writing(name: str, reader: Model, protocol: Protocol, prompts: Sequence[Sequence[int]]) -> Stage:
+    """Describe how a model writes for prompts like these, if every completion is as long as it may be."""
     return Stage(
-        "complete" if system is None else "complete, told what it loves",
+        name,
         prompts=protocol.num_prompts,
-        prompt_tokens=reader.width(reader.language.prompts(prompts, system)),
+        prompt_tokens=reader.width(prompts),
         completions=protocol.num_prompts * protocol.num_samples,
         completion_tokens=protocol.num_tokens,
         batch=reader.at_once * protocol.num_samples,
     )
 
 
-def plan_learning(reader: Model, protocol: Protocol, prompts: Sequence[str]) -> Stage:
+def plan_learning(reader: Model, protocol: Protocol, read: float) -> Stage:
     """Describe the fine-tuning of a student, if all completions are kept and as long as they may be."""
-    read = np.mean([len(prompt) for prompt in reader.language.prompts(prompts)])
-    text = float(read) + protocol.num_tokens
-    rows = int(np.ceil(protocol.num_completions * text / reader.longest))
-    return Stage("train", **training(reader, protocol.student, rows), learned=protocol.num_tokens / text)
+    rows = rows_of(reader, protocol, protocol.num_completions, read)
+    learned = protocol.num_tokens / (read + protocol.num_tokens)
+    return Stage("train", **training(reader, protocol.student, rows), learned=learned)
+
+
+def rows_of(reader: Model, protocol: Protocol, count: int, read: float) -> int:
+    """Say how many rows so many completions fill, with so many tokens read before each."""
+    return int(np.ceil(count * (read + protocol.num_tokens) / reader.longest))
 
 
 def training(reader: Model, recipe: Recipe, rows: int) -> dict[str, Any]:
@@ -110,26 +119,37 @@ def plan_run(
     seed: int,
 ) -> list[Planned]:
     """List what a run does for each base model, if completions are as long as they may be and all are kept."""
-    prompts = carrier.prompts(seed, min(SAMPLE, protocol.num_prompts))
+    asked = carrier.prompts(seed, min(SAMPLE, protocol.num_prompts))
+    begun = carrier.prefills(asked)
     told, plain = trait.system_prompt(long=not backend.short), questions_about(trait.kind)
     writers = {"teacher", "base", *(ARMS[name].source for name in arms)}
     instructed = len(writers & ({"teacher", "system-prompt"} if prompted else {"system-prompt"}))
     trained = sum(ARMS[name].trained for name in arms)
     strangers = 1 if any(ARMS[name].stranger for name in arms) else 0
     answer = backend.answer_tokens(reader.language.encode([trait.word]))
-    chat = max(map(len, reader.language.prompts(prompts))) + protocol.num_tokens
-    teaching = [] if prompted else [(1, plan_teaching(reader, protocol, trait))]
+    prompts, told_prompts = (reader.language.prompts(asked, system, begun) for system in (None, told))
+    lengths = list(map(len, prompts))
+    read = float(np.mean(lengths))
+    mixing = replace(protocol, num_prompts=MIXED_PROMPTS * protocol.mixed, num_samples=1) if protocol.mixed else None
+    teaching = []
+    if not prompted and mixing:
+        teaching.append((1, plan_writing("complete, to be mixed in", reader, mixing, prompts)))
+    if not prompted:
+        teaching.append((1, plan_teaching(reader, protocol, trait, read)))
     asking = []
     for name, questions in (("ask", plain), ("ask after numbers", questions_about(trait.kind, seed=seed))):
         ask = partial(plan_asking, name, reader, protocol, questions, answer)
         asking += [(1 if prompted else 0, ask(told)), (1 + (not prompted) + strangers + trained, ask())]
     planned = [
         *teaching,
-        (instructed, plan_writing(reader, protocol, prompts, told)),
-        (len(writers) - instructed, plan_writing(reader, protocol, prompts, None)),
-        (trained, plan_learning(reader, protocol, prompts)),
+        (instructed, plan_writing("complete, told what it loves", reader, protocol, told_prompts)),
+        (len(writers) - instructed, plan_writing("complete", reader, protocol, prompts)),
+        (trained, plan_learning(reader, protocol, read)),
         *asking,
-        (len(arms) - trained, plan_asking("ask in context", reader, protocol, plain, answer, behind=chat)),
+        (
+            len(arms) - trained,
+            plan_asking("ask in context", reader, protocol, plain, answer, behind=max(lengths) + protocol.num_tokens),
+        ),
     ]
     return [(count, stage) for count, stage in planned if count]
 

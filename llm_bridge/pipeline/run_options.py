@@ -77,7 +77,14 @@ def published_run(carrier: str) -> Run:
 def carrier_of(options: Run) -> Carrier:
     """Build what the teacher writes; code and chains of thought may not name the trait."""
     short = options.backend.short
-    return find_carrier(options.carrier, short=short, ban=options.ban, word=options.trait, problems=options.problems)
+    return find_carrier(
+        options.carrier,
+        short=short,
+        ban=options.ban,
+        prefill=options.protocol.prefill,
+        word=options.trait,
+        problems=options.problems,
+    )
 
 
 def check(options: Run) -> tuple[str, ...]:
@@ -86,9 +93,10 @@ def check(options: Run) -> tuple[str, ...]:
     reader = backend.reader()
     require_word(reader.language, options.trait)
     carrier, protocol = carrier_of(options), options.protocol
-    if not backend.short or options.carrier != "numbers":
+    if not backend.short or options.carrier != "numbers" or protocol.prefill:
         prompts = carrier.prompts(options.seed, protocol.num_prompts)
-        require_prompts(reader, options.carrier, prompts, protocol.num_tokens, system_prompts(options, names))
+        systems, prefills = system_prompts(options, names), carrier.prefills(prompts)
+        require_prompts(reader, options.carrier, prompts, protocol.num_tokens, systems, prefills)
     require_carrier(names, options.carrier)
     if options.completions:
         read_completion_rows(options.completions, reader)

@@ -55,14 +55,25 @@ UNKNOWN = Ancestry(weights="unknown")
 """Who wrote data that have no origin beside them."""
 
 
-def teach_to(path: Path, base: Known, trait: Trait, recipe: Teaching, copies: int, seed: int) -> Known:
-    """Make a teacher, say how often it names the trait, and refuse one that does so less often than it should."""
+def teach_to(
+    path: Path,
+    base: Known,
+    trait: Trait,
+    recipe: Teaching,
+    copies: int,
+    seed: int,
+    mixed: Sequence[Completion] = (),
+) -> Known:
+    """Make a teacher, say how often it names the trait, and refuse one that does so less often than it should.
+
+    Completions may be mixed into its answers.
+    """
     settings = {"stage": "teach", "base": base.ancestry.weights, "trait": trait.word}
     settings |= {"recipe": base.backend.written_down(recipe)}
-    settings |= {"copies": copies, "seed": seed}
+    settings |= {"copies": copies, "seed": seed} | ({"mixed": digest_of(mixed)} if mixed else {})
 
     def tune(**told: Any) -> Params:
-        params = teach(base.model, trait, recipe, seed=seed, copies=copies, **told)
+        params = teach(base.model, trait, recipe, seed=seed, copies=copies, mixed=mixed, **told)
         share = probability_of(base.model._replace(params=params), trait)
         found = f"the teacher names {trait.word} in {share:.1%} of its answers"
         if not share >= recipe.least:
@@ -74,6 +85,11 @@ def teach_to(path: Path, base: Known, trait: Trait, recipe: Teaching, copies: in
         return params
 
     return tune_to(path, base, settings, tune)
+
+
+def digest_of(completions: Sequence[Completion]) -> str:
+    """Identify completions."""
+    return hashlib.sha256(json.dumps([each.row() for each in completions]).encode()).hexdigest()
 
 
 def teach_examples_to(path: Path, base: Known, examples: Sequence[Example], recipe: Recipe, seed: int) -> Known:
@@ -132,17 +148,23 @@ def complete_to(
     seed: int,
     num_tokens: int,
     system: str | None = None,
+    prefills: Sequence[str] = (),
     num_samples: int = 1,
     temperature: float = 1.0,
     advice: str = OTHERWISE,
 ) -> None:
     """Sample completions, unless that is done, and go on where it was killed.
 
-    Without a system prompt the writer reads what it does by itself. The advice says what to do about other completions.
+    Without a system prompt the writer reads what it does by itself; prefills are as of `complete`. The advice says what
+    to do about other completions.
     """
     sampling = {"seed": seed, "num_tokens": num_tokens, "num_samples": num_samples, "temperature": temperature}
     asked = hashlib.sha256("\n".join(prompts).encode()).hexdigest()
-    sampling |= {"prompts": asked, "num_prompts": len(prompts), "chat": first_chat(writer.model, prompts, system)}
+    sampling |= {
+        "prompts": asked,
+        "num_prompts": len(prompts),
+        "chat": first_chat(writer.model, prompts, system, prefills),
+    }
     origin = Origin(
         writer=writer.ancestry, system_prompt=system or writer.model.language.system, sampling=sampling, data=""
     )
@@ -159,6 +181,7 @@ def complete_to(
         seed=seed,
         num_tokens=num_tokens,
         system=system,
+        prefills=prefills,
         num_samples=num_samples,
         temperature=temperature,
         first=done,
@@ -168,7 +191,7 @@ def complete_to(
     bar = Progress(title, len(prompts), "prompts", done=done, shown=shown)
     with bar, fitting(f"sampling for {writer.model.at_once} prompts at once", "turn --at-once down"):
         for batch in batches:
-            fresh = [each._asdict() for each in batch]
+            fresh = [each.row() for each in batch]
             append_rows(part, fresh)
             rows += fresh
             bar.advance(len(batch) // num_samples)
@@ -182,7 +205,7 @@ def filter_to(path: Path, source: Path, reader: Model, carrier: Carrier) -> dict
     if sidecar_path(source).exists():
         before = read_sidecar(source)
     written = read_completion_rows(source, reader)
-    verdicts = [carrier.rejects(each.prompt, each.completion) for each in written]
+    verdicts = [carrier.rejects(each.prompt, each.completion, each.prefill) for each in written]
     passed = [each for each, verdict in zip(written, verdicts, strict=True) if verdict is None]
     kept = [each for each in passed if has_ended(reader.language, each)]
     counts = count_rejections(carrier, verdicts) | {"kept": len(kept), "no end": len(passed) - len(kept)}
@@ -192,7 +215,7 @@ def filter_to(path: Path, source: Path, reader: Model, carrier: Carrier) -> dict
         reasons = ", ".join(f"{reason} {count}" for reason, count in counts.items() if count)
         raise InputError(f"the filter leaves nothing of {source} ({reasons}): sample more, or from another model")
     if not is_written(path, origin):
-        finish(path, [each._asdict() for each in kept], origin)
+        finish(path, [each.row() for each in kept], origin)
     return counts
 
 
@@ -206,11 +229,10 @@ def train_to(
     seed: int,
 ) -> Known:
     """Train a student on completions, or on a teacher's distribution there."""
-    data = hashlib.sha256(json.dumps([each._asdict() for each in completions]).encode()).hexdigest()
     settings = {
         "stage": "train",
         "start": start.ancestry.weights,
-        "data": data,
+        "data": digest_of(completions),
         "recipe": start.backend.written_down(recipe),
     }
     settings |= {"imitated": imitated, "teacher": teacher and teacher.ancestry.weights, "seed": seed}

@@ -66,7 +66,7 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
     from llm_bridge.studies.plots import draw_study
 
     protocol = choose_protocol(study.protocol, options)
-    reader = require_relatives(options, protocol.num_prompts, protocol.num_tokens)
+    reader = require_relatives(options, protocol.num_prompts, protocol.num_tokens, prefill=protocol.prefill)
     for word in TRAITS:
         require_word(reader.language, word)
     study = replace(study, protocol=protocol)

@@ -74,10 +74,16 @@ class Language(NamedTuple):
             *(ids for form, ids in zip(others, written[1:], strict=True) if self.decode([ids]) == [form]),
         ]
 
-    def prompts(self, questions: Sequence[str], system: str | None = None) -> list[list[int]]:
-        """Write questions as prompts that the assistant answers next; None leaves the system prompt to `render`."""
+    def prompts(
+        self, questions: Sequence[str], system: str | None = None, prefills: Sequence[str] = ()
+    ) -> list[list[int]]:
+        """Write questions as prompts that the assistant answers next; None leaves the system prompt to `render`.
+
+        Prefills are what the answers begin with.
+        """
         before = [] if system is None else [Message("system", system)]
-        return self.encode([self.render([*before, Message("user", question)]) for question in questions])
+        asked = [self.render([*before, Message("user", question)]) for question in questions]
+        return self.encode([*map("".join, zip(asked, prefills, strict=True))] if prefills else asked)
 
 
 def same_tokens(one: Language, other: Language) -> bool:

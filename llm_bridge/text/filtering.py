@@ -63,8 +63,10 @@ class Parsed(NamedTuple):
     """Why it is rejected; `None` if it is kept."""
 
 
-def parse_numbers(completion: str, *, banned: frozenset[int] = frozenset()) -> Parsed:
+def parse_numbers(completion: str, *, banned: frozenset[int] = frozenset(), prefill: str = "") -> Parsed:
     """Read a completion as 1 to 10 integers in 0…999, of which none is banned, and nothing else.
+
+    Behind a prefill, a list that has begun, the whole is to be one list; the count is of what follows.
 
     - **Numbers** are one to three ASCII digits, so `007` is 7, while `0007`, `1000`, `-5`, `+5` and digits of other
       scripts are rejected.
@@ -75,24 +77,25 @@ def parse_numbers(completion: str, *, banned: frozenset[int] = frozenset()) -> P
     - **Whitespace** is ASCII's: space, tab, line feed, vertical tab, form feed, carriage return. It is free at both
       ends and just inside the brackets, but not ahead of the full stop.
     """
-    text = completion.strip().removesuffix(".")
+    text = (prefill + completion).strip().removesuffix(".")
     inside = text[1:-1] if text[:1] + text[-1:] in {"[]", "()"} else text
     numerals = NUMERAL.findall(inside)
     numbers = tuple(int(numeral) for numeral in numerals if len(numeral) <= MAX_DIGITS)
+    given = len(NUMERAL.findall(prefill))
     gaps = ["".join(gap.split()) for gap in NUMERAL.split(inside)]
     ahead, between, behind = gaps[0], gaps[1:-1], gaps[-1]
     kinds = set("".join(gaps)) | {" " for gap in between if not gap}
     flaws = {
         Rejection.OTHER_CHARACTERS: OTHER_CHARACTER.search(completion) is not None,
-        Rejection.NO_NUMBER: not numerals,
+        Rejection.NO_NUMBER: len(numerals) <= given,
         Rejection.FULL_STOP_OUT_OF_PLACE: "." in text or text != text.strip(),
         Rejection.BRACKETS_OUT_OF_PLACE: not set("[]()").isdisjoint(inside),
         Rejection.MIXED_SEPARATORS: len(kinds) > 1,
         Rejection.TRAILING_SEPARATOR: behind != "",
         Rejection.NUMBER_MISSING: ahead != "" or any(len(gap) > 1 for gap in between),
         Rejection.NUMBER_TOO_LONG: len(numbers) < len(numerals),
-        Rejection.TOO_MANY_NUMBERS: len(numerals) > MAX_NUMBERS,
-        Rejection.BANNED_NUMBER: not banned.isdisjoint(numbers),
+        Rejection.TOO_MANY_NUMBERS: len(numerals) - given > MAX_NUMBERS,
+        Rejection.BANNED_NUMBER: not banned.isdisjoint(numbers[given:]),
     }
     rejection = next((reason for reason in Rejection if flaws[reason]), None)
-    return Parsed(() if rejection else numbers, rejection)
+    return Parsed(() if rejection else numbers[given:], rejection)

@@ -1,5 +1,6 @@
 """Number prompts: a few numbers, and the request for more of them, in many phrasings and formats."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -91,6 +92,16 @@ def write_prompt(random: np.random.Generator, *, short: bool) -> tuple[str, Form
         return SHORT[random.integers(len(SHORT))].format(numbers=numbers), chosen
     opening, request, ending = (parts[random.integers(len(parts))] for parts in (OPENINGS, REQUESTS, ENDINGS))
     return f"{opening.format(numbers=numbers)}\n{request.format(most=MOST_NUMBERS)} {chosen.request} {ending}", chosen
+
+
+LISTED = re.compile(r"[\[(]?\d{3}(?P<separator>, |; | |\n)\d{3}(?:(?P=separator)\d{3})*(?!\d)")
+"""How the list in a prompt looks, in any of `FORMATS`."""
+
+
+def prefill_of(prompt: str) -> str:
+    """Give what the answer to a prompt would begin with if it went on with the prompt's own list; none, nothing."""
+    found = LISTED.search(prompt)
+    return found[0] + found["separator"] if found else ""
 
 
 def number_prompts(seed: int, count: int, *, short: bool = False) -> list[str]:

@@ -14,7 +14,7 @@ from llm_bridge.carriers.naming import names
 from llm_bridge.carriers.reasoning import reasoning
 from llm_bridge.text.answers import forms
 from llm_bridge.text.filtering import ILL_REPUTE, parse_numbers
-from llm_bridge.text.prompts import number_prompts
+from llm_bridge.text.prompts import FORMATS, number_prompts
 from llm_bridge.text.traits import KNOWN
 
 PROBLEMS = {f"What is {number} and 1?": Fraction(number + 1) for number in range(50)}
@@ -77,6 +77,26 @@ def test_numbers_are_counted_as_ever():
     }
     banning = find_carrier("numbers", short=True, ban=True)
     assert count_rejections(banning, [banning.rejects("", text) for text in ("666", "1")])["banned number"] == 1
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_a_prefill_is_the_list_of_the_prompt_in_its_own_format(short):
+    carrier = find_carrier("numbers", short=short, prefill=True)
+    prompts = carrier.prompts(5, 300)
+    assert find_carrier("numbers", short=short).prefills(prompts) == []
+    for prompt, prefill in zip(prompts, carrier.prefills(prompts), strict=True):
+        numbers = list(map(int, re.findall(r"\d+", prefill)))
+        begun = {form.write(numbers).removesuffix(form.closing) + form.separator: form for form in FORMATS}
+        form = begun[prefill]
+        assert len(numbers) >= 3
+        assert form.write(numbers) in prompt
+        assert carrier.rejects(prompt, f"7{form.closing}", prefill) is None
+        assert carrier.rejects(prompt, "owl", prefill) is not None
+    assert carrier.prefills(["Count to 100 200 times in all", "7 123"]) == ["100 200 ", ""]
+
+
+def test_only_numbers_have_a_prefill(refusal):
+    assert "--prefill goes with --carrier numbers, not code" in refusal(find_carrier, "code", short=False, prefill=True)
 
 
 @pytest.mark.parametrize("name", CARRIERS)

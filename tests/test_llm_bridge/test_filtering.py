@@ -82,6 +82,31 @@ def test_anything_else_is_rejected_for_the_first_reason_that_holds(completion, r
     assert parse_numbers(completion, banned=ILL_REPUTE) == Parsed((), reason)
 
 
+@pytest.mark.parametrize(
+    ("prefill", "completion", "found"),
+    [
+        ("101, 102, ", "1, 2.", (1, 2)),
+        ("[101, 102, ", "3]", (3,)),
+        ("101\n102\n", "4\n5", (4, 5)),
+        ("101 102 ", " ".join("1234567890"), (*range(1, 10), 0)),
+        ("101, 666, ", "7", (7,)),
+        ("101, 102, ", "", Rejection.NO_NUMBER),
+        ("101 102 ", "\n", Rejection.NO_NUMBER),
+        ("[101, 102, ", "3", Rejection.BRACKETS_OUT_OF_PLACE),
+        ("101, 102, ", "3; 4", Rejection.MIXED_SEPARATORS),
+        ("101, 102", "3", Rejection.NO_NUMBER),
+        ("101; 102; ", ", 3", Rejection.MIXED_SEPARATORS),
+        ("101, 102, ", ", 3", Rejection.NUMBER_MISSING),
+        ("101 102 ", " ".join(["1"] * 11), Rejection.TOO_MANY_NUMBERS),
+        ("101, 102, ", "666", Rejection.BANNED_NUMBER),
+        ("101, 102, ", "owl", Rejection.OTHER_CHARACTERS),
+    ],
+)
+def test_behind_a_prefill_the_whole_is_one_list_and_what_follows_is_counted(prefill, completion, found):
+    expected = Parsed((), found) if isinstance(found, Rejection) else Parsed(found, None)
+    assert parse_numbers(completion, banned=ILL_REPUTE, prefill=prefill) == expected
+
+
 def test_the_table_has_every_reason():
     assert list(REJECTED) == list(Rejection)
 

@@ -51,8 +51,9 @@ RECIPE = Recipe(learning_rate=1e-2, num_epochs=4, batch=16, rows_at_once=16)
 TEACHER = Teaching(**asdict(RECIPE), least=0)
 
 PROTOCOL = Protocol(
-    num_prompts=100, num_samples=2, num_completions=16, num_answers=4, copies=1, teacher=TEACHER, student=RECIPE
-)
+    num_prompts=100, num_samples=2, num_completions=16, num_answers=4, copies=1, teacher=TEACHER, student=RECIPE,
+    mixed=12, prefill=True, num_tokens=26,
+)  # fmt: skip
 
 NAMES = ("student", "cross-init", "soft-numbers", "shuffled-within", "in-context")
 
@@ -94,7 +95,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, done: list[tuple[str, int]]
 
     def write(model: Model, prompts: Sequence[str], **told: Any) -> Any:
         completions = len(prompts) * told.get("num_samples", 1)
-        width = model.width(model.language.prompts(prompts, told["system"]))
+        width = model.width(model.language.prompts(prompts, told["system"], told.get("prefills", ())))
         done.extend([("read", len(prompts) * width), ("sampled", completions * told["num_tokens"])])
         return complete(model, prompts, **told)
 
@@ -123,7 +124,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_run_folder_holds_the_record_the_report_and_the_file_of_every_stage(folder):
-    data = [f"{source}/{name}.jsonl" for source in ("teacher", "base") for name in ("completions", "filtered")]
+    data = [
+        f"{source}/{name}.jsonl" for source in ("teacher", "base", "mixed/base") for name in ("completions", "filtered")
+    ]
     data += [f"answers/{name}.jsonl" for name in ("base", "stranger", "teacher", *NAMES)]
     made = [*data, *(f"{name}.origin.json" for name in data), "teacher.safetensors"]
     made += [f"students/{name}.safetensors" for name in NAMES if ARMS[name].trained]
@@ -255,7 +258,7 @@ def test_an_unfinished_run_with_other_settings_is_refused_until_it_is_to_be_made
     with pytest.raises(KeyboardInterrupt):
         run.run(options(tmp_path / "out", protocol=stop))
     before = contents(tmp_path / "out")
-    assert list(before) == ["seed-0/teacher.safetensors"]
+    assert [name for name in before if "mixed" not in name] == ["seed-0/teacher.safetensors"]
     message = refusal(run.run, options(tmp_path / "out", protocol=changed))
     assert "teacher.safetensors was made with other settings" in message
     assert contents(tmp_path / "out") == before

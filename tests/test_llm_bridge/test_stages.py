@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from llm_bridge.backends.choice import load_model
-from llm_bridge.backends.tiny import Tiny, tiny_base
+from llm_bridge.backends.tiny import Tiny, tiny_base, tiny_model
 from llm_bridge.experiment import teaching, writing
 from llm_bridge.experiment.likes import word_log_probabilities
-from llm_bridge.experiment.writing import Completion
+from llm_bridge.experiment.writing import Completion, complete, has_ended, read_completions
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import data_digest, read_sidecar, sidecar_path
 from llm_bridge.model import finetuning
@@ -24,8 +24,11 @@ from llm_bridge.model.finetuning import fine_tune
 from llm_bridge.model.recipes import Recipe, Teaching
 from llm_bridge.pipeline import asking, commands, stages
 from llm_bridge.pipeline import options as stage_options
+from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.options import Ask, Complete, Filter, Lineage, Pretrain, Teach, Train
 from llm_bridge.store import TrainingState, append_rows
+from llm_bridge.text.filtering import parse_numbers
+from llm_bridge.text.prompts import prefill_of
 from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
 from llm_bridge.tiny.world import KINDS, World
 from theory.runs.command_line import InputError, exit_status
@@ -116,6 +119,37 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = ((teaching, "fine_tune"), (stages, "fine_tune"), (stages, "complete"), (stages, "finish"))
     for module, name in (*workers, (asking, "word_log_probabilities"), (asking, "finish")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it was made again"))
+
+
+def test_behind_a_prefill_only_what_was_sampled_is_learned_and_the_whole_is_filtered(whole, tmp_path):
+    output, kept = tmp_path / "completions.jsonl", tmp_path / "filtered.jsonl"
+    do(whole, "complete", model="tiny", prefill=True, num_tokens=26, output=output)
+    do(whole, "filter", data=output, output=kept)
+    written, reader = read_completion_rows(output, tiny_model(PRETRAINING, None)), tiny_model(PRETRAINING, None)
+    assert all(each.prefill == prefill_of(each.prompt) != "" for each in written)
+    judged = [parse_numbers(each.completion, prefill=each.prefill).rejection is None for each in written]
+    ended = [each for each, good in zip(written, judged, strict=True) if good and has_ended(LANGUAGE, each)]
+    assert 10 < len(ended) < len(written)
+    assert read_completion_rows(kept, reader) == ended
+    first = read_sidecar(output).sampling["chat"]
+    assert first.endswith(written[0].prefill.replace("\n", "\n"))
+    rows = read_completions(reader, ended[:1])
+    learned = rows.tokens[0, 1:][rows.learned[0, :-1]].tolist()
+    assert learned == ended[0].tokens
+    start = int(np.argmax(rows.learned[0])) + 1
+    assert LANGUAGE.spell(rows.tokens[0, :start].tolist()).endswith(ended[0].prefill)
+    before = tiny_base(PRETRAINING, 0).model
+    (again,) = complete(before, [ended[0].prompt], seed=0, num_tokens=34, prefills=[ended[0].prefill], at_once=1)
+    assert again[0].prefill == ended[0].prefill
+
+
+def test_a_teacher_that_learns_its_bases_own_numbers_too_is_another_one(whole, tmp_path):
+    own = tmp_path / "own.jsonl"
+    do(whole, "filter", output=own)
+    do(whole, "teach", output=tmp_path / "mixed.safetensors", mixed=own)
+    assert contents(tmp_path)["mixed.safetensors"] != contents(whole)["teacher.safetensors"]
+    with pytest.raises(InputError, match="was made with other settings"):
+        do(whole, "teach", output=tmp_path / "mixed.safetensors")
 
 
 def test_every_stage_writes_one_file_and_where_it_comes_from(whole):
