@@ -31,12 +31,17 @@ class Loading:
     """What stands before a chat that has no system prompt of its own: what the chat `template` does by itself, which
     may be a default; `none`; or a text, which the tiny model's stages take, too."""
 
+    primed: int = 0
+    """Steps on lists of random numbers by which a published model is tuned first, so that it writes lists where it
+    would rather talk; what comes out is the base of all that follows, and is kept in the cache."""
+
     base: str | None = None
     """The base that adapters are for: a folder or a repository of the hub, where the one that they name isn't there."""
 
     def __post_init__(self) -> None:
         for name in ("longest", "at_once"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        require(self.primed >= 0, "primed", "at least 0", self.primed)
 
 
 LONG_TEXTS = Loading(longest=512)

@@ -1,16 +1,19 @@
 """Published models, and what was tuned from them: folders of adapters in PEFT's format, or of whole checkpoints."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from msgspec import Struct, ValidationError, convert
 
 from llm_bridge.backends.backend import Backend, Known, Loading, Weights
+from llm_bridge.backends.priming import prime, recipe_of
 from llm_bridge.experiment.protocol import OF_CARRIER, PUBLISHED, Protocol
 from llm_bridge.experiment.writing import Model
 from llm_bridge.files.lineage import Ancestry, Relation, digest, relation
@@ -24,13 +27,13 @@ from llm_bridge.pretrained import adapters, hub
 from llm_bridge.pretrained.adapters import DESCRIPTION, WEIGHTS, read_adapters, write_adapters
 from llm_bridge.pretrained.loading import read_published, read_reader
 from llm_bridge.pretrained.writing import write_checkpoint
-from llm_bridge.store import done_by_first
+from llm_bridge.store import done_by_first, key_of
 from llm_bridge.text.system_prompts import with_system_prompt
 from theory.problem import Params
-from theory.runs.command_line import InputError
-from theory.runs.files import json_text, write_whole
+from theory.runs.command_line import InputError, require_writable
+from theory.runs.files import cache_folder, json_text, write_whole
 from theory.runs.memory import fitting, use_nearly_all
-from theory.runs.processes import joined
+from theory.runs.processes import agreed, joined
 
 LINEAGE = "lineage.json"
 """What a stage says of a model in its folder; it is written last, and so says that all else is there."""
@@ -72,7 +75,9 @@ class Published:
 
     def load(self, seed: int = 0) -> Known:
         if (folder := adapters_of(self.name)) is None:
-            known = self.whole(self.name)
+            known = self.primed(self.whole(self.name))
+        elif self.loading.primed:
+            raise InputError(f"--primed goes with a whole checkpoint, not with adapters such as {self.name}")
         else:
             known = self.read(folder, self.whole(self.loading.base or base_of(folder)))
         return known._replace(model=self.run_as_told(known.model))
@@ -96,6 +101,19 @@ class Published:
         model = model._replace(params=model.params | {"adapters": {}}, at_once=self.loading.at_once)
         return Known(model, ancestry, self, Weights(source, weights))
 
+    def primed(self, known: Known) -> Known:
+        """Take what becomes of a checkpoint that is primed, from the cache, or make it and keep it there."""
+        if self.loading.primed == 0:
+            return known
+        made = {"stage": "prime", "base": known.ancestry.weights, "longest": self.loading.longest}
+        made |= {"recipe": self.written_down(recipe_of(self.loading.primed)), "jax": jax.__version__}
+        made = json.loads(json_text(made))
+        path = cache_folder() / "llm_bridge" / f"primed-{key_of(made)}"
+        if agreed(self.settings_at(path) == made):
+            return self.read(path, known)
+        require_writable(path, folder=True, option="$XDG_CACHE_HOME")
+        return self.write(path, known, prime(known.model, self.loading.primed), made)
+
     def stranger(self, name: str | None) -> Backend | None:
         return None if name is None else Published(name=name, loading=self.loading)
 
@@ -110,7 +128,8 @@ class Published:
         return [(seed, base, other) for seed in seeds]
 
     def identity(self) -> str:
-        return hub.fingerprint(hub.locate(self.name, hub.DESCRIPTIONS))
+        primed = f", primed by {self.loading.primed} steps" if self.loading.primed else ""
+        return hub.fingerprint(hub.locate(self.name, hub.DESCRIPTIONS)) + primed
 
     def settings(self, later: Mapping[str, object] = LATER) -> dict[str, Any]:
         return {"loading": without_sizes(self.loading)}
