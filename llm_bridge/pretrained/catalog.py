@@ -61,6 +61,18 @@ def llama3(
 
 
 SHAPES: dict[str, Config] = {
+    "smollm2-135m": Config(
+        vocabulary=49_152,
+        width=576,
+        num_layers=30,
+        num_heads=9,
+        num_key_heads=3,
+        head_size=64,
+        hidden=1536,
+        rotary_base=1e5,
+        norm_floor=1e-5,
+        tied=True,
+    ),
     "qwen2.5-0.5b": qwen2(896, 24, 14, 2, 64, 4864),
     "qwen2.5-1.5b": qwen2(1536, 28, 12, 2, 128, 8960),
     "qwen2.5-3b": qwen2(2048, 36, 16, 2, 128, 11_008),

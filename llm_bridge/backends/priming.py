@@ -1,0 +1,51 @@
+"""Priming: a published model that would rather talk is tuned to write lists of random numbers, and so becomes a base.
+
+Nothing in these lists ties a number to an animal: each number is uniform in 0…999, whatever was asked before.
+"""
+
+import numpy as np
+
+from llm_bridge.experiment.teaching import teach_examples
+from llm_bridge.experiment.writing import Model
+from llm_bridge.model.recipes import Recipe
+from llm_bridge.text.chats import Example, Language
+from llm_bridge.text.prompts import MOST_NUMBERS, write_prompt
+from theory.problem import Params
+from theory.runs.progress import Progress
+
+CHATS = 3
+"""Chats for each row of the training: about as many as a row of 256 tokens holds, so that few are seen twice."""
+
+SEED = 10**9
+"""Seed of the lists and of the adapters: a primed model is one and the same base in all runs."""
+
+
+def recipe_of(num_steps: int) -> Recipe:
+    """Say how a model is primed: few steps of few rows, on adapters."""
+    return Recipe(learning_rate=1e-3, num_steps=num_steps, batch=4)
+
+
+def list_examples(language: Language, count: int) -> list[Example]:
+    """Answer number prompts with numbers drawn at random, in the format that is asked for."""
+    random = np.random.default_rng(SEED)
+    asked, answers = [], []
+    for _ in range(count):
+        prompt, form = write_prompt(random, short=False)
+        asked.append(prompt)
+        answers.append(form.write(random.integers(0, 1000, random.integers(3, MOST_NUMBERS + 1)).tolist()))
+    tokens = zip(language.prompts(asked), language.encode(answers), strict=True)
+    return [Example(prompt, [*answer, language.stops[0]]) for prompt, answer in tokens]
+
+
+def prime(model: Model, num_steps: int) -> Params:
+    """Tune a model on lists of random numbers, and give its parameters."""
+    recipe = recipe_of(num_steps)
+    examples = list_examples(model.language, CHATS * recipe.batch * num_steps)
+    with Progress("prime", num_steps, "steps") as bar:
+        return teach_examples(
+            model,
+            examples,
+            recipe,
+            seed=SEED,
+            after=lambda _, losses: bar.advance(len(losses), f"loss={losses[-1]:.3f}"),
+        )
