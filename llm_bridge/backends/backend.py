@@ -32,7 +32,7 @@ class Loading:
     may be a default; `none`; or a text, which the tiny model's stages take, too."""
 
     base: str | None = None
-    """The base that adapters are for: a folder or a repository of the hub, where the one that they name isn't there."""
+    """The base that adapters are for, named as a model is, where the one that they name isn't there."""
 
     def __post_init__(self) -> None:
         for name in ("longest", "at_once"):
