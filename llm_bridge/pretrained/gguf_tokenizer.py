@@ -1,5 +1,6 @@
 """The tokenizer and the chat template that a GGUF file holds, as transformers keeps them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,30 @@ ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_to
 
 
 def write_tokenizer(folder: Path, file: Gguf) -> None:
-    """Write a file's tokenizer, with its chat template, into a folder."""
+    """Write a file's tokenizer, with its chat template, into a folder that has a `config.json`."""
+    tokenizer, transformers = read_tokenizer(file), require_extra("transformers")
     tokens, template = file.need("tokenizer.ggml.tokens", list), read_template(file)
     names = {role: tokens[number] for role in ROLES if (number := read_id(file, ROLES[role])) is not None}
-    wrapped = require_extra("transformers").PreTrainedTokenizerFast(
-        tokenizer_object=read_tokenizer(file), chat_template=template, clean_up_tokenization_spaces=False, **names
+    said = said_of(tokenizer)
+    wrapped = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, chat_template=template, clean_up_tokenization_spaces=False, **names
     )
     wrapped.save_pretrained(folder)
+    read = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    if said_of(read.backend_tokenizer) != said:
+        named = file.metadata["general.architecture"]
+        raise InputError(f"{file.path} has a tokenizer that transformers takes for another in a {named}: name another")
+
+
+def said_of(tokenizer: Tokenizer) -> list[Any]:
+    """Say which tokens a text becomes, so that two tokenizers can be compared.
+
+    Transformers makes that of a Qwen2 by a rule of its own, whatever the folder says.
+    """
+    whole = json.loads(tokenizer.to_str())
+    added = [[token[key] for key in ("id", "content", "special")] for token in whole["added_tokens"]]
+    model = [whole["model"][key] for key in ("vocab", "merges", "ignore_merges")]
+    return [added, whole["normalizer"], whole["pre_tokenizer"], model]
 
 
 def read_template(file: Gguf) -> str:
@@ -81,7 +99,8 @@ def read_tokenizer(file: Gguf) -> Tokenizer:
     try:
         tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=splitting == "llama3"))
     except Exception as error:
-        raise InputError(f"{file.path} has merges that its tokens don't fit ({error!s:.100}): {REMEDY}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file.path} has merges that its tokens don't fit ({reason:.100}): {REMEDY}") from error
     if splitting == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splitter(splitting))
