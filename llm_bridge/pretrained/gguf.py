@@ -59,8 +59,17 @@ READ = (
 )  # fmt: skip
 """What files say of an architecture that is read, or follows from their tensors."""
 
-OFF: tuple[object, ...] = (0, 1.0, "none", "")
-"""Values of anything else that change nothing; so does all of `rope.scaling` if its type is none."""
+SCALING = "rope.scaling."
+"""How what files say of a stretch of rotary waves begins."""
+
+ACCEPTED: dict[str, tuple[object, ...]] = {
+    "attention.causal": (True,),
+    "expert_count": (0,),
+    "expert_used_count": (0,),
+    f"{SCALING}factor": (0.0, 1.0),
+    f"{SCALING}type": ("none",),
+}
+"""What else files may say, as it changes nothing; nor does any of `SCALING` if its type is none."""
 
 STALE = 3600.0
 """Seconds after which a folder that no process has added to is what a killed one has left."""
@@ -160,6 +169,7 @@ def read_shape(file: Gguf) -> Config:
         for key in ("attention.head_count_kv", "attention.key_length", "attention.value_length", "rope.dimension_count")
     }
     key_heads, head_size, *_ = sizes.values()
+    base = file.find(f"{architecture}.rope.freq_base", float)
     try:
         head_size = width // heads if head_size is None else head_size
         if wrong := [key for key, size in list(sizes.items())[2:] if size not in (None, head_size)]:
@@ -172,7 +182,7 @@ def read_shape(file: Gguf) -> Config:
             num_key_heads=heads if key_heads is None else key_heads,
             head_size=head_size,
             hidden=file.need(f"{architecture}.feed_forward_length", int),
-            rotary_base=file.find(f"{architecture}.rope.freq_base", float) or 10_000.0,
+            rotary_base=10_000.0 if base is None else base,
             norm_floor=file.need(f"{architecture}.attention.layer_norm_rms_epsilon", float),
             biases=architecture == "qwen2",
             head_norms=architecture == "qwen3",
@@ -185,12 +195,12 @@ def read_shape(file: Gguf) -> Config:
 
 def refuse_options(file: Gguf, prefix: str) -> None:
     """Refuse whatever else a file says of its architecture, as experts or a stretch of its rotary waves."""
-    ignored = "rope.scaling." if file.metadata.get(f"{prefix}rope.scaling.type") == "none" else None
+    plain = file.find(f"{prefix}{SCALING}type", str) == "none"
     for key, value in file.metadata.items():
         name = key.removeprefix(prefix)
-        if name == key or name in READ or (ignored and name.startswith(ignored)):
+        if name == key or name in READ or (plain and name.startswith(SCALING)):
             continue
-        if isinstance(value, (list, np.ndarray)) or value not in OFF:
+        if isinstance(value, (list, np.ndarray)) or value not in ACCEPTED.get(name, ()):
             raise InputError(f"{file.path} says {key}={value!r:.40}, which is not supported: name another model")
 
 

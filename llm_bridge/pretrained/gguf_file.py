@@ -27,7 +27,13 @@ PLAIN: dict[str, Any] = {"F32": np.float32, "F16": np.float16, "BF16": jnp.bfloa
 MOST_AXES = 4
 """Of a tensor."""
 
-NAMES: dict[type, str] = {int: "whole number", float: "number", str: "text", list: "list of texts"}
+NAMES: dict[type, str] = {
+    int: "whole number",
+    float: "number",
+    str: "text",
+    list: "list of texts",
+    np.ndarray: "list of numbers",
+}
 """What metadata can be asked to be."""
 
 REMEDY = "fetch it anew, or name another file"

@@ -38,8 +38,8 @@ def write_tokenizer(folder: Path, file: Gguf) -> None:
     """Write a file's tokenizer, with its chat template, into a folder that has a `config.json`."""
     tokenizer, transformers = read_tokenizer(file), require_extra("transformers")
     tokens, template = file.need("tokenizer.ggml.tokens", list), read_template(file)
-    names = {role: tokens[number] for role in ROLES if (number := read_id(file, ROLES[role])) is not None}
-    said = said_of(tokenizer)
+    added, said = tokenizer.get_added_tokens_decoder(), said_of(tokenizer)
+    names = {role: tokens[number] for role in ROLES if (number := read_id(file, ROLES[role])) in added}
     wrapped = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, chat_template=template, clean_up_tokenization_spaces=False, **names
     )
@@ -89,9 +89,10 @@ def read_tokenizer(file: Gguf) -> Tokenizer:
             f"{file.path} splits texts in the way {named!r:.40}, which is not supported: {', '.join(SPLITTINGS)} are"
         )
     tokens, kinds = file.need("tokenizer.ggml.tokens", list), file.find("tokenizer.ggml.token_type", np.ndarray)
-    kinds = np.ones(len(tokens), int) if kinds is None else kinds
+    kinds = np.ones(len(tokens), int) if kinds is None else np.array(kinds)
     if len(kinds) != len(tokens):
         raise InputError(f"{file.path} has {len(tokens)} tokens and {len(kinds)} kinds of them: {REMEDY}")
+    kinds[[number for role in ("bos", "eos") if (number := read_id(file, role)) is not None]] = CONTROL
     vocabulary = {token: number for number, token in enumerate(tokens) if kinds[number] != UNUSED}
     if len(vocabulary) < np.count_nonzero(kinds != UNUSED):
         raise InputError(f"{file.path} has a token twice: {REMEDY}")

@@ -311,6 +311,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "yarn": ({"llama.rope.scaling.type": "yarn"}, "llama.rope.scaling.type='yarn', which is not supported"),
     "linear": ({"llama.rope.scaling.factor": np.float32(4)}, "rope.scaling.factor=4.0, which is not supported"),
     "scale": ({"llama.attention.scale": np.float32(0.1)}, "llama.attention.scale=0.1, which is not supported"),
+    "unscaled": ({"llama.attention.scale": np.float32(1)}, "llama.attention.scale=1.0, which is not supported"),
+    "both ways": ({"llama.attention.causal": False}, "llama.attention.causal=False, which is not supported"),
+    "types": (
+        {"llama.rope.scaling.type": [1, 2]},
+        "llama.rope.scaling.type=array([1, 2], dtype=int32), which is no text",
+    ),
+    "still": ({"llama.rope.freq_base": np.float32(0)}, "rotary_base and norm_floor must be finite"),
     "partial": ({"llama.rope.dimension_count": np.uint32(32)}, "rope.dimension_count must be the size of a head, 64"),
     "values": ({"llama.attention.value_length": np.uint32(32)}, "attention.value_length must be the size of a head"),
     "list": ({"llama.attention.head_count_kv": [2, 2]}, "head_count_kv=array([2, 2], dtype=int32), which is no whole"),
@@ -336,6 +343,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "numbers for tokens": ({"tokenizer.ggml.tokens": [1, 2]}, "which is no list of texts"),
     "twice": ({"tokenizer.ggml.tokens": ["a"] * WORDS}, "has a token twice"),
     "kinds": ({"tokenizer.ggml.token_type": [1]}, "320 tokens and 1 kinds"),
+    "kind": ({"tokenizer.ggml.token_type": "plain"}, "token_type='plain', which is no list of numbers"),
     "merges": ({"tokenizer.ggml.merges": ["a b c"]}, "has merges that its tokens don't fit"),
     "unknown merges": ({"tokenizer.ggml.merges": ["ü ü"]}, "has merges that its tokens don't fit"),
     "end": ({"tokenizer.ggml.eos_token_id": np.uint32(WORDS)}, "eos_token_id=320, but has 320 tokens"),
@@ -352,6 +360,26 @@ def test_what_a_file_says_and_cannot_be_is_refused_in_one_line(case, words, tmp_
     write(path, {key: value for key, value in metadata.items() if value is not None}, random_tensors("llama"))
     assert expected in refusal(locate, str(path), ())
     assert not list(cache.glob("*"))
+
+
+def test_what_changes_nothing_is_accepted_and_a_sliding_window_is_kept(words, tmp_path, refusal):
+    same = {"rope.scaling.type": "none", "rope.scaling.factor": np.float32(4), "expert_count": np.uint32(0)}
+    changes = same | {"attention.sliding_window": np.uint32(40)}
+    description = read_description(
+        locate(str(make(tmp_path / "model.gguf", "llama", words, changes=changes)), ()).folder
+    )
+    assert shape_from(description, 40).rotary_scaling is None
+    assert "sliding_window=40: ask for texts of at most as many tokens, not 41" in refusal(shape_from, description, 41)
+
+
+def test_an_end_that_the_file_takes_for_text_is_kept_apart_and_a_filler_is_not(words, tmp_path):
+    kinds = {
+        "tokenizer.ggml.token_type": [3, 3, 1, *[1] * (WORDS - 3)],
+        "tokenizer.ggml.padding_token_id": np.uint32(3),
+    }
+    model = read_published(str(make(tmp_path / "model.gguf", "llama", words | kinds)), longest=CONTEXT).model
+    assert model.language.ends == ("<|close|>",)
+    assert len(model.language.tokenizer.get_added_tokens_decoder()) == 3
 
 
 @pytest.mark.parametrize(
