@@ -74,7 +74,7 @@ ACCEPTED: dict[str, tuple[object, ...]] = {
 STALE = 3600.0
 """Seconds after which a folder that no process has added to is what a killed one has left."""
 
-LARGEST_FILE = 10**9
+LARGEST_FILE = 5 * 10**8
 """Most bytes of a file of the checkpoint, unless a single tensor has more."""
 
 
