@@ -43,10 +43,10 @@ def locate(name: str, patterns: tuple[str, ...]) -> Source:
     `owner/name@revision`. The hub, the cache and the token are those that HF_ENDPOINT, HF_HOME, HF_TOKEN and
     HF_HUB_OFFLINE say.
     """
-    if name == SMOLLM2 or (Path(name).suffix == ".gguf" and not Path(name).is_dir()):
+    if name == SMOLLM2 or (Path(name).suffix == ".gguf" and not is_folder(name)):
         folder = unpack(find_smollm2() if name == SMOLLM2 else Path(name))
         return Source(str(folder), None, folder)
-    if name and Path(name).is_dir():
+    if is_folder(name):
         return Source(name, None, Path(name))
     named = HUB_NAME.fullmatch(name)
     if named is None:
@@ -56,6 +56,14 @@ def locate(name: str, patterns: tuple[str, ...]) -> Source:
         )
     folder = fetch(named["repository"], named["revision"], patterns)
     return Source(named["repository"], folder.name, folder)
+
+
+def is_folder(name: str) -> bool:
+    """Tell whether a name is that of a folder; one that is too long is none."""
+    try:
+        return bool(name) and Path(name).is_dir()
+    except OSError:
+        return False
 
 
 def fingerprint(source: Source) -> str:

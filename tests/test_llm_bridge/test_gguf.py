@@ -509,6 +509,9 @@ def test_a_gguf_file_is_no_tiny_model(tmp_path, refusal):
     assert [is_tiny(str(tmp_path / name)) for name in ("model.gguf", "model")] == [False, True]
     assert not is_tiny("smollm2")
     assert "No such file" in refusal(locate, str(tmp_path / "missing.gguf"), ())
+    assert "name too long" in refusal(locate, f"{'long' * 100}.gguf", ())
+    (tmp_path / "folder.gguf").mkdir()
+    assert locate(str(tmp_path / "folder.gguf"), ()).folder == tmp_path / "folder.gguf"
 
 
 def test_without_the_extra_one_line_says_how_to_get_it(tmp_path, refusal, monkeypatch):
