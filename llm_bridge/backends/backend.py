@@ -36,7 +36,7 @@ class Loading:
     would rather talk; what comes out is the base of all that follows, and is kept in the cache."""
 
     base: str | None = None
-    """The base that adapters are for: a folder or a repository of the hub, where the one that they name isn't there."""
+    """The base that adapters are for, named as a model is, where the one that they name isn't there."""
 
     def __post_init__(self) -> None:
         for name in ("longest", "at_once"):

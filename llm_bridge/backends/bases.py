@@ -32,8 +32,8 @@ class OnBases(RunOptions):
     """What every experiment can be told of its bases."""
 
     model: str = TINY
-    """The base: `tiny`, the model that is trained here; a folder of a Hugging Face checkpoint; or a repository of the
-    hub, as `owner/name` or `owner/name@revision`."""
+    """The base: `tiny`, the model that is trained here; a folder of a Hugging Face checkpoint; a GGUF file; `smollm2`,
+    of the extra `smol`; or a repository of the hub, as `owner/name` or `owner/name@revision`."""
     stranger: str | None = None
     """Another published model, of another init; for the tiny model that is the next seed's."""
     seed: int = 0

@@ -10,8 +10,8 @@ from theory.runs.compiler import require_right_compiler
 def find_backend(name: str, pretraining: Pretraining | None = None, loading: Loading | None = None) -> Backend:
     """Find the kind of a model by its name.
 
-    The name is `tiny`; a folder or a repository of the hub (`owner/name`, `owner/name@revision`); or what a stage
-    wrote: a file if it was tuned from the tiny model, else a folder.
+    The name is `tiny`; a folder, a GGUF file, `smollm2`, or a repository of the hub (`owner/name`,
+    `owner/name@revision`); or what a stage wrote: a file if it was tuned from the tiny model, else a folder.
     """
     loading = loading or Loading()
     if is_tiny(name):

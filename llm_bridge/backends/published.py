@@ -51,10 +51,10 @@ class Said(Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A folder or a repository of the hub: a checkpoint, or adapters for one; as of `Backend`."""
+    """A folder, a GGUF file or a repository of the hub: a checkpoint, or adapters for one; as of `Backend`."""
 
     name: str
-    """The folder, or `owner/name`, or `owner/name@revision`."""
+    """The folder, the GGUF file, `smollm2`, or `owner/name`, or `owner/name@revision`."""
     loading: Loading = field(default_factory=Loading)
     """How it is run."""
 

@@ -111,9 +111,10 @@ class Tiny:
 
 
 def is_tiny(name: str) -> bool:
-    """Tell whether a model's name is `tiny`, or a file, as what was tuned from it is."""
+    """Tell whether a model's name is `tiny`, or a file, as what was tuned from it is, but no GGUF file."""
     try:
-        return name == TINY or Path(name).suffix == ".safetensors" or Path(name).is_file()
+        suffix = Path(name).suffix
+        return name == TINY or suffix == ".safetensors" or (suffix != ".gguf" and Path(name).is_file())
     except OSError:
         return False
 

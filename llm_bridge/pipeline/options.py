@@ -34,8 +34,8 @@ class Stage:
     """What every stage can be told."""
 
     model: str = TINY
-    """The model: `tiny`, the base of `--seed`; a folder or a repository of the hub, as `owner/name@revision`; or what a
-    stage wrote."""
+    """The model: `tiny`, the base of `--seed`; a folder, a GGUF file, `smollm2` or a repository of the hub, as
+    `owner/name@revision`; or what a stage wrote."""
     seed: int = 0
     """Seed of the tiny base, and root of the stage's own randomness."""
     fresh: bool = False

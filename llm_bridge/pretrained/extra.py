@@ -1,4 +1,4 @@
-"""What published models need beyond the tiny one, installed by the extra `llm`."""
+"""What published models need beyond the tiny one, installed by the extras `llm` and `smol`."""
 
 import importlib
 import os
@@ -7,10 +7,10 @@ from typing import Any
 from theory.runs.command_line import InputError
 
 
-def require_extra(module: str) -> Any:
-    """Import a module of the extra `llm`; transformers doesn't say that it misses torch, which isn't needed."""
+def require_extra(module: str, extra: str = "llm") -> Any:
+    """Import a module of an extra; transformers doesn't say that it misses torch, which isn't needed."""
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise InputError(f"published models need {module}: install the extra, as by uv sync --extra llm") from error
+        raise InputError(f"published models need {module}: install the extra, as by uv sync --extra {extra}") from error

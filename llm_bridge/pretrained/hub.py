@@ -1,4 +1,4 @@
-"""Where a published model is: a folder, or a repository of the Hugging Face hub that is fetched into its cache."""
+"""Where a published model is: a folder, a GGUF file, or a repository of the hub that is fetched into its cache."""
 
 import hashlib
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llm_bridge.pretrained.extra import require_extra
+from llm_bridge.pretrained.gguf import SMOLLM2, find_smollm2, unpack
 from theory.runs.command_line import InputError
 
 DESCRIPTIONS = ("*.json", "*.jinja", "merges.txt", "vocab.txt", "tokenizer.model")
@@ -38,18 +39,31 @@ class Source(NamedTuple):
 def locate(name: str, patterns: tuple[str, ...]) -> Source:
     """Find a model, and fetch files of it that are not in the cache yet.
 
-    Its name is a folder, or a repository of the hub as `owner/name` or `owner/name@revision`. The hub, the cache and
-    the token are those that HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE say.
+    Its name is a folder, a GGUF file or `smollm2`, which are unpacked, or a repository of the hub as `owner/name` or
+    `owner/name@revision`. The hub, the cache and the token are those that HF_ENDPOINT, HF_HOME, HF_TOKEN and
+    HF_HUB_OFFLINE say.
     """
-    if name and Path(name).is_dir():
+    if name == SMOLLM2 or (Path(name).suffix == ".gguf" and not is_folder(name)):
+        folder = unpack(find_smollm2() if name == SMOLLM2 else Path(name))
+        return Source(str(folder), None, folder)
+    if is_folder(name):
         return Source(name, None, Path(name))
     named = HUB_NAME.fullmatch(name)
     if named is None:
         raise InputError(
-            f"there is no model {name}: say tiny, or name a folder, or a repository of the hub as owner/name"
+            f"there is no model {name}: say tiny or {SMOLLM2}, or name a folder, a GGUF file, or a repository of the "
+            "hub as owner/name"
         )
     folder = fetch(named["repository"], named["revision"], patterns)
     return Source(named["repository"], folder.name, folder)
+
+
+def is_folder(name: str) -> bool:
+    """Tell whether a name is that of a folder; one that is too long is none."""
+    try:
+        return bool(name) and Path(name).is_dir()
+    except OSError:
+        return False
 
 
 def fingerprint(source: Source) -> str:

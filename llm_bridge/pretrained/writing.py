@@ -2,9 +2,10 @@
 
 import re
 import shutil
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -28,6 +29,19 @@ ACCOMPANYING = ("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json"
 
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 """How the files of a checkpoint in several pieces are named."""
+
+
+class Readable(Protocol):
+    """A tensor that is to be written."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the tensor."""
+        ...
+
+    def read(self) -> np.ndarray:
+        """Bring the tensor to the host."""
+        ...
 
 
 class Part(NamedTuple):
@@ -66,20 +80,30 @@ def write_checkpoint(
         description = kept | {"torch_dtype": dtype}
         done_by_first(partial(copy_accompanying, base, folder))
     done_by_first(partial(write_whole, folder / "config.json", json_text(description)))
-    parts = parts_of(config, params)
+    write_weights(folder, parts_of(config, params), largest=largest)
+
+
+def write_weights(
+    folder: Path,
+    parts: Mapping[str, Readable],
+    *,
+    largest: int,
+    do: Callable[[Callable[[], None]], object] = done_by_first,
+) -> None:
+    """Write the tensors of a checkpoint by their published names, those of one file at a time; `do` what writes."""
     split = require_extra("huggingface_hub").split_state_dict_into_shards_factory(
         parts,
         get_storage_size=lambda part: part.num_bytes,
         filename_pattern="model{suffix}.safetensors",
         max_shard_size=largest,
     )
-    done_by_first(partial(remove_weights, folder))
+    do(partial(remove_weights, folder))
     for name, keys in split.filename_to_tensors.items():
         tensors = {key: parts[key].read() for key in keys}
-        done_by_first(partial(write_tensors, folder / name, tensors))
+        do(partial(write_tensors, folder / name, tensors))
     if split.is_sharded:
         index = json_text({"metadata": split.metadata, "weight_map": split.tensor_to_filename})
-        done_by_first(partial(write_whole, folder / INDEX, index))
+        do(partial(write_whole, folder / INDEX, index))
 
 
 def remove_weights(folder: Path) -> None:

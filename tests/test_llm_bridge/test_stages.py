@@ -455,7 +455,7 @@ def test_a_changed_byte_in_what_a_checkpoint_says_of_itself_is_refused_or_does_n
 
 def test_an_unknown_model_is_refused(refusal, folder):
     message = refusal(do, folder, "complete", model="large")
-    assert "there is no model large: say tiny, or name a folder" in message
+    assert "there is no model large: say tiny or smollm2, or name a folder" in message
 
 
 def test_a_checkpoint_may_be_called_like_the_base(tmp_path, monkeypatch, capsys):
