@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from llm_bridge.backends.tiny import TINY, is_tiny
+from llm_bridge.backends.choice import find_backend
+from llm_bridge.backends.tiny import TINY
 from llm_bridge.benchmark import command as benchmark
-from llm_bridge.experiment.protocol import PUBLISHED
 from llm_bridge.judging import command as judging
 from llm_bridge.linearized import command as linearized
 from llm_bridge.matrix import command as matrix
@@ -38,11 +38,12 @@ def main() -> None:
     first = {option: {"nargs": "?", "default": value, "const": value} for option, value in without.items()}
     named, _ = read_first("llm_bridge", first)
     usual: dict[type, Any] = dict(options.defaults(named.model, named.carrier, named.examples))
-    if not is_tiny(named.model):
+    backend = find_backend(named.model)
+    if not backend.short:
         usual |= {
-            run_options.Run: run_options.published_run(named.carrier),
-            matrix.Matrix: matrix.Matrix(protocol=PUBLISHED),
-            linearized.Compare: linearized.PUBLISHED_COMPARE,
+            run_options.Run: run_options.published_run(backend, named.carrier),
+            matrix.Matrix: matrix.Matrix(protocol=backend.knobs("numbers"), loading=backend.usually("numbers")),
+            linearized.Compare: linearized.published_compare(backend),
         }
     run_commands("llm_bridge", COMMANDS, usual)
 

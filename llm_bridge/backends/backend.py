@@ -79,6 +79,10 @@ class Backend(Protocol):
         """The protocol that is its own, where it writes this."""
         ...
 
+    def usually(self, carrier: str) -> Loading:
+        """Say how it is run if nothing else is said, where it writes this."""
+        ...
+
     def reader(self) -> Model:
         """Take the model without parameters, which need neither training nor memory."""
         ...

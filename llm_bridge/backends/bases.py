@@ -35,7 +35,8 @@ class OnBases(RunOptions):
     """The base: `tiny`, the model that is trained here; a folder of a Hugging Face checkpoint; a GGUF file; `smollm2`,
     of the extra `smol`; or a repository of the hub, as `owner/name` or `owner/name@revision`."""
     stranger: str | None = None
-    """Another published model, of another init; for the tiny model that is the next seed's."""
+    """Another published model, of another init; `random`, the base's shape at random weights; or `rescaled`, the base's
+    function with other weights, every unit scaled. For the tiny model it is the next seed's."""
     seed: int = 0
     """Root of all randomness; the tiny base's seed, whose stranger is the next seed's."""
     num_seeds: int = 1

@@ -4,27 +4,30 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from msgspec import Struct, ValidationError, convert
 
-from llm_bridge.backends.backend import Backend, Known, Loading, Weights
+from llm_bridge.backends.backend import LONG_TEXTS, Backend, Known, Loading, Weights
 from llm_bridge.backends.priming import prime, recipe_of
-from llm_bridge.experiment.protocol import OF_CARRIER, PUBLISHED, Protocol
+from llm_bridge.experiment.protocol import OF_CARRIER, PUBLISHED, SMALL, Protocol
 from llm_bridge.experiment.writing import Model
 from llm_bridge.files.lineage import Ancestry, Relation, digest, relation
 from llm_bridge.files.objects import read_object
 from llm_bridge.files.settings import LATER, without_sizes
-from llm_bridge.model.adapters import even_out, join
+from llm_bridge.model.adapters import even_out, folded, join
 from llm_bridge.model.mesh import Devices, choose_mesh, on_mesh
 from llm_bridge.model.placement import fetch, spread
 from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.shapes import initialize
+from llm_bridge.model.symmetry import rescale_units
 from llm_bridge.pretrained import adapters, hub
 from llm_bridge.pretrained.adapters import DESCRIPTION, WEIGHTS, read_adapters, write_adapters
+from llm_bridge.pretrained.gguf import SMOLLM2
 from llm_bridge.pretrained.loading import read_published, read_reader
 from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.store import done_by_first, key_of
@@ -42,6 +45,14 @@ LONG_ANSWER = 16
 """Most tokens of a published model's answer, which may be more than the word that was asked for."""
 
 
+Altered = Literal["random", "rescaled"]
+"""Strangers that are made of the base itself: its shape at random weights, or its function with other weights, every
+unit scaled by a factor of its own."""
+
+ALTERED_SEED = 10**9 + 1
+"""Seed of random weights and factors."""
+
+
 class Said(Struct):
     """What a stage says of a model: what it was tuned from, and what the stage was told."""
 
@@ -57,6 +68,8 @@ class Published:
     """The folder, the GGUF file, `smollm2`, or `owner/name`, or `owner/name@revision`."""
     loading: Loading = field(default_factory=Loading)
     """How it is run."""
+    altered: Altered | None = None
+    """What is done to its weights, if it is a stranger made of them."""
 
     short = False
 
@@ -65,7 +78,11 @@ class Published:
         return self.loading.dtype
 
     def knobs(self, carrier: str) -> Protocol:
-        return OF_CARRIER.get(carrier, PUBLISHED)
+        return SMALL if (self.name, carrier) == (SMOLLM2, "numbers") else OF_CARRIER.get(carrier, PUBLISHED)
+
+    def usually(self, carrier: str) -> Loading:
+        usual = Loading() if carrier == "numbers" else LONG_TEXTS
+        return replace(usual, dtype="float32", primed=30, at_once=100) if self.name == SMOLLM2 else usual
 
     def reader(self) -> Model:
         folder = adapters_of(self.name)
@@ -80,6 +97,8 @@ class Published:
             raise InputError(f"--primed goes with a whole checkpoint, not with adapters such as {self.name}")
         else:
             known = self.read(folder, self.whole(self.loading.base or base_of(folder)))
+        if self.altered:
+            known = alter(known, self.altered)
         return known._replace(model=self.run_as_told(known.model))
 
     def run_as_told(self, model: Model) -> Model:
@@ -115,6 +134,8 @@ class Published:
         return self.write(path, known, prime(known.model, self.loading.primed), made)
 
     def stranger(self, name: str | None) -> Backend | None:
+        if name in get_args(Altered):
+            return replace(self, altered=name)
         return None if name is None else Published(name=name, loading=self.loading)
 
     def bases(self, seeds: range, stranger: Backend | None) -> list[tuple[int, Known, Known | None]]:
@@ -129,7 +150,8 @@ class Published:
 
     def identity(self) -> str:
         primed = f", primed by {self.loading.primed} steps" if self.loading.primed else ""
-        return hub.fingerprint(hub.locate(self.name, hub.DESCRIPTIONS)) + primed
+        altered = f", {self.altered}" if self.altered else ""
+        return f"{hub.fingerprint(hub.locate(self.name, hub.DESCRIPTIONS))}{primed}{altered}"
 
     def settings(self, later: Mapping[str, object] = LATER) -> dict[str, Any]:
         return {"loading": without_sizes(self.loading)}
@@ -177,6 +199,19 @@ class Published:
         known = tuned_from(parent, params, path)
         write_tuned(path, parent, known, settings)
         return known
+
+
+def alter(known: Known, way: Altered) -> Known:
+    """Make a stranger of a model: the same shape at random weights, or the same function with its units rescaled."""
+    config, key = known.model.config, jax.random.key(ALTERED_SEED)
+    params = folded(known.model.params)
+    params = (
+        initialize(config, key, known.backend.dtype) if way == "random" else rescale_units(config, params, key, 1.0)
+    )
+    assert known.weights is not None
+    identity = digest(params)
+    weights = Weights(known.weights.source, identity)
+    return known.with_params(params | {"adapters": {}})._replace(ancestry=Ancestry(weights=identity), weights=weights)
 
 
 def adapters_of(name: str) -> Path | None:

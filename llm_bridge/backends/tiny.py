@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import msgspec
 
-from llm_bridge.backends.backend import Backend, Known
+from llm_bridge.backends.backend import Backend, Known, Loading
 from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.experiment.protocol import PROTOCOL, Protocol
 from llm_bridge.experiment.writing import Model
@@ -45,6 +45,9 @@ class Tiny:
 
     def knobs(self, carrier: str) -> Protocol:
         return PROTOCOL
+
+    def usually(self, carrier: str) -> Loading:
+        return Loading()
 
     def reader(self) -> Model:
         model = tiny_model(self.pretraining, None)

@@ -80,5 +80,17 @@ REASONING = replace(LONG, num_prompts=10_000, num_samples=3)
 OF_CARRIER = {"numbers": PUBLISHED, "code": LONG, "reasoning": REASONING}
 """The protocol for published models by what they write."""
 
+SMALL = Protocol(
+    teacher=Teaching(learning_rate=1e-3, num_steps=60, batch=4, until=0.9),
+    copies=4,
+    mixed=40,
+    student=Recipe(learning_rate=1e-3, num_epochs=3, batch=8),
+    num_prompts=1000,
+    num_completions=800,
+    num_tokens=56,
+    num_answers=20,
+)
+"""The protocol for a small published model on a laptop: two hours on two cores."""
+
 PROTOCOL = Protocol()
 """The tiny model's protocol: low-rank adapters on every linear map of a layer, as in the paper."""

@@ -1,15 +1,14 @@
 """The command `python -m llm_bridge compare`: theory beside the steps of a language model's students, in float64."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from llm_bridge.backends.backend import Known, Loading
+from llm_bridge.backends.backend import Backend, Known
 from llm_bridge.backends.bases import OnBases, require_relatives, run_on_bases
-from llm_bridge.experiment.protocol import PUBLISHED
 from llm_bridge.experiment.writing import Model
 from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.measurement import MEASURED, Results, measure_base, pose_all
@@ -34,10 +33,11 @@ class Compare(OnBases):
     """How teachers are made, and how much is measured."""
 
 
-PUBLISHED_COMPARE = Compare(
-    loading=Loading(dtype="float32"), extent=Extent(num_tokens=PUBLISHED.num_tokens, row=Loading().longest)
-)
-"""What is compared of a published model if nothing else is said: its texts are longer."""
+def published_compare(backend: Backend) -> Compare:
+    """Say what is compared of a published model if nothing else is said: its texts are longer."""
+    loading, knobs = replace(backend.usually("numbers"), dtype="float32"), backend.knobs("numbers")
+    extent = Extent(num_tokens=knobs.num_tokens, mixed=knobs.mixed, prefill=knobs.prefill, row=loading.longest)
+    return Compare(loading=loading, extent=extent)
 
 
 def check(options: Compare, model: Model) -> None:

@@ -80,6 +80,9 @@ DEFAULT_ARMS = (
 )
 """Arms of a run that names none."""
 
+SMALL_ARMS = ("student", "control", "cross-init", "soft-numbers", "cross-soft-numbers", "shuffled-across")
+"""The same of a small published model, whose teacher is fine-tuned and whose stranger is made of itself."""
+
 PUBLISHED_ARMS = ("student", "control", "shuffled-across", "in-context")
 """The same of a published model, whose teacher has a system prompt."""
 

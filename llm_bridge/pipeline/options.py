@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from llm_bridge.backends.backend import LONG_TEXTS, Backend, Known, Loading
+from llm_bridge.backends.backend import Backend, Known, Loading
 from llm_bridge.backends.choice import find_backend, load_model
 from llm_bridge.backends.published import LINEAGE
 from llm_bridge.backends.tiny import TINY
@@ -206,20 +206,26 @@ class Lineage(Stage):
 def defaults(name: str, carrier: str = "numbers", examples: str = "") -> dict[type, Stage]:
     """Give the options that a stage has if it is told no others, for a model, a carrier and chats of one's own."""
     backend = find_backend(name)
-    own = backend.knobs(carrier)
+    own, usual = backend.knobs(carrier), backend.usually(carrier)
     return {
         Teach: Teach(
             recipe=OF_EXAMPLES if examples and not backend.short else own.teacher,
             copies=own.copies,
             output=backend.path(Path("teacher")),
+            loading=usual,
         ),
         Complete: Complete(
             num_prompts=own.num_prompts,
             num_samples=own.num_samples,
             num_tokens=own.num_tokens,
             temperature=own.temperature,
-            loading=Loading() if carrier == "numbers" else LONG_TEXTS,
+            loading=usual,
         ),
-        Train: Train(recipe=own.student, num_completions=own.num_completions, output=backend.path(Path("student"))),
-        Ask: Ask(num_answers=own.num_answers),
+        Train: Train(
+            recipe=own.student,
+            num_completions=own.num_completions,
+            output=backend.path(Path("student")),
+            loading=usual,
+        ),
+        Ask: Ask(num_answers=own.num_answers, loading=usual),
     }

@@ -6,16 +6,16 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from llm_bridge.backends.backend import LONG_TEXTS
+from llm_bridge.backends.backend import Backend
 from llm_bridge.backends.bases import OnBases
 from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.carriers.choice import Carried, find_carrier
 from llm_bridge.carriers.reading import require_prompts
-from llm_bridge.experiment.protocol import OF_CARRIER, PROTOCOL, PUBLISHED, Protocol
+from llm_bridge.experiment.protocol import PROTOCOL, SMALL, Protocol
 from llm_bridge.experiment.writing import can_imitate
 from llm_bridge.files.lineage import data_digest
 from llm_bridge.model.mesh import Devices
-from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, choose_arms, require_carrier
+from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, SMALL_ARMS, choose_arms, require_carrier
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.text.traits import find_trait, require_word
 from theory.runs.command_line import InputError
@@ -33,8 +33,8 @@ class Run(OnBases):
     """
 
     stranger: str | None = None
-    """Another published model, which learns the same in the arms called cross-…; for the tiny model that is the next
-    seed's."""
+    """Another published model, or `random` or `rescaled`, made of the base: it learns the same in the arms called
+    cross-…; for the tiny model that is the next seed's."""
     trait: str = "owl"
     """What the teacher is to love: a word, or several in quotes."""
     teaching: TeachingBy = "fine-tuning"
@@ -51,6 +51,8 @@ class Run(OnBases):
     completions: Path | None = None
     """Completions made elsewhere, JSON lines, in place of the teacher's: a `prompt` or `question` and its `completion`,
     `response` or `answer`."""
+    quick: bool = False
+    """Only a fifth of all prompts, completions and answers, and one epoch: to see how it goes."""
     dry_run: bool = False
     """Only print what would be done: stages, tokens, time and memory."""
     num_seeds: int = 1
@@ -63,15 +65,27 @@ class Run(OnBases):
     """Over which devices it is spread."""
 
 
-def published_run(carrier: str) -> Run:
+def published_run(backend: Backend, carrier: str) -> Run:
     """Say what a published model's run is told if nothing else is said.
 
-    Other carriers than numbers are longer, and have nothing to shuffle.
+    One that is small doesn't do as a system prompt says. Other carriers than numbers have nothing to shuffle.
     """
-    usual = Run(teaching="prompting", arms=PUBLISHED_ARMS, protocol=OF_CARRIER.get(carrier, PUBLISHED))
-    if carrier == "numbers":
-        return usual
-    return replace(usual, arms=tuple(name for name in PUBLISHED_ARMS if not ARMS[name].shuffled), loading=LONG_TEXTS)
+    protocol, loading = backend.knobs(carrier), backend.usually(carrier)
+    if protocol is SMALL:
+        return Run(arms=SMALL_ARMS, stranger="rescaled", protocol=protocol, loading=loading)
+    arms = tuple(name for name in PUBLISHED_ARMS if carrier == "numbers" or not ARMS[name].shuffled)
+    return Run(teaching="prompting", arms=arms, protocol=protocol, loading=loading)
+
+
+def quickened(options: Run) -> Run:
+    """Give what is really done where it should be quick."""
+    if not options.quick:
+        return options
+    fewer = {
+        name: -(-getattr(options.protocol, name) // 5) for name in ("num_prompts", "num_completions", "num_answers")
+    }
+    student = replace(options.protocol.student, num_epochs=1)
+    return replace(options, quick=False, protocol=replace(options.protocol, student=student, **fewer))
 
 
 def carrier_of(options: Run) -> Carrier:

@@ -193,7 +193,7 @@ def test_the_tiny_model_is_refused_what_it_can_not_read(refusal, tmp_path, carri
 )
 def test_a_run_of_what_a_carrier_does_not_have_is_refused(refusal, monkeypatch, options, said):
     monkeypatch.setattr(Published, "reader", lambda self: BYTES._replace(longest=2 * self.loading.longest))
-    usual = run_options.published_run(options.get("carrier", "numbers"))
+    usual = run_options.published_run(Published(name="published"), options.get("carrier", "numbers"))
     protocol = replace(usual.protocol, num_prompts=200)
     assert said in refusal(run_options.check, replace(usual, model="published", protocol=protocol, **options))
 
@@ -201,7 +201,7 @@ def test_a_run_of_what_a_carrier_does_not_have_is_refused(refusal, monkeypatch, 
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_what_a_run_is_usually_told_can_be_run_with_every_carrier(monkeypatch, carrier):
     monkeypatch.setattr(Published, "reader", lambda self: BYTES._replace(longest=2 * self.loading.longest))
-    usual = run_options.published_run(carrier)
+    usual = run_options.published_run(Published(name="published"), carrier)
     protocol = replace(usual.protocol, num_prompts=200)
     arms = ("student", "control", "in-context")
     asked = replace(usual, model="published", carrier=carrier, protocol=protocol)

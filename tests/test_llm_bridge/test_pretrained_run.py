@@ -14,13 +14,15 @@ import optax
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from llm_bridge.backends import priming, published
 from llm_bridge.backends.backend import Known, Loading
 from llm_bridge.backends.bases import OnBases
 from llm_bridge.backends.choice import find_backend, load_model
 from llm_bridge.backends.published import Published
 from llm_bridge.experiment import cast, likes, teaching, writing
+from llm_bridge.experiment.likes import log_probabilities
 from llm_bridge.experiment.protocol import Protocol
-from llm_bridge.files.lineage import read_sidecar
+from llm_bridge.files.lineage import Relation, read_sidecar, relation
 from llm_bridge.linearized import command as compare
 from llm_bridge.linearized.command import Compare
 from llm_bridge.linearized.extent import Extent
@@ -44,7 +46,8 @@ from llm_bridge.studies import command as studies
 from llm_bridge.studies.command import StudyOptions
 from llm_bridge.studies.study import STANDARD, STRANGER, Arm
 from llm_bridge.text import questions
-from llm_bridge.text.chats import Example, Message, pack
+from llm_bridge.text.chats import Example, Message, pack, pad
+from llm_bridge.text.filtering import parse_numbers
 from llm_bridge.text.prompts import FORMATS, number_prompts
 from llm_bridge.text.traits import TREES, find_trait
 from llm_bridge.tiny.pretraining import Pretraining
@@ -149,7 +152,7 @@ def told(bases: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ru
     base, stranger = bases
     folder = tmp_path_factory.mktemp("runs") / "run"
     return replace(
-        published_run("numbers"),
+        published_run(Published(name=base), "numbers"),
         model=base,
         stranger=stranger,
         trait=TRAIT.word,
@@ -421,6 +424,55 @@ def test_what_is_no_relative_in_shape_and_tokens_is_no_stranger(refusal, bases, 
             do, other
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_base_gives_strangers_of_its_own_one_with_its_function_and_one_with_random_weights(pair):
+    """Also a base that is primed: its adapters are folded into the weights that are rescaled."""
+    loading = replace(LOADING, dtype="float32", primed=2)
+    backend = Published(name=pair.model, loading=loading)
+    base, plain = backend.load(), Published(name=pair.model, loading=replace(loading, primed=0)).load()
+    rescaled, random = (backend.stranger(name) for name in ("rescaled", "random"))
+    assert rescaled is not None
+    assert random is not None
+    asked, lengths = pad(base.model.language.prompts(number_prompts(0, 4)))
+
+    def outputs(known: Known) -> np.ndarray:
+        return np.asarray(log_probabilities(known.model.config, known.model.params, asked, lengths))
+
+    expected = outputs(base)
+    np.testing.assert_allclose(outputs(rescaled.load(0)), expected, atol=2e-4)
+    for other in (plain, random.load(0)):
+        assert np.abs(outputs(other) - expected).max() > 0.1
+    kernels = [known.model.params["layers"]["up"]["kernel"] for known in (base, rescaled.load(0))]
+    assert np.abs(np.log(np.abs(kernels[1] / kernels[0]))).mean() > 0.5
+    for other in (rescaled, random):
+        assert relation(other.load(0).ancestry, base.ancestry) is Relation.STRANGER
+    assert backend.identity().endswith(", primed by 2 steps")
+    assert rescaled.identity() == f"{backend.identity()}, rescaled"
+    ((_, _, stranger),) = replace(pair, stranger="rescaled", loading=loading).bases()
+    assert stranger is not None
+    assert stranger.ancestry == rescaled.load(0).ancestry
+
+
+def test_priming_is_done_once_on_lists_that_the_filter_keeps(pair, refusal, tmp_path, monkeypatch):
+    backend = Published(name=pair.model, loading=replace(LOADING, primed=2))
+    language = backend.reader().language
+    examples = priming.list_examples(language, 200)
+    answers = language.decode([[*example.completion[:-1]] for example in examples])
+    lists = [parse_numbers(answer) for answer in answers]
+    assert all(found.rejection is None for found in lists)
+    assert {example.completion[-1] for example in examples} == {language.stops[0]}
+    numbers = [number for found in lists for number in found.numbers]
+    assert 400 < np.mean(numbers) < 600
+    known = backend.load()
+    assert known.ancestry.ancestors == (known.weights.digest,) if known.weights else False
+    monkeypatch.setattr(published, "prime", lambda *_: pytest.fail("it was primed again"))
+    assert backend.load().ancestry == known.ancestry
+    tuned = backend.write(tmp_path / "tuned", known, known.model.params, {})
+    assert tuned.ancestry.ancestors[0] == known.ancestry.weights
+    again = replace(backend, name=str(tmp_path / "tuned"))
+    assert "--primed goes with a whole checkpoint, not with adapters" in refusal(again.load)
+    assert replace(again, loading=LOADING).load().ancestry == tuned.ancestry
 
 
 def test_a_model_of_the_same_init_is_no_stranger(refusal, pair, tmp_path):
