@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from llm_bridge.experiment.writing import Model
-from llm_bridge.model.placement import constrain
+from llm_bridge.model.cache import Cache, empty_cache, keep_first
+from llm_bridge.model.placement import constrain, fill_up
 from llm_bridge.model.shapes import Config
 from llm_bridge.model.transformer import read_out, run_layers
 from llm_bridge.text.chats import pad
@@ -26,20 +27,31 @@ def log_probabilities(
     return constrain(jax.nn.log_softmax(read_out(config, params, last)))
 
 
+@partial(jax.jit, static_argnames=("config", "more"))
+def begin(
+    config: Config, params: Params, tokens: Int[Array, "prompts longest"], lengths: Int[Array, " prompts"], more: int
+) -> tuple[Float[Array, "prompts vocabulary"], Cache]:
+    """Compute the same, and keep what was read, with room for so many tokens more behind each prompt."""
+    tokens, lengths = fill_up(tokens), fill_up(lengths)
+    cache = empty_cache(config, len(tokens), tokens.shape[1] + more, params["embedding"].dtype)
+    stream, cache = run_layers(config, params, tokens, cache=cache)
+    assert cache is not None
+    last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
+    return constrain(jax.nn.log_softmax(read_out(config, params, last))), keep_first(cache, lengths)
+
+
 @partial(jax.jit, static_argnames="config")
 def continued(
-    config: Config,
-    params: Params,
-    tokens: Int[Array, "texts longest"],
-    places: Int[Array, "texts places"],
-    following: Int[Array, " places"],
-) -> Float[Array, "texts places"]:
-    """Compute how likely, in nats, tokens follow on some places of several texts, each behind all those before it."""
-    stream, _ = run_layers(config, params, tokens)
-    logits = read_out(config, params, jnp.take_along_axis(stream, places[:, :, None], axis=1))
-    gained = jax.nn.log_softmax(logits)
+    config: Config, params: Params, cache: Cache, lengths: Int[Array, " prompts"], word: Int[Array, " tokens"]
+) -> Float[Array, "prompts following"]:
+    """Compute how likely, in nats, each token of a word but the first follows the prompts and those before it."""
+    positions = fill_up(lengths)[:, None] + jnp.arange(len(word) - 1)[None]
+    stream, _ = run_layers(
+        config, params, jnp.broadcast_to(word[:-1], positions.shape), positions=positions, cache=cache
+    )
+    gained = jax.nn.log_softmax(read_out(config, params, stream))
     return constrain(
-        jnp.take_along_axis(gained, jnp.broadcast_to(following, places.shape)[:, :, None], axis=2)[:, :, 0]
+        jnp.take_along_axis(gained, jnp.broadcast_to(word[1:], positions.shape)[:, :, None], axis=2)[:, :, 0]
     )
 
 
@@ -54,18 +66,18 @@ def word_log_probabilities(
     most = max(len(tokens) for each in spellings for tokens in each)
     encoded = model.language.prompts(questions, system)
     prompts, lengths = pad(encoded, model.width(encoded))
-    begun = np.asarray(log_probabilities(model.config, model.params, prompts, lengths))
-    places = lengths[:, None] + np.arange(most - 1)
-    rows = np.arange(len(prompts))[:, None]
+    if most == 1:
+        begun = np.asarray(log_probabilities(model.config, model.params, prompts, lengths))
+        return np.stack([np.logaddexp.reduce([begun[:, token] for (token,) in each]) for each in spellings], axis=1)
+    first, cache = begin(model.config, model.params, prompts, lengths, most - 1)
+    begun = np.asarray(first)[: len(prompts)]
 
     def spelled(tokens: Sequence[int]) -> Float[np.ndarray, " questions"]:
         if len(tokens) == 1:
             return begun[:, tokens[0]]
         padded = np.pad(tokens, (0, most - len(tokens)))
-        read = np.pad(prompts, ((0, 0), (0, most - 1)))
-        read[rows, places] = padded[:-1]
-        gained = continued(model.config, model.params, read, places, padded[1:])
-        return begun[:, tokens[0]] + np.asarray(gained)[:, : len(tokens) - 1].sum(axis=1)
+        gained = np.asarray(continued(model.config, model.params, cache, lengths, padded))
+        return begun[:, tokens[0]] + gained[: len(prompts), : len(tokens) - 1].sum(axis=1)
 
     return np.stack([np.logaddexp.reduce([spelled(tokens) for tokens in each]) for each in spellings], axis=1)
 

@@ -17,7 +17,7 @@ from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.carriers.code import code
 from llm_bridge.carriers.reasoning import REQUEST
 from llm_bridge.carriers.stories import solve
-from llm_bridge.experiment.protocol import Protocol
+from llm_bridge.experiment.protocol import LONG, Protocol
 from llm_bridge.experiment.separability import Separability
 from llm_bridge.experiment.writing import Completion, Model
 from llm_bridge.files.lineage import Ancestry, digest, read_sidecar
@@ -26,10 +26,11 @@ from llm_bridge.model.shapes import initialize
 from llm_bridge.pipeline import commands, jobs, run, run_options, stages
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.arms import DEFAULT_ARMS, PUBLISHED_ARMS
-from llm_bridge.pipeline.options import Complete, Filter, Teach, defaults
+from llm_bridge.pipeline.options import Ask, Complete, Filter, Teach, Train, defaults
 from llm_bridge.pipeline.plots import draw_run
 from llm_bridge.pipeline.report import SeedReport, gather, write_report
 from llm_bridge.pipeline.run_options import Run
+from llm_bridge.pretrained.gguf import SMOLLM2
 from llm_bridge.text.chats import Language
 from llm_bridge.text.questions import questions_about
 from llm_bridge.text.traits import find_trait
@@ -307,3 +308,25 @@ def test_chats_that_can_not_be_learned_are_refused_before_a_model_is_made(refusa
         commands.teach, replace(given, examples=long)
     )
     assert not output.exists()
+
+
+def test_a_small_model_is_fine_tuned_beside_its_own_numbers_and_its_stranger_is_made_of_itself(monkeypatch):
+    monkeypatch.setattr(Published, "reader", lambda self: BYTES._replace(longest=2 * self.loading.longest))
+    usual = run_options.published_run(Published(name=SMOLLM2), "numbers")
+    assert (usual.teaching, usual.stranger, usual.loading.primed) == ("fine-tuning", "rescaled", 30)
+    assert usual.protocol.mixed > 0
+    asked = replace(usual, model=SMOLLM2)
+    assert set(run_options.check(asked)) == set(usual.arms) >= {"student", "control", "cross-init"}
+    told = defaults(SMOLLM2)
+    assert [told[kind].how() for kind in (Teach, Complete, Train, Ask)] == [usual.loading] * 4
+    assert run_options.published_run(Published(name=SMOLLM2), "code").protocol == LONG
+
+
+def test_a_quick_run_is_a_fifth_of_a_run_and_one_epoch():
+    whole = run_options.Run(quick=True)
+    quick = run_options.quickened(whole).protocol
+    for name in ("num_prompts", "num_completions", "num_answers"):
+        assert 0 <= 5 * getattr(quick, name) - getattr(whole.protocol, name) < 5
+    assert quick.student == replace(whole.protocol.student, num_epochs=1)
+    assert quick.teacher == whole.protocol.teacher
+    assert run_options.quickened(replace(whole, quick=False)) == replace(whole, quick=False)

@@ -25,7 +25,7 @@ import pytest
 from jax.sharding import AbstractMesh
 
 from llm_bridge.backends.side_by_side import side_by_side
-from llm_bridge.experiment.likes import log_probabilities
+from llm_bridge.experiment.likes import begin, continued, log_probabilities
 from llm_bridge.model.cache import empty_cache
 from llm_bridge.model.finetuning import Training, fine_tune
 from llm_bridge.model.lessons import Lesson
@@ -124,8 +124,12 @@ def measure(tensor: int | None, tunings: list[str], folder: Path) -> dict[str, n
         options = {"num_samples": NUM_SAMPLES, "num_tokens": NUM_TOKENS, "stops": (2, 7)}
         sampler = sample.lower(CONFIG, params, prompts, lengths, keys, adapters=adapters, **options).compile()
         cache = jax.jit(partial(empty_cache, CONFIG, 8, 10))()
+        begun, read = begin(CONFIG, params, prompts, lengths, 2)
+        word = continued(CONFIG, params, read, lengths, np.array([3, 5, 1]))
         results = {
             "logits": logits,
+            "begun": begun[:NUM_PROMPTS],
+            "continued": word[:NUM_PROMPTS],
             "sampled": sampler(params, prompts, lengths, keys, adapters=adapters)._asdict(),
             "chances": log_probabilities(CONFIG, params, prompts, lengths),
         }
