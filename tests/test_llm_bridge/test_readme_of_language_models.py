@@ -18,7 +18,7 @@ LINES = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) f
 @pytest.mark.parametrize("line", LINES)
 def test_a_command_is_understood(line: str):
     """They take minutes, so they are only read here; `test_run.py` runs one, and the example, on a smaller model."""
-    python, option, package, *words = shlex.split(line.removeprefix("uv run "), comments=True)
+    python, option, package, *words = shlex.split(re.sub(r"^uv run (--extra \w+ )?", "", line), comments=True)
     assert (python, option, package) == ("python", "-m", "llm_bridge")
     named = {name: options for options, (name, _) in COMMANDS.items()}
     options = tyro.extras.subcommand_cli_from_dict(named, args=words, config=(tyro.conf.FlagCreatePairsOff,))
