@@ -84,9 +84,9 @@ SMALL = Protocol(
     teacher=Teaching(learning_rate=1e-3, num_steps=60, batch=4, until=0.9),
     copies=4,
     mixed=40,
-    student=Recipe(learning_rate=1e-3, num_epochs=3, batch=8),
-    num_prompts=1000,
-    num_completions=800,
+    student=Recipe(learning_rate=1e-3, num_epochs=3, batch=4),
+    num_prompts=900,
+    num_completions=600,
     num_tokens=56,
     num_answers=20,
 )
