@@ -13,8 +13,9 @@ from llm_bridge.text.prompts import MOST_NUMBERS, write_prompt
 from theory.problem import Params
 from theory.runs.progress import Progress
 
-CHATS = 3
-"""Chats for each row of the training: about as many as a row of 256 tokens holds, so that few are seen twice."""
+ROW, CHATS = 256, 3
+"""Tokens of a row of the training, whatever is read later, and chats for each: about as many as it holds, so that few
+are seen twice."""
 
 SEED = 10**9
 """Seed of the lists and of the adapters: a primed model is one and the same base in all runs."""
@@ -39,7 +40,7 @@ def list_examples(language: Language, count: int) -> list[Example]:
 
 def prime(model: Model, num_steps: int) -> Params:
     """Tune a model on lists of random numbers, and give its parameters."""
-    recipe = recipe_of(num_steps)
+    recipe, model = recipe_of(num_steps), model._replace(longest=ROW)
     examples = list_examples(model.language, CHATS * recipe.batch * num_steps)
     with Progress("prime", num_steps, "steps") as bar:
         return teach_examples(

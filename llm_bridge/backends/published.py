@@ -124,7 +124,7 @@ class Published:
         """Take what becomes of a checkpoint that is primed, from the cache, or make it and keep it there."""
         if self.loading.primed == 0:
             return known
-        made = {"stage": "prime", "base": known.ancestry.weights, "longest": self.loading.longest}
+        made = {"stage": "prime", "base": known.ancestry.weights}
         made |= {"recipe": self.written_down(recipe_of(self.loading.primed)), "jax": jax.__version__}
         made = json.loads(json_text(made))
         path = cache_folder() / "llm_bridge" / f"primed-{key_of(made)}"

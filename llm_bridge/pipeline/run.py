@@ -8,7 +8,7 @@ from llm_bridge.model.costs import weight_bytes
 from llm_bridge.pipeline.jobs import Job, run_seed
 from llm_bridge.pipeline.plan import Planned, memory_beside_weights, plan_run, plan_table
 from llm_bridge.pipeline.report import gather, write_report
-from llm_bridge.pipeline.run_options import Run, carrier_of, check, quickened, settings_of
+from llm_bridge.pipeline.run_options import Run, carrier_of, check, settings_of, settle
 from llm_bridge.store import done_by_first
 from llm_bridge.text.traits import find_trait
 from theory.runs.files import write_whole
@@ -18,7 +18,7 @@ from theory.runs.records import Outcome, record_run, run_folder
 
 def run(options: Run) -> bool:
     """Run the command, on all devices of all processes; False if a verdict fails."""
-    options = quickened(options)
+    options = settle(options)
     names = check(options)
     backend = options.backend
     if options.dry_run:

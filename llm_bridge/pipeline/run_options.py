@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
 from llm_bridge.backends.backend import Backend
 from llm_bridge.backends.bases import OnBases
+from llm_bridge.backends.published import Altered
 from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.carriers.choice import Carried, find_carrier
 from llm_bridge.carriers.reading import require_prompts
@@ -77,8 +78,10 @@ def published_run(backend: Backend, carrier: str) -> Run:
     return Run(teaching="prompting", arms=arms, protocol=protocol, loading=loading)
 
 
-def quickened(options: Run) -> Run:
-    """Give what is really done where it should be quick."""
+def settle(options: Run) -> Run:
+    """Say what is really done: a fifth if it is to be quick, and no stranger made of the base that no arm asks for."""
+    if options.stranger in get_args(Altered) and not any(ARMS[name].stranger for name in choose_arms(options.arms)):
+        options = replace(options, stranger=None)
     if not options.quick:
         return options
     fewer = {

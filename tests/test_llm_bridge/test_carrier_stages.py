@@ -324,9 +324,13 @@ def test_a_small_model_is_fine_tuned_beside_its_own_numbers_and_its_stranger_is_
 
 def test_a_quick_run_is_a_fifth_of_a_run_and_one_epoch():
     whole = run_options.Run(quick=True)
-    quick = run_options.quickened(whole).protocol
+    quick = run_options.settle(whole).protocol
     for name in ("num_prompts", "num_completions", "num_answers"):
         assert 0 <= 5 * getattr(quick, name) - getattr(whole.protocol, name) < 5
     assert quick.student == replace(whole.protocol.student, num_epochs=1)
     assert quick.teacher == whole.protocol.teacher
-    assert run_options.quickened(replace(whole, quick=False)) == replace(whole, quick=False)
+    small = run_options.published_run(Published(name=SMOLLM2), "numbers")
+    assert run_options.settle(small) == small
+    assert run_options.settle(replace(small, arms=("student", "control"))).stranger is None
+    assert run_options.settle(replace(small, arms=("student",), stranger="owner/name")).stranger == "owner/name"
+    assert run_options.settle(replace(whole, quick=False)) == replace(whole, quick=False)
