@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from llm_bridge.backends import bases
 from llm_bridge.backends.backend import Known, Loading
 from llm_bridge.backends.tiny import Tiny
+from llm_bridge.carriers.numbers import numbers
 from llm_bridge.experiment import likes
 from llm_bridge.experiment.writing import Model
 from llm_bridge.files.lineage import Ancestry
@@ -513,7 +514,7 @@ def test_a_published_checkpoint_is_compared_as_the_model_that_it_holds(
             np.testing.assert_array_equal(made.numbers.log_odds(params), posed.numbers.log_odds(params))
         return {name: values[0] for name, values in results.items()}
 
-    monkeypatch.setattr(bases, "number_prompts", partial(number_prompts, short=True))
+    monkeypatch.setattr(bases, "numbers", lambda *, short, prefill: numbers(short=True, prefill=prefill))
     monkeypatch.setattr(command, "cast_roles", cast)
     monkeypatch.setattr(command, "measure_base", measure)
     loading = Loading(dtype="float32", longest=ROW)
