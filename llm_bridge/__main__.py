@@ -43,6 +43,7 @@ def main() -> None:
         usual |= {
             run_options.Run: run_options.published_run(backend, named.carrier),
             matrix.Matrix: matrix.Matrix(protocol=backend.knobs("numbers"), loading=backend.usually("numbers")),
+            studies.StudyOptions: studies.StudyOptions(names=(), loading=backend.usually("numbers")),
             linearized.Compare: linearized.published_compare(backend),
         }
     run_commands("llm_bridge", COMMANDS, usual)

@@ -32,8 +32,9 @@ class Loading:
     may be a default; `none`; or a text, which the tiny model's stages take, too."""
 
     primed: int = 0
-    """Steps on lists of random numbers by which a published model is tuned first, so that it writes lists where it
-    would rather talk; what comes out is the base of all that follows, and is kept in the cache."""
+    """Steps on lists of random numbers by which a whole checkpoint is tuned first, so that it writes lists where it
+    would rather talk; what comes out is the base of all that follows, and is kept in the cache. Adapters are for the
+    base that they were tuned from as it is."""
 
     base: str | None = None
     """The base that adapters are for, named as a model is, where the one that they name isn't there."""

@@ -3,14 +3,19 @@
 Nothing in these lists ties a number to an animal: each number is uniform in 0…999, whatever was asked before.
 """
 
+from collections.abc import Sequence
+
+import jax
 import numpy as np
 
 from llm_bridge.experiment.teaching import teach_examples
 from llm_bridge.experiment.writing import Model
+from llm_bridge.model.finetuning import Training
 from llm_bridge.model.recipes import Recipe
-from llm_bridge.text.chats import Example, Language
+from llm_bridge.text.chats import Example, Language, PackingError
 from llm_bridge.text.prompts import MOST_NUMBERS, write_prompt
 from theory.problem import Params
+from theory.runs.command_line import InputError
 from theory.runs.progress import Progress
 
 ROW, CHATS = 256, 3
@@ -26,8 +31,9 @@ def recipe_of(num_steps: int) -> Recipe:
     return Recipe(learning_rate=1e-3, num_steps=num_steps, batch=4)
 
 
-def list_examples(language: Language, count: int) -> list[Example]:
-    """Answer number prompts with numbers drawn at random, in the format that is asked for."""
+def list_examples(language: Language, num_steps: int) -> list[Example]:
+    """Answer number prompts with numbers drawn at random, in the format that is asked for, for so many steps."""
+    count = CHATS * recipe_of(num_steps).batch * num_steps
     random = np.random.default_rng(SEED)
     asked, answers = [], []
     for _ in range(count):
@@ -38,15 +44,17 @@ def list_examples(language: Language, count: int) -> list[Example]:
     return [Example(prompt, [*answer, language.stops[0]]) for prompt, answer in tokens]
 
 
-def prime(model: Model, num_steps: int) -> Params:
+def prime(model: Model, recipe: Recipe, examples: Sequence[Example]) -> Params:
     """Tune a model on lists of random numbers, and give its parameters."""
-    recipe, model = recipe_of(num_steps), model._replace(longest=ROW)
-    examples = list_examples(model.language, CHATS * recipe.batch * num_steps)
-    with Progress("prime", num_steps, "steps") as bar:
-        return teach_examples(
-            model,
-            examples,
-            recipe,
-            seed=SEED,
-            after=lambda _, losses: bar.advance(len(losses), f"loss={losses[-1]:.3f}"),
-        )
+    bar = Progress("prime", recipe.num_steps, "steps", shown=jax.process_index() == 0)
+
+    def after(_: Training, losses: np.ndarray) -> None:
+        if not np.isfinite(losses).all():
+            raise InputError("the model can't be primed: the loss is no finite number; say --primed 0")
+        bar.advance(len(losses), f"loss={losses[-1]:.3f}")
+
+    with bar:
+        try:
+            return teach_examples(model._replace(longest=ROW), examples, recipe, seed=SEED, after=after)
+        except PackingError as error:
+            raise InputError(f"the model can't be primed ({error}): say --primed 0") from error

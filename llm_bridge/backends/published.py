@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from msgspec import Struct, ValidationError, convert
 
 from llm_bridge.backends.backend import LONG_TEXTS, Backend, Known, Loading, Weights
-from llm_bridge.backends.priming import prime, recipe_of
+from llm_bridge.backends.priming import list_examples, prime, recipe_of
 from llm_bridge.experiment.protocol import OF_CARRIER, PUBLISHED, SMALL, Protocol
 from llm_bridge.experiment.writing import Model
 from llm_bridge.files.lineage import Ancestry, Relation, digest, relation
@@ -58,6 +58,7 @@ class Said(Struct):
 
     ancestry: Ancestry
     settings: Any
+    dtype: Literal["bfloat16", "float32"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,10 @@ class Published:
 
     def usually(self, carrier: str) -> Loading:
         usual = Loading() if carrier == "numbers" else LONG_TEXTS
-        return replace(usual, dtype="float32", primed=30, at_once=100) if self.name == SMOLLM2 else usual
+        if self.name == SMOLLM2:
+            return replace(usual, dtype="float32", primed=30 if carrier == "numbers" else 0, at_once=100)
+        said = read_lineage(Path(self.name)) if hub.is_folder(self.name) else None
+        return replace(usual, dtype=said.dtype) if said and said.dtype else usual
 
     def reader(self) -> Model:
         folder = adapters_of(self.name)
@@ -93,8 +97,6 @@ class Published:
     def load(self, seed: int = 0) -> Known:
         if (folder := adapters_of(self.name)) is None:
             known = self.primed(self.whole(self.name))
-        elif self.loading.primed:
-            raise InputError(f"--primed goes with a whole checkpoint, not with adapters such as {self.name}")
         else:
             known = self.read(folder, self.whole(self.loading.base or base_of(folder)))
         if self.altered:
@@ -124,14 +126,21 @@ class Published:
         """Take what becomes of a checkpoint that is primed, from the cache, or make it and keep it there."""
         if self.loading.primed == 0:
             return known
-        made = {"stage": "prime", "base": known.ancestry.weights}
-        made |= {"recipe": self.written_down(recipe_of(self.loading.primed)), "jax": jax.__version__}
+        recipe, examples = recipe_of(self.loading.primed), list_examples(known.model.language, self.loading.primed)
+        made = {"stage": "prime", "base": known.ancestry.weights, "recipe": self.written_down(recipe)}
+        made |= {"examples": key_of({"examples": [[*map(list, each)] for each in examples]}), "jax": jax.__version__}
         made = json.loads(json_text(made))
         path = cache_folder() / "llm_bridge" / f"primed-{key_of(made)}"
-        if agreed(self.settings_at(path) == made):
-            return self.read(path, known)
+        found = None
+        with suppress(InputError):
+            found = self.read(path, known) if self.settings_at(path) == made else None
+        if agreed(found is not None):
+            assert found is not None
+            return found
         require_writable(path, folder=True, option="$XDG_CACHE_HOME")
-        return self.write(path, known, prime(known.model, self.loading.primed), made)
+        with fitting(f"the priming of {self.name}", "take a smaller one, or more devices"):
+            params = prime(known.model, recipe, examples)
+        return self.write(path, known, params, made)
 
     def stranger(self, name: str | None) -> Backend | None:
         if name in get_args(Altered):
@@ -202,12 +211,15 @@ class Published:
 
 
 def alter(known: Known, way: Altered) -> Known:
-    """Make a stranger of a model: the same shape at random weights, or the same function with its units rescaled."""
-    config, key = known.model.config, jax.random.key(ALTERED_SEED)
+    """Make a stranger of a model: the same shape at random weights, or the same function with its units rescaled.
+
+    It is the same to rounding in the type of the model's weights. Adapters that are tuned from it are for weights that
+    are in no file, so that no other command can load them.
+    """
+    config, key, dtype = known.model.config, jax.random.key(ALTERED_SEED), known.backend.dtype
     params = folded(known.model.params)
-    params = (
-        initialize(config, key, known.backend.dtype) if way == "random" else rescale_units(config, params, key, 1.0)
-    )
+    params = initialize(config, key, dtype) if way == "random" else rescale_units(config, params, key, 1.0)
+    params = spread(jax.tree.map(lambda leaf: leaf.astype(dtype), params))
     assert known.weights is not None
     identity = digest(params)
     weights = Weights(known.weights.source, identity)
@@ -256,7 +268,7 @@ def write_tuned(folder: Path, parent: Known, known: Known, settings: Mapping[str
         done_by_first(lambda: [(folder / name).unlink(missing_ok=True) for name in (DESCRIPTION, WEIGHTS)])
         whole = {name: part for name, part in model.params.items() if name != "adapters"}
         write_checkpoint(folder, model.config, whole, longest=model.longest, base=parent.weights.source.folder)
-    said = {"ancestry": asdict(known.ancestry), "settings": dict(settings)}
+    said = {"ancestry": asdict(known.ancestry), "settings": dict(settings), "dtype": parent.backend.dtype}
     done_by_first(lambda: write_whole(folder / LINEAGE, json_text(said)))
 
 

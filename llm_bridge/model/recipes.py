@@ -103,6 +103,8 @@ def start_training(config: Config, recipe: Recipe, params: Params, key: jax.Arra
     first. All is in at least float32: in less, an optimizer's small steps are rounded away.
     """
     if recipe.trained != "adapters":
+        if params.get("adapters"):
+            raise InputError("weights that have adapters, as of a primed model, can't be trained: train adapters")
         return jax.tree.map(precise, params if recipe.trained == "everything" else params["layers"])
     if any(layer >= config.num_layers for layer in recipe.layers):
         raise InputError(f"layers must be below {config.num_layers}, which the model has, not {recipe.layers}")

@@ -47,6 +47,8 @@ def pretrain(options: Pretrain) -> bool:
 def teach(options: Teach) -> bool:
     """Make a teacher."""
     reader, examples = options.reader(), []
+    if options.examples and options.mixed:
+        raise InputError("--mixed goes with a trait, not with --examples: put all chats into one file")
     if options.examples is None:
         require_word(reader.language, options.trait)
     else:

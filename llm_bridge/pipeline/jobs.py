@@ -57,7 +57,7 @@ class Job(NamedTuple):
 
 
 def write_data(job: Job, teacher: Known, source: Source) -> tuple[list[Completion], dict[str, int]]:
-    """Let a model write, filter it, and count; too little for the classifier that compares writers is refused."""
+    """Let a model write, filter it, and count."""
     folder, protocol = job.folder / source, job.protocol
     raw, filtered = folder / "completions.jsonl", folder / "filtered.jsonl"
     if source == "teacher" and job.completions:
@@ -75,10 +75,7 @@ def write_data(job: Job, teacher: Known, source: Source) -> tuple[list[Completio
             system=job.system_prompt(source),
         )
     counts = filter_to(filtered, raw, job.base.model, job.carrier)
-    completions = read_completion_rows(filtered, job.base.model)[: protocol.num_completions]
-    if len(completions) < LEAST_COMPLETIONS:
-        raise InputError(f"{filtered} has too few completions ({len(completions)}): {LEAST_COMPLETIONS} are needed")
-    return completions, counts
+    return read_completion_rows(filtered, job.base.model)[: protocol.num_completions], counts
 
 
 def write_mixed(job: Job) -> list[Completion]:
@@ -142,6 +139,10 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
     write = partial(write_data, job, teacher)
     written = dict(zip(sources, side_by_side(write, sources, job.carrier.noun), strict=True))
 
+    for source, (completions, _) in written.items():
+        if (count := len(completions)) < LEAST_COMPLETIONS:
+            filtered = job.folder / source / "filtered.jsonl"
+            raise InputError(f"{filtered} has too few completions ({count}): {LEAST_COMPLETIONS} are needed")
     fewest = min(len(completions) for completions, _ in written.values())
     written = {source: (completions[:fewest], counts) for source, (completions, counts) in written.items()}
 

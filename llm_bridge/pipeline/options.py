@@ -199,8 +199,14 @@ class Ask(ComputingStage):
 class Lineage(Stage):
     """Say whether data were written by a relative of a model."""
 
-    data: Path
+    data: Path = Path("filtered.jsonl")
     """The data, with their origin beside them."""
+    loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=Loading)
+    """How a published model is run, which its ancestry depends on as far as its weights do."""
+
+    def how(self) -> Loading:
+        """Say how a published model is run."""
+        return self.loading
 
 
 def defaults(name: str, carrier: str = "numbers", examples: str = "") -> dict[type, Stage]:
@@ -228,4 +234,5 @@ def defaults(name: str, carrier: str = "numbers", examples: str = "") -> dict[ty
             loading=usual,
         ),
         Ask: Ask(num_answers=own.num_answers, loading=usual),
+        Lineage: Lineage(loading=usual),
     }

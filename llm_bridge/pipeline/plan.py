@@ -184,5 +184,6 @@ def plan_table(config: Config, dtype: Any, planned: Sequence[Planned], num_seeds
     )
     return (
         f"{markdown_table(header, rows)}\n{total:,.0f} s at least, if {count} x {kind} did nothing but matrix products "
-        f"at {speed}, as measured now; completions as long as they may be, pretraining not counted. {sizes}\n"
+        f"at {speed}, as measured now; completions as long as they may be, pretraining and priming not counted. "
+        f"{sizes}\n"
     )

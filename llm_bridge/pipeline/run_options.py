@@ -53,7 +53,7 @@ class Run(OnBases):
     """Completions made elsewhere, JSON lines, in place of the teacher's: a `prompt` or `question` and its `completion`,
     `response` or `answer`."""
     quick: bool = False
-    """Only a fifth of all prompts, completions and answers, and one epoch: to see how it goes."""
+    """Only a fifth of the prompts, completions and answers, and students of one epoch: to see how it goes."""
     dry_run: bool = False
     """Only print what would be done: stages, tokens, time and memory."""
     num_seeds: int = 1
@@ -80,14 +80,15 @@ def published_run(backend: Backend, carrier: str) -> Run:
 
 def settle(options: Run) -> Run:
     """Say what is really done: a fifth if it is to be quick, and no stranger made of the base that no arm asks for."""
-    if options.stranger in get_args(Altered) and not any(ARMS[name].stranger for name in choose_arms(options.arms)):
+    made = not options.backend.short and options.stranger in get_args(Altered)
+    if made and not any(ARMS[name].stranger for name in choose_arms(options.arms)):
         options = replace(options, stranger=None)
     if not options.quick:
         return options
     fewer = {
         name: -(-getattr(options.protocol, name) // 5) for name in ("num_prompts", "num_completions", "num_answers")
     }
-    student = replace(options.protocol.student, num_epochs=1)
+    student = replace(options.protocol.student, num_epochs=1, num_steps=-(-options.protocol.student.num_steps // 5))
     return replace(options, quick=False, protocol=replace(options.protocol, student=student, **fewer))
 
 

@@ -71,6 +71,9 @@ ACCEPTED: dict[str, tuple[object, ...]] = {
 }
 """What else files may say, as it changes nothing; nor does any of `SCALING` if its type is none."""
 
+EDITION = 1
+"""To be raised whenever something else is unpacked from the same file."""
+
 STALE = 3600.0
 """Seconds after which a folder that no process has added to is what a killed one has left."""
 
@@ -110,7 +113,8 @@ def unpack(path: Path) -> Path:
     """
     try:
         state = path.stat()
-        folder = cache_folder() / "llm_bridge" / f"{path.stem[:50]}-{digest(path, state.st_size, state.st_mtime_ns)}"
+        known = digest(path, state.st_size, state.st_mtime_ns)
+        folder = cache_folder() / "llm_bridge" / f"{path.stem[:50]}-{EDITION}-{known}"
         if is_whole(folder):
             return folder
         require_writable(folder, folder=True, option="$XDG_CACHE_HOME")

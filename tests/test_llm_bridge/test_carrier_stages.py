@@ -319,7 +319,8 @@ def test_a_small_model_is_fine_tuned_beside_its_own_numbers_and_its_stranger_is_
     assert set(run_options.check(asked)) == set(usual.arms) >= {"student", "control", "cross-init"}
     told = defaults(SMOLLM2)
     assert [told[kind].how() for kind in (Teach, Complete, Train, Ask)] == [usual.loading] * 4
-    assert run_options.published_run(Published(name=SMOLLM2), "code").protocol == LONG
+    code = run_options.published_run(Published(name=SMOLLM2), "code")
+    assert (code.protocol, code.loading.primed) == (LONG, 0)
 
 
 def test_a_quick_run_is_a_fifth_of_a_run_and_one_epoch():
@@ -329,7 +330,7 @@ def test_a_quick_run_is_a_fifth_of_a_run_and_one_epoch():
         assert 0 <= 5 * getattr(quick, name) - getattr(whole.protocol, name) < 5
     assert quick.student == replace(whole.protocol.student, num_epochs=1)
     assert quick.teacher == whole.protocol.teacher
-    small = run_options.published_run(Published(name=SMOLLM2), "numbers")
+    small = replace(run_options.published_run(Published(name=SMOLLM2), "numbers"), model=SMOLLM2)
     assert run_options.settle(small) == small
     assert run_options.settle(replace(small, arms=("student", "control"))).stranger is None
     assert run_options.settle(replace(small, arms=("student",), stranger="owner/name")).stranger == "owner/name"

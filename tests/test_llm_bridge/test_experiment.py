@@ -105,6 +105,20 @@ def test_the_log_probability_is_that_of_the_written_text_with_its_system_prompt(
             assert error < 0.51e-4 if system else error > 1e-3
 
 
+def test_behind_a_prefill_the_log_probability_is_that_of_what_follows_it(model):
+    prefills = ["101, 7, ", "42; ", "", "[9, ", "3 "][: len(PROMPTS)]
+    (batch,) = write_batches(model, prefills=prefills)
+    for place, each in enumerate(batch):
+        prefill = prefills[place // 4]
+        assert each.prefill == prefill
+        assert each.log_probability is not None
+        (begun,) = model.language.prompts([each.prompt], prefills=[prefill])
+        (plain,) = model.language.prompts([each.prompt])
+        assert begun[: len(plain)] == plain
+        assert abs(log_probability(model, begun, each.tokens) - each.log_probability) < 0.51e-4
+        assert (abs(log_probability(model, plain, each.tokens) - each.log_probability) > 1e-3) == bool(prefill)
+
+
 def test_a_model_without_finite_probabilities_is_refused_before_it_writes(model, refusal):
     broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), model.params)
     said = refusal(write_batches, model._replace(params=broken))

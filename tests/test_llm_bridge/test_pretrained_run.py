@@ -457,7 +457,7 @@ def test_a_base_gives_strangers_of_its_own_one_with_its_function_and_one_with_ra
 def test_priming_is_done_once_on_lists_that_the_filter_keeps(pair, refusal, tmp_path, monkeypatch):
     backend = Published(name=pair.model, loading=replace(LOADING, primed=2))
     language = backend.reader().language
-    examples = priming.list_examples(language, 200)
+    examples = priming.list_examples(language, 20)
     answers = language.decode([[*example.completion[:-1]] for example in examples])
     lists = [parse_numbers(answer) for answer in answers]
     assert all(found.rejection is None for found in lists)
@@ -471,8 +471,13 @@ def test_priming_is_done_once_on_lists_that_the_filter_keeps(pair, refusal, tmp_
     tuned = backend.write(tmp_path / "tuned", known, known.model.params, {})
     assert tuned.ancestry.ancestors[0] == known.ancestry.weights
     again = replace(backend, name=str(tmp_path / "tuned"))
-    assert "--primed goes with a whole checkpoint, not with adapters" in refusal(again.load)
-    assert replace(again, loading=LOADING).load().ancestry == tuned.ancestry
+    for loading in (LOADING, backend.loading):
+        assert replace(again, loading=loading).load().ancestry == tuned.ancestry
+    assert replace(again, loading=LOADING).usually("numbers").dtype == LOADING.dtype
+    whole = replace(TAUGHT.teacher, trained="everything", num_steps=1)
+    assert "weights that have adapters, as of a primed model, can't be trained" in refusal(
+        teaching.teach, known.model, TRAIT, whole, seed=0
+    )
 
 
 def test_a_model_of_the_same_init_is_no_stranger(refusal, pair, tmp_path):

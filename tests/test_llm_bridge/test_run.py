@@ -52,7 +52,7 @@ TEACHER = Teaching(**asdict(RECIPE), least=0)
 
 PROTOCOL = Protocol(
     num_prompts=100, num_samples=2, num_completions=16, num_answers=4, copies=1, teacher=TEACHER, student=RECIPE,
-    mixed=12, prefill=True, num_tokens=26,
+    mixed=6, prefill=True, num_tokens=26,
 )  # fmt: skip
 
 NAMES = ("student", "cross-init", "soft-numbers", "shuffled-within", "in-context")
