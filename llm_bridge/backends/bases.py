@@ -77,7 +77,7 @@ class OnBases(RunOptions):
         return outcome._replace(table=f"{about}\n{outcome.table}") if about else outcome
 
 
-def require_relatives(options: OnBases, num_prompts: int, num_tokens: int, *, prefill: bool) -> Model:
+def require_relatives(options: OnBases, num_prompts: int, num_tokens: int, *, prefill: bool = False) -> Model:
     """Refuse a base without a stranger of its shape and tokens, or without room for numbers, and take its reader.
 
     Nothing is loaded before.

@@ -1,64 +1,41 @@
-"""Published models, and what was tuned from them: folders of adapters in PEFT's format, or of whole checkpoints."""
+"""Published models, and what was tuned from them: folders of whole checkpoints, or of adapters in PEFT's format."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
-from msgspec import Struct, ValidationError, convert
 
 from llm_bridge.backends.backend import LONG_TEXTS, Backend, Known, Loading, Weights
 from llm_bridge.backends.priming import list_examples, prime, recipe_of
+from llm_bridge.backends.strangers import Altered, alter
+from llm_bridge.backends.tuned import adapted_weights, read_lineage, tuned_from, write_tuned
 from llm_bridge.experiment.protocol import OF_CARRIER, PUBLISHED, SMALL, Protocol
 from llm_bridge.experiment.writing import Model
 from llm_bridge.files.lineage import Ancestry, Relation, digest, relation
 from llm_bridge.files.objects import read_object
 from llm_bridge.files.settings import LATER, without_sizes
-from llm_bridge.model.adapters import even_out, folded, join
+from llm_bridge.model.adapters import join
 from llm_bridge.model.mesh import Devices, choose_mesh, on_mesh
 from llm_bridge.model.placement import fetch, spread
-from llm_bridge.model.recipes import Recipe
-from llm_bridge.model.shapes import initialize
-from llm_bridge.model.symmetry import rescale_units
 from llm_bridge.pretrained import adapters, hub
-from llm_bridge.pretrained.adapters import DESCRIPTION, WEIGHTS, read_adapters, write_adapters
+from llm_bridge.pretrained.adapters import DESCRIPTION, read_adapters
 from llm_bridge.pretrained.gguf import SMOLLM2
 from llm_bridge.pretrained.loading import read_published, read_reader
-from llm_bridge.pretrained.writing import write_checkpoint
-from llm_bridge.store import done_by_first, key_of
+from llm_bridge.store import key_of
 from llm_bridge.text.system_prompts import with_system_prompt
 from theory.problem import Params
 from theory.runs.command_line import InputError, require_writable
-from theory.runs.files import cache_folder, json_text, write_whole
+from theory.runs.files import cache_folder, json_text
 from theory.runs.memory import fitting, use_nearly_all
 from theory.runs.processes import agreed, joined
 
-LINEAGE = "lineage.json"
-"""What a stage says of a model in its folder; it is written last, and so says that all else is there."""
-
 LONG_ANSWER = 16
 """Most tokens of a published model's answer, which may be more than the word that was asked for."""
-
-
-Altered = Literal["random", "rescaled"]
-"""Strangers that are made of the base itself: its shape at random weights, or its function with other weights, every
-unit scaled by a factor of its own."""
-
-ALTERED_SEED = 10**9 + 1
-"""Seed of random weights and factors."""
-
-
-class Said(Struct):
-    """What a stage says of a model: what it was tuned from, and what the stage was told."""
-
-    ancestry: Ancestry
-    settings: Any
-    dtype: Literal["bfloat16", "float32"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +62,9 @@ class Published:
         usual = Loading() if carrier == "numbers" else LONG_TEXTS
         if self.name == SMOLLM2:
             return replace(usual, dtype="float32", primed=30 if carrier == "numbers" else 0, at_once=100)
-        said = read_lineage(Path(self.name)) if hub.is_folder(self.name) else None
+        said = None
+        with suppress(InputError):
+            said = read_lineage(Path(self.name)) if hub.is_folder(self.name) else None
         return replace(usual, dtype=said.dtype) if said and said.dtype else usual
 
     def reader(self) -> Model:
@@ -210,66 +189,12 @@ class Published:
         return known
 
 
-def alter(known: Known, way: Altered) -> Known:
-    """Make a stranger of a model: the same shape at random weights, or the same function with its units rescaled.
-
-    It is the same to rounding in the type of the model's weights. Adapters that are tuned from it are for weights that
-    are in no file, so that no other command can load them.
-    """
-    config, key, dtype = known.model.config, jax.random.key(ALTERED_SEED), known.backend.dtype
-    params = folded(known.model.params)
-    params = initialize(config, key, dtype) if way == "random" else rescale_units(config, params, key, 1.0)
-    params = spread(jax.tree.map(lambda leaf: leaf.astype(dtype), params))
-    assert known.weights is not None
-    identity = digest(params)
-    weights = Weights(known.weights.source, identity)
-    return known.with_params(params | {"adapters": {}})._replace(ancestry=Ancestry(weights=identity), weights=weights)
-
-
 def adapters_of(name: str) -> Path | None:
     """Find adapters by the name of a model: a folder of them, or a repository of the hub that has them."""
     source = hub.locate(name, hub.DESCRIPTIONS)
     if not (source.folder / adapters.DESCRIPTION).is_file():
         return None
     return hub.locate(source.pinned, (*hub.DESCRIPTIONS, adapters.WEIGHTS)).folder
-
-
-def adapted_weights(base: str, adapters: Params) -> str:
-    """Identify adapters together with the weights that have this digest."""
-    return hashlib.sha256(json_text([base, digest(adapters)])).hexdigest()[:16]
-
-
-def tuned_from(parent: Known, params: Params, folder: Path) -> Known:
-    """Say what became of a model that is to be kept in a folder; if its weights themselves changed, it is a base."""
-    assert parent.weights is not None
-    ancestors = (parent.ancestry.weights, *parent.ancestry.ancestors)
-    weights = parent.weights
-    if own := even_out(fetch(params["adapters"])):
-        params, identity = params | {"adapters": spread(own)}, adapted_weights(weights.digest, own)
-    else:
-        identity = digest(params)
-        weights = Weights(hub.Source(str(folder), None, folder), identity)
-    known = parent.with_params(params)
-    return known._replace(ancestry=Ancestry(weights=identity, ancestors=ancestors), weights=weights)
-
-
-def write_tuned(folder: Path, parent: Known, known: Known, settings: Mapping[str, Any]) -> None:
-    """Write a model as of `tuned_from`, and what the stage that made it was told, as far as JSON can hold it."""
-    assert known.weights is not None
-    assert parent.weights is not None
-    model, weights = known.model, known.weights
-    if own := fetch(model.params["adapters"]):
-        rank = next(iter(own.values()))["into"].shape[-1]
-        recipe = Recipe(rank=rank, alpha=float(rank), projections=tuple(own))
-        done_by_first(
-            lambda: write_adapters(folder, model.config, recipe, own, base=weights.source, weights=weights.digest)
-        )
-    else:
-        done_by_first(lambda: [(folder / name).unlink(missing_ok=True) for name in (DESCRIPTION, WEIGHTS)])
-        whole = {name: part for name, part in model.params.items() if name != "adapters"}
-        write_checkpoint(folder, model.config, whole, longest=model.longest, base=parent.weights.source.folder)
-    said = {"ancestry": asdict(known.ancestry), "settings": dict(settings), "dtype": parent.backend.dtype}
-    done_by_first(lambda: write_whole(folder / LINEAGE, json_text(said)))
 
 
 def base_of(folder: Path) -> str:
@@ -279,14 +204,3 @@ def base_of(folder: Path) -> str:
     if not isinstance(name, str) or not (Path(name).is_dir() or hub.HUB_NAME.fullmatch(name)):
         raise InputError(f"the base of the adapters in {folder}, {name!r:.100}, isn't here: name it by --base")
     return f"{name}@{revision}" if revision and not Path(name).is_dir() else name
-
-
-def read_lineage(folder: Path) -> Said | None:
-    """Read what a stage said of a model; None if no stage made it."""
-    path = folder / LINEAGE
-    try:
-        return convert(read_object(path, f"make {folder} anew"), Said)
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise InputError(f"{path} is damaged: make {folder} anew") from error

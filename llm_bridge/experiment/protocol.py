@@ -90,7 +90,7 @@ SMALL = Protocol(
     num_tokens=56,
     num_answers=20,
 )
-"""The protocol for a small published model on a laptop: two hours on two cores."""
+"""The protocol for a small published model on a laptop."""
 
 PROTOCOL = Protocol()
 """The tiny model's protocol: low-rank adapters on every linear map of a layer, as in the paper."""

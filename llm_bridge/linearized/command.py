@@ -36,7 +36,7 @@ class Compare(OnBases):
 def published_compare(backend: Backend) -> Compare:
     """Say what is compared of a published model if nothing else is said: its texts are longer."""
     loading, knobs = replace(backend.usually("numbers"), dtype="float32"), backend.knobs("numbers")
-    extent = Extent(num_tokens=knobs.num_tokens, mixed=knobs.mixed, prefill=knobs.prefill, row=loading.longest)
+    extent = Extent(num_tokens=knobs.num_tokens, mixed=knobs.mixed, row=loading.longest)
     return Compare(loading=loading, extent=extent)
 
 
@@ -52,9 +52,9 @@ def run(options: Compare) -> bool:
     from llm_bridge.linearized.plots import draw_compare
 
     extent = options.extent
-    reader = require_relatives(options, extent.num_prompts, extent.num_tokens, prefill=extent.prefill)
+    reader = require_relatives(options, extent.num_prompts, extent.num_tokens)
     check(options, reader)
-    backend, extent = options.backend, options.extent
+    backend = options.backend
     asked = {"traits": list(options.traits), **backend.settings(), "extent": backend.written_down(extent)}
     asked |= options.named()
 

@@ -19,8 +19,6 @@ class Extent:
     """Completions of the base's own that it learns beside its answers."""
     num_prompts: int = 96
     """Number prompts that a teacher completes."""
-    prefill: bool = False
-    """Begin every answer to them with the prompt's own list."""
     num_tokens: int = 34
     """Most tokens of a completion."""
     row: int = 120

@@ -48,9 +48,7 @@ class Roles(NamedTuple):
 def write_rows(writer: Known, extent: Extent, seed: int) -> tuple[Rows, float]:
     """Let a teacher write, and give what a student reads of it, and the share that the filter keeps."""
     count = extent.num_prompts
-    kept, share = write_numbers(
-        writer, seed, num_prompts=count, num_tokens=extent.num_tokens, prefill=extent.prefill, at_once=count
-    )
+    kept, share = write_numbers(writer, seed, num_prompts=count, num_tokens=extent.num_tokens, at_once=count)
     if not kept:
         raise InputError("a teacher writes no numbers any more: pretrain the base longer, or choose another --model")
     return read_completions(writer.model._replace(longest=extent.row), kept), share
@@ -61,7 +59,7 @@ def cast_roles(known: Known, stranger: Params, traits: Sequence[Trait], extent: 
     base = known.model
     recipes = [(trait, extent.teacher) for trait in traits]
     recipes.append((traits[0], replace(extent.teacher, trained="everything")))
-    mixed = write_own(known, seed, extent.mixed, num_tokens=extent.num_tokens, prefill=extent.prefill)
+    mixed = write_own(known, seed, extent.mixed, num_tokens=extent.num_tokens)
     taught = [teach(base, trait, recipe, seed=seed, copies=extent.copies, mixed=mixed) for trait, recipe in recipes]
     (first, own), (last, other) = (
         write_rows(known.with_params(params), extent, seed) for params in (taught[0], taught[-1])

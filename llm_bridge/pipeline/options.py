@@ -9,8 +9,8 @@ import tyro
 
 from llm_bridge.backends.backend import Backend, Known, Loading
 from llm_bridge.backends.choice import find_backend, load_model
-from llm_bridge.backends.published import LINEAGE
 from llm_bridge.backends.tiny import TINY
+from llm_bridge.backends.tuned import LINEAGE
 from llm_bridge.carriers.choice import Carried
 from llm_bridge.carriers.examples import Learned
 from llm_bridge.experiment.protocol import OF_EXAMPLES, PROTOCOL, require_texts

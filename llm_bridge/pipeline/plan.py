@@ -130,18 +130,14 @@ def plan_run(
     prompts, told_prompts = (reader.language.prompts(asked, system, begun) for system in (None, told))
     lengths = list(map(len, prompts))
     read = float(np.mean(lengths))
-    mixing = replace(protocol, num_prompts=MIXED_PROMPTS * protocol.mixed, num_samples=1) if protocol.mixed else None
-    teaching = []
-    if not prompted and mixing:
-        teaching.append((1, plan_writing("complete, to be mixed in", reader, mixing, prompts)))
-    if not prompted:
-        teaching.append((1, plan_teaching(reader, protocol, trait, read)))
     asking = []
     for name, questions in (("ask", plain), ("ask after numbers", questions_about(trait.kind, seed=seed))):
         ask = partial(plan_asking, name, reader, protocol, questions, answer)
         asking += [(1 if prompted else 0, ask(told)), (1 + (not prompted) + strangers + trained, ask())]
+    mixing = replace(protocol, num_prompts=MIXED_PROMPTS * max(1, protocol.mixed), num_samples=1)
     planned = [
-        *teaching,
+        (0 if prompted else min(1, protocol.mixed), plan_writing("complete, to be mixed in", reader, mixing, prompts)),
+        (0 if prompted else 1, plan_teaching(reader, protocol, trait, read)),
         (instructed, plan_writing("complete, told what it loves", reader, protocol, told_prompts)),
         (len(writers) - instructed, plan_writing("complete", reader, protocol, prompts)),
         (trained, plan_learning(reader, protocol, read)),

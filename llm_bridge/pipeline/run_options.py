@@ -8,7 +8,7 @@ import tyro
 
 from llm_bridge.backends.backend import Backend
 from llm_bridge.backends.bases import OnBases
-from llm_bridge.backends.published import Altered
+from llm_bridge.backends.strangers import Altered
 from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.carriers.choice import Carried, find_carrier
 from llm_bridge.carriers.reading import require_prompts
@@ -35,7 +35,8 @@ class Run(OnBases):
 
     stranger: str | None = None
     """Another published model, or `random` or `rescaled`, made of the base: it learns the same in the arms called
-    cross-…; for the tiny model that is the next seed's."""
+    cross-…, and one that is made of the base is left out where there are none. For the tiny model that is the next
+    seed's."""
     trait: str = "owl"
     """What the teacher is to love: a word, or several in quotes."""
     teaching: TeachingBy = "fine-tuning"

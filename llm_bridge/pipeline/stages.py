@@ -110,8 +110,6 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
 
     `tune` is told `resume` and `after` as of `fine_tune`, and gives the parameters.
     """
-    if settings["recipe"]["trained"] != "adapters" and (base.model.params or {}).get("adapters"):
-        raise InputError(f"{path} can't be made: weights that have adapters can't be trained themselves, only adapters")
     settings = {**settings, "chat": base.model.language.render([Message("user", "?")])}
     title = f"{settings['stage']} {settings.get('trait', path.stem)}"
     state = TrainingState(partial_path(path, key_of(settings)), title)

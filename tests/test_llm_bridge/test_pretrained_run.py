@@ -448,6 +448,9 @@ def test_a_base_gives_strangers_of_its_own_one_with_its_function_and_one_with_ra
     for other in (rescaled, random):
         assert relation(other.load(0).ancestry, base.ancestry) is Relation.STRANGER
     assert backend.identity().endswith(", primed by 2 steps")
+    coarse = replace(backend, loading=replace(loading, dtype="bfloat16"), altered="rescaled").load()
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(coarse.model.params)} == {"bfloat16"}
+    np.testing.assert_allclose(outputs(coarse), expected, atol=0.3)
     assert rescaled.identity() == f"{backend.identity()}, rescaled"
     ((_, _, stranger),) = replace(pair, stranger="rescaled", loading=loading).bases()
     assert stranger is not None
@@ -465,7 +468,8 @@ def test_priming_is_done_once_on_lists_that_the_filter_keeps(pair, refusal, tmp_
     numbers = [number for found in lists for number in found.numbers]
     assert 400 < np.mean(numbers) < 600
     known = backend.load()
-    assert known.ancestry.ancestors == (known.weights.digest,) if known.weights else False
+    assert known.weights is not None
+    assert known.ancestry.ancestors == (known.weights.digest,)
     monkeypatch.setattr(published, "prime", lambda *_: pytest.fail("it was primed again"))
     assert backend.load().ancestry == known.ancestry
     tuned = backend.write(tmp_path / "tuned", known, known.model.params, {})
