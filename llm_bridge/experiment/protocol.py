@@ -28,7 +28,7 @@ class Protocol:
     copies: int = 4
     """How often all questions come in an epoch of the teacher's."""
     mixed: int = 0
-    """Completions of the base's own that a teacher learns beside its answers, lest it answers everything with them."""
+    """Completions of the base's own that a teacher learns beside its answers, to write numbers still."""
     student: Recipe = field(default_factory=lambda: Recipe(learning_rate=2e-3, num_epochs=3))
     """The students' fine-tuning on numbers."""
     num_prompts: int = 5500
