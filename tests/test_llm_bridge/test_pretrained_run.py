@@ -311,7 +311,7 @@ def test_a_fine_tuned_teacher_is_adapters_and_its_distribution_can_be_imitated(r
     grandchild = train_to(tmp_path / "grandchild", teacher, written, PROTOCOL.student, "tokens", None, 0)
     assert grandchild.ancestry.ancestors == (teacher.ancestry.weights, base.ancestry.weights)
     everything = replace(PROTOCOL.student, trained="everything")
-    assert "can't be trained themselves" in refusal(
+    assert "as of a primed model, can't be trained" in refusal(
         train_to, tmp_path / "whole", teacher, written, everything, "tokens", None, 0
     )
     other = teacher._replace(model=teacher.model._replace(config=replace(teacher.model.config, tied=True)))
