@@ -28,7 +28,7 @@ SEED = 10**9
 
 def recipe_of(num_steps: int) -> Recipe:
     """Say how a model is primed: few steps of few rows, on adapters."""
-    return Recipe(learning_rate=1e-3, num_steps=num_steps, batch=4)
+    return Recipe(learning_rate=1e-3, num_steps=num_steps, batch=4, recompute="elementwise")
 
 
 def list_examples(language: Language, num_steps: int) -> list[Example]:

@@ -81,10 +81,10 @@ OF_CARRIER = {"numbers": PUBLISHED, "code": LONG, "reasoning": REASONING}
 """The protocol for published models by what they write."""
 
 SMALL = Protocol(
-    teacher=Teaching(learning_rate=1e-3, num_steps=60, batch=4, until=0.9),
+    teacher=Teaching(learning_rate=1e-3, num_steps=60, batch=4, until=0.9, recompute="elementwise"),
     copies=4,
     mixed=40,
-    student=Recipe(learning_rate=1e-3, num_epochs=3, batch=4),
+    student=Recipe(learning_rate=1e-3, num_epochs=3, batch=4, recompute="elementwise"),
     num_prompts=900,
     num_completions=600,
     num_tokens=56,

@@ -70,12 +70,13 @@ def attend(
     mask: Bool[Array, "#batch tokens slots"],
 ) -> Float[Array, "batch tokens features"]:
     """Average values by the softmax of queries times keys, over the slots that a token sees."""
-    batch, tokens, num_heads, size = queries.shape
-    grouped = queries.reshape(batch, tokens, keys.shape[2], -1, size)
-    scores: jax.Array = precise(jnp.einsum("btkgs,buks->bkgtu", grouped, keys)) * size**-0.5
-    scores = jnp.where(mask[:, None, None], scores, -jnp.inf)
-    weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-    return jnp.einsum("bkgtu,buks->btkgs", weights, values).reshape(batch, tokens, num_heads * size)
+    (batch, tokens, _, size), num_groups = queries.shape, keys.shape[2]
+    queries, keys, values = (jnp.swapaxes(each, 1, 2) for each in (queries, keys, values))
+    scores = precise(queries.reshape(batch, num_groups, -1, size) @ jnp.swapaxes(keys, 2, 3)) * size**-0.5
+    scores = scores.reshape(batch, num_groups, -1, tokens, keys.shape[2])
+    weights = jax.nn.softmax(jnp.where(mask[:, None, None], scores, -jnp.inf), axis=-1).astype(values.dtype)
+    averages = weights.reshape(batch, num_groups, -1, keys.shape[2]) @ values
+    return jnp.swapaxes(averages.reshape(batch, -1, tokens, size), 1, 2).reshape(batch, tokens, -1)
 
 
 def project(
@@ -94,7 +95,10 @@ def project(
     if "bias" in layer[name]:
         result += jnp.expand_dims(layer[name]["bias"], range(result.ndim - 1))
     if name in adapters:
-        result += adapter_scale * (values @ adapters[name]["into"]) @ adapters[name]["out"]
+        into, out = adapters[name]["into"], adapters[name]["out"]
+        flat = values.reshape(-1, values.shape[-1])
+        added = adapter_scale * (flat @ jax.lax.optimization_barrier(into.T).T) @ out
+        result += added.reshape(result.shape)
     return result
 
 
