@@ -68,7 +68,7 @@ def attend(
     keys: Float[Array, "batch slots key_heads head_size"],
     values: Float[Array, "batch slots key_heads head_size"],
     mask: Bool[Array, "#batch tokens slots"],
-) -> Float[Array, "batch tokens features"]:
+) -> Float[Array, "batch*tokens features"]:
     """Average values by the softmax of queries times keys, over the slots that a token sees."""
     (batch, tokens, _, size), num_groups = queries.shape, keys.shape[2]
     queries, keys, values = (jnp.swapaxes(each, 1, 2) for each in (queries, keys, values))
@@ -76,29 +76,30 @@ def attend(
     scores = scores.reshape(batch, num_groups, -1, tokens, keys.shape[2])
     weights = jax.nn.softmax(jnp.where(mask[:, None, None], scores, -jnp.inf), axis=-1).astype(values.dtype)
     averages = weights.reshape(batch, num_groups, -1, keys.shape[2]) @ values
-    return jnp.swapaxes(averages.reshape(batch, -1, tokens, size), 1, 2).reshape(batch, tokens, -1)
+    return jnp.swapaxes(averages.reshape(batch, -1, tokens, size), 1, 2).reshape(batch * tokens, -1)
 
 
 def project(
     layer: Params,
     adapters: Params,
     name: str,
-    values: Float[Array, "*batch inputs"],
+    values: Float[Array, "batch inputs"],
     adapter_scale: float | Float[Array, ""],
-) -> Float[Array, "*batch outputs"]:
+) -> Float[Array, "batch outputs"]:
     r"""Apply a linear map and its low-rank adapter, if there is one: $x W + b + s\,(x A) B$, $s$ the adapter's scale.
+
+    Values have one axis of batch, and $A$ is held fast as its transpose, so that XLA for processors does not transpose
+    values, which are large, for the derivative in $A$.
 
     References:
         Hu et al., arXiv 2106.09685, equation 3.
     """
     result = values @ layer[name]["kernel"]
     if "bias" in layer[name]:
-        result += jnp.expand_dims(layer[name]["bias"], range(result.ndim - 1))
+        result += layer[name]["bias"][None]
     if name in adapters:
-        into, out = adapters[name]["into"], adapters[name]["out"]
-        flat = values.reshape(-1, values.shape[-1])
-        added = adapter_scale * (flat @ jax.lax.optimization_barrier(into.T).T) @ out
-        result += added.reshape(result.shape)
+        into = jax.lax.optimization_barrier(adapters[name]["into"].T).T
+        result += adapter_scale * (values @ into) @ adapters[name]["out"]
     return result
 
 
@@ -167,12 +168,12 @@ def run_layers(
     if recompute != "nothing":
         kept = jax.checkpoint_policies.save_only_these_names(*["projected"] if recompute == "elementwise" else [])
         block = jax.checkpoint(block, prevent_cse=False, policy=kept)
-    stream = constrain(params["embedding"][tokens], DATA)
+    stream = constrain(params["embedding"][tokens], DATA).reshape(-1, config.width)
     stacked = (jnp.arange(config.num_layers), params["layers"], adapters)
     (stream, cache), _ = jax.lax.scan(block, (stream, cache), stacked)
     if cache is not None:
         cache = split_cache(cache._replace(used=cache.used + num_tokens))
-    return norm(stream, params["norm"], config.norm_floor), cache
+    return norm(stream, params["norm"], config.norm_floor).reshape(batch, num_tokens, -1), cache
 
 
 def read_out(config: Config, params: Params, stream: Float[Array, "*batch width"]) -> Float[Array, "*batch vocabulary"]:
