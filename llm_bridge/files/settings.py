@@ -12,6 +12,7 @@ SINCE_STUDIES: dict[str, object] = {
     "least": 0.5,
     "mixed": 0,
     "prefill": False,
+    "whole": True,
 }
 """Options that came after the records of the studies, with the value that everything had before."""
 

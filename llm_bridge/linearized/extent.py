@@ -9,6 +9,9 @@ from llm_bridge.model.recipes import Recipe
 class Extent:
     """How teachers are made, and on how much the theory is held against their students."""
 
+    whole: bool = True
+    """Compare everything, in float64; else, in float32, what fits of a larger model: where first steps go, what the
+    first trait's teacher's numbers carry, and how its trait rises along a descent."""
     teacher: Recipe = field(
         default_factory=lambda: Recipe(trained="layers", learning_rate=3e-4, num_epochs=8, batch=16)
     )
@@ -39,3 +42,17 @@ class Extent:
     """Step size of descent, in units of one over the largest curvature."""
     spread: float = 1.0
     """How far a matched student's units are rescaled: standard deviation of the factors' logarithm."""
+
+
+OF_SMALL = Extent(
+    whole=False,
+    mixed=40,
+    row=128,
+    num_rows=6,
+    num_places=200,
+    course_rows=2,
+    course_places=60,
+    times=(1, 10, 100),
+    num_products=21,
+)
+"""What is compared of a small published model on a laptop, but for its teacher."""

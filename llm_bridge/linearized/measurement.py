@@ -73,6 +73,14 @@ MEASURED: tuple[str, ...] = (
 )
 """Names of all measurements."""
 
+OF_LARGER = ("kept", "size", "odds", "course", "directions", "divergence")
+"""What is measured of a larger model, by the beginnings of names."""
+
+
+def measured(extent: Extent) -> tuple[str, ...]:
+    """Name what is measured."""
+    return tuple(name for name in MEASURED if extent.whole or name.split("/")[0] in OF_LARGER)
+
 
 class Posed(NamedTuple):
     """The problems, built once, so that every program is compiled once."""
@@ -105,16 +113,23 @@ def answer(problem: LanguageProblem, params: Params, reading: Reading) -> Float[
 
 
 def measure_base(posed: Posed, roles: Roles, extent: Extent) -> Results:
-    """Hold the theory against the steps of one base model's students, in float64: everything in `MEASURED`."""
+    """Hold the theory against the steps of one base model's students: everything that is `measured`."""
     odds = jax.jit(posed.numbers.log_odds)
     courses, rates = measure_courses(posed.numbers, roles, extent)
-    return {
+    directions, steps = measure_first_steps(posed, roles)
+    results = {
         "kept": np.array(roles.kept),
         "odds/inits": np.stack([odds(params) for params in roles.inits]),
         "odds/teachers": np.stack([odds(params) for params in roles.teachers]),
         **courses,
-        **measure_steps(posed, roles, rates),
-        **measure_first_steps(posed, roles),
+        **directions,
+        **measure_divergences(posed, roles, extent),
+    }
+    if not extent.whole:
+        return results
+    return {
+        **results,
+        **measure_steps(posed, roles, rates, steps),
         **measure_forms(posed, roles),
         **measure_training(posed, roles, extent, rates[SHARED]),
     }
@@ -148,40 +163,52 @@ def measure_courses(problem: LanguageProblem, roles: Roles, extent: Extent) -> t
     return courses, rates
 
 
-def measure_steps(posed: Posed, roles: Roles, rates: Sequence[float]) -> Results:
-    """Take single steps behind every teacher, and behind younger ones.
+def measure_steps(posed: Posed, roles: Roles, rates: Sequence[float], steps: Sequence[Params]) -> Results:
+    """Take single steps behind every teacher, and behind younger ones; and given ones in many sizes.
 
-    Leading axes are `(inits, traits)` for number tokens, and `(inits, 1)` for all tokens.
+    Leading axes are `(inits, traits)` for number tokens, `(inits, 1)` for all tokens, and `(inits,)` for sizes.
     """
     met, results = [meet(roles.inits[0], init, roles.narrow) for init in roles.inits], {"rate": np.array(rates)}
     for name, problem, num_traits in (("numbers", posed.numbers, -1), ("tokens", posed.tokens, 1)):
         ways = roles.learned[:num_traits]
         pairs = [(instance, way, rate) for instance, rate in zip(met, rates, strict=True) for way in ways]
-        steps = [follow_scales(problem, *pair) for pair in pairs]
-        results |= stack(steps, f"steps/{name}", len(INITS), len(ways))
-    return results
+        taken = [follow_scales(problem, *pair) for pair in pairs]
+        results |= stack(taken, f"steps/{name}", len(INITS), len(ways))
+    way = roles.learned[0]
+    sizes = [follow_rates(posed.numbers, met[row], way, steps[row], steps[row - 1]) for row in range(len(met))]
+    return results | stack(sizes, "sizes", len(INITS))
 
 
-def measure_first_steps(posed: Posed, roles: Roles) -> Results:
-    """See where the first step goes, axes `(inits, targets)`, and how far the first order of its size reaches."""
+def measure_first_steps(posed: Posed, roles: Roles) -> tuple[Results, list[Params]]:
+    """See where the first step goes, axes `(inits, targets)`, and give each init's step on number tokens."""
     met, way = [meet(roles.inits[0], init, roles.narrow) for init in roles.inits], roles.learned[0]
     soft = answer(posed.tokens, roles.teachers[0], roles.narrow)
     sampled = CERTAIN * jax.nn.one_hot(roles.narrow.successors, soft.shape[1], dtype=soft.dtype)
     lessons = [(posed.numbers, soft), (posed.tokens, soft), (posed.tokens, sampled)]
-    pointed = [[point_first_step(problem, instance, way, labels) for problem, labels in lessons] for instance in met]
-    found = stack([one for row in pointed for one, _ in row], "directions", len(INITS), len(TARGETS))
-    steps = [row[0][1] for row in pointed]
-    sizes = [follow_rates(posed.numbers, met[row], way, steps[row], steps[row - 1]) for row in range(len(met))]
-    return {**found, **stack(sizes, "sizes", len(INITS)), "size": np.array(optax.tree.size(way["layers"]))}
+    directions, steps = [], []
+    for instance in met:
+        for place, (problem, labels) in enumerate(lessons):
+            direction, step = point_first_step(problem, instance, way, labels)
+            directions.append(direction)
+            steps += [] if place else [step]
+    found = stack(directions, "directions", len(INITS), len(TARGETS))
+    return {**found, "size": np.array(optax.tree.size(way["layers"]))}, steps
+
+
+def measure_divergences(posed: Posed, roles: Roles, extent: Extent) -> Results:
+    """Measure how far teachers are from their base, axis `(teachers,)`."""
+    base, taught = roles.inits[0], [(roles.narrow, roles.learned[0]), (roles.broad, roles.learned[-1])]
+    taught = taught if extent.whole else taught[:1]
+    nats = [measure_divergence(posed.whole[1], meet(base, base, reading), way) for reading, way in taught]
+    return stack(nats, "divergence", len(taught))
 
 
 def measure_forms(posed: Posed, roles: Roles) -> Results:
-    """Compute what needs no student's step: divergences, channels and the Gram matrix of all teachers.
+    """Compute what needs no student's step: channels and the Gram matrix of all teachers.
 
-    Leading axes are `(teachers,)`, `(teachers, inits, imitated)` and `(inits,)`.
+    Leading axes are `(teachers, inits, imitated)` and `(inits,)`.
     """
     base, taught = roles.inits[0], ((roles.narrow, roles.learned[0]), (roles.broad, roles.learned[-1]))
-    nats = [measure_divergence(posed.whole[1], meet(base, base, reading), way) for reading, way in taught]
     tables = [
         measure_channels(problem, meet(base, init, reading), way)
         for reading, way in taught
@@ -190,7 +217,6 @@ def measure_forms(posed: Posed, roles: Roles) -> Results:
     ]
     met = [meet(base, init, roles.narrow) for init in roles.inits]
     return {
-        **stack(nats, "divergence", len(TEACHERS)),
         **stack(tables, "channels", len(TEACHERS), len(INITS), len(IMITATED)),
         "gram": np.stack([gram_matrix(posed.numbers, instance, roles.learned[:-1]) for instance in met]),
     }

@@ -31,13 +31,14 @@ GROUP_LOOKS: dict[str, dict[str, Any]] = {
 
 
 def draw_compare(record: Record) -> Figure:
-    """Draw predictions and students of a record of `compare`."""
+    """Draw predictions and students of a record of `compare`; of a larger model, first steps and descents."""
+    panels = [draw_first_steps, draw_courses]
+    if record.config["extent"].get("whole", True):
+        panels += [draw_limit, draw_channels]
     with mpl.rc_context(STYLE):
-        figure, axes = new_figure(2, 2, 4.9, 3.7)
-        draw_first_steps(axes[0], record)
-        draw_courses(axes[1], record)
-        draw_limit(axes[2], record)
-        draw_channels(axes[3], record)
+        figure, axes = new_figure(2, len(panels) // 2, 4.9, 3.7)
+        for panel, place in zip(panels, axes, strict=True):
+            panel(place, record)
     return figure
 
 

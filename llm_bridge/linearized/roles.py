@@ -30,7 +30,8 @@ class Roles(NamedTuple):
     inits: list[Params]
     """Students' inits: the teachers' base, the same with its units rescaled, and a stranger."""
     teachers: list[Params]
-    """One teacher for each trait, who has moved its layers, and one of the first trait who has moved everything."""
+    """One teacher for each trait, who has moved its layers, and one of the first trait who has moved everything; of a
+    larger model, only the first."""
     learned: list[Params]
     r"""What each of them has learned, $\Delta_T$."""
     narrow: Reading
@@ -59,11 +60,12 @@ def cast_roles(known: Known, stranger: Params, traits: Sequence[Trait], extent: 
     base = known.model
     recipes = [(trait, extent.teacher) for trait in traits]
     recipes.append((traits[0], replace(extent.teacher, trained="everything")))
+    recipes = recipes if extent.whole else recipes[:1]
     mixed = write_own(known, seed, extent.mixed, num_tokens=extent.num_tokens)
     taught = [teach(base, trait, recipe, seed=seed, copies=extent.copies, mixed=mixed) for trait, recipe in recipes]
-    (first, own), (last, other) = (
-        write_rows(known.with_params(params), extent, seed) for params in (taught[0], taught[-1])
-    )
+    first, own = last, other = write_rows(known.with_params(taught[0]), extent, seed)
+    if extent.whole:
+        last, other = write_rows(known.with_params(taught[-1]), extent, seed)
     init, teachers = group_layers(base.params), [group_layers(params) for params in taught]
     key, student_key = (jax.random.fold_in(jax.random.key(seed), stream) for stream in (MATCHED_STREAM, STUDENT_STREAM))
     matched = rescale_units(base.config, base.params, key, extent.spread)

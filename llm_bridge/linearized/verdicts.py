@@ -35,13 +35,15 @@ def judge_compare(results: Results, words: Sequence[str], extent: Extent) -> Out
     Returns:
         The outcome: measurements of every seed, verdicts, tables.
     """
-    checks = [*ORDERS, *MATCHED_STUDENTS, *SIGNS, *check_matrix(len(words)), *CHANNELS]
+    checks, tables = [MATCHED_COURSE, *SIGNS], [step_table(results), data_table(results, extent)]
+    tables.append(course_table(results, words[0], extent))
+    if extent.whole:
+        checks = [*ORDERS, SAME_ANSWERS, *checks, *check_matrix(len(words)), *CHANNELS]
+        tables += [table(results) for table in (channel_table, epoch_table, rank_table)]
     checks += [*report_information(extent), *report_courses(extent)]
     evidence = Evidence(results, None)
     verdicts = [verdict for claim, check in checks for verdict in check.judge(claim, evidence)]
-    verdicts += judge_training(results)
-    tables = [step_table(results), data_table(results, extent), course_table(results, words[0], extent)]
-    tables += [table(results) for table in (channel_table, epoch_table, rank_table)]
+    verdicts += judge_training(results) if extent.whole else []
     return Outcome(results, verdicts, "\n".join([*tables, verdict_table(verdicts)]))
 
 
@@ -55,32 +57,32 @@ def _ends(results: Results) -> np.ndarray:
     return ends / np.abs(ends[:, [SHARED]])
 
 
-MATCHED_STUDENTS = (
-    (
-        "symmetry",
-        Check(
-            says="words' log-odds of a matched student before training − those of the teachers' base / their size",
-            predicted="0 (to rounding)",
-            of=at(MATCHED, _apart),
-            by=every,
-            accepted=ZERO,
-            control="stranger",
-            broken=at(STRANGER, _apart),
-        ),
-    ),
-    (
-        "symmetry",
-        Check(
-            says="linearized course of the trait's log-odds of a matched student over the shared init's size",
-            predicted="no guarantee",
-            of=at(MATCHED, _ends),
-            by=mean(confidence=0.95),
-            control="stranger",
-            broken=at(STRANGER, _ends),
-        ),
+SAME_ANSWERS = (
+    "symmetry",
+    Check(
+        says="words' log-odds of a matched student before training − those of the teachers' base / their size",
+        predicted="0 (to rounding)",
+        of=at(MATCHED, _apart),
+        by=every,
+        accepted=ZERO,
+        control="stranger",
+        broken=at(STRANGER, _apart),
     ),
 )
-"""A matched student behaves as the teachers' base does; how alike their first steps are is reported."""
+"""A matched student behaves as the teachers' base does."""
+
+MATCHED_COURSE = (
+    "symmetry",
+    Check(
+        says="linearized course of the trait's log-odds of a matched student over the shared init's size",
+        predicted="no guarantee",
+        of=at(MATCHED, _ends),
+        by=mean(confidence=0.95),
+        control="stranger",
+        broken=at(STRANGER, _ends),
+    ),
+)
+"""How alike their courses are is reported."""
 
 
 def _deviations(results: Results) -> np.ndarray:

@@ -24,7 +24,7 @@ from llm_bridge.linearized import command
 from llm_bridge.linearized.command import Compare, check
 from llm_bridge.linearized.descent import explore, predict_course, simulate_course
 from llm_bridge.linearized.extent import Extent
-from llm_bridge.linearized.measurement import MEASURED, Posed, answer, measure_base, pose_all, stack
+from llm_bridge.linearized.measurement import MEASURED, Posed, answer, measure_base, measured, pose_all, stack
 from llm_bridge.linearized.plots import draw_compare, limits
 from llm_bridge.linearized.problem import group_layers, meet, ungroup_layers
 from llm_bridge.linearized.quantities import SCALES
@@ -556,3 +556,20 @@ def test_the_figure_has_four_titled_panels_of_finite_extent(results, tmp_path):
     assert len(figure.axes) == 4
     assert all(axes.get_title(loc="left") and np.all(np.isfinite(axes.get_ylim())) for axes in figure.axes)
     assert len(outcome.table.splitlines()) > len(outcome.verdicts) + 20
+
+
+def test_of_a_larger_model_the_same_is_measured_of_the_first_teacher_alone(posed, roles, results, tmp_path):
+    extent = replace(SMALL, whole=False)
+    alone = roles._replace(teachers=roles.teachers[:1], learned=roles.learned[:1])
+    found = {name: np.stack([values]) for name, values in measure_base(posed, alone, extent).items()}
+    assert set(found) == set(measured(extent)) < set(MEASURED)
+    for name, values in found.items():
+        fewer = name == "odds/teachers" or name.startswith("divergence")
+        np.testing.assert_allclose(values, results[name][:, :1] if fewer else results[name], rtol=1e-9, err_msg=name)
+    outcome = judge_compare(found, WORDS, extent)
+    whole = verdicts(results)
+    assert {verdict.check for verdict in outcome.verdicts} < set(whole)
+    for verdict in outcome.verdicts:
+        assert verdict.outcome == whole[verdict.check].outcome
+    figure = draw_compare(in_memory(outcome, tmp_path, {"traits": WORDS, "extent": asdict(extent)}, {}))
+    assert len(figure.axes) == 2

@@ -373,6 +373,9 @@ def test_a_study_of_published_models_takes_their_protocol_and_the_studys_numbers
     assert np.all(record.results["distances"] != record.results["untrained"])
 
 
+TWO = [find_trait("oak"), find_trait("pine")]
+
+
 def test_roles_of_a_published_base_are_its_teachers_and_what_they_wrote(pair):
     """In groups as theory sees them, its own adapters folded in."""
     base, other = (Published(name=name, loading=LOADING).load() for name in (pair.model, pair.stranger))
@@ -389,7 +392,7 @@ def test_roles_of_a_published_base_are_its_teachers_and_what_they_wrote(pair):
         course_places=4,
     )
     known, stranger = (known.with_params(folded(known.model.params)) for known in (base, other))
-    roles = cast_roles(known, stranger.model.params, [find_trait("oak"), find_trait("pine")], extent, 0)
+    roles = cast_roles(known, stranger.model.params, TWO, extent, 0)
     assert len(roles.teachers) == 3
     assert all(0 < share <= 1 for share in roles.kept)
     for place, (teacher, learned) in enumerate(zip(roles.teachers, roles.learned, strict=True)):
@@ -397,6 +400,8 @@ def test_roles_of_a_published_base_are_its_teachers_and_what_they_wrote(pair):
         assert moved == ({"layers"} if place < 2 else {*teacher})
     assert known.model.params["embedding"].dtype == np.float32
     assert "adapters" not in known.model.params
+    alone = cast_roles(known, stranger.model.params, TWO, replace(extent, whole=False), 0)
+    assert (len(alone.teachers), alone.kept) == (1, roles.kept[:1] * 2)
 
 
 def test_words_that_begin_with_the_same_token_are_refused_before_anything_is_made(refusal, pair, tmp_path):
