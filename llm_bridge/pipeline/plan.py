@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llm_bridge.backends.backend import Backend
+from llm_bridge.backends.priming import ROW, recipe_of
 from llm_bridge.benchmark.device import time_device
 from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.experiment.cast import MIXED_PROMPTS
@@ -34,6 +35,12 @@ SAMPLE = 500
 
 Planned = tuple[int, Stage]
 """How often a kind of stage is done for each base model, and the stage."""
+
+
+def plan_priming(reader: Model, num_steps: int) -> Stage:
+    """Describe the priming of the base, if the cache doesn't have it."""
+    recipe = recipe_of(num_steps)
+    return Stage("prime", **training(reader._replace(longest=ROW), recipe, recipe.batch * num_steps), once=True)
 
 
 def plan_teaching(reader: Model, protocol: Protocol, trait: Trait, read: float) -> Stage:
@@ -117,6 +124,7 @@ def plan_run(
     *,
     prompted: bool,
     seed: int,
+    primed: int = 0,
 ) -> list[Planned]:
     """List what a run does for each base model, if completions are as long as they may be and all are kept."""
     asked = carrier.prompts(seed, min(SAMPLE, protocol.num_prompts))
@@ -136,6 +144,7 @@ def plan_run(
         asking += [(1 if prompted else 0, ask(told)), (1 + (not prompted) + strangers + trained, ask())]
     mixing = replace(protocol, num_prompts=MIXED_PROMPTS * max(1, protocol.mixed), num_samples=1)
     planned = [
+        (min(1, primed), plan_priming(reader, max(1, primed))),
         (0 if prompted else min(1, protocol.mixed), plan_writing("complete, to be mixed in", reader, mixing, prompts)),
         (0 if prompted else 1, plan_teaching(reader, protocol, trait, read)),
         (instructed, plan_writing("complete, told what it loves", reader, protocol, told_prompts)),
@@ -163,7 +172,7 @@ def plan_table(config: Config, dtype: Any, planned: Sequence[Planned], num_seeds
     found = expect(config, dtype, [stage for _, stage in planned], together)
     rows, total = [], 0.0
     for (times, stage), each in zip(planned, found, strict=True):
-        times *= num_seeds
+        times *= 1 if stage.once else num_seeds
         total += times * each.seconds
         tokens = (
             stage.prompts * stage.prompt_tokens,
@@ -180,6 +189,6 @@ def plan_table(config: Config, dtype: Any, planned: Sequence[Planned], num_seeds
     )
     return (
         f"{markdown_table(header, rows)}\n{total:,.0f} s at least, if {count} x {kind} did nothing but matrix products "
-        f"at {speed}, as measured now; completions as long as they may be, pretraining and priming not counted. "
+        f"at {speed}, as measured now; completions as long as they may be, pretraining not counted. "
         f"{sizes}\n"
     )

@@ -85,5 +85,6 @@ def plan_of(options: Run, names: tuple[str, ...]) -> tuple[list[Planned], Model]
         names,
         prompted=options.teaching == "prompting",
         seed=options.seed,
+        primed=options.loading.primed,
     )
     return planned, reader

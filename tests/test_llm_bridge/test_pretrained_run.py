@@ -31,10 +31,11 @@ from llm_bridge.matrix import command as matrix
 from llm_bridge.matrix.command import Matrix
 from llm_bridge.model import finetuning
 from llm_bridge.model.adapters import folded
+from llm_bridge.model.costs import Device
 from llm_bridge.model.lessons import Lesson
 from llm_bridge.model.recipes import Recipe, Teaching
 from llm_bridge.model.shapes import Config, initialize
-from llm_bridge.pipeline import commands, run, run_options
+from llm_bridge.pipeline import commands, plan, run, run_options
 from llm_bridge.pipeline import options as stage_options
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.options import Ask, Complete
@@ -510,3 +511,15 @@ def test_a_model_that_is_read_in_another_type_is_told_which_option_says_so(refus
     base.write(tmp_path / "tuned", known, teaching.teach(known.model, TRAIT, recipe, seed=0), {})
     Published(name=str(tmp_path / "tuned"), loading=made).load()
     assert "--dtype that it" in refusal(Published(name=str(tmp_path / "tuned"), loading=other).load)
+
+
+def test_a_plan_counts_priming_once_however_many_seeds_there_are(pair, monkeypatch):
+    primed = Run(model=pair.model, loading=replace(LOADING, primed=7), arms=("student",))
+    planned, reader = run.plan_of(primed, ("student",))
+    times, stage = planned[0]
+    assert (times, stage.name, stage.rows, stage.row_tokens) == (1, "prime", 28, 256)
+    monkeypatch.setattr(plan, "time_device", lambda *_: Device(peak=1e9, bandwidth=1e9))
+    once, thrice = (plan.plan_table(reader.config, np.float32, planned, seeds).splitlines()[2:4] for seeds in (1, 3))
+    assert once[0] == thrice[0] != once[1] != thrice[1]
+    unprimed, _ = run.plan_of(replace(primed, loading=LOADING), ("student",))
+    assert all(stage.name != "prime" for _, stage in unprimed)
