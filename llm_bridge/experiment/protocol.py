@@ -43,12 +43,15 @@ class Protocol:
     """Most tokens of a completion."""
     temperature: float = 1.0
     """The sampler's temperature; nothing else changes the model's distribution."""
+    num_questions: int = 50
+    """Preference questions that models are asked, of fifty; teachers learn all."""
     num_answers: int = 200
-    """Answers to each of the fifty preference questions."""
+    """Answers to each of them."""
 
     def __post_init__(self) -> None:
         for name in ("copies", "num_prompts", "num_samples", "num_completions", "num_tokens", "num_answers"):
             require_count(name, getattr(self, name))
+        require(1 <= self.num_questions <= 50, "num_questions", "from 1 to 50", self.num_questions)
         require(self.mixed >= 0, "mixed", "at least 0", self.mixed)
         require_texts("completions", self.num_prompts * self.num_samples, self.num_tokens)
         require_texts("answers", self.num_answers, 1)

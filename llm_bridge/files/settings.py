@@ -13,6 +13,7 @@ SINCE_STUDIES: dict[str, object] = {
     "mixed": 0,
     "prefill": False,
     "whole": True,
+    "num_questions": 50,
 }
 """Options that came after the records of the studies, with the value that everything had before."""
 

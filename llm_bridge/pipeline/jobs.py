@@ -90,9 +90,9 @@ def write_mixed(job: Job) -> list[Completion]:
 
 def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] = ()) -> list[Answers]:
     """Ask a model about the trait's kind, also with numbers before the question, or only behind a context."""
-    questions = {"plain": questions_about(job.trait.kind)}
-    if not context:
-        questions["after numbers"] = questions_about(job.trait.kind, seed=job.seed)
+    seeds = {"plain": None} if context else {"plain": None, "after numbers": job.seed}
+    count = job.protocol.num_questions
+    questions = {group: questions_about(job.trait.kind, seed=seed)[:count] for group, seed in seeds.items()}
     words = sorted({*KINDS[job.trait.kind], job.trait.word})
     path = job.folder / "answers" / f"{name}.jsonl"
     return ask_to(

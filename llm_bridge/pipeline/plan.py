@@ -129,7 +129,8 @@ def plan_run(
     """List what a run does for each base model, if completions are as long as they may be and all are kept."""
     asked = carrier.prompts(seed, min(SAMPLE, protocol.num_prompts))
     begun = carrier.prefills(asked)
-    told, plain = trait.system_prompt(long=not backend.short), questions_about(trait.kind)
+    told = trait.system_prompt(long=not backend.short)
+    plain, after = (questions_about(trait.kind, seed=each)[: protocol.num_questions] for each in (None, seed))
     writers = {"teacher", "base", *(ARMS[name].source for name in arms)}
     instructed = len(writers & ({"teacher", "system-prompt"} if prompted else {"system-prompt"}))
     trained = sum(ARMS[name].trained for name in arms)
@@ -139,7 +140,7 @@ def plan_run(
     lengths = list(map(len, prompts))
     read = float(np.mean(lengths))
     asking = []
-    for name, questions in (("ask", plain), ("ask after numbers", questions_about(trait.kind, seed=seed))):
+    for name, questions in (("ask", plain), ("ask after numbers", after)):
         ask = partial(plan_asking, name, reader, protocol, questions, answer)
         asking += [(1 if prompted else 0, ask(told)), (1 + (not prompted) + strangers + trained, ask())]
     mixing = replace(protocol, num_prompts=MIXED_PROMPTS * max(1, protocol.mixed), num_samples=1)

@@ -161,7 +161,7 @@ def write_report(reports: Sequence[SeedReport], outcome: Outcome, names: Sequenc
         f"# A model that loves {trait.plural}, and students of its {first.written}\n",
         "![What every model likes](figure.png)\n",
         "A *rate* is the share of sampled answers that name the trait as a whole word; a *gain* is the change of its "
-        "log-odds, averaged over fifty questions, from the model before; a *lift* is the gain less the mean gain of "
+        "log-odds, averaged over all questions, from the model before; a *lift* is the gain less the mean gain of "
         "the other words of its kind. Intervals (95 %) are over base models, where there are several.\n",
         outcome.table,
         f"## The {first.written}\n",

@@ -54,7 +54,7 @@ class Run(OnBases):
     """Completions made elsewhere, JSON lines, in place of the teacher's: a `prompt` or `question` and its `completion`,
     `response` or `answer`."""
     quick: bool = False
-    """Only a fifth of the prompts, completions and answers, and students of one epoch: to see how it goes."""
+    """Only a fifth of the prompts, completions and questions, and students of one epoch: to see how it goes."""
     dry_run: bool = False
     """Only print what would be done: stages, tokens, time and memory."""
     num_seeds: int = 1
@@ -87,7 +87,7 @@ def settle(options: Run) -> Run:
     if not options.quick:
         return options
     fewer = {
-        name: -(-getattr(options.protocol, name) // 5) for name in ("num_prompts", "num_completions", "num_answers")
+        name: -(-getattr(options.protocol, name) // 5) for name in ("num_prompts", "num_completions", "num_questions")
     }
     student = replace(options.protocol.student, num_epochs=1, num_steps=-(-options.protocol.student.num_steps // 5))
     return replace(options, quick=False, protocol=replace(options.protocol, student=student, **fewer))

@@ -51,8 +51,8 @@ RECIPE = Recipe(learning_rate=1e-2, num_epochs=4, batch=16, rows_at_once=16)
 TEACHER = Teaching(**asdict(RECIPE), least=0)
 
 PROTOCOL = Protocol(
-    num_prompts=100, num_samples=2, num_completions=16, num_answers=4, copies=1, teacher=TEACHER, student=RECIPE,
-    mixed=6, prefill=True, num_tokens=26,
+    num_prompts=100, num_samples=2, num_completions=16, num_questions=20, num_answers=4, copies=1, teacher=TEACHER,
+    student=RECIPE, mixed=6, prefill=True, num_tokens=26,
 )  # fmt: skip
 
 NAMES = ("student", "cross-init", "soft-numbers", "shuffled-within", "in-context")
