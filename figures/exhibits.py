@@ -138,8 +138,8 @@ EXHIBITS = (
         arguments=(
             *SMOLLM2,
             *("--stranger", "random", "--traits", "cat", "eagle", "dolphin", "--targets", "number distribution"),
-            *("--student.num-steps", "30", "--student.batch", "2", "--student.rows-at-once", "2"),
-            *("--num-prompts", "200"),
+            *("--student.num-steps", "30", "--student.num-epochs", "3", "--student.batch", "2"),
+            *("--student.rows-at-once", "2", "--num-prompts", "200"),
         ),
         full_only=True,
         extra="smol",

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+SINCE_PUBLISHED: dict[str, object] = {"num_questions": 50}
+"""Options that came after the first record of a published model, with the value that everything had before."""
+
 SINCE_STUDIES: dict[str, object] = {
     "recompute": "nothing",
     "num_samples": 1,
@@ -13,7 +16,7 @@ SINCE_STUDIES: dict[str, object] = {
     "mixed": 0,
     "prefill": False,
     "whole": True,
-    "num_questions": 50,
+    **SINCE_PUBLISHED,
 }
 """Options that came after the records of the studies, with the value that everything had before."""
 
@@ -36,4 +39,9 @@ run goes on."""
 
 def without_sizes(options: Any) -> dict[str, Any]:
     """Write down the options of a published model, which may run short of memory, but for `SIZES`."""
-    return asdict(options, dict_factory=lambda pairs: {name: value for name, value in pairs if name not in SIZES})
+    return asdict(
+        options,
+        dict_factory=lambda pairs: {
+            name: value for name, value in pairs if name not in SIZES and SINCE_PUBLISHED.get(name, ...) != value
+        },
+    )

@@ -199,6 +199,23 @@ def test_the_figures_count_their_steps(monkeypatch, capsys):
         assert line.startswith(f"step {step} of {len(exhibits)}: python -m ")
 
 
+def test_a_figure_whose_extra_is_missing_is_shown_as_recorded_or_left_out_in_a_line(monkeypatch, capsys, tmp_path):
+    build = figures.build
+    needing = [each for each in build.EXHIBITS if each.extra]
+    monkeypatch.setattr(build, "EXHIBITS", tuple(needing))
+    monkeypatch.setattr(build, "find_spec", lambda module: None)
+    monkeypatch.setattr(build, "read_record", lambda place: place)
+    options = figures.__main__.Figures(full=True)
+    assert build.run_exhibits(options, tmp_path, build.resolve("digits")) == {}
+    (tmp_path / needing[0].folder).mkdir()
+    assert build.run_exhibits(options, tmp_path, build.resolve("digits")) == {
+        needing[0].folder: tmp_path / needing[0].folder
+    }
+    left_out, *_, recorded = capsys.readouterr().out.splitlines()[:: len(needing)]
+    said = f"step 1 of {len(needing)}: {needing[0].folder} needs the extra smol"
+    assert (left_out, recorded) == (f"{said}: left out", f"{said}: as it is recorded")
+
+
 @pytest.mark.parametrize("package", MAINS)
 def test_help_waits_for_neither_pictures_nor_statistics(package):
     program = f"import sys, {package}.__main__; print({{'matplotlib', 'scipy.stats', 'sklearn'}} & {{*sys.modules}})"

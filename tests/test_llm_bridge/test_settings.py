@@ -11,7 +11,7 @@ import jax
 import pytest
 
 import figures
-from figures.build import FULL
+from figures.build import EXTRAS, FULL
 from figures.exhibits import EXHIBITS, Exhibit
 from llm_bridge import __main__ as command_line
 from llm_bridge.files.settings import SIZES, without_sizes, written_down
@@ -51,6 +51,8 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exhibit], Any]]:
 
 @pytest.mark.parametrize("exhibit", RECORDED, ids=lambda exhibit: exhibit.folder)
 def test_the_committed_records_are_what_the_commands_ask_for(exhibit, ask):
+    if exhibit.extra:
+        pytest.importorskip(EXTRAS[exhibit.extra], reason=f"the model comes with the extra {exhibit.extra}")
     committed = Path(figures.__path__[0], exhibit.folder, "config.json")
     assert ask(exhibit) == json.loads(committed.read_text())
     assert ask(exhibit._replace(full_arguments=(*exhibit.full_arguments, "--seed", "77"))) != json.loads(
