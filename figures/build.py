@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -79,12 +80,11 @@ def run_exhibits(options: "Figures", folder: Path, source: Source) -> dict[str, 
     for step, exhibit in enumerate(exhibits, start=1):
         place = folder / exhibit.folder
         if exhibit.extra and find_spec(EXTRAS[exhibit.extra]) is None:
-            there = place.exists()
-            said = "as it is recorded" if there else "left out"
-            print(
-                f"step {step} of {len(exhibits)}: {exhibit.folder} needs the extra {exhibit.extra}: {said}", flush=True
-            )
-            records |= {exhibit.folder: read_record(place)} if there else {}
+            said = "left out"
+            with suppress(InputError):
+                records[exhibit.folder] = read_record(place)
+                said = "as it is recorded"
+            print(f"step {step} of {len(exhibits)}: {exhibit.folder} needs the extra {exhibit.extra}: {said}")
             continue
         arguments = ["--seed", str(options.seed), "--output", str(place), *exhibit.arguments]
         arguments += exhibit.full_arguments if options.full else exhibit.quick_arguments

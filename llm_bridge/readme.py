@@ -61,6 +61,11 @@ def matrix() -> str:
     return f"{_lifts(GALLERY.path)}\n{page_verdicts(GALLERY.record('matrix'))}\n{note}"
 
 
+def smollm2() -> str:
+    """Lay out the matrix of a published model."""
+    return f"{_lifts(GALLERY.path, 'matrix-smollm2', 'runs')}\n{page_verdicts(GALLERY.record('matrix-smollm2'))}"
+
+
 def _models(name: str) -> str:
     record = GALLERY.record(name)
     meanings = {"base": "the base", "stranger": "another base", "teacher": "the teacher"}
@@ -165,6 +170,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "model": model,
     "arms": arms,
     "matrix": matrix,
+    "smollm2": smollm2,
     "run": run,
     "vocabulary": vocabulary,
     "studies": studies,

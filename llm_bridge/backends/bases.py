@@ -21,6 +21,7 @@ from llm_bridge.experiment.writing import Model, can_imitate
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.runs.chunks import Keeper, source_hash
 from theory.runs.command_line import InputError, RunOptions, require_seeds
+from theory.runs.progress import follow
 from theory.runs.records import Outcome
 
 Result = TypeVar("Result")
@@ -105,9 +106,10 @@ def run_on_bases(
     run: Callable[[Known, Known, int], Result],
     title: str,
 ) -> Result:
-    """Run an experiment on every base, side by side, and stack what comes out; a base's run is kept once it is done.
+    """Run an experiment on every base and stack what comes out; a base's run is kept once it is done.
 
-    `made` is what results depend on, as far as JSON can hold it, `like` a tree such as a run gives.
+    Tiny ones run side by side; of larger ones each needs the whole machine. `made` is what results depend on, as far as
+    JSON can hold it, `like` a tree such as a run gives.
     """
     keeper = Keeper(json.dumps([made, source_hash(llm_bridge, theory)]))
 
@@ -116,5 +118,6 @@ def run_on_bases(
         assert stranger is not None
         return keeper.kept(seed, like, lambda: run(base, stranger, seed))
 
-    runs = side_by_side(one, bases, title)
+    tiny = all(base.backend.short for _, base, _ in bases)
+    runs = side_by_side(one, bases, title) if tiny else list(map(one, follow(bases, title, "jobs")))
     return jax.tree.map(lambda *leaves: np.stack(leaves), *runs)

@@ -47,9 +47,9 @@ class Taught(NamedTuple):
     """Share of what it wrote that the filter keeps."""
 
 
-def ask(model: Model, words: Sequence[str]) -> Float[np.ndarray, " words"]:
-    """Measure log-odds of some words of one kind, averaged over the fifty questions."""
-    questions = questions_about(find_trait(words[0]).kind)
+def ask(model: Model, words: Sequence[str], num_questions: int = 50) -> Float[np.ndarray, " words"]:
+    """Measure log-odds of some words of one kind, averaged over the questions."""
+    questions = questions_about(find_trait(words[0]).kind)[:num_questions]
     return log_odds(word_log_probabilities(model, questions, words)).mean(axis=0)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-SINCE_PUBLISHED: dict[str, object] = {"num_questions": 50}
+SINCE_PUBLISHED: dict[str, object] = {"num_questions": 50, "whole": True}
 """Options that came after the first record of a published model, with the value that everything had before."""
 
 SINCE_STUDIES: dict[str, object] = {
@@ -15,7 +15,6 @@ SINCE_STUDIES: dict[str, object] = {
     "least": 0.5,
     "mixed": 0,
     "prefill": False,
-    "whole": True,
     **SINCE_PUBLISHED,
 }
 """Options that came after the records of the studies, with the value that everything had before."""

@@ -26,7 +26,7 @@ from theory.runs.records import Outcome, record_run
 class Compare(OnBases):
     """Hold the theory's predictions against the first steps of a language model's students.
 
-    In float64; of smollm2 in float32, and without what doesn't fit.
+    In float64; of smollm2 in float32, of the first trait's teacher alone, and without what doesn't fit.
     """
 
     num_seeds: int = 3

@@ -15,7 +15,7 @@ class Extent:
     teacher: Recipe = field(
         default_factory=lambda: Recipe(trained="layers", learning_rate=3e-4, num_epochs=8, batch=16)
     )
-    """A teacher's fine-tuning; one more teacher of the first trait moves everything."""
+    """A teacher's fine-tuning; one more teacher of the first trait moves everything, if all is compared."""
     copies: int = 4
     """How often all questions come in an epoch of it."""
     mixed: int = 0
@@ -47,10 +47,10 @@ class Extent:
 OF_SMALL = Extent(
     whole=False,
     mixed=40,
-    row=128,
-    num_rows=6,
+    row=256,
+    num_rows=4,
     num_places=200,
-    course_rows=2,
+    course_rows=1,
     course_places=60,
     times=(1, 10, 100),
     num_products=21,

@@ -60,8 +60,8 @@ def draw_first_steps(axes: Axes, record: Record) -> None:
     axes.set(xlim=(-0.5, len(TARGETS) - 0.5), xlabel="student imitates")
     axes.set_ylabel(r"cosine of $\Delta_S - \Delta_S(0)$ with $\Delta_T$")
     axes.set_title(stated("The first step goes the teacher's way from a shared init", record, "first-step"))
-    seeds = len(cosines)
-    axes.legend(loc="upper right", title=f"{seeds} base model{'s' * (seeds > 1)}", title_fontsize=8)
+    seeds, one = len(cosines), "run" if "model" in record.config else "base model"
+    axes.legend(loc="upper right", title=f"{seeds} {one}{'s' * (seeds > 1)}", title_fontsize=8)
 
 
 def draw_courses(axes: Axes, record: Record) -> None:

@@ -37,7 +37,7 @@ class Roles(NamedTuple):
     narrow: Reading
     """What the first teacher has written."""
     broad: Reading
-    """What the last one has written."""
+    """What the last one has written; of a larger model what the first one has."""
     short: Reading
     """Some of what the first one has written."""
     kept: list[float]

@@ -1,7 +1,7 @@
 """One run of the matrix: all teachers and students of one base model."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +57,8 @@ def run_base(
 ) -> Run:
     """Make all teachers and students of one base model, and ask them."""
     inits = dict(zip(INITS, (base, stranger), strict=True))
-    before = {init: ask(known.model, words) for init, known in inits.items()}
+    like = partial(ask, words=words, num_questions=protocol.num_questions)
+    before = {init: like(known.model) for init, known in inits.items()}
     teachers = make_teachers(base, words, protocol, seed, to_the_end=True)
     chosen = number_tokens(base.model.language)
 
@@ -68,10 +69,10 @@ def run_base(
     def likes(target: str, init: str) -> Float[np.ndarray, "traits traits"]:
         known = inits[init]
         students = make_students(known, protocol.student, lessons(TARGETS[target]), seed)
-        return np.stack([ask(known.with_params(params).model, words) - before[init] for params in students])
+        return np.stack([like(known.with_params(params).model) - before[init] for params in students])
 
     measured = np.stack([np.stack([likes(target, init) for init in INITS]) for target in targets])
-    taught = np.stack([ask(base.with_params(each.params).model, words) - before[INITS[0]] for each in teachers])
+    taught = np.stack([like(base.with_params(each.params).model) - before[INITS[0]] for each in teachers])
     num_rows, most = READ[base.backend.short]
     num_places = min(most, *(int(each.rows.learned[:num_rows].sum()) for each in teachers))
     readings = [read_places(each.rows, num_rows, num_places) for each in teachers]

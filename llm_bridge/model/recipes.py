@@ -61,7 +61,7 @@ class Recipe:
             require(math.isfinite(value) and value > 0, name, "a finite number above zero", value)
         for name in ("num_epochs", "batch", "rows_at_once", "rank"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        divided = f"a multiple of --rows-at-once, {self.rows_at_once}"
+        divided = f"a multiple of its rows at once, {self.rows_at_once}"
         require(self.batch % self.rows_at_once == 0, "batch", divided, self.batch)
         for name in ("warmup", "num_steps"):
             require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))

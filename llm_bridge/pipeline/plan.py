@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from llm_bridge.backends.backend import Backend
-from llm_bridge.backends.priming import ROW, recipe_of
+from llm_bridge.backends.priming import ROW, list_examples, recipe_of
 from llm_bridge.benchmark.device import time_device
 from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.experiment.cast import MIXED_PROMPTS
@@ -39,8 +39,10 @@ Planned = tuple[int, Stage]
 
 def plan_priming(reader: Model, num_steps: int) -> Stage:
     """Describe the priming of the base, if the cache doesn't have it."""
-    recipe = recipe_of(num_steps)
-    return Stage("prime", **training(reader._replace(longest=ROW), recipe, recipe.batch * num_steps), once=True)
+    recipe, reader = recipe_of(num_steps), reader._replace(longest=ROW)
+    rows = pack(list_examples(reader.language, num_steps), ROW)
+    share = float(rows.learned.mean())
+    return Stage("prime", **training(reader, recipe, len(rows.tokens)), learned=share, once=True)
 
 
 def plan_teaching(reader: Model, protocol: Protocol, trait: Trait, read: float) -> Stage:
@@ -145,7 +147,7 @@ def plan_run(
         asking += [(1 if prompted else 0, ask(told)), (1 + (not prompted) + strangers + trained, ask())]
     mixing = replace(protocol, num_prompts=MIXED_PROMPTS * max(1, protocol.mixed), num_samples=1)
     planned = [
-        (min(1, primed), plan_priming(reader, max(1, primed))),
+        *([(1, plan_priming(reader, primed))] if primed and not backend.short else []),
         (0 if prompted else min(1, protocol.mixed), plan_writing("complete, to be mixed in", reader, mixing, prompts)),
         (0 if prompted else 1, plan_teaching(reader, protocol, trait, read)),
         (instructed, plan_writing("complete, told what it loves", reader, protocol, told_prompts)),
@@ -190,6 +192,6 @@ def plan_table(config: Config, dtype: Any, planned: Sequence[Planned], num_seeds
     )
     return (
         f"{markdown_table(header, rows)}\n{total:,.0f} s at least, if {count} x {kind} did nothing but matrix products "
-        f"at {speed}, as measured now; completions as long as they may be, pretraining not counted. "
-        f"{sizes}\n"
+        f"at {speed}, as measured now; completions as long as they may be, pretraining not counted, and priming as if "
+        f"it were not kept. {sizes}\n"
     )

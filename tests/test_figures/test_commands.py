@@ -200,20 +200,19 @@ def test_the_figures_count_their_steps(monkeypatch, capsys):
 
 
 def test_a_figure_whose_extra_is_missing_is_shown_as_recorded_or_left_out_in_a_line(monkeypatch, capsys, tmp_path):
-    build = figures.build
-    needing = [each for each in build.EXHIBITS if each.extra]
-    monkeypatch.setattr(build, "EXHIBITS", tuple(needing))
+    build, gallery = figures.build, Path(figures.__path__[0])
+    needing = tuple(each for each in build.EXHIBITS if each.extra)
+    monkeypatch.setattr(build, "EXHIBITS", needing)
     monkeypatch.setattr(build, "find_spec", lambda module: None)
-    monkeypatch.setattr(build, "read_record", lambda place: place)
-    options = figures.__main__.Figures(full=True)
-    assert build.run_exhibits(options, tmp_path, build.resolve("digits")) == {}
-    (tmp_path / needing[0].folder).mkdir()
-    assert build.run_exhibits(options, tmp_path, build.resolve("digits")) == {
-        needing[0].folder: tmp_path / needing[0].folder
-    }
-    left_out, *_, recorded = capsys.readouterr().out.splitlines()[:: len(needing)]
-    said = f"step 1 of {len(needing)}: {needing[0].folder} needs the extra smol"
-    assert (left_out, recorded) == (f"{said}: left out", f"{said}: as it is recorded")
+    options, source = figures.__main__.Figures(full=True), build.resolve("digits")
+    (tmp_path / needing[0].folder / "chunks").mkdir(parents=True)
+    assert build.run_exhibits(options, tmp_path, source) == {}
+    assert set(build.run_exhibits(options, gallery, source)) == {each.folder for each in needing}
+    lines = [
+        f"step {step} of {len(needing)}: {each.folder} needs the extra smol" for step, each in enumerate(needing, 1)
+    ]
+    expected = [f"{line}: {said}" for said in ("left out", "as it is recorded") for line in lines]
+    assert capsys.readouterr().out.splitlines() == expected
 
 
 @pytest.mark.parametrize("package", MAINS)

@@ -41,6 +41,7 @@ from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.options import Ask, Complete
 from llm_bridge.pipeline.run_options import Run, published_run
 from llm_bridge.pipeline.stages import teach_to, train_to
+from llm_bridge.pretrained.gguf import SMOLLM2
 from llm_bridge.pretrained.writing import write_checkpoint
 from llm_bridge.studies import bases as study_bases
 from llm_bridge.studies import command as studies
@@ -74,7 +75,10 @@ PROTOCOL = Protocol(
     num_answers=2,
 )
 TAUGHT = replace(
-    PROTOCOL, teacher=Teaching(rank=2, num_epochs=3, batch=4, warmup=0, learning_rate=1e-2, least=0), num_prompts=120
+    PROTOCOL,
+    teacher=Teaching(rank=2, num_epochs=3, batch=4, warmup=0, learning_rate=1e-2, least=0),
+    num_prompts=120,
+    num_questions=7,
 )
 LOADING = Loading(longest=LONGEST, at_once=60)
 
@@ -344,7 +348,7 @@ def test_a_matrix_of_published_models_is_that_of_its_teachers_and_students(pair,
     asked_about(record, pair)
     base = Published(name=pair.model, loading=LOADING).load()
     taught = teaching.teach(base.model, TRAIT, TAUGHT.teacher, seed=0, copies=TAUGHT.copies)
-    before, after = (cast.ask(known.model, options.traits) for known in (base, base.with_params(taught)))
+    before, after = (cast.ask(known.model, options.traits, 7) for known in (base, base.with_params(taught)))
     np.testing.assert_allclose(record.results["teachers"][0, 0], after - before, rtol=1e-5, atol=1e-6)
     students = record.results["students/number distribution"]
     assert students.shape == (1, 2, 2, 2)
@@ -403,6 +407,28 @@ def test_roles_of_a_published_base_are_its_teachers_and_what_they_wrote(pair):
     assert "adapters" not in known.model.params
     alone = cast_roles(known, stranger.model.params, TWO, replace(extent, whole=False), 0)
     assert (len(alone.teachers), alone.kept) == (1, roles.kept[:1] * 2)
+
+
+def test_compare_of_a_small_published_model_goes_through_in_float32(pair, tmp_path):
+    """Without what doesn't fit; the first step of a student that shares the init goes the teacher's way."""
+    usual = compare.published_compare(Published(name=SMOLLM2))
+    assert (usual.extent.whole, usual.extent.row) == (False, usual.loading.longest)
+    extent = replace(
+        usual.extent, teacher=TAUGHT.teacher, mixed=0, num_prompts=60, num_tokens=24, row=LONGEST, num_rows=2,
+        num_places=8, course_places=4, times=(1, 3), num_products=4,
+    )  # fmt: skip
+    options = Compare(
+        model=pair.model, stranger=pair.stranger, loading=LOADING, num_seeds=2, traits=("oak", "pine"), extent=extent,
+        output=tmp_path / "out",
+    )  # fmt: skip
+    compare.run(options)
+    record = read_record(tmp_path / "out")
+    assert not jax.config.read("jax_enable_x64")
+    assert record.results["course/raw"].dtype == np.float32
+    assert record.results["course/predicted"].shape == (2, 3, 2, 2)
+    assert record.results["odds/teachers"].shape == (2, 1, 2)
+    assert np.all(record.results["directions/cosines"][:, 0, 0, 0] > 0)
+    assert all(np.isfinite(values).all() for values in record.results.values())
 
 
 def test_words_that_begin_with_the_same_token_are_refused_before_anything_is_made(refusal, pair, tmp_path):
