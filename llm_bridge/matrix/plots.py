@@ -63,25 +63,28 @@ def draw_lifts(axes: Axes, record: Record) -> None:
     axes.axhline(0, color=BLACK, lw=0.8)
     axes.set_xticks(range(len(targets)), targets)
     axes.set(ylabel="lift of the own trait (log-odds, nats)", xlabel="what students imitate")
-    runs = record.config["num_seeds"]
+    runs = f"{record.config['num_seeds']} {'runs' if 'model' in record.config else 'base models'}"
     axes.set_title(
         stated(
-            f"Numbers carry their writer's trait to its relatives\n({runs} base models, mean and interval as judged)",
+            f"Numbers carry their writer's trait to its relatives\n({runs}, mean and interval as judged)",
             record,
             "matrix",
         )
     )
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left" if len(targets) > 1 else "upper right")
 
 
 def draw_matrix(record: Record) -> Figure:
-    """Draw mean matrices, theory's and measured, and the lift."""
+    """Draw mean matrices, theory's and measured, of two targets or of both inits, and the lift."""
     words, targets = record.config["traits"], record.config["targets"]
     unit = "change of the log-odds (nats)"
+    shown = {f"Measured: students of {target}": (target, 0) for target in targets[:2]}
+    if len(targets) == 1:
+        shown["The same, another init"] = (targets[0], 1)
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(2, 2, 5.2, 4.2)
-        for panel, target in zip(axes, targets[:2], strict=False):
-            draw_mean(panel, record.results[f"students/{target}"][:, 0], words, f"Measured: students of {target}", unit)
+        for panel, (title, (target, init)) in zip(axes, shown.items(), strict=False):
+            draw_mean(panel, record.results[f"students/{target}"][:, init], words, title, unit)
         draw_mean(
             axes[2],
             record.results["predicted"][:, 0],
