@@ -72,10 +72,10 @@ def attend(
     """Average values by the softmax of queries times keys, over the slots that a token sees."""
     (batch, tokens, _, size), num_groups = queries.shape, keys.shape[2]
     queries, keys, values = (jnp.swapaxes(each, 1, 2) for each in (queries, keys, values))
-    scores = precise(queries.reshape(batch, num_groups, -1, size) @ jnp.swapaxes(keys, 2, 3)) * size**-0.5
-    scores = scores.reshape(batch, num_groups, -1, tokens, keys.shape[2])
-    seen: jax.Array = jnp.where(mask[:, None, None], scores, -jnp.inf)
-    weights = jax.nn.softmax(seen, axis=-1).astype(values.dtype)
+    products = precise(queries.reshape(batch, num_groups, -1, size) @ jnp.swapaxes(keys, 2, 3))
+    scores: jax.Array = products.reshape(batch, num_groups, -1, tokens, keys.shape[2]) * size**-0.5
+    scores = jnp.where(mask[:, None, None], scores, -jnp.inf)
+    weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
     averages = weights.reshape(batch, num_groups, -1, keys.shape[2]) @ values
     return jnp.swapaxes(averages.reshape(batch, -1, tokens, size), 1, 2).reshape(batch * tokens, -1)
 
