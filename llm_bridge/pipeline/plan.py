@@ -38,7 +38,7 @@ Planned = tuple[int, Stage]
 
 
 def plan_priming(reader: Model, num_steps: int) -> Stage:
-    """Describe the priming of the base, if the cache doesn't have it."""
+    """Describe the priming of the base, as if the cache didn't have it."""
     recipe, reader = recipe_of(num_steps), reader._replace(longest=ROW)
     rows = pack(list_examples(reader.language, num_steps), ROW)
     share = float(rows.learned.mean())

@@ -258,7 +258,7 @@ RULES = {"gpt-2": [GPT2], "smollm": [r"\p{N}", GPT2], "qwen2": [WORD % "" + SPAC
 def by_rule(text: str, rules: list[str], merges: list[str]) -> list[str]:
     """Tokens of a text, found by splitting it by one rule after the other and merging bytes, in plain Python."""
     regex: Any = pytest.importorskip("regex", reason="transformers brings it")
-    spelled = transformers.convert_slow_tokenizer.bytes_to_unicode()
+    spelled = pytest.importorskip("transformers.convert_slow_tokenizer").bytes_to_unicode()
     pieces = [text]
     for rule in rules:
         cuts = [regex.split(f"({rule})", piece) for piece in pieces]
