@@ -1,6 +1,7 @@
 """The rungs of the ladder: the same three quantities of the same three students, read from each rung's records."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -149,16 +150,18 @@ def digits(records: Mapping[str, Record]) -> Rung:
     )
 
 
-def language_model(records: Mapping[str, Record]) -> Rung:
-    """Read the highest rung: a tiny language model whose first teacher's trait is looked at.
+def language_model(records: Mapping[str, Record], *, folder: str, name: str) -> Rung:
+    """Read a rung of language models, whose first teacher's trait is looked at.
 
     Args:
         records: Records by folder.
+        folder: Where theory was held against it.
+        name: What the rung is called.
 
     Returns:
         The rung.
     """
-    config, results = records["llm-bridge-compare"].config, records["llm-bridge-compare"].results
+    config, results = records[folder].config, records[folder].results
     lesson = "number tokens"
     target, word = compared.TARGETS.index(lesson), config["traits"][0]
     own, last, trait = compared.INITS.index("shared"), -1, 0
@@ -172,7 +175,7 @@ def language_model(records: Mapping[str, Record]) -> Rung:
 
     learned = results["odds/teachers"][:, 0, trait] - results["odds/inits"][:, own, trait]
     return Rung(
-        name="tiny language model",
+        name=name,
         students={init: student(init) for init in INITS},
         unit=float(unit),
         trait=f"rise of the log-odds of “{word}”",
@@ -202,6 +205,12 @@ def find_rungs(records: Mapping[str, Record]) -> list[Rung]:
 RUNGS = (
     (("theory-verify",), random_networks),
     (("mlp-mnist-compare-inits", "mlp-mnist-theory"), digits),
-    (("llm-bridge-compare",), language_model),
+    *(
+        ((folder,), partial(language_model, folder=folder, name=name))
+        for folder, name in {
+            "llm-bridge-compare": "tiny language model",
+            "llm-bridge-compare-smollm2": "SmolLM2, 135M",
+        }.items()
+    ),
 )
 """The folders that each rung is read from, the lowest first."""

@@ -49,9 +49,9 @@ OF_SMALL = Extent(
     mixed=40,
     row=256,
     num_rows=4,
-    num_places=200,
+    num_places=160,
     course_rows=1,
-    course_places=60,
+    course_places=40,
     times=(1, 10, 100),
     num_products=21,
 )
