@@ -26,8 +26,11 @@ Vector = Float[Array, " params"]
 
 Matrix = Float[Array, "size size"]
 
-Basis = tuple[Float[Array, "products params"], Vector, Scalar]
-"""Basis vectors so far, the next one, and the largest size seen on the diagonal."""
+Pair = tuple[Vector, Vector]
+"""A vector, and the metric's product with it."""
+
+Basis = tuple[tuple[Float[Array, "products params"], ...], Pair, Scalar]
+"""Basis vectors so far and the metric's products with them, the next pair, and the largest size on the diagonal."""
 
 
 class Tridiagonal(NamedTuple):
@@ -69,8 +72,16 @@ def kernel_product(problem: Problem, instance: Instance) -> Callable[[Params], P
     return lambda direction: predicted_displacement(problem, shared, direction)
 
 
-def tridiagonalize(product: Callable[[Vector], Vector], start: Vector, num_products: int) -> Tridiagonal:
+def tridiagonalize(
+    product: Callable[[Vector], Vector],
+    start: Vector,
+    num_products: int,
+    metric: Callable[[Vector], Vector] | None = None,
+) -> Tridiagonal:
     r"""Lanczos's iteration with full reorthogonalization, at a fixed number of products so that it may be compiled.
+
+    With a metric $G$, positive semi-definite, the operator is $AG$ for a symmetric $A$, the `product`: symmetric, and
+    the basis orthonormal, in the metric. Without one $G$ is the identity.
 
     Where the Krylov space ends early, because $K$ has low rank or `start` few components, the remaining rows are zero:
     they are decoupled from the others, and neither add to nor take from any function of the operator at `start`.
@@ -79,26 +90,31 @@ def tridiagonalize(product: Callable[[Vector], Vector], start: Vector, num_produ
         Golub and Meurant (2010), Matrices, Moments and Quadrature with Applications, section 4.1.
     """
 
-    def normalize(vector: Vector, floor: Scalar) -> tuple[Vector, Scalar]:
-        norm: jax.Array = jnp.linalg.norm(vector)
+    def normalize(vector: Vector, floor: Scalar) -> tuple[Pair, Scalar]:
+        dual = vector if metric is None else metric(vector)
+        norm = jnp.sqrt(jnp.maximum(vector @ dual, 0.0))
         kept = norm > floor
-        return jnp.where(kept, vector / jnp.where(kept, norm, 1.0), 0.0), jnp.where(kept, norm, 0.0)
+        divisor = jnp.where(kept, norm, 1.0)
+        return (jnp.where(kept, vector / divisor, 0.0), jnp.where(kept, dual / divisor, 0.0)), jnp.where(
+            kept, norm, 0.0
+        )
 
     def step(carry: Basis, index: Int[Array, ""]) -> tuple[Basis, tuple[Scalar, Scalar]]:
-        basis, vector, scale = carry
-        basis = basis.at[index].set(vector)
-        image = product(vector)
-        diagonal = vector @ image
+        pairs, (vector, dual), scale = carry
+        pairs = tuple(rows.at[index].set(row) for rows, row in zip(pairs, (vector, dual), strict=False))
+        basis, duals = pairs[0], pairs[-1]
+        image = product(dual)
+        diagonal = dual @ image
         for _ in range(2):
-            image -= (basis @ image) @ basis
+            image -= (duals @ image) @ basis
         scale = jnp.maximum(scale, jnp.abs(diagonal))
         following, off_diagonal = normalize(image, 10 * jnp.finfo(image.dtype).eps * scale)
-        return (basis, following, scale), (diagonal, off_diagonal)
+        return (pairs, following, scale), (diagonal, off_diagonal)
 
     zero = jnp.zeros((), start.dtype)
-    empty = jnp.zeros((num_products, start.size), start.dtype)
+    empty = (jnp.zeros((num_products, start.size), start.dtype),) * (1 if metric is None else 2)
     first, _ = normalize(start, zero)
-    (basis, _, _), diagonals = jax.lax.scan(step, (empty, first, zero), jnp.arange(num_products))
+    ((basis, *_), _, _), diagonals = jax.lax.scan(step, (empty, first, zero), jnp.arange(num_products))
     return Tridiagonal(basis, *diagonals)
 
 

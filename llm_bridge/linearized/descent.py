@@ -18,14 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from llm_bridge.linearized.problem import LanguageProblem
 from theory.losses import Scalar
-from theory.predictions import predicted_displacement
-from theory.problem import Instance, Params
-from theory.tangent_kernel import kernel_product, train_student, tridiagonalize
+from theory.predictions import label_response, output_change
+from theory.problem import BatchOutputs, Instance, Params
+from theory.tangent_kernel import train_student, tridiagonalize
 
 
 class Krylov(NamedTuple):
@@ -46,20 +45,29 @@ class Krylov(NamedTuple):
 def explore(problem: LanguageProblem, instance: Instance, displacement: Params, num_products: int) -> Krylov:
     r"""Find the Krylov space of imitation's curvature, and how every word's log-odds rise along it.
 
-    The problem moves the layers alone. $3\sqrt{t}$ products with $H$ are plenty for $t$ steps at
-    $\alpha\lambda_{max} \le 1$.
+    A vector $q = J_S^\top c$ of it is held as $c$ and $J_S q$, which have far fewer entries than the parameters where
+    the model is large: so products are with $M_S$, in the metric $J_S J_S^\top$. $3\sqrt{t}$ of them are plenty for $t$
+    steps at $\alpha\lambda_{max} \le 1$.
     """
-    start, unravel = ravel_pytree(predicted_displacement(problem, instance, displacement)["layers"])
-    still = optax.tree.zeros_like(instance.student)
+    outputs, push = jax.linearize(lambda params: problem.apply(params, instance.inputs), instance.student)
+    pull = jax.linear_transpose(push, instance.student)
+    taught = output_change(problem, instance.teacher, instance.inputs, displacement)
 
-    def flat(params: Params) -> Float[Array, " moved"]:
-        return ravel_pytree(params["layers"])[0]
+    def respond(beside: BatchOutputs, change: BatchOutputs) -> Float[Array, " size"]:
+        one = partial(label_response, problem.imitation_loss)
+        return jnp.ravel(jax.vmap(one)(outputs, beside, change)) / len(outputs)
 
-    product = kernel_product(problem, instance._replace(teacher=instance.student))
-    chain = tridiagonalize(lambda vector: flat(product(still | {"layers": unravel(vector)})), start, num_products)
-    odds, pull = jax.vjp(problem.log_odds, instance.student)
-    slopes = jax.lax.map(lambda word: flat(pull(word)[0]), jnp.eye(len(odds), dtype=odds.dtype))
-    return Krylov(chain.matrix, jnp.linalg.norm(start) * (chain.basis @ slopes.T))
+    def metric(vector: Float[Array, " size"]) -> Float[Array, " size"]:
+        return jnp.ravel(push(*pull(vector.reshape(outputs.shape))))
+
+    def product(dual: Float[Array, " size"]) -> Float[Array, " size"]:
+        return respond(outputs, dual.reshape(outputs.shape))
+
+    start = respond(*taught)
+    chain = tridiagonalize(product, start, num_products, metric)
+    odds, rise = jax.vjp(problem.log_odds, instance.student)
+    slopes = jax.lax.map(lambda word: jnp.ravel(push(*rise(word))), jnp.eye(len(odds), dtype=odds.dtype))
+    return Krylov(chain.matrix, jnp.sqrt(start @ metric(start)) * (chain.basis @ slopes.T))
 
 
 def predict_course(krylov: Krylov, rate: float, times: Sequence[int]) -> Float[np.ndarray, "times words"]:

@@ -181,3 +181,21 @@ def test_largest_eigenvalue_and_its_vector_are_those_of_numpy(seed):
     values, vectors = np.linalg.eigh(matrix)
     assert float(spectrum.largest) == pytest.approx(values[-1])
     assert abs(spectrum.top @ vectors[:, -1]) == pytest.approx(1.0)
+
+
+@given(seed=seeds, rank=st.integers(1, SIZE))
+def test_outputs_with_their_metric_show_the_krylov_space_of_parameters(seed, rank):
+    matrix, start = random_matrix(seed)
+    jacobian = np.random.default_rng(seed).standard_normal((SIZE, 3 * SIZE))
+    jacobian[rank:] = 0
+    curvature, gram = jacobian.T @ matrix @ jacobian, jacobian @ jacobian.T
+
+    @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+    def chains(curvature: jax.Array, gram: jax.Array, start: jax.Array) -> tuple[Any, Any]:
+        of_parameters = tridiagonalize(lambda vector: curvature @ vector, start @ jacobian, 5)
+        return of_parameters, tridiagonalize(lambda dual: matrix @ dual, start, 5, lambda vector: gram @ vector)
+
+    expected, found = chains(curvature, gram, start)
+    scale = np.abs(expected.matrix).max()
+    assert np.abs(found.matrix - expected.matrix).max() <= 1e-9 * scale
+    assert np.abs(found.basis @ jacobian - expected.basis)[:rank].max() <= 1e-6
