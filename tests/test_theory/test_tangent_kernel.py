@@ -193,7 +193,9 @@ def test_outputs_with_their_metric_show_the_krylov_space_of_parameters(seed, ran
     @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
     def chains(curvature: jax.Array, gram: jax.Array, start: jax.Array) -> tuple[Any, Any]:
         of_parameters = tridiagonalize(lambda vector: curvature @ vector, start @ jacobian, 5)
-        return of_parameters, tridiagonalize(lambda dual: matrix @ dual, start, 5, lambda vector: gram @ vector)
+        return of_parameters, tridiagonalize(
+            lambda dual: jnp.asarray(matrix) @ dual, start, 5, lambda vector: gram @ vector
+        )
 
     expected, found = chains(curvature, gram, start)
     scale = np.abs(expected.matrix).max()
