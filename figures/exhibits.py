@@ -139,7 +139,7 @@ EXHIBITS = (
             *SMOLLM2,
             *("--stranger", "random", "--traits", "cat", "eagle", "dolphin", "--targets", "number distribution"),
             *("--student.num-steps", "30", "--student.num-epochs", "3", "--student.batch", "2"),
-            *("--student.rows-at-once", "2", "--num-prompts", "200"),
+            *("--student.rows-at-once", "2", "--num-prompts", "200", "--num-completions", "600"),
         ),
         full_only=True,
         extra="smol",

@@ -88,8 +88,8 @@ SMALL = Protocol(
     copies=4,
     mixed=40,
     student=Recipe(learning_rate=1e-3, num_epochs=1, batch=4, recompute="elementwise"),
-    num_prompts=1200,
-    num_completions=600,
+    num_prompts=1000,
+    num_completions=500,
     num_tokens=56,
     num_answers=20,
 )

@@ -83,6 +83,9 @@ DEFAULT_ARMS = (
 SMALL_ARMS = ("student", "control", "cross-init", "soft-numbers", "cross-soft-numbers", "shuffled-across")
 """The same of a small published model, whose teacher is fine-tuned and whose stranger is made of itself."""
 
+QUICK_ARMS = ("student", "control", "soft-numbers", "cross-soft-numbers")
+"""Those of them that a quick run has."""
+
 PUBLISHED_ARMS = ("student", "control", "shuffled-across", "in-context")
 """The same of a published model, whose teacher has a system prompt."""
 

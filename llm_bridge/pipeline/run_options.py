@@ -16,7 +16,15 @@ from llm_bridge.experiment.protocol import PROTOCOL, SMALL, Protocol
 from llm_bridge.experiment.writing import can_imitate
 from llm_bridge.files.lineage import data_digest
 from llm_bridge.model.mesh import Devices
-from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS, SMALL_ARMS, choose_arms, require_carrier
+from llm_bridge.pipeline.arms import (
+    ARMS,
+    DEFAULT_ARMS,
+    PUBLISHED_ARMS,
+    QUICK_ARMS,
+    SMALL_ARMS,
+    choose_arms,
+    require_carrier,
+)
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.text.traits import find_trait, require_word
 from theory.runs.command_line import InputError
@@ -54,7 +62,8 @@ class Run(OnBases):
     """Completions made elsewhere, JSON lines, in place of the teacher's: a `prompt` or `question` and its `completion`,
     `response` or `answer`."""
     quick: bool = False
-    """Only a fifth of the prompts, completions and questions, and students of one epoch: to see how it goes."""
+    """Only a fifth of the prompts, completions and questions, students of one epoch, and of a small published model's
+    arms four: to see how it goes."""
     dry_run: bool = False
     """Only print what would be done: stages, tokens, time and memory."""
     num_seeds: int = 1
@@ -80,7 +89,7 @@ def published_run(backend: Backend, carrier: str) -> Run:
 
 
 def settle(options: Run) -> Run:
-    """Say what is really done: a fifth if it is to be quick, and no stranger made of the base that no arm asks for."""
+    """Say what is really done: less if it is to be quick, and no stranger made of the base that no arm asks for."""
     made = not options.backend.short and options.stranger in get_args(Altered)
     if made and not any(ARMS[name].stranger for name in choose_arms(options.arms)):
         options = replace(options, stranger=None)
@@ -90,7 +99,8 @@ def settle(options: Run) -> Run:
         name: -(-getattr(options.protocol, name) // 5) for name in ("num_prompts", "num_completions", "num_questions")
     }
     student = replace(options.protocol.student, num_epochs=1, num_steps=-(-options.protocol.student.num_steps // 5))
-    return replace(options, quick=False, protocol=replace(options.protocol, student=student, **fewer))
+    arms = QUICK_ARMS if options.arms == SMALL_ARMS else options.arms
+    return replace(options, quick=False, arms=arms, protocol=replace(options.protocol, student=student, **fewer))
 
 
 def carrier_of(options: Run) -> Carrier:

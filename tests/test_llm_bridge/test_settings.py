@@ -1,5 +1,6 @@
 """What records say of options: today's commands ask for the committed records, whatever options came since."""
 
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -15,11 +16,13 @@ import figures
 from figures.build import EXTRAS, FULL
 from figures.exhibits import EXHIBITS, Exhibit
 from llm_bridge import __main__ as command_line
+from llm_bridge.backends import published
 from llm_bridge.files.settings import SIZES, without_sizes, written_down
 from llm_bridge.linearized import command as bridge
 from llm_bridge.matrix import command as matrix
 from llm_bridge.model.recipes import Recipe
 from llm_bridge.pipeline import run
+from llm_bridge.pipeline.arms import choose_arms
 from llm_bridge.studies import command as studies
 
 RECORDED = [exhibit for exhibit in EXHIBITS if exhibit.command[0] == "llm_bridge"]
@@ -57,10 +60,11 @@ def test_the_committed_records_are_what_the_commands_ask_for(exhibit, ask, monke
     if exhibit.extra and find_spec(EXTRAS[exhibit.extra]) is None:
         recorded = json.loads(committed.read_text())
         monkeypatch.setattr(
-            matrix.Matrix, "named", lambda options: {each: recorded[each] for each in ("model", "stranger")}
+            published.Published, "identity", lambda model: recorded["stranger" if model.altered else "model"]
         )
-        for name in ("check", "require_relatives"):
-            monkeypatch.setattr(matrix, name, lambda *_, **__: None)
+        monkeypatch.setattr(run, "check", lambda options: choose_arms(options.arms))
+        for command, name in itertools.product((bridge, matrix), ("check", "require_relatives")):
+            monkeypatch.setattr(command, name, lambda *_, **__: None)
     assert ask(exhibit) == json.loads(committed.read_text())
     assert ask(exhibit._replace(full_arguments=(*exhibit.full_arguments, "--seed", "77"))) != json.loads(
         committed.read_text()
