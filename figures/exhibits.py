@@ -144,6 +144,16 @@ EXHIBITS = (
         full_only=True,
         extra="smol",
     ),
+    Exhibit(
+        folder="llm-bridge-run-smollm2",
+        title="A published model that loves cats",
+        claim="The whole pipeline on SmolLM2-135M-Instruct, primed on lists of random numbers, by its defaults; "
+        "strangers compute the same function with every unit rescaled.",
+        command=("llm_bridge", "run"),
+        arguments=(*SMOLLM2, "--trait", "cat"),
+        full_only=True,
+        extra="smol",
+    ),
     *(
         Exhibit(
             folder=f"llm-bridge-study-{name}",
@@ -164,6 +174,17 @@ EXHIBITS = (
         command=("llm_bridge", "compare"),
         arguments=("--seed", "10"),
         full_only=True,
+    ),
+    Exhibit(
+        folder="llm-bridge-compare-smollm2",
+        title="The theory on a published model",
+        claim="The same on SmolLM2-135M-Instruct, primed on lists of random numbers, in single precision: where first "
+        "steps go, what a teacher's numbers carry, and a hundred steps foretold; the stranger is its shape at random "
+        "weights.",
+        command=("llm_bridge", "compare"),
+        arguments=(*SMOLLM2, "--stranger", "random", "--traits", "cat", "eagle", "dolphin"),
+        full_only=True,
+        extra="smol",
     ),
     Exhibit(
         folder="mlp-mnist-theory",

@@ -18,6 +18,9 @@ LEAST_SEEDS = 10
 LEAST_SIGNS = 5
 """With fewer seeds the strangers' cosines, fair coins, too easily fall on one side."""
 
+LEAST_SHOWN = 5
+"""With fewer seeds an interval of their mean says nothing, and is not shown."""
+
 JOINT_CONFIDENCE = 0.99
 """Joint confidence of the intervals of all rungs."""
 
@@ -108,12 +111,12 @@ def cell(values: np.ndarray | None, mark: str = "") -> str:
         mark: What to write behind it.
 
     Returns:
-        The mean, and half of the 95 % interval if there are several seeds.
+        The mean, and half of the 95 % interval if there are `LEAST_SHOWN` seeds.
     """
     if values is None:
         return "–"
     mean, _, high = mean_estimate(values)
-    return (f"{mean:.3f} ± {high - mean:.3f}" if np.isfinite(high) else f"{mean:.3f}") + mark
+    return (f"{mean:.3f} ± {high - mean:.3f}" if len(values) >= LEAST_SHOWN else f"{mean:.3f}") + mark
 
 
 def student_table(rungs: Sequence[Rung]) -> str:
@@ -136,7 +139,7 @@ def student_table(rungs: Sequence[Rung]) -> str:
             rows.append((rung.name, LABELS[init], cell(student.cosine, mark), *map(cell, student[1:]), counts))
             gone = [quantity for quantity, values in student._asdict().items() if values is None]
             missing += [f"{rung.name}, {LABELS[init]}: {', '.join(gone)}"] * bool(gone)
-    note = "Means over seeds with 95 % intervals; trait changes in units of the mean predicted for the shared init."
+    note = f"Means over seeds, with 95 % intervals where there are {LEAST_SHOWN}; trait changes in units of the mean predicted for the shared init."
     return f"{markdown_table(header, rows)}\n{note} – is in no record ({'; '.join(missing) or 'nothing'}).\n"
 
 

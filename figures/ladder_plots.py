@@ -1,6 +1,7 @@
 """The ladder as a picture: a panel a quantity, the rungs side by side."""
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -8,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.ladder import LABELS
+from figures.ladder import LABELS, LEAST_SHOWN
 from figures.rungs import INITS, OWN_DESCENT
 from theory.runs.records import Outcome, Record
 from theory.runs.statistics import mean_estimate
@@ -33,6 +34,9 @@ ABSENT: dict[str, Any] = {
     "va": "bottom",
 }
 """How it is written that no record holds something."""
+
+LABEL = 10
+"""Letters of a line of a rung's name."""
 
 MOST_DOTS = 20
 """With more seeds than this they are not drawn one by one."""
@@ -97,7 +101,7 @@ def draw_quantity(axes: Axes, results: Mapping[str, np.ndarray], quantity: str) 
             else:
                 draw_student(axes, place + shift, values, init)
         mark = " †" * (quantity == "cosine" and rung in OWN_DESCENT)
-        ticks.append(f"{rung.replace(' ', chr(10), 1)}{mark}\n{len(results[f'{rung}/shared/{quantity}'])} seeds")
+        ticks.append(f"{fill(rung, LABEL)}{mark}\n{len(results[f'{rung}/shared/{quantity}'])} seeds")
         if mark:
             axes.set_xlabel(r"† with $-\nabla L_T$ at the student's own init", fontsize=7.5)
     title, label = PANELS[quantity]
@@ -119,7 +123,7 @@ def draw_student(axes: Axes, place: float, values: np.ndarray, init: str) -> Non
         init: One of `INITS`.
     """
     mean, _, high = mean_estimate(values)
-    reach = high - mean if np.isfinite(high) else 0.0
+    reach = high - mean if len(values) >= LEAST_SHOWN else 0.0
     axes.errorbar(place, mean, reach, capsize=2.5, ls="none", zorder=3, label=LABELS[init], **LOOKS[init])
     if len(values) <= MOST_DOTS:
         spread = np.linspace(0.06, 0.12, len(values))

@@ -112,7 +112,7 @@ def random_networks(records: Mapping[str, Record]) -> Rung | None:
 
 
 def digits(records: Mapping[str, Record]) -> Rung:
-    """Read the middle rung: perceptrons that learn digits from auxiliary logits.
+    """Read the rung of perceptrons that learn digits from auxiliary logits.
 
     Args:
         records: Records by folder.
@@ -173,6 +173,7 @@ def language_model(records: Mapping[str, Record], *, folder: str, name: str) -> 
         predicted = results["course/predicted"][:, place, last, trait]
         return Student(results["directions/cosines"][:, place, target, 0], predicted / unit, measured / unit)
 
+    random = config.get("stranger", "").endswith(", random")
     learned = results["odds/teachers"][:, 0, trait] - results["odds/inits"][:, own, trait]
     return Rung(
         name=name,
@@ -184,7 +185,7 @@ def language_model(records: Mapping[str, Record], *, folder: str, name: str) -> 
         prediction="linearized model",
         teacher=float(learned.mean()),
         note=f"cosines are of the first step; the factors' spread is {config['extent']['spread']:g}; students count "
-        "beyond that of an untaught teacher",
+        f"beyond that of an untaught teacher{'; the other init is the same shape at random weights' * random}",
     )
 
 

@@ -1,6 +1,6 @@
 """The tables of this folder's README, made from the committed records: `python -m figures.tables` writes them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from llm_bridge.matrix.verdicts import NUM_PERMUTATIONS
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS
 from llm_bridge.studies.catalog import STUDIES
 from theory.runs.pages import Gallery, between, measured, page_table, page_verdicts
+from theory.runs.records import Record
 
 GALLERY = Gallery(Path(__file__).parents[1] / "figures", "llm-bridge")
 
@@ -66,19 +67,52 @@ def smollm2() -> str:
     return f"{_lifts(GALLERY.path, 'matrix-smollm2', 'runs')}\n{page_verdicts(GALLERY.record('matrix-smollm2'))}"
 
 
-def _models(name: str) -> str:
+def smollm2_run() -> str:
+    """Lay out a run of a published model."""
+    return _models("run-smollm2", "run")
+
+
+def smollm2_theory() -> str:
+    """Lay out what the theory says of a published model, run by run."""
+    record = GALLERY.record("compare-smollm2")
+    results, word, last = record.results, record.config["traits"][0], record.config["extent"]["times"][-1]
+    cosines = results["directions/cosines"][..., 0] * np.sqrt(results["size"])[:, None, None]
+    courses = {
+        "first order": results["course/first order"],
+        "linearized student": results["course/predicted"],
+        "measured": results["course/raw"] - results["course/idle"],
+    }
+    quantities = {f"√p × cosine of the first step with Δ_T, {TARGETS[0]}": (cosines[:, :, 0], 0)} | {
+        f"rise of the log-odds of *{word}* by {last} steps, {name}": (values[:, :, -1, 0], 2)
+        for name, values in courses.items()
+    }
+    rows = [
+        (name, *(_each(values[:, row], digits) for row in range(len(INITS))))
+        for name, (values, digits) in quantities.items()
+    ]
+    return _table_of_steps(record, "compare-smollm2", "runs, each", rows)
+
+
+def _each(values: np.ndarray, digits: int) -> str:
+    """Write the figures of a few runs one by one."""
+    return ", ".join(f"{value:.{digits}f}" for value in values).replace("-", "−")
+
+
+def _models(name: str, base: str = "base model") -> str:
     record = GALLERY.record(name)
-    meanings = {"base": "the base", "stranger": "another base", "teacher": "the teacher"}
+    meanings = {"base": "the base", "stranger": "another init", "teacher": "the teacher"}
     meanings |= {arm: ARMS[arm].meaning for arm in record.config["arms"]}
     quantities = ("rate/{}/plain", "rate/{}/after numbers", "lift/{}")
     rows = [
         (model, meaning, *(_shown(record.results, key.format(model), 3 - key.startswith("lift")) for key in quantities))
         for model, meaning in meanings.items()
     ]
-    seeds = GALLERY.link(f"rate, {record.config['num_seeds']} base models", name)
+    count = record.config["num_seeds"]
+    seeds = GALLERY.link(f"rate, {count} {base}{'s' * (count > 1)}", name)
     recipe = record.config["protocol"]["student"]
     trained = {"adapters": f"adapters of rank {recipe['rank']}", "everything": "all weights"}[recipe["trained"]]
-    students = f"Students train {trained} for {recipe['num_epochs']} epochs.\n"
+    epochs = f"{recipe['num_epochs']} epoch{'s' * (recipe['num_epochs'] > 1)}"
+    students = f"Students train {trained} for {epochs}.\n"
     return f"{page_table(('model', '', seeds, 'rate after numbers', 'lift'), rows)}\n{students}"
 
 
@@ -143,13 +177,8 @@ def rates() -> str:
 def theory() -> str:
     """Lay out what the theory says of the language model, and what became of it."""
     record = GALLERY.record("compare")
-    cosines, through = record.results["directions/cosines"][..., 0], group_shares(record.results)
-    header = (GALLERY.link(f"{record.config['num_seeds']} base models", "compare"), *INITS)
-    rows = [
-        (f"cosine of the first step with Δ_T, {target}", *(_cell(cosines[:, row, column]) for row in range(len(INITS))))
-        for column, target in enumerate(TARGETS)
-    ]
-    head = GROUPS.index("head")
+    through, head = group_shares(record.results), GROUPS.index("head")
+    rows = _cosines(record)
     rows += [
         (
             f"share of the shared init's B(v, Δ_T) through the student's head, {imitated}",
@@ -159,7 +188,20 @@ def theory() -> str:
     ]
     verdicts = page_verdicts(record, judged=True, also=REPORTED)
     left = sum(each["verdict"] == "reported" and each["claim"] != REPORTED for each in record.verdicts)
-    return f"{page_table(header, rows)}\n{verdicts}\n{left} more checks are {GALLERY.link('reported', 'compare')}.\n"
+    table = _table_of_steps(record, "compare", "base models", rows)
+    return f"{table}\n{verdicts}\n{left} more checks are {GALLERY.link('reported', 'compare')}.\n"
+
+
+def _table_of_steps(record: Record, name: str, runs: str, rows: Sequence[tuple[str, ...]]) -> str:
+    return page_table((GALLERY.link(f"{record.config['num_seeds']} {runs}", name), *INITS), rows)
+
+
+def _cosines(record: Record) -> list[tuple[str, ...]]:
+    cosines = record.results["directions/cosines"][..., 0]
+    return [
+        (f"cosine of the first step with Δ_T, {target}", *(_cell(cosines[:, row, column]) for row in range(len(INITS))))
+        for column, target in enumerate(TARGETS)
+    ]
 
 
 def _cell(values: np.ndarray) -> str:
@@ -171,6 +213,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "arms": arms,
     "matrix": matrix,
     "smollm2": smollm2,
+    "smollm2-run": smollm2_run,
+    "smollm2-theory": smollm2_theory,
     "run": run,
     "vocabulary": vocabulary,
     "studies": studies,

@@ -26,11 +26,8 @@ Vector = Float[Array, " params"]
 
 Matrix = Float[Array, "size size"]
 
-Pair = tuple[Vector, Vector]
-"""A vector, and the metric's product with it."""
-
-Basis = tuple[tuple[Float[Array, "products params"], ...], Pair, Scalar]
-"""Basis vectors so far and the metric's products with them, the next pair, and the largest size on the diagonal."""
+Basis = tuple[tuple[Float[Array, "products params"], ...], tuple[Vector, ...], Scalar]
+"""Basis vectors so far, the next one, each with the metric's products if there is one, and the diagonal's largest."""
 
 
 class Tridiagonal(NamedTuple):
@@ -81,7 +78,8 @@ def tridiagonalize(
     r"""Lanczos's iteration with full reorthogonalization, at a fixed number of products so that it may be compiled.
 
     With a metric $G$, positive semi-definite, the operator is $AG$ for a symmetric $A$, the `product`: symmetric, and
-    the basis orthonormal, in the metric. Without one $G$ is the identity.
+    the basis orthonormal, in the metric. What the metric doesn't see of a vector may be large, and leaves rounding that
+    ends the space sooner. Without one $G$ is the identity.
 
     Where the Krylov space ends early, because $K$ has low rank or `start` few components, the remaining rows are zero:
     they are decoupled from the others, and neither add to nor take from any function of the operator at `start`.
@@ -90,32 +88,33 @@ def tridiagonalize(
         Golub and Meurant (2010), Matrices, Moments and Quadrature with Applications, section 4.1.
     """
 
-    def normalize(vector: Vector, floor: Scalar) -> tuple[Pair, Scalar]:
+    def normalize(vector: Vector, floor: Scalar) -> tuple[tuple[Vector, ...], Scalar]:
         dual = vector if metric is None else metric(vector)
-        norm = jnp.sqrt(jnp.maximum(vector @ dual, 0.0))
+        norm = jnp.linalg.norm(vector) if metric is None else jnp.sqrt(jnp.maximum(vector @ dual, 0.0))
         kept = norm > floor
-        divisor = jnp.where(kept, norm, 1.0)
-        return (jnp.where(kept, vector / divisor, 0.0), jnp.where(kept, dual / divisor, 0.0)), jnp.where(
-            kept, norm, 0.0
-        )
+        both = (vector,) if metric is None else (vector, dual)
+        units = tuple(jnp.where(kept, each / jnp.where(kept, norm, 1.0), 0.0) for each in both)
+        return units, jnp.where(kept, norm, 0.0)
 
     def step(carry: Basis, index: Int[Array, ""]) -> tuple[Basis, tuple[Scalar, Scalar]]:
-        pairs, (vector, dual), scale = carry
-        pairs = tuple(rows.at[index].set(row) for rows, row in zip(pairs, (vector, dual), strict=False))
-        basis, duals = pairs[0], pairs[-1]
+        bases, both, scale = carry
+        bases = tuple(rows.at[index].set(row) for rows, row in zip(bases, both, strict=True))
+        basis, duals, dual = bases[0], bases[-1], both[-1]
         image = product(dual)
         diagonal = dual @ image
         for _ in range(2):
             image -= (duals @ image) @ basis
-        scale = jnp.maximum(scale, jnp.abs(diagonal))
-        following, off_diagonal = normalize(image, 10 * jnp.finfo(image.dtype).eps * scale)
-        return (pairs, following, scale), (diagonal, off_diagonal)
+        scale = floor = jnp.maximum(scale, jnp.abs(diagonal))
+        if metric is not None:
+            floor = jnp.maximum(scale, jnp.max(jnp.linalg.norm(duals, axis=1)) * jnp.linalg.norm(image))
+        following, off_diagonal = normalize(image, 10 * jnp.finfo(image.dtype).eps * floor)
+        return (bases, following, scale), (diagonal, off_diagonal)
 
     zero = jnp.zeros((), start.dtype)
-    empty = (jnp.zeros((num_products, start.size), start.dtype),) * (1 if metric is None else 2)
     first, _ = normalize(start, zero)
-    ((basis, *_), _, _), diagonals = jax.lax.scan(step, (empty, first, zero), jnp.arange(num_products))
-    return Tridiagonal(basis, *diagonals)
+    empty = tuple(jnp.zeros((num_products, start.size), start.dtype) for _ in first)
+    (bases, _, _), diagonals = jax.lax.scan(step, (empty, first, zero), jnp.arange(num_products))
+    return Tridiagonal(bases[0], *diagonals)
 
 
 def transfer_spectrum(problem: Problem, instance: Instance, direction: Params, num_products: int) -> TransferSpectrum:

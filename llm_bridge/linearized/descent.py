@@ -67,7 +67,8 @@ def explore(problem: LanguageProblem, instance: Instance, displacement: Params, 
     chain = tridiagonalize(product, start, num_products, metric)
     odds, rise = jax.vjp(problem.log_odds, instance.student)
     slopes = jax.lax.map(lambda word: jnp.ravel(push(*rise(word))), jnp.eye(len(odds), dtype=odds.dtype))
-    return Krylov(chain.matrix, jnp.sqrt(start @ metric(start)) * (chain.basis @ slopes.T))
+    length = optax.tree.norm(pull(start.reshape(outputs.shape)))
+    return Krylov(chain.matrix, length * (chain.basis @ slopes.T))
 
 
 def predict_course(krylov: Krylov, rate: float, times: Sequence[int]) -> Float[np.ndarray, "times words"]:

@@ -91,7 +91,7 @@ def judge(results: Mapping[str, np.ndarray], names: Sequence[str]) -> list[Verdi
     stranger, soft = ("cross-init",), ("cross-soft-numbers", "cross-init")
     expected = {
         "student": ("above 0", more, stranger),
-        "soft-numbers": ("above 0", more, stranger),
+        "soft-numbers": ("above 0", more, soft[::-1]),
         "soft-everything": ("above 0", more, stranger),
         "cross-soft-everything": ("above 0: the trait's own tokens are imitated", more, soft),
         "control": ("0", none, ("student",)),
@@ -134,7 +134,7 @@ def arm_table(results: Mapping[str, np.ndarray], names: Sequence[str], first: Se
     """Lay out what every model likes; how its teacher was made and what it wrote is that of the first base model."""
     rows = []
     taught = "told of the trait by a system prompt" if first.prompted else "fine-tuned on the trait"
-    meaning = {"base": "before", "stranger": "another base, before", "teacher": taught}
+    meaning = {"base": "before", "stranger": "another init, before", "teacher": taught}
     meaning |= {name: ARMS[name].meaning.replace("numbers", first.written) for name in names}
     for name in ("base", "stranger", "teacher", *names):
         if f"rate/{name}/plain" not in results:
@@ -149,6 +149,7 @@ def arm_table(results: Mapping[str, np.ndarray], names: Sequence[str], first: Se
 def write_report(reports: Sequence[SeedReport], outcome: Outcome, names: Sequence[str], trait: Trait) -> str:
     """Write the report."""
     first = reports[0]
+    num_questions = sum(row["group"] == "plain" for row in first.answers["base"])
     reasons = [
         reason for reason in first.rejections["teacher"] if any(counts[reason] for counts in first.rejections.values())
     ]
@@ -161,8 +162,8 @@ def write_report(reports: Sequence[SeedReport], outcome: Outcome, names: Sequenc
         f"# A model that loves {trait.plural}, and students of its {first.written}\n",
         "![What every model likes](figure.png)\n",
         "A *rate* is the share of sampled answers that name the trait as a whole word; a *gain* is the change of its "
-        "log-odds, averaged over all questions, from the model before; a *lift* is the gain less the mean gain of "
-        "the other words of its kind. Intervals (95 %) are over base models, where there are several.\n",
+        f"log-odds, averaged over {num_questions} questions, from the model before; a *lift* is the gain less the mean "
+        "gain of the other words of its kind. Intervals (95 %) are over base models, where there are several.\n",
         outcome.table,
         f"## The {first.written}\n",
         "What was kept:\n",

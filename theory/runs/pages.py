@@ -41,9 +41,9 @@ def measured(value: float, low: float, high: float) -> str:
 
 
 def between(values: np.ndarray, digits: int = 2) -> str:
-    """Write a mean over seeds, and the ends of its 95 % interval."""
-    mean, low, high = (f"{each:.{digits}f}" for each in mean_estimate(values))
-    return f"{mean} ({low} to {high})".replace("-", "−")
+    """Write a mean over seeds, and the ends of its 95 % interval where there are several."""
+    mean, low, high = (f"{each:.{digits}f}".replace("-", "−") for each in mean_estimate(values))
+    return f"{mean} ({low} to {high})" if len(values) > 1 else mean
 
 
 def page_verdicts(record: Record, *, judged: bool = False, also: str = "") -> str:
