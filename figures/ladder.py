@@ -139,8 +139,9 @@ def student_table(rungs: Sequence[Rung]) -> str:
             rows.append((rung.name, LABELS[init], cell(student.cosine, mark), *map(cell, student[1:]), counts))
             gone = [quantity for quantity, values in student._asdict().items() if values is None]
             missing += [f"{rung.name}, {LABELS[init]}: {', '.join(gone)}"] * bool(gone)
-    note = f"Means over seeds, with 95 % intervals where there are {LEAST_SHOWN}; trait changes in units of the mean predicted for the shared init."
-    return f"{markdown_table(header, rows)}\n{note} – is in no record ({'; '.join(missing) or 'nothing'}).\n"
+    note = f"Means over seeds, with 95 % intervals where there are {LEAST_SHOWN}"
+    unit = "trait changes in units of the mean predicted for the shared init"
+    return f"{markdown_table(header, rows)}\n{note}; {unit}. – is in no record ({'; '.join(missing) or 'nothing'}).\n"
 
 
 def rung_table(rungs: Sequence[Rung]) -> str:
