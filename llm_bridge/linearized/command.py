@@ -44,7 +44,7 @@ def published_compare(backend: Backend) -> Compare:
     extent = Extent(num_tokens=knobs.num_tokens, mixed=knobs.mixed, row=loading.longest)
     if knobs is SMALL:
         extent = replace(OF_SMALL, teacher=SMALL.teacher, copies=SMALL.copies, num_tokens=SMALL.num_tokens)
-        return Compare(traits=("owl", "cat", "eagle", "dolphin"), loading=loading, extent=extent)
+        return Compare(stranger="random", traits=("owl", "cat", "eagle", "dolphin"), loading=loading, extent=extent)
     return Compare(loading=loading, extent=extent)
 
 

@@ -412,7 +412,7 @@ def test_roles_of_a_published_base_are_its_teachers_and_what_they_wrote(pair):
 def test_compare_of_a_small_published_model_goes_through_in_float32(pair, tmp_path):
     """Without what doesn't fit; the first step of a student that shares the init goes the teacher's way."""
     usual = compare.published_compare(Published(name=SMOLLM2))
-    assert (usual.extent.whole, usual.extent.row) == (False, usual.loading.longest)
+    assert (usual.extent.whole, usual.extent.row, usual.stranger) == (False, usual.loading.longest, "random")
     extent = replace(
         usual.extent, teacher=TAUGHT.teacher, mixed=0, num_prompts=60, num_tokens=24, row=LONGEST, num_rows=2,
         num_places=8, course_places=4, times=(1, 3), num_products=4,
