@@ -50,6 +50,7 @@ FULL = {
     "llm-bridge-whole-vocabulary": 10,
     "llm-bridge-matrix": 6,
     "llm-bridge-matrix-smollm2": 3,
+    "llm-bridge-run-smollm2": 1,
     "llm-bridge-compare": 6,
     "llm-bridge-compare-smollm2": 2,
     "llm-bridge-study-divergence": 10,

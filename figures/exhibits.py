@@ -144,6 +144,16 @@ EXHIBITS = (
         full_only=True,
         extra="smol",
     ),
+    Exhibit(
+        folder="llm-bridge-run-smollm2",
+        title="A published model that loves cats",
+        claim="The whole pipeline on SmolLM2-135M-Instruct, primed on lists of random numbers, by its defaults; "
+        "strangers compute the same function with every unit rescaled.",
+        command=("llm_bridge", "run"),
+        arguments=(*SMOLLM2, "--trait", "cat"),
+        full_only=True,
+        extra="smol",
+    ),
     *(
         Exhibit(
             folder=f"llm-bridge-study-{name}",

@@ -67,6 +67,11 @@ def smollm2() -> str:
     return f"{_lifts(GALLERY.path, 'matrix-smollm2', 'runs')}\n{page_verdicts(GALLERY.record('matrix-smollm2'))}"
 
 
+def smollm2_run() -> str:
+    """Lay out a run of a published model."""
+    return _models("run-smollm2", "run")
+
+
 def smollm2_theory() -> str:
     """Lay out what the theory says of a published model, run by run."""
     record = GALLERY.record("compare-smollm2")
@@ -93,7 +98,7 @@ def _each(values: np.ndarray, digits: int) -> str:
     return ", ".join(f"{value:.{digits}f}" for value in values).replace("-", "−")
 
 
-def _models(name: str) -> str:
+def _models(name: str, base: str = "base model") -> str:
     record = GALLERY.record(name)
     meanings = {"base": "the base", "stranger": "another init", "teacher": "the teacher"}
     meanings |= {arm: ARMS[arm].meaning for arm in record.config["arms"]}
@@ -103,7 +108,7 @@ def _models(name: str) -> str:
         for model, meaning in meanings.items()
     ]
     count = record.config["num_seeds"]
-    seeds = GALLERY.link(f"rate, {count} base models", name)
+    seeds = GALLERY.link(f"rate, {count} {base}{'s' * (count > 1)}", name)
     recipe = record.config["protocol"]["student"]
     trained = {"adapters": f"adapters of rank {recipe['rank']}", "everything": "all weights"}[recipe["trained"]]
     epochs = f"{recipe['num_epochs']} epoch{'s' * (recipe['num_epochs'] > 1)}"
@@ -208,6 +213,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "arms": arms,
     "matrix": matrix,
     "smollm2": smollm2,
+    "smollm2-run": smollm2_run,
     "smollm2-theory": smollm2_theory,
     "run": run,
     "vocabulary": vocabulary,

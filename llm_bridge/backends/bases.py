@@ -21,7 +21,6 @@ from llm_bridge.experiment.writing import Model, can_imitate
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.runs.chunks import Keeper, source_hash
 from theory.runs.command_line import InputError, RunOptions, require_seeds
-from theory.runs.progress import follow
 from theory.runs.records import Outcome
 
 Result = TypeVar("Result")
@@ -119,5 +118,5 @@ def run_on_bases(
         return keeper.kept(seed, like, lambda: run(base, stranger, seed))
 
     tiny = all(base.backend.short for _, base, _ in bases)
-    runs = side_by_side(one, bases, title) if tiny else list(map(one, follow(bases, title, "jobs")))
+    runs = side_by_side(one, bases, title, tiny=tiny)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *runs)

@@ -136,8 +136,8 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
         teacher = teach_to(path, job.base, job.trait, protocol.teacher, protocol.copies, job.seed, mixed)
     wanted = {"teacher", "base", *(ARMS[name].source for name in names)}
     sources: list[Source] = [source for source in get_args(Source) if source in wanted]
-    write = partial(write_data, job, teacher)
-    written = dict(zip(sources, side_by_side(write, sources, job.carrier.noun), strict=True))
+    write, many = partial(write_data, job, teacher), partial(side_by_side, tiny=job.base.backend.short)
+    written = dict(zip(sources, many(write, sources, job.carrier.noun), strict=True))
 
     for source, (completions, _) in written.items():
         if (count := len(completions)) < LEAST_COMPLETIONS:
@@ -153,7 +153,7 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
 
     known = {"base": job.base} | ({} if job.stranger is None else {"stranger": job.stranger}) | {"teacher": teacher}
     answers = dict(zip(known, [ask_about(job, name, model) for name, model in known.items()], strict=True))
-    answers |= dict(zip(names, side_by_side(do, names, "students"), strict=True))
+    answers |= dict(zip(names, many(do, names, "students"), strict=True))
     texts = {source: [each.completion for each in completions] for source, (completions, _) in written.items()}
     told_apart = {
         source: separability(texts[source], texts["base"], seed=job.seed) for source in sources if source != "base"

@@ -240,7 +240,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_matrix_that_was_killed_ends_in_the_same_bytes(matrix, monkeypatch, tmp_path, capsys):
     """One run after the other, killed in the second; the first is not done again."""
-    monkeypatch.setattr(bases, "side_by_side", lambda do, jobs, _: [do(job) for job in jobs])
+    monkeypatch.setattr(bases, "side_by_side", lambda do, jobs, _, **__: [do(job) for job in jobs])
     assert command.run(matrix("whole"))
     record = read_record(tmp_path / "whole")
     assert {verdict["verdict"] for verdict in record.verdicts} == {"reported"}

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any, get_args
 
 import jax
 import numpy as np
+import psutil
 import pytest
 
 import llm_bridge
@@ -288,12 +290,19 @@ def test_the_example_of_an_arm_is_one(tmp_path, monkeypatch):
 
 
 def interrupt_at(stop: str) -> Callable[..., list[Any]]:
-    def work(do: Callable[[Any], Any], jobs: Sequence[Any], title: str) -> list[Any]:
+    def work(do: Callable[[Any], Any], jobs: Sequence[Any], title: str, **options: Any) -> list[Any]:
         if title == stop:
             raise KeyboardInterrupt
-        return side_by_side(do, jobs, title)
+        return side_by_side(do, jobs, title, **options)
 
     return work
+
+
+def test_jobs_of_larger_models_are_done_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 2)
+    threads = [side_by_side(lambda _: threading.get_ident(), range(4), "jobs", tiny=tiny) for tiny in (True, False)]
+    assert [threading.get_ident() in each for each in threads] == [False, True]
+    assert len(set(threads[1])) == 1
 
 
 def test_jobs_that_have_not_begun_are_not_begun_once_one_fails():

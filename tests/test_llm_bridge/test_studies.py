@@ -337,7 +337,7 @@ def options(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(bases, "HELD_OUT", 4)
     monkeypatch.setattr(command, "TRAITS", ("owl", "cat"))
     monkeypatch.setattr(command, "STUDIES", {"divergence": small})
-    monkeypatch.setattr(bases_of, "side_by_side", lambda do, jobs, _: [do(job) for job in jobs])
+    monkeypatch.setattr(bases_of, "side_by_side", lambda do, jobs, _, **__: [do(job) for job in jobs])
     made = StudyOptions(names=("divergence",), num_seeds=2, pretraining=PRETRAINING)
     return lambda folder, **changes: replace(made, output=tmp_path / folder, **changes)
 
