@@ -64,7 +64,7 @@ def run_all(options: Run, names: tuple[str, ...]) -> bool:
             for seed, base, stranger in options.bases()
         ]
         reports = [run_seed(job, names) for job in jobs]
-        outcome = gather(reports, names, trait)
+        outcome = gather(reports, names, trait, matched=options.stranger == "rescaled")
         report = write_report(reports, outcome, names, trait).encode()
         done_by_first(partial(write_whole, folder / "report.md", report))
         return outcome

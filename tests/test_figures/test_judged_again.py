@@ -72,7 +72,9 @@ JUDGES: dict[str, Callable[[Record], Sequence[Verdict]]] = {
     "mlp_mnist benchmark": lambda record: (
         judge_speed(record.results, record.config["num_seeds"], record.config["precisions"]).verdicts
     ),
-    "llm_bridge run": lambda record: judge_arms(record.results, record.config["arms"]),
+    "llm_bridge run": lambda record: judge_arms(
+        record.results, record.config["arms"], matched=record.config.get("stranger", "").endswith(", rescaled")
+    ),
     "llm_bridge matrix": judge_traits,
     "llm_bridge study": judge_language_study,
     "llm_bridge compare": lambda record: (

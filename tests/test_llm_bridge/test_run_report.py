@@ -66,6 +66,17 @@ def test_the_verdicts_flip_where_the_arms_are_alike():
     assert outcomes(judged(-1.0, 0.0))[0] == "fails"
 
 
+def test_a_stranger_of_the_same_function_is_neither_judged_nor_a_control():
+    lifts = {"student": 1.0, "control": 0.0, "cross-init": 1.0, "soft-numbers": 1.0, "cross-soft-numbers": 1.0}
+
+    def verdicts(lifts: dict[str, float], *, matched: bool) -> list[str]:
+        return outcomes(gather([seed_report(seed, lifts) for seed in range(10)], list(lifts), OWL, matched=matched))
+
+    assert verdicts(lifts, matched=True) == ["holds", "holds", "reported", "holds", "reported"]
+    assert verdicts(lifts, matched=False) == ["fails", "holds", "fails", "fails", "reported"]
+    assert verdicts(dict.fromkeys(lifts, 0.0), matched=True) == ["fails", "fails", "reported", "fails", "reported"]
+
+
 def test_fewer_than_ten_base_models_decide_nothing():
     assert outcomes(judged(1.0, 0.0, num_seeds=9)) == ["reported"] * 3
     assert outcomes(judged(0.0, 0.0, num_seeds=9)) == ["reported"] * 3
