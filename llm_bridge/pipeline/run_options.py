@@ -62,8 +62,8 @@ class Run(OnBases):
     """Completions made elsewhere, JSON lines, in place of the teacher's: a `prompt` or `question` and its `completion`,
     `response` or `answer`."""
     quick: bool = False
-    """Only a fifth of the prompts, completions and questions, students of one epoch, and four of a small published
-    model's six arms: to see how it goes."""
+    """Only a fifth of the prompts, completions, questions and answers to each, students of one epoch, and four of a
+    small published model's six arms: to see how it goes."""
     dry_run: bool = False
     """Only print what would be done: stages, tokens, time and memory."""
     num_seeds: int = 1
@@ -95,9 +95,8 @@ def settle(options: Run) -> Run:
         options = replace(options, stranger=None)
     if not options.quick:
         return options
-    fewer = {
-        name: -(-getattr(options.protocol, name) // 5) for name in ("num_prompts", "num_completions", "num_questions")
-    }
+    counts = ("num_prompts", "num_completions", "num_questions", "num_answers")
+    fewer = {name: -(-getattr(options.protocol, name) // 5) for name in counts}
     student = replace(options.protocol.student, num_epochs=1, num_steps=-(-options.protocol.student.num_steps // 5))
     small = options.backend.knobs(options.carrier) is SMALL
     arms = QUICK_ARMS if small and options.arms == SMALL_ARMS else options.arms

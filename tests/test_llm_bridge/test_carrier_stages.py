@@ -326,7 +326,7 @@ def test_a_small_model_is_fine_tuned_beside_its_own_numbers_and_its_stranger_is_
 def test_a_quick_run_is_a_fifth_of_a_run_and_one_epoch():
     whole = run_options.Run(quick=True)
     quick = run_options.settle(whole).protocol
-    for name in ("num_prompts", "num_completions", "num_questions"):
+    for name in ("num_prompts", "num_completions", "num_questions", "num_answers"):
         assert 0 <= 5 * getattr(quick, name) - getattr(whole.protocol, name) < 5
     assert quick.student == replace(whole.protocol.student, num_epochs=1)
     assert quick.teacher == whole.protocol.teacher
