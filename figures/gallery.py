@@ -148,8 +148,8 @@ def gallery_page(records: Mapping[str, Record], command: str) -> str:
         links = slide_links(record) if exhibit.folder == "theory-verify" else ""
         parts.append(
             f"## {exhibit.title}\n\n{claim_of(exhibit, record)}\n\n![{exhibit.title}]({exhibit.folder}/figure.png)\n\n"
-            f"Made by `{made['command']}` at commit {made['commit']} in {made['duration_seconds']:.0f} s on "
-            f"{made['device']}, {made['precision']}{numbers}.\n\n{links}{record.table}"
+            f"Made by `{made['command']}` at commit {made['commit']} on {made['device']}, {made['precision']}, "
+            f"{made['duration_seconds']:.0f} s after its last start{numbers}.\n\n{links}{record.table}"
         )
     return "\n".join([*parts, findings_section(records)])
 
