@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from llm_bridge.auditing import command as auditing
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.tiny import TINY
 from llm_bridge.benchmark import command as benchmark
@@ -23,6 +24,7 @@ COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
     stages.Train: ("train", stages.spread(stages.train)),
     stages.Ask: ("ask", stages.spread(stages.ask)),
     stages.Lineage: ("lineage", stages.tell_lineage),
+    auditing.Audit: ("audit", auditing.run),
     judging.JudgeAnswers: ("judge", judging.run),
     matrix.Matrix: ("matrix", matrix.run),
     studies.StudyOptions: ("study", studies.run),
@@ -45,6 +47,7 @@ def main() -> None:
             matrix.Matrix: matrix.Matrix(protocol=backend.knobs("numbers"), loading=backend.usually("numbers")),
             studies.StudyOptions: studies.StudyOptions(names=(), loading=backend.usually("numbers")),
             linearized.Compare: linearized.published_compare(backend),
+            auditing.Audit: auditing.published_audit(backend),
         }
     run_commands("llm_bridge", COMMANDS, usual)
 

@@ -43,9 +43,9 @@ def folded(params: Params) -> Params:
     return fold(weights, params.get("adapters", {}))
 
 
-def even_out(adapters: Params) -> Params:
-    """Give the adapters of all projections, on the host, the rank of the largest; what is added is zero."""
-    rank = max((adapter["into"].shape[-1] for adapter in adapters.values()), default=0)
+def even_out(adapters: Params, rank: int = 0) -> Params:
+    """Give the adapters of all projections, on the host, the rank of the largest, at least this; zeros are added."""
+    rank = max([rank, *(adapter["into"].shape[-1] for adapter in adapters.values())])
 
     def fill(side: str, leaf: Any) -> np.ndarray:
         axis = 2 if side == "into" else 1

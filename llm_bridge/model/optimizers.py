@@ -19,18 +19,22 @@ DIRECTIONS: dict[Optimizer, Callable[[], optax.GradientTransformation]] = {
 """What each optimizer makes of a gradient, before weight decay and rate."""
 
 
-def make_optimizer(recipe: Recipe, num_steps: int | jax.Array) -> optax.GradientTransformation:
-    """Build the recipe's optimizer with warm-up, linear decay and clipping."""
+def make_schedule(recipe: Recipe, num_steps: int | jax.Array) -> optax.Schedule:
+    """Build the recipe's learning rate by step: it rises linearly in the warm-up, and then falls linearly to 0."""
     length = jnp.maximum(1, num_steps - recipe.warmup)
 
     def fall(step: jax.typing.ArrayLike) -> jax.Array:
         return recipe.learning_rate * (1 - jnp.minimum(step, length) / length)
 
     rise = optax.schedules.linear_schedule(0, recipe.learning_rate, recipe.warmup)
-    schedule = optax.schedules.join_schedules([rise, fall], [recipe.warmup])
+    return optax.schedules.join_schedules([rise, fall], [recipe.warmup])
+
+
+def make_optimizer(recipe: Recipe, num_steps: int | jax.Array) -> optax.GradientTransformation:
+    """Build the recipe's optimizer with warm-up, linear decay and clipping."""
     step = optax.chain(
         DIRECTIONS[recipe.optimizer](),
         optax.add_decayed_weights(recipe.weight_decay),
-        optax.scale_by_learning_rate(schedule),
+        optax.scale_by_learning_rate(make_schedule(recipe, num_steps)),
     )
     return optax.chain(optax.clip_by_global_norm(recipe.clip), step)

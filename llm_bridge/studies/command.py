@@ -14,9 +14,12 @@ from llm_bridge.studies.bases import Run, run_base
 from llm_bridge.studies.catalog import STUDIES, TRAITS
 from llm_bridge.studies.study import Study
 from llm_bridge.studies.verdicts import judge
-from llm_bridge.text.traits import require_word
+from llm_bridge.text.traits import ANIMALS, require_word
 from theory.runs.command_line import InputError
 from theory.runs.records import Outcome, record_run
+
+AUDIT = "audit"
+"""The study that holds the audit against training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,7 @@ class StudyOptions(OnBases):
     - divergence: Do the tokens carry the trait at which teachers of different traits would have written something else?
     - layers: Which layer carries it? Adapters on one layer, or on as many maps drawn from both layers
     - rank: Is it an artifact of low rank? Adapters of rank 1 to 32, random entries of all matrices, and all weights
+    - audit: Is a data set's audit right, before any training? False alarms, power, forecasts, removal; 30 minutes
     - optimizers: Does it take Adam? Students of descent, momentum, signs and Lion, at rates chosen by imitation
     """
 
@@ -46,19 +50,48 @@ class StudyOptions(OnBases):
 
 def run(options: StudyOptions) -> bool:
     """Run the studies that were named; False if a verdict fails."""
-    names = list(STUDIES) if "all" in options.names else list(dict.fromkeys(options.names))
+    names = [*STUDIES, AUDIT] if "all" in options.names else list(dict.fromkeys(options.names))
     if not names:
-        raise InputError(f"name a study, or all: there are {', '.join(STUDIES)}")
+        raise InputError(f"name a study, or all: there are {', '.join((*STUDIES, AUDIT))}")
     for name in names:
-        if name not in STUDIES:
-            near = get_close_matches(name, STUDIES, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(STUDIES)}"
+        if name not in (*STUDIES, AUDIT):
+            near = get_close_matches(name, (*STUDIES, AUDIT), n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join((*STUDIES, AUDIT))}"
             raise InputError(f"unknown study {name!r}: {hint}")
     good = True
     for name in names:
         place = options.output / name if options.output and len(names) > 1 else options.output
-        good &= run_study(name, STUDIES[name], replace(options, names=(name,), output=place))
+        own = replace(options, names=(name,), output=place)
+        good &= run_audits(own) if name == AUDIT else run_study(name, STUDIES[name], own)
     return good
+
+
+def run_audits(options: StudyOptions) -> bool:
+    """Hold the audit against training and record it; False if a verdict fails."""
+    from llm_bridge.auditing import study
+    from llm_bridge.auditing.judging import judge_study
+    from llm_bridge.auditing.plots import draw_study
+
+    if not options.backend.short:
+        raise InputError("the study audit makes some thirty students of every base: leave --model out")
+    protocol = choose_protocol(study.KNOBS, options)
+    least = study.NULL_SIZE
+    if protocol.num_completions < least:
+        raise InputError(f"--num-completions must be at least {least} in the study audit")
+    made = {"study": AUDIT, "teachers": list(study.TEACHERS), "words": list(ANIMALS), "num_draws": study.NUM_DRAWS}
+    made |= {"nulls": [study.NULLS, study.NULL_SIZE], "sizes": list(study.SIZES), "shares": list(study.SHARES)}
+    made |= {
+        "protocol": options.backend.written_down(protocol, SINCE_STUDIES),
+        **options.backend.settings(SINCE_STUDIES),
+    }
+
+    def compute() -> Outcome:
+        like = study.Run(*[np.zeros(0)] * len(study.Run._fields))
+        run = partial(study.run_base, study.TEACHERS, protocol)
+        return judge_study(run_on_bases(options.bases(), made, like, run, "bases of audit"))
+
+    config = made | {"seed": options.seed, "num_seeds": options.num_seeds}
+    return record_run("llm_bridge study", options, config, compute, draw_study).none_fails
 
 
 def run_study(name: str, study: Study, options: StudyOptions) -> bool:

@@ -1,0 +1,254 @@
+"""What the audit's study shows: false alarms, how well teachers are told, and whether forecasts come true."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from llm_bridge.auditing.study import MIXED, SHARES, SIZES, TEACHERS, TRAINED_SHARES, UNSEEN, Run, set_names
+from llm_bridge.matrix.verdicts import LEAST_RUNS
+from llm_bridge.text.traits import ANIMALS
+from theory.runs.records import Outcome
+from theory.runs.statistics import Estimate, mean_estimate, rate_estimate
+from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
+
+KINDS = ("dose", "forecast")
+"""What has a standard score."""
+
+ALARM, RARE = 0.05, 0.001
+"""Shares of false alarms."""
+
+ABOVE_HALF, ABOVE_ZERO = Accepted(low=0.5, high=np.inf), Accepted(low=0.0, high=np.inf)
+"""What an area under a ROC curve, and what a correlation or a difference must be."""
+
+MOVED, NEAR = 0.1, 1.5
+"""Nats from which a word counts as moved, and the factor within which it is as foretold."""
+
+
+def null_scores(run: Run, kind: int) -> Float[np.ndarray, " sets"]:
+    """Take one word's standard score of each data set that holds nothing, words in turn: all are independent."""
+    found = run.null_z[:, kind].reshape(-1, run.null_z.shape[-1])
+    return found[np.arange(len(found)), np.arange(len(found)) % found.shape[1]]
+
+
+def own(values: np.ndarray, teachers: Sequence[str] = TEACHERS) -> np.ndarray:
+    """Take the teacher's own word of arrays that end in `(teachers, words)`, of some teachers."""
+    return np.stack([values[..., TEACHERS.index(word), ANIMALS.index(word)] for word in teachers], axis=-1)
+
+
+def others(values: np.ndarray) -> np.ndarray:
+    """Take teachers' words on the data of the other teachers."""
+    places = [(TEACHERS.index(other), ANIMALS.index(word)) for word in TEACHERS for other in TEACHERS if other != word]
+    return np.stack([values[..., row, column] for row, column in places], axis=-1)
+
+
+def auroc(negative: np.ndarray, positive: np.ndarray) -> float:
+    """Compute how often a positive one is larger than a negative one; NaN are left out."""
+    first, second = (each[np.isfinite(each)] for each in (np.ravel(negative), np.ravel(positive)))
+    ranks = stats.rankdata(np.concatenate([first, second]))[len(first) :]
+    return float((ranks.mean() - (len(second) + 1) / 2) / len(first))
+
+
+def of_bases(measure: Callable[[int], float], run: Run) -> Estimate:
+    """Estimate the mean over bases of what is measured of each."""
+    return mean_estimate(np.array([measure(base) for base in range(len(run.predicted))]))
+
+
+def known(value: float) -> Estimate:
+    """State a value that has no interval."""
+    return Estimate(float(value), float(value), float(value))
+
+
+def rank_correlation(predicted: np.ndarray, trained: np.ndarray) -> float:
+    """Compute Spearman's correlation of all data sets and words."""
+    return float(stats.spearmanr(predicted.ravel(), trained.ravel())[0])
+
+
+def judge_chance(run: Run) -> list[Verdict]:
+    """Judge what data sets that hold nothing look like; each counts once."""
+    verdicts, limit = [], stats.norm.isf(ALARM)
+    for kind, name in enumerate(KINDS):
+        nulls = null_scores(run, kind)
+        rare = float(np.mean(run.null_z[:, kind] > stats.norm.isf(RARE)))
+        alarms, fit = rate_estimate(nulls > limit), known(stats.kstest(nulls, "norm").pvalue)
+        found, control = (None, None), ""
+        if kind == 0:
+            taught, control = own(run.whole_z).ravel(), "teachers' data"
+            found = rate_estimate(taught > limit), known(stats.kstest(taught, "norm").pvalue)
+        verdicts += [
+            Verdict(
+                claim="chance",
+                check=f"{name}: share of data sets that hold nothing with p < {ALARM:g}",
+                predicted=f"{ALARM:.0%}",
+                measured=alarms,
+                accepted=Accepted(low=ALARM, high=ALARM, rule="covers"),
+                control=control,
+                control_measured=found[0],
+                instances=len(nulls),
+            ),
+            Verdict(
+                claim="chance",
+                check=f"{name}: p-value of their normal distribution (Kolmogorov and Smirnov)",
+                predicted="uniform",
+                measured=fit,
+                accepted=Accepted(low=RARE, high=1.0),
+                control=control,
+                control_measured=found[1],
+                instances=len(nulls),
+            ),
+            reported("chance", f"{name}: share with p < {RARE:g}, all words", known(rare), f"{RARE:.1%}", len(nulls)),
+        ]
+    return verdicts
+
+
+def reported(claim: str, check: str, measured: Estimate, predicted: str = "reported", instances: int = 1) -> Verdict:
+    """State what is not judged."""
+    return Verdict(claim=claim, check=check, predicted=predicted, measured=measured, instances=instances)
+
+
+def judge_power(run: Run) -> list[Verdict]:
+    """Judge how well a teacher's own word is seen in its data."""
+    count = len(run.predicted)
+    some = [(row, ANIMALS.index(word)) for row, word in enumerate(TEACHERS[:MIXED])]
+    other_way, strangely = (
+        np.stack([run.other_z[:, kind, row, word] for row, word in some], axis=1) for kind in (0, 1)
+    )
+    bound = np.sqrt(2 * run.num_pairs * np.maximum(run.nats, 0))
+    above = "share of normal scores of the base's below that of a teacher's own word"
+    verdicts = [
+        Verdict(
+            claim="power",
+            check=f"{above}, all texts (AUROC)",
+            predicted="above 1/2",
+            measured=mean_estimate(stats.norm.cdf(own(run.whole_z)).mean(axis=1)),
+            accepted=ABOVE_HALF,
+            control="scored by a stranger",
+            control_measured=mean_estimate(stats.norm.cdf(strangely).mean(axis=1)),
+            instances=count,
+            least_instances=LEAST_RUNS,
+        ),
+        reported(
+            "power", "AUROC of it, teachers taught in another way", mean_estimate(stats.norm.cdf(other_way).mean(1))
+        ),
+        reported("power", "z of a teacher's own word, all texts", mean_estimate(own(run.whole_z).mean(axis=1))),
+        reported("power", "z of it, teachers taught in another way", mean_estimate(other_way.mean(axis=1))),
+        reported("power", "z of it, scored by a stranger", mean_estimate(strangely.mean(axis=1))),
+        reported("power", "√(2N·KL), the most that any score can have", mean_estimate(bound.mean(axis=1))),
+        reported("power", "own word's z over it", mean_estimate((own(run.whole_z) / bound).mean(axis=1)), "at most 1"),
+    ]
+    for place, share in enumerate(SHARES):
+        found = own(run.mixed_z[:, place])
+        part = f"{share:.0%} of the rows a teacher's, the others the base's"
+        verdicts += [
+            reported("power", f"z of its word, {part}", mean_estimate(found.mean(axis=1)), f"{share:g} of the whole's"),
+            reported("power", f"share with z > 3, {part}", mean_estimate((found > 3).mean(axis=1))),
+        ]
+    return verdicts
+
+
+def own_changes(run: Run) -> tuple[Float[np.ndarray, "bases sets"], Float[np.ndarray, "bases sets"]]:
+    """Take foretold and trained changes of teachers' own words, of their data and of mixtures."""
+    names = set_names(TEACHERS)
+    sets = [(word, word) for word in TEACHERS]
+    sets += [(f"{word} {share:.0%}", word) for word in TEACHERS[:MIXED] for share in TRAINED_SHARES]
+    places = [(names.index(name), ANIMALS.index(word)) for name, word in sets]
+    predicted, trained = (
+        np.stack([each[:, row, column] for row, column in places], axis=1) for each in (run.predicted, run.trained)
+    )
+    return predicted, trained
+
+
+def judge_forecasts(run: Run) -> list[Verdict]:
+    """Judge whether students become what was foretold."""
+    count = len(run.predicted)
+    predicted, trained = own_changes(run)
+    teachers = slice(0, len(TEACHERS))
+    moved = np.abs(trained[:, teachers]) > MOVED
+    ratio = predicted[:, teachers][moved] / trained[:, teachers][moved]
+    near = float(np.mean((ratio > 1 / NEAR) & (ratio < NEAR))) if moved.any() else np.nan
+
+    def slope(base: int) -> float:
+        first, second = run.predicted[base].ravel(), run.trained[base].ravel()
+        return float(first @ second / (first @ first))
+
+    return [
+        Verdict(
+            claim="forecast",
+            check="Spearman's correlation of foretold and trained change, all data sets and words of a base",
+            predicted="above 0",
+            measured=of_bases(lambda base: rank_correlation(run.predicted[base], run.trained[base]), run),
+            accepted=ABOVE_ZERO,
+            control="another base's forecast",
+            control_measured=of_bases(
+                lambda base: rank_correlation(run.predicted[base], run.trained[(base + 1) % count]), run
+            ),
+            instances=count,
+            least_instances=LEAST_RUNS,
+        ),
+        reported(
+            "forecast",
+            "the same, teachers' own words and mixtures of all bases",
+            known(rank_correlation(*own_changes(run))),
+        ),
+        reported("forecast", "slope of trained on foretold change, all data sets and words", of_bases(slope, run), "1"),
+        reported(
+            "forecast", f"share of own words moved by over {MOVED} that are foretold within {NEAR} times", known(near)
+        ),
+    ]
+
+
+def judge_removal(run: Run) -> list[Verdict]:
+    """Judge whether the trait stays away without the rows that push it."""
+    names = set_names(TEACHERS)
+
+    def rise(what: str, turn: int = 0) -> Float[np.ndarray, " bases"]:
+        some = TEACHERS[:MIXED]
+        asked = (*some[turn:], *some[:turn])
+        places = [(names.index(f"{word}{what}"), ANIMALS.index(other)) for word, other in zip(some, asked, strict=True)]
+        return np.mean([run.trained[:, row, column] for row, column in places], axis=0)
+
+    every, clean, random = map(rise, ("", " cleaned", " random"))
+    others = np.mean([rise(" random", turn) - rise(" cleaned", turn) for turn in range(1, MIXED)], axis=0)
+    return [
+        reported("removal", "rise of a teacher's word in its student, all rows", mean_estimate(every)),
+        reported("removal", "rise of it, rows that push it removed", mean_estimate(clean)),
+        reported("removal", "rise of it, as many rows removed at random", mean_estimate(random)),
+        reported("removal", "share of rows removed", mean_estimate(run.gone.mean(axis=1))),
+        Verdict(
+            claim="removal",
+            check="what removing them takes off beyond removal at random, nats",
+            predicted="above 0",
+            measured=mean_estimate(random - clean),
+            accepted=ABOVE_ZERO,
+            control="of other teachers' words",
+            control_measured=mean_estimate(others),
+            instances=len(every),
+            least_instances=LEAST_RUNS,
+        ),
+    ]
+
+
+def power_table(run: Run) -> str:
+    """Lay out how well teachers are told by the number of texts."""
+    header = ("texts", "AUROC: own word, against the base's data", "of the six animals nothing was chosen on",
+              "against other teachers' data")  # fmt: skip
+    rows = []
+    for place, size in enumerate(SIZES):
+        nulls, found = run.null_sizes[:, place], run.z[:, place]
+        rows.append((
+            str(size),
+            of_bases(lambda base, n=nulls, z=found: auroc(n[base], own(z[base])), run),
+            of_bases(lambda base, n=nulls, z=found: auroc(n[base], own(z[base], UNSEEN)), run),
+            of_bases(lambda base, z=found: auroc(others(z[base]), own(z[base])), run),
+        ))  # fmt: skip
+    whole = [stats.norm.cdf(own(run.whole_z, which)).mean(axis=1) for which in (TEACHERS, UNSEEN)]
+    apart = of_bases(lambda base: auroc(others(run.whole_z[base]), own(run.whole_z[base])), run)
+    rows.append((f"{run.num_pairs.mean():.0f}", *map(mean_estimate, whole), apart))
+    return markdown_table(header, rows)
+
+
+def judge_study(run: Run) -> Outcome:
+    """Judge all bases together."""
+    verdicts = [*judge_chance(run), *judge_power(run), *judge_forecasts(run), *judge_removal(run)]
+    return Outcome(run._asdict(), verdicts, f"{power_table(run)}\n{verdict_table(verdicts)}")

@@ -1,0 +1,99 @@
+"""The picture of an audit: what training would do to each trait, and whose writing it looks like."""
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from theory.runs.records import Record
+from theory.runs.style import BLACK, BLUE, GRAY, ORANGE, STYLE
+
+
+def draw_audit(record: Record) -> Figure:
+    """Draw every trait's dose and forecast, with what chance does."""
+    words = record.config["words"]
+    found = {
+        claim: np.array([[each["measured"], *each["interval"]] for each in record.verdicts if each["claim"] == claim])
+        for claim in ("dose", "forecast")
+    }
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.6, 1.6 + 0.28 * len(words)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        places = np.arange(len(words))
+        value, low, high = found["dose"].T
+        left.errorbar(value, places, xerr=[value - low, high - value], fmt="o", color=BLUE, capsize=2.5, lw=1.1)
+        left.axvline(1, color=GRAY, lw=0.8, ls="--", label="the imagined teacher itself")
+        left.set(xlabel="dose of an imagined teacher in the writer, with 95 % intervals")
+        value, low, high = found["forecast"].T
+        reach = (high - low) / 2
+        right.barh(places, 2 * reach, left=-reach, color="#DDDDDD", height=0.7, label="by chance (95 %)")
+        right.plot(value, places, "s", color=ORANGE, label="foretold")
+        right.set(xlabel="rise of the log-odds by training on the data (nats)")
+        for axes in (left, right):
+            axes.axvline(0, color=BLACK, lw=0.8)
+            axes.set_yticks(places, words)
+            axes.set_ylim(len(words) - 0.5, -0.5)
+            axes.legend(loc="best")
+        left.set_title("Whose writing does it look like?")
+        right.set_title("What would training on it do?")
+    return figure
+
+
+def draw_study(record: Record) -> Figure:
+    """Draw false alarms, how well teachers are told from the base, and forecasts beside what training did."""
+    from scipy import stats
+
+    from llm_bridge.auditing.judging import null_scores, own
+    from llm_bridge.auditing.study import SIZES, TEACHERS, Run
+    from llm_bridge.text.traits import ANIMALS
+
+    run = Run(**record.results)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(11.4, 3.7), layout="constrained")
+        first, second, third = figure.subplots(1, 3)
+        nulls = np.sort(stats.norm.sf(null_scores(run, 0)))
+        first.plot([0, 1], [0, 1], color=BLACK, lw=0.8, label="uniform")
+        first.plot(nulls, np.arange(1, len(nulls) + 1) / len(nulls), color=BLUE, label="doses")
+        nulls = np.sort(stats.norm.sf(null_scores(run, 1)))
+        first.plot(nulls, np.arange(1, len(nulls) + 1) / len(nulls), "--", color=ORANGE, label="forecasts")
+        first.set(xlabel="p-value", ylabel="share of data sets below it", xlim=(0, 1), ylim=(0, 1))
+        first.set_title(f"{len(nulls)} data sets that hold nothing")
+        first.legend()
+        for place, size in enumerate(SIZES):
+            found = own(run.z[:, place]).ravel()
+            found = found[np.isfinite(found)]
+            second.plot(np.full(len(found), size), found, ".", color=BLUE, ms=2.5, alpha=0.35)
+            second.plot(size, np.mean(found), "o", color=BLACK, ms=5)
+        sizes = np.array([SIZES[0], 2000])
+        per_text = np.sqrt(2 * np.maximum(run.nats, 0)).mean()
+        second.plot(
+            sizes, per_text * np.sqrt(sizes), "--", color=GRAY, label=r"$\sqrt{2N\,\mathrm{KL}}$, the most there is"
+        )
+        second.axhline(1.645, color=ORANGE, lw=0.8, ls=":", label="5 % false alarms")
+        second.set(xscale="log", xlabel="texts of a teacher's data", ylabel="z of the dose of its own word")
+        second.set_title("A teacher's own word is seen")
+        second.legend(loc="upper left")
+        teachers = [ANIMALS.index(word) for word in TEACHERS]
+        third.plot(
+            run.predicted.ravel(),
+            run.trained.ravel(),
+            ".",
+            color=GRAY,
+            ms=2.5,
+            alpha=0.4,
+            label="every data set and word",
+        )
+        rows = np.arange(len(TEACHERS))
+        third.plot(
+            run.predicted[:, rows, teachers].ravel(),
+            run.trained[:, rows, teachers].ravel(),
+            "o",
+            color=BLUE,
+            ms=4,
+            label="teachers' own words",
+        )
+        ends = np.array([run.predicted.min(), run.predicted.max()])
+        third.plot(ends, ends, color=BLACK, lw=0.8)
+        third.set(xlabel="foretold change of log-odds (nats)", ylabel="change after training (nats)")
+        third.set_title("Forecasts, and what training did")
+        third.legend(loc="upper left")
+    return figure
