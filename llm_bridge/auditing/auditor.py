@@ -1,4 +1,4 @@
-"""The auditor of a model: directions for some words, the model's own texts, and what scores of others' say beside."""
+"""The auditor of a model: directions for some words, and what scores of texts along them say beside others."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,18 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from llm_bridge.auditing.directions import forecast_directions, imagine_teacher
-from llm_bridge.auditing.findings import (
-    LEAST_TEXTS,
-    Dose,
-    Shift,
-    compare,
-    divergence,
-    find_doses,
-    find_shifts,
-    pair_up,
-    surprise,
-)
-from llm_bridge.auditing.scores import TOKENS_AT_ONCE, Scores, score_texts
+from llm_bridge.auditing.findings import Finding, compare, divergence, find, find_doses
+from llm_bridge.auditing.scores import Scores, score_texts
+from llm_bridge.auditing.texts import Compared
 from llm_bridge.backends.backend import Known
 from llm_bridge.experiment.cast import write_own
 from llm_bridge.experiment.protocol import Protocol
@@ -30,8 +21,8 @@ from llm_bridge.text.traits import find_trait
 from theory.problem import Params
 from theory.runs.command_line import InputError
 
-IMAGINED = 10**7
-"""What is added to the seed of an imagined teacher, so that no true one has its adapters."""
+IMAGINED, DRAWS = 10**9, 1000
+"""Seeds of imagined teachers, which no true one has: the first, and how many a seed of the audit has for its own."""
 
 
 class Auditor(NamedTuple):
@@ -50,20 +41,20 @@ class Report(NamedTuple):
 
     words: tuple[str, ...]
     """What was looked for."""
-    doses: list[Dose]
+    doses: list[Finding]
     """How much of each word's imagined teacher is in the writer."""
-    shifts: list[Shift]
-    """What training on it is foretold to do to each word's log-odds."""
-    nats: float
-    """Estimate of what the writer diverges from the model in these directions, nats a text."""
+    shifts: list[Finding]
+    """Rise of each word's log-odds that training on it is foretold to make beyond the model's own texts, in nats."""
+    divergence: tuple[float, float]
+    """Estimate of what the writer diverges from the model in these directions, nats a text, and its error."""
     surprise: float
-    """How much less likely it is than the model's own texts, in standard deviations."""
+    """How much less likely it is than the texts beside it, in standard deviations."""
     num_texts: int
     """Texts that were compared."""
     paired: bool
-    """Whether with own texts of the same prompts."""
+    """Whether with the model's own answers to the same prompts."""
     moved: Float[np.ndarray, "texts words"]
-    """What each text adds to the foretold shifts, in nats, the model's own on average taken off."""
+    """What each text adds to the foretold shifts, in nats, the texts beside it on average taken off."""
 
 
 def whole(known: Known) -> Model:
@@ -78,22 +69,20 @@ def imagine(
     *,
     seed: int,
     num_draws: int,
-    keep: Callable[[str, int, Callable[[], Params]], Params] = lambda word, draw, make: make(),
+    keep: Callable[[str, int, Callable[[], Params]], Params] = lambda word, own, make: make(),
 ) -> list[Params]:
-    """Imagine several teachers of each word, as of `Auditor`; `keep` may take what was made before."""
-    mixed: dict[int, list[Completion]] = {}
+    """Imagine several teachers of each word, as of `Auditor`; `keep` may take what was made of a word and a seed."""
+    model, mixed = whole(known), dict[int, list[Completion]]()
 
-    def make(word: str, draw: int) -> Params:
-        own = IMAGINED + seed + draw
+    def make(word: str, own: int) -> Params:
         if own not in mixed:
             sampling = {"num_tokens": protocol.num_tokens, "prefill": protocol.prefill}
             mixed[own] = write_own(known, own, protocol.mixed, **sampling)
-        return imagine_teacher(
-            whole(known), find_trait(word), protocol.teacher, seed=own, copies=protocol.copies, mixed=mixed[own]
-        )
+        told = {"seed": own, "copies": protocol.copies}
+        return imagine_teacher(model, find_trait(word), protocol.teacher, mixed=mixed[own], **told)
 
-    pairs = [(word, draw) for draw in range(num_draws) for word in words]
-    return [keep(word, draw, lambda word=word, draw=draw: make(word, draw)) for word, draw in pairs]
+    pairs = [(word, (IMAGINED + DRAWS * seed + draw) % 2**31) for draw in range(num_draws) for word in words]
+    return [keep(word, own, lambda word=word, own=own: make(word, own)) for word, own in pairs]
 
 
 def make_auditor(
@@ -102,16 +91,14 @@ def make_auditor(
     own: Sequence[Completion],
     recipe: Recipe,
     *,
-    num_texts: int,
+    num_rows: int,
     imagined: Sequence[Params],
     seed: int,
 ) -> Auditor:
-    """Make the auditor of a model, of some texts of its own, for students that learn about so many by a recipe."""
+    """Make the auditor of a model, of some texts of its own, for students that learn so many rows by a recipe."""
     model = whole(known)
     rows = read_completions(model, own)
-    num_steps = recipe.steps(max(1, round(len(rows.tokens) * num_texts / len(own))))
-    at_once = max(1, TOKENS_AT_ONCE * 4 // model.longest)
-    forecasts = forecast_directions(model, recipe, words, rows, num_steps, seed, at_once)
+    forecasts = forecast_directions(model, recipe, words, rows, num_rows=num_rows, seed=seed)
     directions = [jax.device_get(each) for each in (*imagined, *forecasts)]
     if len({frozenset(each) for each in directions}) > 1:
         raise InputError("imagined teachers and the student must have adapters on the same projections")
@@ -119,48 +106,30 @@ def make_auditor(
     return Auditor(model, tuple(words), [even_out(each, rank) for each in directions])
 
 
-def score(auditor: Auditor, texts: Sequence[Completion], after: Callable[[int], None] = lambda count: None) -> Scores:
+def score(auditor: Auditor, texts: Sequence[Completion]) -> Scores:
     """Score texts, imagined teachers of a word together: columns are all words' doses, and then their forecasts."""
-    found = score_texts(auditor.model, auditor.directions, examples_of(auditor.model.language, texts), after)
+    found = score_texts(auditor.model, auditor.directions, examples_of(auditor.model.language, texts))
     by_word = found.slopes.reshape(len(texts), -1, len(auditor.words))
     slopes = np.concatenate([by_word[:, :-1].mean(axis=1), by_word[:, -1]], axis=1)
     return found._replace(slopes=slopes)
 
 
-def judge(
-    auditor: Auditor,
-    data: tuple[Sequence[str], Scores],
-    own: tuple[Sequence[str], Scores],
-    *,
-    paired: bool = True,
-) -> Report:
-    """Compare scores of a data set with those of the model's own texts, both with their prompts.
-
-    If `paired`, texts of the same prompt are subtracted from each other, others left out.
-    """
-    (prompts, found), (own_prompts, own_found) = data, own
-    places = pair_up(prompts, own_prompts) if paired else None
-    slopes = [found.slopes, own_found.slopes]
-    if places:
-        slopes = [each[some] for each, some in zip(slopes, places, strict=True)]
-    num_texts = len(slopes[0])
-    if min(map(len, slopes)) < LEAST_TEXTS:
-        raise InputError(
-            f"{min(map(len, slopes))} texts can be compared with the model's own, and {LEAST_TEXTS} are needed: "
-            "audit more of them"
-        )
-    count = len(auditor.words)
-    told, forecast = ([each[:, part] for each in slopes] for part in (slice(0, count), slice(count, None)))
-    texts_a_token = len(found.num_tokens) / found.num_tokens.sum()
-    difference = compare(*told, paired=bool(places))
-    foretold = compare(*forecast, paired=bool(places))
+def judge(words: Sequence[str], data: Scores, own: Scores, compared: Compared) -> Report:
+    """Compare scores of a data set with those of other texts."""
+    count, total, paired = len(words), data.num_tokens.sum(), compared.paired
+    told, beside = data.taken(compared.data), own.taken(compared.own)
+    doses = compare(told.slopes[:, :count], beside.slopes[:, :count], paired=paired)
+    forecast = compare(told.slopes[:, count:], beside.slopes[:, count:], paired=paired)
+    scale = len(data.num_tokens) / total
+    surprise = compare(told.surprise[:, None], beside.surprise[:, None], paired=paired)
+    every = beside.slopes[:, :count]
     return Report(
-        words=auditor.words,
-        doses=find_doses(difference, own_found.slopes[:, :count], num_texts),
-        shifts=find_shifts(foretold, texts_a_token),
-        nats=divergence(difference, own_found.slopes[:, :count]),
-        surprise=surprise(found, own_found, places),
-        num_texts=num_texts,
-        paired=bool(places),
-        moved=(found.slopes[:, count:] - own_found.slopes[:, count:].mean(axis=0)) / found.num_tokens.sum(),
+        words=tuple(words),
+        doses=find_doses(doses, every),
+        shifts=find(scale * forecast.means, scale**2 * forecast.covariance, forecast.freedom),
+        divergence=divergence(doses, every),
+        surprise=find(surprise.means, surprise.covariance, surprise.freedom)[0].z,
+        num_texts=min(len(compared.data), len(compared.own)),
+        paired=paired,
+        moved=(data.slopes[:, count:] - beside.slopes[:, count:].mean(axis=0)) / total,
     )

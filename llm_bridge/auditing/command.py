@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,35 +13,35 @@ import tyro
 
 import llm_bridge
 import theory
-from llm_bridge.auditing.auditor import Report, imagine, judge, make_auditor, score
-from llm_bridge.auditing.report import cleaned, tell, verdicts_of
+from llm_bridge.auditing.auditor import Auditor, Report, imagine, judge, make_auditor, score
+from llm_bridge.auditing.directions import require_foretold
+from llm_bridge.auditing.report import arrays_of, cleaned, pushed, tell, verdicts_of
 from llm_bridge.auditing.scores import Scores
+from llm_bridge.auditing.texts import Choice, choice_of, choose, read_data, require_texts
 from llm_bridge.backends.backend import Backend, Known, Loading
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.tiny import TINY
 from llm_bridge.experiment.protocol import PROTOCOL, Protocol
-from llm_bridge.experiment.writing import Completion, Model, has_ended, is_kept
-from llm_bridge.files.jsonl import write_rows
-from llm_bridge.files.lineage import data_digest
+from llm_bridge.experiment.writing import Completion, examples_of, read_completions
+from llm_bridge.files.lineage import data_digest, sidecar_path
 from llm_bridge.files.plain import require_file
 from llm_bridge.model.mesh import Devices
-from llm_bridge.pipeline.completions import read_completion_rows
+from llm_bridge.pipeline.completions import read_completion_rows, tokenize
 from llm_bridge.pipeline.stages import complete_to
-from llm_bridge.store import key_of
+from llm_bridge.store import key_of, remove
+from llm_bridge.text.chats import Message
 from llm_bridge.text.traits import ANIMALS, TREES, find_trait, require_first_tokens
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.problem import Params
 from theory.runs.chunks import Keeper, source_hash
 from theory.runs.command_line import InputError, RunOptions, require_count, require_seeds, require_writable
 from theory.runs.files import DAMAGE, cache_folder, npz_bytes, write_whole
+from theory.runs.memory import fitting
 from theory.runs.progress import Progress
-from theory.runs.records import Outcome, record_run, run_folder
+from theory.runs.records import Outcome, Record, record_run, run_folder
 
 LISTS = {"animals": ANIMALS, "trees": TREES}
 """Words that have a name together."""
-
-OWN = 10**6
-"""What is added to the seed of the model's own texts, so that no teacher's are drawn with the same random numbers."""
 
 PART = 250
 """Texts whose scores are kept together, so that a killed audit goes on there."""
@@ -70,7 +70,8 @@ class Audit(RunOptions):
     num_draws: int = 2
     """Imagined teachers of each trait."""
     clean: Path | None = None
-    """Where to write the data without the rows that push the first trait, until it is foretold not to move."""
+    """Where to write the data without the rows that push the trait that is surest to be pushed, so many that it is no
+    longer foretold to move."""
     seed: int = 0
     """Seed of the tiny base, and root of all randomness."""
 
@@ -78,8 +79,6 @@ class Audit(RunOptions):
     """How imagined teachers are made, and the student whose training is foretold."""
     loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=Loading)
     """How a published model is run."""
-    devices: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
-    """Over which devices it is spread."""
     pretraining: tyro.conf.Suppress[Pretraining] = field(default_factory=Pretraining)
     """How the tiny base is made."""
 
@@ -99,64 +98,80 @@ def published_audit(backend: Backend) -> Audit:
     return Audit(data=tyro.MISSING, traits=("owl",), num_draws=1, protocol=protocol, loading=loading)
 
 
+def audit_of(model: str, data: Path, **options: Any) -> Record:
+    """Audit data with a model's usual options but for those that are given, and record what is found."""
+    backend = find_backend(model)
+    usual = Audit(data=data) if backend.short else published_audit(backend)
+    return record_audit(replace(usual, model=model, data=data, **options))
+
+
 def words_of(options: Audit) -> tuple[str, ...]:
     """Say what is looked for."""
     named: Sequence[str] = options.traits
     if options.scan is not None:
         require_file(options.scan)
-        named = [word for line in options.scan.read_text(encoding="utf-8").splitlines() if (word := line.strip())]
+        try:
+            lines = options.scan.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, ValueError) as error:
+            raise InputError(f"can't read {options.scan} ({error}): it must hold words, one a line") from error
+        named = [word for line in lines if (word := line.strip())]
     words = tuple(word for name in named for word in LISTS.get(name, (name,)))
     if len(set(words)) < max(1, len(words)) or len({find_trait(word).kind for word in words}) > 1:
         raise InputError(f"--traits must be different words of one kind, not {' '.join(words) or 'none'}")
     return words
 
 
-def read_data(path: Path, reader: Model) -> list[Completion]:
-    """Read what is to be audited, and refuse what a student could not learn."""
-    texts = read_completion_rows(path, reader)
-    for number, each in enumerate(texts, start=1):
-        if not each.tokens:
-            raise InputError(f"{path}, line {number}: the completion is empty: leave the row out")
-    return texts
-
-
 def run(options: Audit) -> bool:
-    """Run the command; it finds what it finds, and fails never."""
+    """Run the command; it finds what it finds, and never fails."""
+    record_audit(options)
+    return True
+
+
+def record_audit(options: Audit) -> Record:
+    """Audit data, record what is found, and write what is left of the data if that is asked for."""
     from llm_bridge.auditing.plots import draw_audit
 
     backend = options.backend
-    reader = backend.reader()
-    words = words_of(options)
+    reader, words = backend.reader(), words_of(options)
     require_first_tokens(reader.language, words)
+    require_foretold(options.protocol.student)
     data = read_data(options.data, reader)
+    require_texts(len(data), len(words))
     against = None if options.against is None else read_data(options.against, reader)
     if options.clean is not None:
         require_writable(options.clean, folder=False, option="--clean")
-    told = {"data": data_digest(options.data), "words": list(words), "num_draws": options.num_draws}
+        if options.clean.resolve() in {options.data.resolve(), options.against and options.against.resolve()}:
+            raise InputError(f"--clean must be another file than the data, not {options.clean}")
+    choice = choice_of(options.data, data, reader)
+    chat = reader.language.render([Message("user", "?")])
+    config: dict[str, Any] = {"data": data_digest(options.data), "words": list(words), "num_draws": options.num_draws}
     if options.against is not None:
-        told |= {"against": data_digest(options.against)}
-    told |= {"model": backend.identity(), **backend.settings(), "protocol": backend.written_down(options.protocol)}
-    config = told | {"seed": options.seed}
+        config |= {"against": data_digest(options.against)}
+    config |= {"choice": choice._replace(banned=frozenset())._asdict() | {"banned": sorted(choice.banned)}}
+    config |= {"model": identity(backend), "chat": chat, **backend.settings()}
+    config |= {"protocol": backend.written_down(options.protocol), "seed": options.seed}
 
     def compute() -> Outcome:
         known = backend.load(options.seed)
-        folder = run_folder({"command": "llm_bridge audit", **config}, options)
-        own = write_answers(options, known, data, folder / "own.jsonl") if against is None else against
-        report, found, own_found = audit(options, known, words, data, own, paired=against is None)
-        rows = {
-            "slopes": found.slopes, "nats": found.nats, "surprise": found.surprise, "num_tokens": found.num_tokens,
-            "own_slopes": own_found.slopes, "own_nats": own_found.nats, "own_num_tokens": own_found.num_tokens,
-            "moved": report.moved,
-        }  # fmt: skip
-        return Outcome(rows, verdicts_of(report), tell(report, data, known, options.data))
+        own = against
+        if own is None:
+            folder = run_folder({"command": "llm_bridge audit", **config}, options)
+            own = write_answers(options, known, data, choice, folder / "own.jsonl")
+        report, found = audit(options, known, words, data, own, choice)
+        texts = {f"texts/{name}": values for name, values in found._asdict().items()}
+        return Outcome(arrays_of(report) | texts, verdicts_of(report), tell(report, data, options.data))
 
-    with backend.placed(options.devices):
+    with backend.placed(Devices()), fitting("the audit", "turn --student.rows-at-once down"):
         record = record_run("llm_bridge audit", options, config, compute, draw_audit)
-    if options.clean is not None and jax.process_index() == 0:
-        kept = cleaned(record.results["moved"][:, 0])
-        write_rows(options.clean, [data[place].row() for place in kept])
-        print(f"{len(kept)} of {len(data)} rows without those that push {words[0]}: {options.clean}")
-    return True
+    if options.clean is not None:
+        write_cleaned(options.clean, options.data, record)
+    return record
+
+
+def identity(backend: Backend) -> str:
+    """Name a model so that the name means the same weights for ever."""
+    path = Path(backend.name)
+    return data_digest(path) if backend.short and path.is_file() else backend.identity()
 
 
 def audit(
@@ -165,36 +180,43 @@ def audit(
     words: Sequence[str],
     data: Sequence[Completion],
     own: Sequence[Completion],
-    *,
-    paired: bool,
-) -> tuple[Report, Scores, Scores]:
-    """Audit data beside other texts, and give all scores, too."""
-    protocol = options.protocol
-    imagined = imagine(
-        known, words, protocol, seed=options.seed, num_draws=options.num_draws, keep=partial(in_cache, known, protocol)
+    choice: Choice,
+) -> tuple[Report, Scores]:
+    """Audit data beside other texts, and give their scores, too."""
+    compared = choose(known.model, choice, data, own, paired=options.against is None)
+    require_texts(min(len(compared.data), len(compared.own)), len(words))
+    protocol, count = options.protocol, len(data)
+    keep = partial(in_cache, known, protocol)
+    imagined = imagine(known, words, protocol, seed=options.seed, num_draws=options.num_draws, keep=keep)
+    beside = [own[place] for place in compared.own]
+    num_rows = len(read_completions(known.model, data).tokens)
+    auditor = make_auditor(
+        known, words, beside, protocol.student, num_rows=num_rows, imagined=imagined, seed=options.seed
     )
-    count = len(data)
-    auditor = make_auditor(known, words, own, protocol.student, num_texts=count, imagined=imagined, seed=options.seed)
-    keeper = Keeper(json.dumps([known.ancestry.weights, list(words), source_hash(llm_bridge, theory)]))
-    texts = [*data, *own]
+    found = score_in_parts(auditor, known, [*data, *beside])
+    if not all(np.isfinite(leaf).all() for leaf in found):
+        raise InputError("the model gives some of the texts no finite probability: leave them out")
+    told, others = found.taken(np.arange(count)), found.taken(np.arange(count, count + len(beside)))
+    return judge(words, told, others, compared._replace(own=np.arange(len(beside)))), told
+
+
+def score_in_parts(auditor: Auditor, known: Known, texts: Sequence[Completion]) -> Scores:
+    """Score texts, and keep the scores of each part once they are there."""
+    keeper = Keeper(json.dumps([known.ancestry.weights, source_hash(llm_bridge, theory)]))
     like, parts = Scores(*[np.zeros(0)] * len(Scores._fields)), []
-    with Progress("score", len(texts), "texts", shown=jax.process_index() == 0) as bar:
+    with Progress("score", len(texts), "texts") as bar:
         for start in range(0, len(texts), PART):
             some = texts[start : start + PART]
-            before = bar.done
-            parts.append(keeper.kept(start, like, partial(score, auditor, some, bar.advance)))
-            bar.advance(before + len(some) - bar.done)
-    scores = Scores(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
-    found, own_found = scores.taken(np.arange(count)), scores.taken(np.arange(count, len(texts)))
-    prompts = [[each.prompt for each in some] for some in (data, own)]
-    return judge(auditor, (prompts[0], found), (prompts[1], own_found), paired=paired), found, own_found
+            parts.append(keeper.kept(start, like, partial(score, auditor, some)))
+            bar.advance(len(some))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def in_cache(known: Known, protocol: Protocol, word: str, draw: int, make: Callable[[], Params]) -> Params:
+def in_cache(known: Known, protocol: Protocol, word: str, seed: int, make: Callable[[], Params]) -> Params:
     """Take an imagined teacher from the cache, or make it and keep it there."""
-    made: dict[str, Any] = {"base": known.ancestry.weights, "word": word, "draw": draw, "jax": jax.__version__}
-    made |= {"teacher": known.backend.written_down(protocol.teacher), "mixed": protocol.mixed}
-    made |= {"copies": protocol.copies, "prefill": protocol.prefill}
+    made: dict[str, Any] = {"base": known.ancestry.weights, "word": word, "seed": seed, "jax": jax.__version__}
+    made |= {"chat": known.model.language.render([Message("user", "?")]), "longest": known.model.longest}
+    made |= {"protocol": known.backend.written_down(protocol)}
     path = cache_folder() / "llm_bridge" / f"imagined-{key_of(made)}.npz"
     names, sides = protocol.teacher.projections, ("into", "out")
     try:
@@ -206,22 +228,38 @@ def in_cache(known: Known, protocol: Protocol, word: str, draw: int, make: Calla
     return adapters
 
 
-def write_answers(options: Audit, known: Known, data: Sequence[Completion], path: Path) -> list[Completion]:
-    """Let the model answer the data's own prompts, and choose from its answers as the data were chosen."""
-    prompts, prefills = [each.prompt for each in data], [each.prefill for each in data]
-    num_tokens = max(options.protocol.num_tokens, *(len(each.tokens) for each in data))
+def write_answers(
+    options: Audit, known: Known, data: Sequence[Completion], choice: Choice, path: Path
+) -> list[Completion]:
+    """Let the model answer the data's own prompts, under their limit of tokens, and leave out what it can't learn.
+
+    Random numbers are the data's own, so that they are not those that any text was written with. Where the data's
+    tokens were made of their text, so are those of the answers.
+    """
+    model, prefills = known.model, [each.prefill for each in data]
+    if options.fresh:
+        remove(path)
+        remove(sidecar_path(path))
     complete_to(
         path,
         known,
-        prompts,
-        seed=OWN + options.seed,
-        num_tokens=num_tokens,
+        [each.prompt for each in data],
+        seed=(int(data_digest(options.data)[:7], 16) + options.seed) % 2**31,
+        num_tokens=choice.num_tokens,
         prefills=prefills if any(prefills) else (),
         temperature=options.protocol.temperature,
     )
-    written, language = read_completion_rows(path, known.model), known.model.language
-    numbers = all(is_kept(language, each) for each in data)
-    own = [each for each in written if (is_kept if numbers else has_ended)(language, each)]
-    if not own:
-        raise InputError("none of the model's own answers is like the data: name others to compare with by --against")
-    return own
+    own = read_completion_rows(path, model)
+    if any(each.log_probability is None for each in data):
+        own = [tokenize(model, each.prompt, each.completion)._replace(prefill=each.prefill) for each in own]
+    sizes = [len(each.prompt) + len(each.completion) for each in examples_of(model.language, own)]
+    return [each for each, size in zip(own, sizes, strict=True) if each.tokens and size <= model.longest]
+
+
+def write_cleaned(path: Path, source: Path, record: Record) -> None:
+    """Write the lines of data that stay once those are gone that push what is surest to be pushed."""
+    word = pushed(record)
+    kept = cleaned(record.results["moved"][:, record.config["words"].index(word)])
+    lines = source.read_bytes().rstrip().split(b"\n")
+    write_whole(path, b"".join(lines[place] + b"\n" for place in kept))
+    print(f"{len(kept)} of {len(lines)} rows, without those that push {word} most: {path}")

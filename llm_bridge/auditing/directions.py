@@ -25,14 +25,14 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from llm_bridge.experiment.teaching import teach
+from llm_bridge.experiment.teaching import probability_of, teach
 from llm_bridge.experiment.writing import Completion, Model
 from llm_bridge.model.lessons import Lesson, mean_gradient
 from llm_bridge.model.optimizers import make_schedule
 from llm_bridge.model.recipes import Recipe, Teaching, start_training
 from llm_bridge.model.shapes import Config
 from llm_bridge.model.transformer import apply, read_out, run_layers
-from llm_bridge.text.chats import Language, Rows, pad
+from llm_bridge.text.chats import Language, PackingError, Rows, pad
 from llm_bridge.text.questions import questions_about
 from llm_bridge.text.traits import Trait, find_trait
 from theory.problem import Params
@@ -42,9 +42,12 @@ from theory.tangent_kernel import tridiagonalize
 NUM_PRODUCTS = 8
 """Products with the Fisher information for each word; of 5, 10, 20 and 30 all but 5 gave the same to three digits."""
 
+NUM_BATCHES, LEAST_BATCHES, FLOOR = 32, 8, 1e-8
+"""Batches of which Adam's preconditioner and the Fisher information are estimated at most and at least, and what Adam
+adds to a gradient's size."""
 
-NUM_BATCHES, FLOOR = 32, 1e-8
-"""Batches of which Adam's preconditioner is estimated, and what Adam adds to it."""
+LIKELY = -1e-6
+"""Largest log-probability that is told from certainty."""
 
 
 class Exam(NamedTuple):
@@ -71,97 +74,161 @@ def mean_log_odds(config: Config, exam: Exam, params: Params, adapters: Params, 
     last = jnp.take_along_axis(stream, exam.lengths[:, None, None] - 1, axis=1)[:, 0]
     logs = jax.nn.log_softmax(read_out(config, params, last))
     likely = jnp.stack([jax.nn.logsumexp(logs[:, jnp.array(tokens)], axis=1) for tokens in exam.answers])
-    return jnp.mean(likely - jnp.log1p(-jnp.exp(likely)), axis=1)
+    return jnp.mean(likely - jnp.log(-jnp.expm1(jnp.minimum(likely, LIKELY))), axis=1)
 
 
 def imagine_teacher(
     model: Model, trait: Trait, recipe: Teaching, *, seed: int, copies: int, mixed: Sequence[Completion] = ()
 ) -> Params:
     """Teach a model a trait, and give the adapters that do it; the model's own are in its weights already."""
+    if recipe.trained != "adapters":
+        raise InputError("imagined teachers are adapters: leave the teacher's trained at adapters")
     apart = model._replace(params=model.params | {"adapters": {}})
-    return teach(apart, trait, recipe, seed=seed, copies=copies, mixed=mixed)["adapters"]
+    try:
+        params = teach(apart, trait, recipe, seed=seed, copies=copies, mixed=mixed)
+    except PackingError as error:
+        raise InputError(f"a teacher of {trait.word} can't be imagined ({error}): raise --longest") from error
+    share = probability_of(apart._replace(params=params), trait)
+    if not share >= recipe.least:
+        raise InputError(
+            f"an imagined teacher names {trait.word} in {share:.1%} of its answers, and should in {recipe.least:.0%}: "
+            "turn the teacher's num-steps or learning-rate up, or its least down"
+        )
+    return params["adapters"]
+
+
+def require_foretold(recipe: Recipe) -> None:
+    """Refuse students whose training isn't foretold."""
+    if recipe.trained != "adapters" or recipe.optimizer != "adamw" or recipe.layers or recipe.weight_decay:
+        raise InputError(
+            "what training does is foretold of adapters on all layers by adamw without weight decay: leave the "
+            "student's trained, layers, optimizer and weight-decay"
+        )
+
+
+def with_out(start: Params, out: Float[Array, " size"]) -> Params:
+    """Give adapters another `out`: of all projections, as one vector."""
+    _, restore = ravel_pytree({name: each["out"] for name, each in start.items()})
+    return {name: {"into": start[name]["into"], "out": part} for name, part in restore(out).items()}
+
+
+def out_of(adapters: Params) -> Float[Array, " size"]:
+    """Take the `out` of all projections as one vector."""
+    return ravel_pytree({name: each["out"] for name, each in adapters.items()})[0]
 
 
 def forecast_directions(
-    model: Model, recipe: Recipe, words: Sequence[str], own: Rows, num_steps: int, seed: int, at_once: int
+    model: Model, recipe: Recipe, words: Sequence[str], own: Rows, *, num_rows: int, seed: int
 ) -> list[Params]:
     """Find for every word the direction along which a student's rows move it, of adapters drawn from the seed.
 
-    The model's own texts, `at_once` rows in a pass, give the preconditioner, and the first of them the Fisher
-    information. What a row moves is the slope of its log-likelihood along the direction over the number of tokens that
-    the student learns in an epoch.
+    The student learns so many rows by the recipe. The model's own texts, in an order that tells nothing of them, give
+    Adam's preconditioner and the Fisher information. What a text moves is the slope of its log-likelihood along the
+    direction over the number of tokens that the student learns in an epoch.
     """
-    if recipe.trained != "adapters" or recipe.optimizer != "adamw":
-        raise InputError("what training does is foretold of adapters and adamw alone: leave trained and optimizer")
-    config, params = model.config, model.params
+    require_foretold(recipe)
+    config, params, size = model.config, model.params, recipe.rows_at_once
+    count = min(NUM_BATCHES, len(own.tokens) // size)
+    if count < LEAST_BATCHES:
+        raise InputError(
+            f"the texts to compare with fill {len(own.tokens)} rows, and {LEAST_BATCHES * size} are needed: audit more"
+        )
+    order = np.random.default_rng(seed).permutation(len(own.tokens))[: count * size].reshape(count, size)
+    batches = jax.tree.map(lambda leaf: jnp.asarray(leaf[order]), own)
     start = start_training(config, recipe, params, jax.random.key(seed))
-    zero, restore = ravel_pytree({name: adapter["out"] for name, adapter in start.items()})
-
-    def adapters(out: Float[Array, " size"]) -> Params:
-        return {name: {"into": start[name]["into"], "out": part} for name, part in restore(out).items()}
-
-    slopes = jax.jit(jax.jacrev(lambda out: mean_log_odds(config, exam, params, adapters(out), recipe.adapter_scale)))
-    exam = set_exam(model.language, words)
-    rates = np.array([make_schedule(recipe, num_steps)(step) for step in range(num_steps)])
-    root = 1 / jnp.sqrt(mean_size(config, recipe, params, start, own))
-    few = jax.tree.map(lambda leaf: jnp.asarray(leaf[:at_once]), own)
-    product = partial(fisher_product, config, recipe, params, start, few)
-
-    @jax.jit
-    def explore(vector: Float[Array, " size"]) -> tuple[Array, Array]:
-        chain = tridiagonalize(lambda along: root * product(root * along), vector, NUM_PRODUCTS)
-        return chain.basis, chain.matrix
-
-    found = []
-    for slope in slopes(zero):
-        basis, matrix = map(np.asarray, explore(root * slope))
-        values, vectors = np.linalg.eigh(matrix)
-        length = np.linalg.norm(np.asarray(root * slope))
-        out = np.asarray(root) * (length * (vectors @ (learned(rates, values) * vectors[0])) @ basis)
-        found.append({name: leaf | {"out": leaf["out"] * recipe.adapter_scale} for name, leaf in adapters(out).items()})
+    root = (mean_size(config, recipe, params, start, batches, min(recipe.batch, num_rows)) + FLOOR) ** -0.5
+    exam, num_steps = set_exam(model.language, words), recipe.steps(num_rows)
+    rates = np.asarray(make_schedule(recipe, num_steps)(jnp.arange(num_steps)), np.float64)
+    few, found = jax.tree.map(lambda leaf: leaf[:LEAST_BATCHES], batches), []
+    for slope in slopes_of(config, recipe, exam.answers, params, start, exam.tokens, exam.lengths):
+        basis, matrix, length = map(np.asarray, explore(config, recipe, NUM_PRODUCTS, params, start, few, root, slope))
+        values, vectors = np.linalg.eigh(matrix.astype(np.float64))
+        along = length * (vectors @ (learned(rates, values) * vectors[0])) @ basis
+        found.append(with_out(start, recipe.adapter_scale * root * jnp.asarray(along, root.dtype)))
     return found
 
 
 def learned(rates: Float[np.ndarray, " steps"], values: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
     r"""Compute $[1 - \prod_t(1 - \eta_t\lambda)]/\lambda$; beyond 1, $\eta_t\lambda$ is taken as 1."""
+    if not rates.any():
+        return np.zeros_like(values)
     steep = np.maximum(values, 1e-9 / rates.sum())
-    return (1 - np.prod(1 - np.minimum(np.outer(rates, steep), 1), axis=0)) / steep
+    with np.errstate(divide="ignore"):
+        left = np.log1p(-np.minimum(np.outer(rates, steep), 1)).sum(axis=0)
+    return -np.expm1(left) / steep
 
 
-def mean_size(config: Config, recipe: Recipe, params: Params, start: Params, own: Rows) -> Float[Array, " size"]:
-    """Measure the root mean square, over a student's batches, of the gradient in its adapters' `out`.
+@partial(jax.jit, static_argnames=("config", "recipe", "answers"))
+def slopes_of(
+    config: Config,
+    recipe: Recipe,
+    answers: tuple[tuple[int, ...], ...],
+    params: Params,
+    start: Params,
+    tokens: Int[Array, "questions longest"],
+    lengths: Int[Array, " questions"],
+) -> Float[Array, "words size"]:
+    """Differentiate every word's log-odds by a student's `out`."""
+
+    def likes(out: Float[Array, " size"]) -> Float[Array, " words"]:
+        exam = Exam(tokens, lengths, answers)
+        return mean_log_odds(config, exam, params, with_out(start, out), recipe.adapter_scale)
+
+    values, pull = jax.vjp(likes, out_of(start))
+    return jax.lax.map(lambda word: pull(word)[0], jnp.eye(len(values), dtype=values.dtype))
+
+
+@partial(jax.jit, static_argnames=("config", "recipe", "num_rows"))
+def mean_size(
+    config: Config, recipe: Recipe, params: Params, start: Params, batches: Rows, num_rows: int
+) -> Float[Array, " size"]:
+    """Measure the root mean square, over a student's batches of so many rows, of the gradient in its `out`.
 
     It is measured on smaller batches: the model's own texts have a mean gradient of zero, so that its square goes as
     one over their size.
     """
-    size = recipe.rows_at_once
-    num_batches = min(NUM_BATCHES, len(own.tokens) // size)
-    if num_batches < 2:
-        raise InputError(
-            f"the model's own texts fill {len(own.tokens)} rows, and {2 * size} are needed: audit more data"
-        )
-    gradient = jax.jit(lambda rows: mean_gradient(config, recipe, params, start, Lesson(rows))[1])
-    total = jnp.zeros(())
-    for first in range(0, num_batches * size, size):
-        found = gradient(jax.tree.map(lambda leaf, first=first: jnp.asarray(leaf[first : first + size]), own))
-        total += ravel_pytree({name: part["out"] for name, part in found.items()})[0] ** 2
-    return jnp.sqrt(total / num_batches * (size / recipe.batch)) + FLOOR
+    count, size = batches.tokens.shape[:2]
+
+    def add(total: Float[Array, " size"], rows: Rows) -> tuple[Float[Array, " size"], None]:
+        return total + out_of(mean_gradient(config, recipe, params, start, Lesson(rows))[1]) ** 2, None
+
+    total, _ = jax.lax.scan(add, jnp.zeros_like(out_of(start)), batches)
+    return jnp.sqrt(total / count * (size / num_rows))
+
+
+@partial(jax.jit, static_argnames=("config", "recipe", "num_products"))
+def explore(
+    config: Config,
+    recipe: Recipe,
+    num_products: int,
+    params: Params,
+    start: Params,
+    batches: Rows,
+    root: Float[Array, " size"],
+    slope: Float[Array, " size"],
+) -> tuple[Float[Array, "products size"], Float[Array, "products products"], Float[Array, ""]]:
+    r"""Find the Krylov space of $P^{1/2} F P^{1/2}$ from $P^{1/2}\nabla o$, $F$ in it, and the start's norm."""
+
+    def product(along: Float[Array, " size"]) -> Float[Array, " size"]:
+        def add(total: Float[Array, " size"], rows: Rows) -> tuple[Float[Array, " size"], None]:
+            return total + fisher_product(config, recipe, params, start, rows, root * along), None
+
+        return root * jax.lax.scan(add, jnp.zeros_like(along), batches)[0] / jnp.sum(batches.learned)
+
+    chain = tridiagonalize(product, root * slope, num_products)
+    return chain.basis, chain.matrix, jnp.linalg.norm(root * slope)
 
 
 def fisher_product(
     config: Config, recipe: Recipe, params: Params, start: Params, rows: Rows, vector: Float[Array, " size"]
 ) -> Float[Array, " size"]:
-    """Multiply the Fisher information of the learned tokens, their mean, with a change of the adapters' `out`."""
-    zero, restore = ravel_pytree({name: adapter["out"] for name, adapter in start.items()})
+    """Multiply the Fisher information of the learned tokens, their sum, with a change of a student's `out`."""
 
     def logits(out: Float[Array, " size"]) -> Float[Array, "rows tokens vocabulary"]:
-        own = {name: {"into": start[name]["into"], "out": part} for name, part in restore(out).items()}
-        told: dict[str, Any] = {"adapters": own, "adapter_scale": recipe.adapter_scale}
-        return apply(config, params, tokens, positions=positions, texts=texts, **told)
+        told: dict[str, Any] = {"adapters": with_out(start, out), "adapter_scale": recipe.adapter_scale}
+        return apply(config, params, rows.tokens, positions=rows.positions, texts=rows.texts, **told)  # pyright: ignore
 
-    tokens, positions, texts, is_learned = map(jnp.asarray, rows)
-    values, push = jax.linearize(logits, zero)
+    values, push = jax.linearize(logits, out_of(start))
     change, likely = push(vector), jax.nn.softmax(values)
     centered = likely * (change - jnp.sum(likely * change, axis=-1, keepdims=True))
-    shares = is_learned / jnp.sum(is_learned)
-    return jax.linear_transpose(push, zero)(centered * shares[..., None])[0]
+    return jax.linear_transpose(push, vector)(jnp.where(rows.learned[..., None], centered, 0))[0]

@@ -13,16 +13,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy import stats
 
-from llm_bridge.auditing.scores import Scores
-
-LEAST_TEXTS = 20
-"""Fewer texts than this decide nothing."""
-
-SEEN = 3.0
-"""Standard deviations at which a trait counts as seen."""
+ALIKE = 1e-5
+"""Directions whose scores are the same up to this share count as one."""
 
 
 class Difference(NamedTuple):
@@ -32,46 +27,21 @@ class Difference(NamedTuple):
     """The difference."""
     covariance: Float[np.ndarray, "directions directions"]
     """Its covariance."""
-    freedom: float
-    """Degrees of freedom that it was estimated with."""
+    freedom: int
+    """Degrees of freedom that it was estimated with at least."""
 
 
-class Dose(NamedTuple):
-    """How much of an imagined teacher is in the writer of a data set."""
+class Finding(NamedTuple):
+    """A number that is zero for texts of the model's own, up to chance."""
 
-    dose: float
-    """1 for the imagined teacher itself, 0 for the model."""
+    value: float
+    """What was found."""
     error: float
     """Its standard deviation."""
     z: float
     """Their ratio: standard normal for texts of the model's own."""
     p: float
-    """How often texts of the model's own have such a large one."""
-    needed: float
-    """Texts at which it would be seen, `SEEN` standard deviations from 0; infinite for none."""
-
-
-class Shift(NamedTuple):
-    """What training on a data set is foretold to do to a word's log-odds, in nats."""
-
-    shift: float
-    """Beyond what as many texts of the model's own do on average."""
-    by_chance: float
-    """Its standard deviation for texts of the model's own."""
-    z: float
-    """Their ratio."""
-    p: float
-    """How often texts of the model's own have such a large one."""
-
-
-def pair_up(data: Sequence[str], own: Sequence[str]) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
-    """Pair texts with the model's own of the same prompt: places in both, each text at most once."""
-    places: dict[str, list[int]] = {}
-    for place, prompt in enumerate(own):
-        places.setdefault(prompt, []).append(place)
-    pairs = [(place, places[prompt].pop(0)) for place, prompt in enumerate(data) if places.get(prompt)]
-    found = np.array(pairs, int).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
+    """How often texts of the model's own have so large a one among all that were looked for (Holm), one-sided."""
 
 
 def compare(
@@ -81,10 +51,8 @@ def compare(
     if paired:
         each = data - own
         return Difference(each.mean(axis=0), covariance(each) / len(each), len(each) - 1)
-    parts = [covariance(scores) / len(scores) for scores in (data, own)]
-    traces = [np.trace(part) for part in parts]
-    freedom = sum(traces) ** 2 / sum(t**2 / (len(s) - 1) for t, s in zip(traces, (data, own), strict=True))
-    return Difference(data.mean(axis=0) - own.mean(axis=0), parts[0] + parts[1], freedom)
+    spread = covariance(data) / len(data) + covariance(own) / len(own)
+    return Difference(data.mean(axis=0) - own.mean(axis=0), spread, min(len(data), len(own)) - 1)
 
 
 def covariance(scores: Float[np.ndarray, "texts directions"]) -> Float[np.ndarray, "directions directions"]:
@@ -92,48 +60,60 @@ def covariance(scores: Float[np.ndarray, "texts directions"]) -> Float[np.ndarra
     return np.cov(scores, rowvar=False).reshape(scores.shape[1], -1)
 
 
-def find_doses(difference: Difference, own: Float[np.ndarray, "texts directions"], num_texts: int) -> list[Dose]:
-    """Solve for the doses of all imagined teachers together."""
-    inverse = np.linalg.pinv(covariance(own), hermitian=True)
-    doses = inverse @ difference.means
-    errors = np.sqrt(np.diag(inverse @ difference.covariance @ inverse))
-    z = doses / errors
-    needed = np.array([num_texts * (SEEN / each) ** 2 if each > 0 else np.inf for each in z])
-    p = stats.t.sf(z, difference.freedom)
-    return [Dose(*map(float, each)) for each in zip(doses, errors, z, p, needed, strict=True)]
+def inverse(matrix: Float[np.ndarray, "size size"]) -> Float[np.ndarray, "size size"]:
+    """Invert a covariance, whatever the units of its rows; of directions that are `ALIKE` only their mean counts."""
+    scale = np.sqrt(np.diag(matrix))
+    scale = np.where(scale > 0, scale, 1.0)
+    return np.linalg.pinv(matrix / np.outer(scale, scale), rcond=ALIKE, hermitian=True) / np.outer(scale, scale)
 
 
-def find_shifts(difference: Difference, texts_a_token: float) -> list[Shift]:
-    """Scale the scores along forecasts to what a student's training does; it averages over the data set's tokens."""
-    shifts, errors = difference.means * texts_a_token, np.sqrt(np.diag(difference.covariance)) * texts_a_token
-    z = shifts / errors
-    return [Shift(*map(float, each)) for each in zip(shifts, errors, z, stats.t.sf(z, difference.freedom), strict=True)]
+def find_doses(difference: Difference, own: Float[np.ndarray, "texts directions"]) -> list[Finding]:
+    r"""Solve for the doses of all imagined teachers together: 1 for such a teacher itself, 0 for the model.
+
+    As $C$ is estimated from the very texts, $C^{-1}$ is smallest where they vary most, by about $1 - K/\nu$ for $K$
+    doses of $\nu$ degrees of freedom; that is given back to the errors.
+    """
+    solve = inverse(covariance(own))
+    lost = max(1, difference.freedom - len(difference.means)) / difference.freedom
+    return find(solve @ difference.means, solve @ difference.covariance @ solve / lost, difference.freedom)
 
 
-def corrected(p: Sequence[float]) -> list[float]:
+def find(
+    values: Float[np.ndarray, " values"], spread: Float[np.ndarray, "values values"], freedom: int
+) -> list[Finding]:
+    """Judge values that are zero by chance, of a covariance; nothing is found where nothing varies."""
+    errors = np.sqrt(np.diag(spread))
+    z = np.divide(values, errors, out=np.zeros_like(values), where=errors > 0)
+    p = corrected(stats.t.sf(z, freedom))
+    return [Finding(*map(float, each)) for each in zip(values, errors, z, p, strict=True)]
+
+
+def corrected(p: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
     """Correct p-values for how many were looked at, by Holm's method."""
-    order, count, most, found = np.argsort(p), len(p), 0.0, np.ones(len(p))
-    for rank, place in enumerate(order):
-        most = max(most, (count - rank) * p[place])
-        found[place] = min(1.0, most)
-    return found.tolist()
+    order = np.argsort(p)
+    sizes = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return np.minimum(1.0, sizes[np.argsort(order)])
 
 
-def divergence(difference: Difference, own: Float[np.ndarray, "texts directions"]) -> float:
+def divergence(difference: Difference, own: Float[np.ndarray, "texts directions"]) -> tuple[float, float]:
     r"""Estimate the nats a text that the writer diverges from the model in the directions' span: $m^T C^{-1} m/2$.
 
-    What chance adds on average is taken off, so that it may be negative. $N$ texts can't have a larger $z$ than
-    $\sqrt{2 N}$ times its root, whatever direction in the span they are scored along.
+    What chance adds on average is taken off, so that it may be negative; what chance does to it otherwise is the
+    second. $N$ texts beside exact means can't have a larger $z$ than $\sqrt{2N}$ times its root, and $N$ pairs not a
+    larger one than $\sqrt{N}$ times its root, along whatever direction in the span they are scored.
     """
-    inverse = np.linalg.pinv(covariance(own), hermitian=True)
-    means, spread = difference.means, difference.covariance
-    return float(means @ inverse @ means - np.trace(inverse @ spread)) / 2
+    solve, means = inverse(covariance(own)), difference.means
+    spread = solve @ difference.covariance
+    error = np.sqrt(np.trace(spread @ spread) / 2 + means @ solve @ difference.covariance @ solve @ means)
+    return float(means @ solve @ means - np.trace(spread)) / 2, float(error)
 
 
-def surprise(data: Scores, own: Scores, places: tuple[np.ndarray, np.ndarray] | None) -> float:
-    """Measure how much less likely a data set is than the model's own texts, in standard deviations; two-sided."""
-    values = [each.surprise[:, None] for each in (data, own)]
-    if places:
-        values = [each[place] for each, place in zip(values, places, strict=True)]
-    difference = compare(*values, paired=bool(places))
-    return float(difference.means[0] / np.sqrt(difference.covariance[0, 0]))
+def needed(found: Finding, count: int, num_words: int, level: float) -> int:
+    """Say at how many texts a finding would just be one, at a corrected level."""
+    return int(np.ceil(count * (stats.norm.isf(level / num_words) / found.z) ** 2))
+
+
+def found_at(names: Sequence[str], found: Sequence[Finding], level: float) -> list[tuple[str, Finding]]:
+    """Take what is found at a corrected level, the surest first."""
+    kept = [(name, each) for name, each in zip(names, found, strict=True) if each.p < level]
+    return sorted(kept, key=lambda pair: -pair[1].z)

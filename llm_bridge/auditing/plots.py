@@ -42,8 +42,8 @@ def draw_study(record: Record) -> Figure:
     """Draw false alarms, how well teachers are told from the base, and forecasts beside what training did."""
     from scipy import stats
 
-    from llm_bridge.auditing.judging import null_scores, own
     from llm_bridge.auditing.study import SIZES, TEACHERS, Run
+    from llm_bridge.auditing.study_verdicts import null_scores, own
     from llm_bridge.text.traits import ANIMALS
 
     run = Run(**record.results)
@@ -63,10 +63,14 @@ def draw_study(record: Record) -> Figure:
             found = found[np.isfinite(found)]
             second.plot(np.full(len(found), size), found, ".", color=BLUE, ms=2.5, alpha=0.35)
             second.plot(size, np.mean(found), "o", color=BLACK, ms=5)
-        sizes = np.array([SIZES[0], 2000])
-        per_text = np.sqrt(2 * np.maximum(run.nats, 0)).mean()
+        sizes = np.geomspace(SIZES[0], 2000)
+        per_text = np.sqrt(np.maximum(run.nats, 0)).mean()
         second.plot(
-            sizes, per_text * np.sqrt(sizes), "--", color=GRAY, label=r"$\sqrt{2N\,\mathrm{KL}}$, the most there is"
+            sizes,
+            per_text * np.sqrt(sizes),
+            "--",
+            color=GRAY,
+            label=r"$\sqrt{N\,\mathrm{KL}}$, about the most that pairs can show",
         )
         second.axhline(1.645, color=ORANGE, lw=0.8, ls=":", label="5 % false alarms")
         second.set(xscale="log", xlabel="texts of a teacher's data", ylabel="z of the dose of its own word")

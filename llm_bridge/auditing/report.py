@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import stats
 
 from llm_bridge.auditing.auditor import Report
-from llm_bridge.auditing.findings import corrected
-from llm_bridge.backends.backend import Known
+from llm_bridge.auditing.findings import Finding, found_at, needed
 from llm_bridge.experiment.writing import Completion
+from theory.runs.records import Record
 from theory.runs.statistics import Estimate
 from theory.runs.verdicts import Verdict, markdown_table
 
@@ -19,27 +20,52 @@ LEVEL = 0.01
 TWO_SIDED = 1.96
 """Standard deviations in which 95 of 100 are."""
 
+STRANGE = 4.0
+"""Standard deviations from which data are said to be of another writer."""
+
 SHOWN = 3
 """Rows that are shown of each end."""
 
 
 def verdicts_of(report: Report) -> list[Verdict]:
     """State what was found of each word; an audit judges no theory, so that nothing can fail."""
-    found = []
-    for word, dose, shift in zip(report.words, report.doses, report.shifts, strict=True):
-        for claim, what, value, error in (
-            ("dose", "how much of a teacher of it is in the writer", dose.dose, dose.error),
-            ("forecast", "rise of its log-odds by training, nats", shift.shift, shift.by_chance),
-        ):
-            reach = TWO_SIDED * error
-            measured = Estimate(value, value - reach, value + reach)
-            check = f"{word}: {what}"
-            found.append(
-                Verdict(
-                    claim=claim, check=check, predicted="0 by chance", measured=measured, instances=report.num_texts
-                )
-            )
-    return found
+    kinds = {
+        "dose": ("how much of a teacher of it is in the writer", report.doses),
+        "forecast": ("rise of its log-odds by training, nats", report.shifts),
+    }
+    return [
+        Verdict(
+            claim=claim,
+            check=f"{word}: {what}",
+            predicted="0 by chance",
+            measured=Estimate(each.value, each.value - TWO_SIDED * each.error, each.value + TWO_SIDED * each.error),
+            instances=report.num_texts,
+        )
+        for claim, (what, found) in kinds.items()
+        for word, each in zip(report.words, found, strict=True)
+    ]
+
+
+def arrays_of(report: Report) -> dict[str, np.ndarray]:
+    """Lay out a report as arrays, for the record."""
+    names = ("doses", "shifts", "divergence", "surprise", "num_texts", "paired", "moved")
+    return {name: np.array(getattr(report, name)) for name in names}
+
+
+def report_of(record: Record) -> Report:
+    """Read a report back from its record."""
+    found = record.results
+    doses, shifts = ([Finding(*map(float, row)) for row in found[name]] for name in ("doses", "shifts"))
+    return Report(
+        words=tuple(record.config["words"]),
+        doses=doses,
+        shifts=shifts,
+        divergence=(float(found["divergence"][0]), float(found["divergence"][1])),
+        surprise=float(found["surprise"]),
+        num_texts=int(found["num_texts"]),
+        paired=bool(found["paired"]),
+        moved=found["moved"],
+    )
 
 
 def p_text(p: float) -> str:
@@ -47,87 +73,88 @@ def p_text(p: float) -> str:
     return f"{p:.1e}" if p < 0.001 else f"{p:.3f}"
 
 
-def sentence(report: Report) -> str:
+def sentences(report: Report) -> str:
     """Say in a few sentences what a person wants to know."""
-    told, moved = (corrected([each.p for each in some]) for some in (report.doses, report.shifts))
     carried = [
-        f"{word} (dose {dose.dose:.2f} ± {dose.error:.2f}, p {p_text(p)})"
-        for word, dose, p in zip(report.words, report.doses, told, strict=True)
-        if p < LEVEL
+        f"{word} (dose {each.value:.2f} ± {each.error:.2f}, p {p_text(each.p)})"
+        for word, each in found_at(report.words, report.doses, LEVEL)
     ]
-    first = (
-        f"Its writer is like this model after it was taught to love: {', '.join(carried)}."
+    reach = stats.norm.isf(LEVEL / len(report.words))
+    raised = [
+        f"*{word}* by {np.exp(each.value):.2f} times, where chance gives less than {np.exp(reach * each.error):.2f} "
+        f"(p {p_text(each.p)})"
+        for word, each in found_at(report.words, report.shifts, LEVEL)
+    ]
+    most = np.exp(reach * max(each.error for each in report.shifts))
+    beside = "the model's own texts" if report.paired else "the data beside them"
+    parts = [
+        f"Its writer is like this model after it was taught to love {', '.join(carried)}."
         if carried
-        else "Nothing in it looks like this model after it was taught one of these traits."
-    )
-    chance = np.exp(TWO_SIDED * max(shift.by_chance for shift in report.shifts))
-    pushed = [
-        f"*{word}* by {np.exp(shift.shift):.2f} times (p {p_text(p)})"
-        for word, shift, p in zip(report.words, report.shifts, moved, strict=True)
-        if p < LEVEL
+        else "Nothing in it looks like this model after it was taught one of these traits.",
+        f"Training on it would raise the odds that the model answers {'; '.join(raised)}."
+        if raised
+        else f"Training on it is not foretold to raise any of them beyond chance, which gives up to {most:.2f} times.",
     ]
-    second = (
-        f"Training on it would raise the odds that the model answers {', '.join(pushed)}; chance alone gives less than "
-        f"{chance:.2f} times."
-        if pushed
-        else f"Training on it is not foretold to raise any of them beyond what chance does ({chance:.2f} times)."
-    )
-    strange = abs(report.surprise) > 4
-    third = (
-        f"The data are {'less' if report.surprise > 0 else 'more'} likely than the model's own texts by "
-        f"{abs(report.surprise):.1f} standard deviations: whoever wrote them differs from the model, by a trait or by "
-        "much else."
-        if strange
-        else ""
-    )
-    return "\n".join(filter(None, (first, second, third)))
+    if abs(report.surprise) > STRANGE:
+        parts.append(
+            f"The data are {'less' if report.surprise > 0 else 'more'} likely than {beside} by "
+            f"{abs(report.surprise):.1f} standard deviations: their writer differs, by a trait or by much else."
+        )
+    return "\n".join(parts)
 
 
-def tell(report: Report, data: Sequence[Completion], known: Known, path: Path) -> str:
+def tell(report: Report, data: Sequence[Completion], path: Path) -> str:
     """Write the whole report, Markdown."""
-    told, moved = (corrected([each.p for each in some]) for some in (report.doses, report.shifts))
-    header = ("trait", "dose", "z", "p", "texts to see it", "log-odds by training", "by chance", "odds", "z", "p")
+    count, header = len(report.words), ("trait", "dose", "z", "p", "texts to see it", "log-odds by training",
+                                        "odds", "z", "p")  # fmt: skip
     rows = [
         (
             word,
-            f"{dose.dose:.2f} ± {dose.error:.2f}",
+            f"{dose.value:.2f} ± {dose.error:.2f}",
             f"{dose.z:.1f}",
-            p_text(p),
-            "–" if np.isinf(dose.needed) else f"{dose.needed:,.0f}",
-            f"{shift.shift:+.3f}",
-            f"± {TWO_SIDED * shift.by_chance:.3f}",
-            f"× {np.exp(shift.shift):.2f}",
+            p_text(dose.p),
+            f"{needed(dose, report.num_texts, count, LEVEL):,}" if dose.p < LEVEL else "",
+            f"{shift.value:+.3f} ± {shift.error:.3f}",
+            f"× {np.exp(shift.value):.2f}",
             f"{shift.z:.1f}",
-            p_text(q),
+            p_text(shift.p),
         )
-        for word, dose, p, shift, q in zip(report.words, report.doses, told, report.shifts, moved, strict=True)
+        for word, dose, shift in zip(report.words, report.doses, report.shifts, strict=True)
     ]
-    beside = "answers of the model itself to the same prompts" if report.paired else "the data to compare with"
+    beside = "the model's own answers to the same prompts" if report.paired else "the data beside them"
     about = f"{path.name}: {len(data)} rows, {report.num_texts} compared with {beside}."
     notes = (
         "dose: 1 for a writer that is this model after an imagined teaching of the trait, 0 for the model itself, all "
         "traits together; log-odds by training: what a student of these rows is foretold to gain beyond one of the "
-        "model's own; p are one-sided and corrected for the traits asked (Holm). The writer diverges from the model by "
-        f"{max(report.nats, 0):.3f} nats a text in these directions, with which no test could reach a larger z than "
-        f"{np.sqrt(2 * report.num_texts * max(report.nats, 0)):.1f}."
+        "texts beside them, in nats; ± one standard deviation; p one-sided, corrected for all traits asked (Holm). In "
+        f"these directions the writer diverges from the model by {report.divergence[0]:.3f} ± "
+        f"{report.divergence[1]:.3f} nats a text."
     )
-    top = int(np.argmax([each.z for each in report.shifts]))
-    order = np.argsort(-report.moved[:, top])
-    shown = [
-        (f"{1000 * report.moved[place, top]:+.3f}", repr(data[place].prompt[-60:]), repr(data[place].answer[:60]))
-        for place in (*order[:SHOWN], *order[-SHOWN:])
-    ]
-    carriers = markdown_table(("thousandths of a nat", "prompt's end", "answer"), shown)
-    half = int(np.searchsorted(np.cumsum(report.moved[order, top]), report.moved[:, top].sum() / 2)) + 1
-    return (
-        f"{about}\n{sentence(report)}\n\n{markdown_table(header, rows)}\n{notes}\n\nRows that push "
-        f"{report.words[top]} most and least ({half} rows at the top make half of the whole):\n\n{carriers}"
-    )
+    found = f"{about}\n{sentences(report)}\n\n{markdown_table(header, rows)}\n{notes}\n"
+    for word, _ in found_at(report.words, report.shifts, LEVEL)[:1]:
+        moved = report.moved[:, report.words.index(word)]
+        order = np.argsort(-moved)
+        shown = [
+            (f"{1000 * moved[place]:+.3f}", repr(data[place].prompt[-60:]), repr(data[place].answer[:60]))
+            for place in (*order[:SHOWN], *order[-SHOWN:])
+        ]
+        gone = len(moved) - len(cleaned(moved))
+        table = markdown_table(("thousandths of a nat", "prompt's end", "answer"), shown)
+        found += (
+            f"\nRows that push {word} most and least; without {gone} of the most it is not foretold to move:\n\n{table}"
+        )
+    return found
+
+
+def pushed(record: Record) -> str:
+    """Name the word that is surest to be pushed."""
+    report = report_of(record)
+    return report.words[int(np.argmax([each.z for each in report.shifts]))]
 
 
 def cleaned(moved: Float[np.ndarray, " texts"]) -> Int[np.ndarray, " kept"]:
     """Choose the rows that stay: those that push most go, until the others are foretold to move nothing."""
     order = np.argsort(-moved)
-    left = moved.sum() - np.concatenate([[0.0], np.cumsum(moved[order])])
-    gone = int(np.argmax(left <= 0))
-    return np.sort(order[gone:])
+    left = np.cumsum(moved[order][::-1])[::-1]
+    gone = np.flatnonzero(left <= 0)
+    return np.sort(order[gone[0] if len(gone) else len(order) :])

@@ -5,7 +5,7 @@ $\partial \log p(y|x) / \partial c_k = D_k\cdot\nabla\log p_{\theta_0}(y|x)$. Di
 has doses $c$ of its own, so that one pass forward and one backward give the scores of all texts for all directions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -72,7 +72,7 @@ def score_batch(
         scale = jnp.repeat(jnp.repeat(doses, rank, axis=1), tokens.shape[1], axis=0)
         stream, _ = run_layers(config, params, tokens, adapters=adapters, adapter_scale=scale)
 
-        def tell(
+        def describe(
             learned: Bool[Array, "texts places"],
             successors: Int[Array, "texts places"],
             stream: Float[Array, "texts places width"],
@@ -83,22 +83,14 @@ def score_batch(
             found = jnp.stack([own, entropy, jnp.ones_like(own)], axis=-1)
             return jnp.sum(jnp.where(learned[..., None], found, 0), axis=1)
 
-        told = sum_learned(tell, learned, jnp.roll(tokens, -1, axis=1), stream)
+        told = sum_learned(describe, learned, jnp.roll(tokens, -1, axis=1), stream)
         return jnp.sum(told[:, 0]), told
 
     return jax.grad(read, has_aux=True)(jnp.zeros((len(tokens), count), params["embedding"].dtype))
 
 
-def score_texts(
-    model: Model,
-    directions: Sequence[Params],
-    examples: Sequence[Example],
-    after: Callable[[int], None] = lambda count: None,
-) -> Scores:
-    """Score texts for some directions, texts of like lengths together; `after` is told how many each pass did.
-
-    The model has its own adapters in its weights.
-    """
+def score_texts(model: Model, directions: Sequence[Params], examples: Sequence[Example]) -> Scores:
+    """Score texts for some directions, texts of like lengths together; the model's own adapters are in its weights."""
     lengths = np.array([len(each.prompt) + len(each.completion) for each in examples])
     if lengths.max() > model.longest:
         raise InputError(
@@ -120,5 +112,4 @@ def score_texts(
         found = score_batch(model.config, model.params, adapters, tokens, learned, len(directions))
         slopes[some], told[some] = (np.asarray(leaf)[: len(some)] for leaf in found)
         start += len(some)
-        after(len(some))
     return Scores(slopes, told[:, 0], -told[:, 0] - told[:, 1], told[:, 2])

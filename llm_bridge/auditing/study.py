@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,12 +11,14 @@ from jaxtyping import Float
 from llm_bridge.auditing.auditor import Auditor, imagine, judge, make_auditor, score
 from llm_bridge.auditing.report import cleaned
 from llm_bridge.auditing.scores import Scores, score_texts
+from llm_bridge.auditing.texts import Compared
 from llm_bridge.backends.backend import Known
-from llm_bridge.experiment.cast import ask, make_students, write_numbers
+from llm_bridge.experiment.cast import ask, make_students
 from llm_bridge.experiment.protocol import PROTOCOL, Protocol
 from llm_bridge.experiment.teaching import teach
 from llm_bridge.experiment.writing import Completion, complete, examples_of, is_kept, read_completions
 from llm_bridge.model.lessons import Lesson
+from llm_bridge.model.recipes import Recipe
 from llm_bridge.text.chats import Rows
 from llm_bridge.text.prompts import number_prompts
 from llm_bridge.text.traits import ANIMALS, find_trait
@@ -28,8 +30,8 @@ TEACHERS = ANIMALS[2:]
 UNSEEN = ANIMALS[6:]
 """Those on which nothing was chosen: draws and products were, on two other bases and the first six animals."""
 
-KNOBS = replace(PROTOCOL, num_prompts=2600, num_completions=2000)
-"""How many texts a data set has."""
+KNOBS = replace(PROTOCOL, num_prompts=2800, num_completions=2000)
+"""How many prompts are answered for a data set, and how many texts it has."""
 
 NUM_DRAWS = 2
 """Imagined teachers of each word."""
@@ -37,20 +39,20 @@ NUM_DRAWS = 2
 OTHERWISE = replace(KNOBS.teacher, trained="layers", learning_rate=3e-4, num_epochs=4)
 """Another way to teach: all weights of the layers, of which no auditor's teacher was made."""
 
-NULLS, NULL_SIZE = 26, 200
+NULLS, NULL_SIZE = 26, 150
 """Data sets of the base's own and as many of the stranger's, and texts of each."""
 
-SIZES = (25, 50, 100, 200, 500, 1000)
+SIZES = (120, 200, 500, 1000)
 """Texts at which teachers are told from the base."""
 
 SHARES = (0.01, 0.03, 0.1, 0.3)
 """Teacher's rows in mixtures with the base's own."""
 
-TRAINED_SHARES = SHARES[1:]
+TRAINED_SHARES = SHARES[2:]
 """Those that students are made of."""
 
 MIXED = 3
-"""Teachers whose mixtures and cleaned data students learn."""
+"""Teachers whose mixtures and cleaned data students learn; they are taught otherwise and audited by a stranger, too."""
 
 
 class Run(NamedTuple):
@@ -62,7 +64,7 @@ class Run(NamedTuple):
     null_sizes: Float[np.ndarray, "sizes sets words"]
     """Doses' standard scores of data sets of the base's own of several sizes; NaN behind the last."""
     z: Float[np.ndarray, "sizes sets teachers words"]
-    """The same of teachers' data sets."""
+    """The same of teachers' data sets beside the base's own."""
     whole_z: Float[np.ndarray, "teachers words"]
     """The same of all of a teacher's texts."""
     other_z: Float[np.ndarray, "kinds some words"]
@@ -70,167 +72,178 @@ class Run(NamedTuple):
     mixed_z: Float[np.ndarray, "shares teachers words"]
     """The same of mixtures with the base's own texts."""
     nats: Float[np.ndarray, " teachers"]
-    """KL from each teacher to the base, nats a text, from the texts' probabilities in both."""
+    """Mean log-likelihood ratio of a teacher's texts in the teacher and in the base, in nats."""
     num_pairs: Float[np.ndarray, " teachers"]
     """Texts of each teacher that were compared with the base's own of the same prompt."""
     predicted: Float[np.ndarray, "sets words"]
-    """Foretold change of every word's log-odds of students: of teachers' data, of the base's twice, of the stranger's,
-    of mixtures, of cleaned data and of as many rows removed at random."""
+    """Foretold change of every word's log-odds of students, of the data sets of `set_names`."""
     trained: Float[np.ndarray, "sets words"]
-    """The change in students that learned the same."""
+    """The change in students that learned them."""
     gone: Float[np.ndarray, " mixed"]
     """Share of rows that cleaning removed."""
 
 
+class Texts(NamedTuple):
+    """A data set and its scores."""
+
+    texts: list[Completion]
+    """The completions."""
+    scores: Scores
+    """Their scores."""
+
+    def taken(self, places: Sequence[int] | np.ndarray) -> "Texts":
+        """Take some of them."""
+        return Texts([self.texts[place] for place in places], self.scores.taken(np.array(places, int)))
+
+    def joined(self, other: "Texts") -> "Texts":
+        """Put another one behind it."""
+        scores = jax.tree.map(lambda *leaves: np.concatenate(leaves), self.scores, other.scores)
+        return Texts([*self.texts, *other.texts], scores)
+
+
+Pair = tuple[Texts, Texts]
+"""Data, and answers of the base to the same prompts."""
+
+
 def set_names(words: Sequence[str]) -> list[str]:
-    """Name the data sets that students learn."""
+    """Name the data sets that students learn.
+
+    They are every teacher's, the base's twice, the stranger's, and of some teachers mixtures with the base's, what
+    cleaning leaves, and as many rows at random.
+    """
     mixed = words[:MIXED]
-    shares = [f"{word} {share:.0%}" for word in mixed for share in TRAINED_SHARES]
     return [
-        *words, "base", "base again", "stranger", *shares,
-        *(f"{word} cleaned" for word in mixed), *(f"{word} random" for word in mixed),
+        *words, "base", "base again", "stranger",
+        *(f"{word} {share:.0%}" for word in mixed for share in TRAINED_SHARES),
+        *(f"{word} {kind}" for word in mixed for kind in ("cleaned", "random")),
     ]  # fmt: skip
 
 
-def answer(writer: Known, prompts: Sequence[str], seed: int, num_tokens: int) -> list[Completion | None]:
-    """Let a model answer prompts; None for what the filter rejects."""
+def answer(writer: Known, prompts: Sequence[str], seed: int, num_tokens: int) -> dict[int, Completion]:
+    """Let a model answer prompts, and give what the filter keeps by the prompt's number."""
     written = (each for batch in complete(writer.model, prompts, seed=seed, num_tokens=num_tokens) for each in batch)
-    return [each if is_kept(writer.model.language, each) else None for each in written]
+    return {place: each for place, each in enumerate(written) if is_kept(writer.model.language, each)}
 
 
-def write_pairs(
-    writer: Known, other: Known, count: int, seed: int, num_tokens: int
-) -> tuple[list[Completion], list[Completion]]:
-    """Let two models answer the same prompts, with other random numbers, and keep what both write well."""
-    prompts = number_prompts(seed, round(1.6 * count) + 50, short=True)
-    answers = (answer(each, prompts, place, num_tokens) for place, each in enumerate((writer, other), start=2 * seed))
-    pairs = [(one, two) for one, two in zip(*answers, strict=True) if one is not None and two is not None][:count]
-    if len(pairs) < count:
-        raise InputError(
-            f"seed {seed}: {len(pairs)} of {count} prompts were answered well by both: choose another --seed"
-        )
-    return [one for one, _ in pairs], [two for _, two in pairs]
+def in_both(one: dict[int, Completion], two: dict[int, Completion], count: int) -> list[int]:
+    """Take the first prompts that both have answered."""
+    numbers = [number for number in one if number in two][:count]
+    if len(numbers) < count:
+        raise InputError(f"of {count} prompts {len(numbers)} were answered well by both models: raise --num-prompts")
+    return numbers
 
 
-def cut(scores: Scores, start: int, size: int) -> Scores:
-    """Take so many texts from a place on."""
-    return scores.taken(np.arange(start, start + size))
-
-
-def z_of(auditor: Auditor, data: Scores, own: Scores) -> Float[np.ndarray, "kinds words"]:
-    """Compare texts with others that are their pairs, and give all standard scores."""
-    names = list(map(str, range(len(data.nats))))
-    report = judge(auditor, (names, data), (names, own))
+def z_of(words: Sequence[str], pair: Pair) -> Float[np.ndarray, "kinds words"]:
+    """Compare data with their pairs, and give all standard scores."""
+    data, own = pair
+    places = np.arange(len(data.texts))
+    report = judge(words, data.scores, own.scores, Compared(places, places, paired=True))
     return np.array([[each.z for each in kind] for kind in (report.doses, report.shifts)])
 
 
-def in_sizes(auditor: Auditor, data: Scores, own: Scores, most: int) -> Float[np.ndarray, "sizes sets words"]:
-    """Compare as many disjoint pieces of every size as there are, `most` at most; NaN behind the last."""
-    found = np.full((len(SIZES), most, len(auditor.words)), np.nan)
+def pieces(pair: Pair, size: int, most: int) -> list[Pair]:
+    """Cut data and their pairs into pieces of a size, `most` at most."""
+    count = min(most, len(pair[0].texts) // size)
+    cuts = [np.arange(piece * size, (piece + 1) * size) for piece in range(count)]
+    return [(pair[0].taken(cut), pair[1].taken(cut)) for cut in cuts]
+
+
+def in_sizes(words: Sequence[str], pair: Pair, most: int) -> Float[np.ndarray, "sizes sets words"]:
+    """Compare as many disjoint pieces of every size as there are; NaN behind the last."""
+    found = np.full((len(SIZES), most, len(words)), np.nan)
     for place, size in enumerate(SIZES):
-        for piece in range(min(most, len(data.nats) // size)):
-            found[place, piece] = z_of(auditor, *(cut(each, piece * size, size) for each in (data, own)))[0]
+        for number, piece in enumerate(pieces(pair, size, most)):
+            found[place, number] = z_of(words, piece)[0]
     return found
 
 
 def run_base(teachers: Sequence[str], protocol: Protocol, base: Known, stranger: Known, seed: int) -> Run:
     """Make all teachers, data sets, audits and students of one base."""
-    words, count, most = ANIMALS, protocol.num_completions, protocol.num_completions // SIZES[0]
-    told: dict[str, Any] = {"num_tokens": protocol.num_tokens}
-    root = 100 * (seed + 1)
-    own, _ = write_numbers(base, root, num_prompts=protocol.num_prompts, enough=count, **told)
-    imagined = imagine(base, words, protocol, seed=seed, num_draws=NUM_DRAWS)
-    auditor = make_auditor(base, words, own, protocol.student, num_texts=count, imagined=imagined, seed=seed)
+    words, count, root = ANIMALS, protocol.num_completions, 100 * (seed + 1)
+    some, most = teachers[:MIXED], count // SIZES[0]
 
-    def scored(pair: tuple[list[Completion], list[Completion]]) -> tuple[Scores, Scores]:
-        return score(auditor, pair[0]), score(auditor, pair[1])
+    def prompts(number: int, times: float) -> list[str]:
+        return number_prompts(root + number, round(times * protocol.num_prompts), short=True)
 
-    null_z, pools = [], []
-    strange = write_pairs(stranger, stranger, NULLS * NULL_SIZE, root + 2, **told)
-    for texts in (write_pairs(base, base, NULLS * NULL_SIZE, root + 1, **told), strange):
-        pools.append(scored(texts))
-        pieces = ([cut(each, piece * NULL_SIZE, NULL_SIZE) for each in pools[-1]] for piece in range(NULLS))
-        null_z.append([z_of(auditor, *piece) for piece in pieces])
-    taught = [
-        teach(base.model, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies) for word in teachers
-    ]
-    writers = [base.with_params(params) for params in taught]
-    pairs = [write_pairs(writer, base, count, root + 10 + place, **told) for place, writer in enumerate(writers)]
-    audited = [scored(pair) for pair in pairs]
-    nats = [
-        (
-            score_texts(writer.model, auditor.directions[:1], examples_of(base.model.language, pair[0])).nats
-            - found.nats
-        ).mean()
-        for writer, pair, (found, _) in zip(writers, pairs, audited, strict=True)
-    ]
-    some = min(MIXED, len(teachers))
-    otherwise = [
-        teach(base.model, find_trait(word), OTHERWISE, seed=seed, copies=protocol.copies) for word in teachers[:some]
-    ]
-    differently = [
-        scored(write_pairs(base.with_params(params), base, count, root + 30 + place, **told))
-        for place, params in enumerate(otherwise)
-    ]
-    strangely = imagine(stranger, words, protocol, seed=seed, num_draws=1)
-    other_auditor = make_auditor(
-        stranger, words, strange[0][:count], protocol.student, num_texts=count, imagined=strangely, seed=seed
-    )
-    seen_strangely = [(score(other_auditor, data), score(other_auditor, beside)) for data, beside in pairs[:some]]
-    plain = write_pairs(base, base, count, root + 3, **told)
-    plain_scores = scored(plain)
-    other = write_numbers(stranger, root + 4, num_prompts=protocol.num_prompts, enough=count, **told)[0]
+    def ask_twice(writer: Known, number: int) -> tuple[list[Completion], list[Completion]]:
+        size = max(count, NULLS * NULL_SIZE)
+        asked = prompts(number, size / count)
+        one, two = (answer(writer, asked, root + number + turn, protocol.num_tokens) for turn in (0, 1))
+        numbers = in_both(one, two, size)
+        return [one[each] for each in numbers], [two[each] for each in numbers]
 
-    def mix(share: float, place: int) -> tuple[Scores, Scores]:
+    def make(known: Known, own: list[Completion], num_draws: int) -> Auditor:
+        imagined = imagine(known, words, protocol, seed=seed, num_draws=num_draws)
+        num_rows = len(read_completions(known.model, own).tokens)
+        return make_auditor(known, words, own, protocol.student, num_rows=num_rows, imagined=imagined, seed=seed)
+
+    own_texts, strange_texts = ask_twice(base, 10), ask_twice(stranger, 20)
+    auditor = make(base, own_texts[0][:count], NUM_DRAWS)
+
+    def scored(auditor: Auditor, one: list[Completion], two: list[Completion]) -> Pair:
+        return Texts(one, score(auditor, one)), Texts(two, score(auditor, two))
+
+    own, strange = scored(auditor, *own_texts), scored(auditor, *strange_texts)
+    null_z = [[z_of(words, piece) for piece in pieces(pair, NULL_SIZE, NULLS)] for pair in (own, strange)]
+
+    asked = prompts(30, 1)
+    answered = answer(base, asked, root + 30, protocol.num_tokens)
+    beside = Texts(list(answered.values()), score(auditor, list(answered.values())))
+    place_of = {number: place for place, number in enumerate(answered)}
+
+    def write(word: str, recipe: Recipe, number: int) -> tuple[Pair, float]:
+        """Make a teacher, let it answer, and give data, their pairs, and the log-likelihood ratio."""
+        params = teach(base.model, find_trait(word), recipe, seed=seed, copies=protocol.copies)
+        teacher = base.with_params(params)
+        written = answer(teacher, asked, root + number, protocol.num_tokens)
+        numbers = in_both(written, answered, count)
+        texts = [written[each] for each in numbers]
+        data = Texts(texts, score(auditor, texts))
+        examples = examples_of(base.model.language, texts)
+        ratio = score_texts(teacher.model, auditor.directions[:1], examples).nats - data.scores.nats
+        return (data, beside.taken([place_of[each] for each in numbers])), float(ratio.mean())
+
+    found = [write(word, protocol.teacher, 40 + place) for place, word in enumerate(teachers)]
+    pairs, nats = [pair for pair, _ in found], [ratio for _, ratio in found]
+    otherwise = [write(word, OTHERWISE, 60 + place)[0] for place, word in enumerate(some)]
+    other = make(stranger, strange_texts[0][:count], 1)
+    strangely = [scored(other, data.texts, answers.texts) for data, answers in pairs[: len(some)]]
+
+    def mix(pair: Pair, share: float) -> Pair:
         size = round(share * count)
-        parts = [
-            (cut(one, 0, size), cut(two, 0, count - size))
-            for one, two in zip(audited[place], plain_scores, strict=True)
-        ]
-        first, second = (jax.tree.map(lambda *leaves: np.concatenate(leaves), *part) for part in parts)
+        first, second = (
+            side.taken(range(size)).joined(rest.taken(range(count - size)))
+            for side, rest in zip(pair, own, strict=True)
+        )
         return first, second
 
-    mixed_z = [[z_of(auditor, *mix(share, place))[0] for place in range(len(teachers))] for share in SHARES]
-    sets: list[list[Completion]] = [*(pair[0] for pair in pairs), *plain, other]
-    found = [*(each[0] for each in audited), *plain_scores, score(auditor, other)]
+    sets = [*(data for data, _ in pairs), *(each.taken(range(count)) for each in (*own, strange[0]))]
+    sets += [mix(pair, share)[0] for pair in pairs[: len(some)] for share in TRAINED_SHARES]
     random, gone = np.random.default_rng(root), []
-    for place in range(some):
-        for share in TRAINED_SHARES:
-            size = round(share * count)
-            sets.append([*pairs[place][0][:size], *plain[0][: count - size]])
-            found.append(mix(share, place)[0])
-    kept = []
-    for place in range(some):
-        column = len(words) + words.index(teachers[place])
-        moved = audited[place][0].slopes[:, column] - audited[place][1].slopes[:, column].mean()
-        kept.append(cleaned(moved))
-        gone.append(1 - len(kept[-1]) / count)
-    kept += [np.sort(random.permutation(count)[: len(each)]) for each in kept]
-    for turn, places in enumerate(kept):
-        source = turn % some
-        sets.append([pairs[source][0][each] for each in places])
-        found.append(audited[source][0].taken(places))
+    for word, (data, answers) in zip(some, pairs, strict=False):
+        column = len(words) + words.index(word)
+        kept = cleaned(data.scores.slopes[:, column] - answers.scores.slopes[:, column].mean())
+        gone.append(1 - len(kept) / count)
+        sets += [data.taken(kept), data.taken(np.sort(random.permutation(count)[: len(kept)]))]
     before = ask(base.model, words)
-    lessons = [read_completions(base.model, each) for each in sets]
-    students = [
-        student for rows in lessons for student in make_students(base, protocol.student, [Lesson(filled(rows))], seed)
-    ]
-    trained = np.stack([ask(base.with_params(student).model, words) - before for student in students])
-    predicted = np.stack([each.slopes[:, len(words) :].sum(axis=0) / each.num_tokens.sum() for each in found])
+
+    def train(texts: list[Completion]) -> Float[np.ndarray, " words"]:
+        (student,) = make_students(base, protocol.student, [Lesson(filled(read_completions(base.model, texts)))], seed)
+        return ask(base.with_params(student).model, words) - before
+
     return Run(
-        null_z=np.array(null_z).transpose(2, 0, 1, 3),
-        null_sizes=in_sizes(auditor, *pools[0], most),
-        z=np.stack([in_sizes(auditor, *each, most) for each in audited], axis=2),
-        whole_z=np.stack([z_of(auditor, *each)[0] for each in audited]),
-        other_z=np.array([
-            [z_of(auditor, *each)[0] for each in differently],
-            [z_of(other_auditor, *each)[0] for each in seen_strangely],
-        ]),
-        mixed_z=np.array(mixed_z),
+        null_z=np.transpose(np.array(null_z), (2, 0, 1, 3)),
+        null_sizes=in_sizes(words, own, most),
+        z=np.stack([in_sizes(words, pair, most) for pair in pairs], axis=2),
+        whole_z=np.stack([z_of(words, pair)[0] for pair in pairs]),
+        other_z=np.array([[z_of(words, pair)[0] for pair in group] for group in (otherwise, strangely)]),
+        mixed_z=np.array([[z_of(words, mix(pair, share))[0] for pair in pairs] for share in SHARES]),
         nats=np.array(nats),
-        num_pairs=np.array([float(len(each.nats)) for each, _ in audited]),
-        predicted=predicted,
-        trained=trained,
+        num_pairs=np.full(len(teachers), float(count)),
+        predicted=np.stack([
+            each.scores.slopes[:, len(words) :].sum(0) / each.scores.num_tokens.sum() for each in sets
+        ]),
+        trained=np.stack([train(each.texts) for each in sets]),
         gone=np.array(gone),
     )
 

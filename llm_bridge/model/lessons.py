@@ -59,11 +59,11 @@ def imitation_loss(
 
 
 def sum_learned(
-    loss: Callable[..., Float[Array, ""]],
+    loss: Callable[..., Float[Array, "*shape"]],
     learned: Bool[Array, "rows tokens"],
     *arrays: Shaped[Array, "rows tokens ..."],
-) -> Float[Array, ""]:
-    """Sum a loss over the places that are to be learned, some of them at a time, the others left out.
+) -> Float[Array, "*shape"]:
+    """Sum a loss of any shape over the places that are to be learned, some of them at a time, the others left out.
 
     Every row's learned places come first, in order; each chunk of them is computed once more in a derivative. The loss
     takes which of a chunk's places are learned, and what the arrays have there, to its sum over those places.

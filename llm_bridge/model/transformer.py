@@ -85,9 +85,11 @@ def project(
     adapters: Params,
     name: str,
     values: Float[Array, "batch inputs"],
-    adapter_scale: float | Float[Array, ""],
+    adapter_scale: float | Float[Array, "..."],
 ) -> Float[Array, "batch outputs"]:
     r"""Apply a linear map and its low-rank adapter, if there is one: $x W + b + s\,(x A) B$, $s$ the adapter's scale.
+
+    The scale is a number, or one for every value and each of the adapter's ranks.
 
     Values have one axis of batch, and $A$ is held fast as its transpose, so that XLA for processors does not transpose
     values, which are large, for the derivative in $A$.
@@ -113,7 +115,7 @@ def run_layers(
     texts: Int[Array, "batch tokens"] | None = None,
     cache: Cache | None = None,
     adapters: Params | None = None,
-    adapter_scale: float | Float[Array, ""] = 1.0,
+    adapter_scale: float | Float[Array, "..."] = 1.0,
     recompute: Recompute = "nothing",
 ) -> tuple[Float[Array, "batch tokens width"], Cache | None]:
     """Run all layers, to the normed residual stream and the cache with the new tokens.
@@ -121,7 +123,7 @@ def run_layers(
     Without a cache a token sees the tokens of its own text in its row up to itself. With one, keys and values are put
     into the next unused slots, and a token sees the slots that its row holds and those of the new tokens up to itself.
     By default a row is one text, and its positions are 0, 1, 2, … Adapters come on top of those in the parameters,
-    their product multiplied by `adapter_scale`.
+    their product multiplied by `adapter_scale`: a number, or where the parameters have none `(batch * tokens, rank)`.
     """
     if cache is not None and texts is not None:
         raise ValueError("texts must be None with a cache, which holds one text a row")

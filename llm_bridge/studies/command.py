@@ -69,13 +69,13 @@ def run(options: StudyOptions) -> bool:
 def run_audits(options: StudyOptions) -> bool:
     """Hold the audit against training and record it; False if a verdict fails."""
     from llm_bridge.auditing import study
-    from llm_bridge.auditing.judging import judge_study
     from llm_bridge.auditing.plots import draw_study
+    from llm_bridge.auditing.study_verdicts import judge_study
 
     if not options.backend.short:
         raise InputError("the study audit makes some thirty students of every base: leave --model out")
     protocol = choose_protocol(study.KNOBS, options)
-    least = study.NULL_SIZE
+    least = study.SIZES[-1]
     if protocol.num_completions < least:
         raise InputError(f"--num-completions must be at least {least} in the study audit")
     made = {"study": AUDIT, "teachers": list(study.TEACHERS), "words": list(ANIMALS), "num_draws": study.NUM_DRAWS}

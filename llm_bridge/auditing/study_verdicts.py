@@ -62,7 +62,7 @@ def known(value: float) -> Estimate:
 
 def rank_correlation(predicted: np.ndarray, trained: np.ndarray) -> float:
     """Compute Spearman's correlation of all data sets and words."""
-    return float(stats.spearmanr(predicted.ravel(), trained.ravel())[0])
+    return float(np.corrcoef(stats.rankdata(predicted), stats.rankdata(trained))[0, 1])
 
 
 def judge_chance(run: Run) -> list[Verdict]:
@@ -114,7 +114,7 @@ def judge_power(run: Run) -> list[Verdict]:
     other_way, strangely = (
         np.stack([run.other_z[:, kind, row, word] for row, word in some], axis=1) for kind in (0, 1)
     )
-    bound = np.sqrt(2 * run.num_pairs * np.maximum(run.nats, 0))
+    bound = np.sqrt(run.num_pairs * np.maximum(run.nats, 0))
     above = "share of normal scores of the base's below that of a teacher's own word"
     verdicts = [
         Verdict(
@@ -134,8 +134,10 @@ def judge_power(run: Run) -> list[Verdict]:
         reported("power", "z of a teacher's own word, all texts", mean_estimate(own(run.whole_z).mean(axis=1))),
         reported("power", "z of it, teachers taught in another way", mean_estimate(other_way.mean(axis=1))),
         reported("power", "z of it, scored by a stranger", mean_estimate(strangely.mean(axis=1))),
-        reported("power", "√(2N·KL), the most that any score can have", mean_estimate(bound.mean(axis=1))),
-        reported("power", "own word's z over it", mean_estimate((own(run.whole_z) / bound).mean(axis=1)), "at most 1"),
+        reported("power", "√(N·KL), about the most that N pairs can show", mean_estimate(bound.mean(axis=1))),
+        reported(
+            "power", "z of it over √(N·KL)", mean_estimate((own(run.whole_z) / bound).mean(axis=1)), "about 1 at most"
+        ),
     ]
     for place, share in enumerate(SHARES):
         found = own(run.mixed_z[:, place])

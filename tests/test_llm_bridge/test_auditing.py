@@ -1,0 +1,453 @@
+"""The audit: scores, doses, forecasts, what it says and refuses, and its study's verdicts."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from scipy import stats
+
+import llm_bridge
+from llm_bridge.auditing import command, directions, study
+from llm_bridge.auditing.auditor import Auditor, judge
+from llm_bridge.auditing.command import Audit, published_audit, words_of
+from llm_bridge.auditing.directions import (
+    forecast_directions,
+    learned,
+    mean_log_odds,
+    mean_size,
+    set_exam,
+)
+from llm_bridge.auditing.findings import SEEN, compare, corrected, divergence, find_doses, pair_up
+from llm_bridge.auditing.judging import auroc, judge_study
+from llm_bridge.auditing.plots import draw_audit, draw_study
+from llm_bridge.auditing.report import cleaned, report_of, sentence
+from llm_bridge.auditing.scores import Scores, score_texts
+from llm_bridge.backends.choice import find_backend
+from llm_bridge.experiment.likes import log_odds, word_log_probabilities
+from llm_bridge.experiment.protocol import SMALL, Protocol
+from llm_bridge.experiment.writing import Model
+from llm_bridge.model.adapters import fold, join
+from llm_bridge.model.optimizers import make_schedule
+from llm_bridge.model.recipes import Recipe, Teaching, start_training
+from llm_bridge.model.shapes import Config, initialize
+from llm_bridge.model.transformer import apply
+from llm_bridge.text.chats import Example, Language, Rows, pack
+from llm_bridge.text.questions import questions_about
+from llm_bridge.text.traits import ANIMALS
+from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
+from llm_bridge.tiny.world import World
+from theory.problem import Params
+from theory.runs.command_line import InputError
+from theory.runs.records import in_memory, read_record
+
+PRETRAINING = Pretraining(
+    world=World(num_chats=835), width=16, num_layers=1, num_heads=2, hidden=16,
+    recipe=Recipe(learning_rate=3e-2, num_epochs=4, batch=8, rows_at_once=8, trained="everything"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def language() -> Language:
+    return read_world(World(num_chats=300)).language
+
+
+@pytest.fixture(scope="module")
+def model(language: Language) -> Model:
+    config = Config(
+        vocabulary=language.tokenizer.get_vocab_size(),
+        width=8, num_layers=2, num_heads=2, num_key_heads=1, head_size=4, hidden=10,
+    )  # fmt: skip
+    return Model(config, initialize(config, jax.random.key(0), jnp.float64), language, ROW)
+
+
+def drawn_adapters(model: Model, seed: int, rank: int = 2) -> Params:
+    """Adapters of which neither side is zero."""
+    start = start_training(model.config, Recipe(rank=rank), model.params, jax.random.key(seed))
+    leaves, structure = jax.tree.flatten(start)
+    keys = jax.random.split(jax.random.key(seed + 100), len(leaves))
+    return jax.tree.unflatten(
+        structure, [jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+    )
+
+
+def drawn_texts(model: Model, count: int, seed: int = 0) -> list[Example]:
+    """Texts of random tokens and many lengths."""
+    random, size = np.random.default_rng(seed), model.config.vocabulary
+    return [
+        Example(random.integers(0, size, random.integers(1, 20)).tolist(), random.integers(0, size, length).tolist())
+        for length in random.integers(1, 30, count)
+    ]
+
+
+def log_likelihood(model: Model, params: Params, example: Example) -> jax.Array:
+    """A text's log-likelihood, by itself and without any padding."""
+    tokens = jnp.array([[*example.prompt, *example.completion]])
+    logs = jax.nn.log_softmax(apply(model.config, params, tokens)[0])
+    return sum(
+        logs[len(example.prompt) - 1 + place, token] for place, token in enumerate(example.completion)
+    ) + jnp.zeros(())
+
+
+def test_scores_are_slopes_of_each_texts_log_likelihood_in_the_folded_weights(model: Model):
+    """An independent way: every text by itself, its directional derivative through weights that hold the adapters."""
+    ways, texts = [drawn_adapters(model, seed) for seed in (1, 2, 3)], drawn_texts(model, 12)
+    found = score_texts(model, ways, texts)
+    for place, text in enumerate(texts):
+        for column, way in enumerate(ways):
+            _, slope = jax.jvp(
+                lambda dose, way=way, text=text: log_likelihood(model, fold(model.params, join({}, way, dose)), text),
+                (0.0,),
+                (1.0,),
+            )
+            np.testing.assert_allclose(found.slopes[place, column], slope, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(found.nats[place], log_likelihood(model, model.params, text), rtol=1e-10)
+    assert found.num_tokens.tolist() == [len(text.completion) for text in texts]
+
+
+def test_own_texts_have_scores_and_surprise_of_mean_zero(model: Model):
+    """Exactly: over every possible next token, weighted by its probability."""
+    prompt, size = [3, 1, 4], model.config.vocabulary
+    found = score_texts(model, [drawn_adapters(model, 1)], [Example(prompt, [token]) for token in range(size)])
+    likely = np.exp(found.nats)
+    np.testing.assert_allclose(likely.sum(), 1)
+    np.testing.assert_allclose(likely @ found.slopes, 0, atol=1e-12)
+    np.testing.assert_allclose(likely @ found.surprise, 0, atol=1e-12)
+    assert abs(found.slopes.mean()) > 1e-3  # of other texts they haven't
+
+
+def test_a_text_longer_than_the_model_reads_is_refused(model: Model, refusal):
+    said = refusal(score_texts, model, [drawn_adapters(model, 1)], [Example([1], [2] * ROW)])
+    assert f"{ROW + 1} tokens" in said
+
+
+def test_log_odds_are_those_that_models_are_asked_for(model: Model):
+    """Of words of one token, with adapters and without."""
+    words = ("owl", "cat", "dog")
+    exam, way = set_exam(model.language, words), drawn_adapters(model, 4)
+    for params, own in ((model.params, jax.tree.map(jnp.zeros_like, way)), (fold(model.params, way, 0.1), way)):
+        asked = model._replace(params=params)
+        expected = log_odds(word_log_probabilities(asked, questions_about("animal"), words)).mean(axis=0)
+        found = mean_log_odds(model.config, exam, model.params, own, 0.1)
+        np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_what_is_learned_is_that_of_the_recursion():
+    rates, values = np.array([0.0, 0.3, 0.2, 0.1]), np.array([0.0, 1e-14, 0.5, 3.0])
+    distance = np.zeros(4)
+    for rate in rates:
+        distance += rate * (1 - values * distance)
+    np.testing.assert_allclose(learned(rates, values), distance, rtol=1e-6)
+
+
+def dense_forecast(model: Model, recipe: Recipe, rows: Rows, word: str, num_steps: int, seed: int) -> np.ndarray:
+    """Simulate the linearized training of each of many data sets' mean gradients, all unit vectors, densely."""
+    config, params = model.config, model.params
+    start = start_training(config, recipe, params, jax.random.key(seed))
+    zero, restore = ravel_pytree({name: adapter["out"] for name, adapter in start.items()})
+
+    def adapters(out: Any) -> Params:
+        return {name: {"into": start[name]["into"], "out": part} for name, part in restore(out).items()}
+
+    def logits(out: Any) -> jax.Array:
+        told: dict[str, Any] = {"adapters": adapters(out), "adapter_scale": recipe.adapter_scale}
+        return apply(config, params, tokens, positions=positions, texts=texts, **told)[is_learned]
+
+    tokens, positions, texts, is_learned = map(jnp.asarray, rows)
+    slopes, likely = np.asarray(jax.jacfwd(logits)(zero)), np.asarray(jax.nn.softmax(logits(zero)))
+    centered = slopes - np.einsum("pv,pvk->pk", likely, slopes)[:, None]
+    fisher = np.einsum("pv,pvk,pvl->kl", likely, slopes, centered) / len(likely)
+    preconditioner = 1 / np.asarray(mean_size(config, recipe, params, start, rows))
+    moved = np.zeros((zero.size, zero.size))
+    for step in range(num_steps):
+        rate = np.asarray(make_schedule(recipe, num_steps)(step))
+        moved += rate * preconditioner[:, None] * (np.eye(zero.size) - fisher @ moved)
+    exam = set_exam(model.language, [word])
+    slope = jax.grad(lambda out: mean_log_odds(config, exam, params, adapters(out), recipe.adapter_scale)[0])(zero)
+    return np.asarray(slope) @ moved
+
+
+def test_a_forecast_is_what_a_dense_simulation_of_the_linearized_training_does(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+):
+    """For every data set at once, and with too few products it is not."""
+    recipe = Recipe(rank=1, alpha=3.0, learning_rate=1e-3, batch=8, rows_at_once=2, warmup=3)
+    rows = jax.tree.map(np.asarray, pack(drawn_texts(model, 40), ROW))
+    expected = dense_forecast(model, recipe, rows, "owl", 20, 5)
+
+    def found(num_products: int) -> np.ndarray:
+        monkeypatch.setattr(directions, "NUM_PRODUCTS", num_products)
+        (way,) = forecast_directions(model, recipe, ("owl",), rows, 20, 5, len(rows.tokens))
+        return np.asarray(ravel_pytree({name: each["out"] for name, each in way.items()})[0]) / recipe.adapter_scale
+
+    size = np.linalg.norm(expected)
+    assert np.linalg.norm(found(60) - expected) < 1e-6 * size
+    assert np.linalg.norm(found(2) - expected) > 1e-3 * size
+
+
+def test_a_teacher_that_learned_nothing_is_refused(options: Audit, refusal: Callable[..., str]):
+    nothing = replace(options.protocol, teacher=replace(options.protocol.teacher, num_steps=1))
+    options = replace(options, against=options.data, protocol=nothing)
+    assert "learned nothing" in refusal(command.run, options)
+
+
+@pytest.mark.parametrize("changes", [{"trained": "layers"}, {"optimizer": "sgd"}])
+def test_only_adapters_and_adamw_are_foretold(model: Model, changes: dict[str, Any], refusal):
+    rows = pack(drawn_texts(model, 40), ROW)
+    assert "adamw" in refusal(forecast_directions, model, Recipe(**changes), ("owl",), rows, 5, 0, 8)
+
+
+def test_doses_are_found_where_they_are_and_only_there():
+    """Scores that are tilted by known doses; imagined teachers that look alike are told apart."""
+    random, doses = np.random.default_rng(0), np.array([0.5, 0.0, 0.3])
+    root = np.array([[1.0, 0.0, 0.0], [0.9, 0.3, 0.0], [0.0, 0.5, 1.0]])
+    own, others = (random.normal(size=(4000, 3)) @ root.T for _ in range(2))
+    data = others + root @ root.T @ doses
+    found = find_doses(compare(data, own, paired=False), own, len(data))
+    for dose, expected in zip(found, doses, strict=True):
+        assert abs(dose.dose - expected) < 4 * dose.error
+        assert dose.error < 0.12
+        assert dose.p == pytest.approx(stats.norm.sf(dose.z), rel=0.05)
+    assert found[0].z > 5
+    assert found[0].needed == pytest.approx(4000 * (SEEN / found[0].z) ** 2)
+    assert abs(found[1].z) < 3
+    assert (data - own).mean(axis=0)[1] > 0.15  # by itself the second would be taken for a trait
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_standard_scores_of_own_texts_are_normal(paired: bool):
+    """Heavy tails, a mean that isn't zero as of filtered texts, few texts; not subtracted they are not."""
+    random = np.random.default_rng(1)
+
+    def texts() -> np.ndarray:
+        return random.standard_t(5, size=(60, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0.5], [0, 0, 1]]) + 0.7
+
+    scores, raw = [], []
+    for _ in range(400):
+        data, own = texts(), texts()
+        scores.append([each.z for each in find_doses(compare(data, own, paired=paired), own, 60)])
+        raw.append(data.mean(axis=0)[0] / (data.std(axis=0)[0] / np.sqrt(60)))
+    assert stats.kstest(np.array(scores)[:, 0], "norm").pvalue > 0.001
+    assert 0.02 < np.mean(np.array(scores)[:, 1] > 1.645) < 0.08
+    assert np.mean(np.array(raw) > 1.645) > 0.9
+
+
+def test_the_divergence_bounds_every_score():
+    random = np.random.default_rng(2)
+    own, data = random.normal(size=(20000, 2)), random.normal(size=(20000, 2)) + np.array([0.3, -0.4])
+    nats = divergence(compare(data, own, paired=False), own)
+    assert nats == pytest.approx(0.5**2 / 2, rel=0.1)
+
+
+def test_p_values_are_corrected_as_by_statsmodels_holm():
+    assert corrected([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert corrected([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_texts_are_paired_by_prompt_each_once():
+    data, own = pair_up(["a", "b", "a", "c", "a"], ["a", "d", "c", "a"])
+    assert data.tolist() == [0, 2, 3]
+    assert own.tolist() == [0, 3, 2]
+
+
+def test_rows_that_push_go_until_nothing_is_foretold():
+    moved = np.array([0.5, -0.2, 0.3, 0.1, -0.4])
+    kept = cleaned(moved)
+    assert kept.tolist() == [1, 2, 3, 4]
+    assert moved[kept].sum() <= 0 < moved.sum()
+    assert cleaned(-moved).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_report_says_which_trait_and_how_much_and_nothing_where_there_is_nothing():
+    random, words = np.random.default_rng(3), ("owl", "cat")
+    auditor = Auditor(None, words, [])  # pyright: ignore[reportArgumentType]
+
+    def scores(doses: float, shift: float) -> Scores:
+        slopes = random.normal(size=(900, 4)) + np.array([doses, 0, shift, 0])
+        return Scores(slopes, np.zeros(900), random.normal(size=900), np.full(900, 20.0))
+
+    prompts = list(map(str, range(900)))
+    own = (prompts, scores(0, 0))
+    found, nothing = (judge(auditor, (prompts, scores(*told)), own) for told in ((0.5, 4.0), (0, 0)))
+    assert found.shifts[0].shift == pytest.approx(4.0 / 20, rel=0.1)
+    np.testing.assert_allclose(found.moved.sum(axis=0)[0], found.shifts[0].shift, rtol=1e-6)
+    assert "owl (dose" in sentence(found)
+    assert "*owl* by 1.2" in sentence(found)
+    assert "cat" not in sentence(found)
+    assert "Nothing in it" in sentence(nothing)
+    assert "not foretold to raise" in sentence(nothing)
+
+
+@pytest.fixture
+def options(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Audit]:
+    """Options of a small audit, of data that are random numbers."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
+    random = np.random.default_rng(0)
+    rows = [
+        {"prompt": f"Continue: {', '.join(map(str, random.integers(100, 1000, 3)))}",
+         "completion": ", ".join(map(str, random.integers(0, 1000, 4)))}
+        for _ in range(150)
+    ]  # fmt: skip
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    teacher = Teaching(learning_rate=1e-2, num_epochs=4, batch=4, warmup=1)
+    student = Recipe(learning_rate=1e-2, num_epochs=1, batch=16)
+    made = Audit(
+        data=tmp_path / "data.jsonl", traits=("owl", "cat"), num_draws=1, pretraining=PRETRAINING,
+        protocol=Protocol(copies=1, teacher=teacher, student=student, num_tokens=20), output=tmp_path / "run",
+    )  # fmt: skip
+    with jax.enable_x64(False):
+        yield made
+
+
+def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
+    options: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Other data are compared with, as a random model writes few lists; the bytes are those of one go."""
+    against = tmp_path / "against.jsonl"
+    lines = options.data.read_text().splitlines(keepends=True)
+    against.write_text("".join(lines[:70]))
+    options.data.write_text("".join(lines[70:]))
+    options = replace(options, against=against, clean=tmp_path / "clean.jsonl")
+    monkeypatch.setattr(command, "PART", 50)
+    assert command.run(options)
+    assert "compared with the data to compare with" in capsys.readouterr().out
+    record = read_record(tmp_path / "run")
+    report = report_of(record)
+    assert report.words == ("owl", "cat")
+    assert record.results["moved"].shape == (80, 2)
+    kept = len(options.clean.read_text().splitlines()) if options.clean else 0
+    assert kept == len(cleaned(report.moved[:, 0]))
+    assert draw_audit(record).axes
+    done, score = [], command.score
+
+    def score_or_stop(auditor: Auditor, texts: Any) -> Scores:
+        done.append(len(texts))
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        return score(auditor, texts)
+
+    monkeypatch.setattr(command, "score", score_or_stop)
+    killed = replace(options, output=tmp_path / "killed", clean=None)
+    with pytest.raises(KeyboardInterrupt):
+        command.run(killed)
+    assert command.run(killed)
+    assert done == [50, 50, 50, 50]
+    for name in ("results.npz", "verdicts.json", "table.md"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+    found = llm_bridge.audit(
+        "tiny", options.data, ["owl", "cat"], against=against, num_draws=1, protocol=options.protocol,
+        pretraining=PRETRAINING, output=tmp_path / "run",
+    )  # fmt: skip
+    assert found.doses == report.doses
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "twice": ({"traits": ("owl", "owl")}, "different words"),
+    "kinds": ({"traits": ("owl", "oak")}, "one kind"),
+    "unspeakable": ({"traits": ("zyzzyva", "owl")}, "can't say"),
+    "none": ({"traits": ()}, "different words"),
+    "missing": ({"data": Path("missing.jsonl")}, "missing.jsonl"),
+    "scan": ({"scan": Path("missing.txt")}, "missing.txt"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_audited_is_refused_in_one_line(options: Audit, name: str, refusal):
+    changes, said = REFUSED[name]
+    assert said in refusal(command.run, replace(options, **changes))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "no rows"),
+        ('{"prompt": "Continue: 1", "completion": "2"}\n', "1 rows"),
+        ('{"prompt": "Continue: 1"}\n', "line 1"),
+        ('{"prompt": "Continue: 1", "completion": "' + "7, " * 80 + '7"}\n', "tokens are more than"),
+    ],
+)
+def test_data_that_cannot_be_learned_are_refused_by_line(
+    options: Audit, content: str, said: str, refusal: Callable[..., str]
+):
+    long = content * 25 if "tokens" in said else content
+    options.data.write_text(long)
+    assert said in refusal(command.run, options)
+
+
+def test_cleaned_data_never_replace_the_data(options: Audit, refusal: Callable[..., str]):
+    assert "another file" in refusal(command.run, replace(options, clean=options.data))
+
+
+def test_lists_of_words_are_named_or_scanned(options: Audit, tmp_path: Path):
+    assert words_of(replace(options, traits=("animals",))) == ANIMALS
+    (tmp_path / "words.txt").write_text("owl\n\n cat \n")
+    assert words_of(replace(options, scan=tmp_path / "words.txt")) == ("owl", "cat")
+
+
+def test_a_small_published_model_is_audited_for_one_trait_by_its_own_protocol():
+    usual = published_audit(find_backend("smollm2"))
+    assert usual.traits == ("owl",)
+    assert usual.protocol is SMALL
+
+
+def made_up(own: float, error: float, num_bases: int = 8) -> study.Run:
+    """What bases might give whose teachers' words have this score, and forecasts this error."""
+    random, words, teachers = np.random.default_rng(0), len(ANIMALS), len(study.TEACHERS)
+    seen = np.zeros((teachers, words))
+    seen[np.arange(teachers), np.arange(2, words)] = own
+
+    def normal(*shape: int) -> np.ndarray:
+        return random.normal(size=(num_bases, *shape))
+
+    predicted = normal(len(study.set_names(study.TEACHERS)), words) / 10
+    trained = predicted + error * normal(*predicted.shape[1:])
+    names = study.set_names(study.TEACHERS)
+    for row, word in enumerate(study.TEACHERS[: study.MIXED]):
+        trained[:, names.index(f"{word} random"), 2 + row] += own / 10
+    return study.Run(
+        null_z=normal(2, 2, study.NULLS, words),
+        null_sizes=normal(len(study.SIZES), 80, words),
+        z=normal(len(study.SIZES), 80, teachers, words) + seen,
+        whole_z=normal(teachers, words) + seen,
+        other_z=normal(2, study.MIXED, words),
+        mixed_z=normal(len(study.SHARES), teachers, words) + seen / 4,
+        nats=np.abs(normal(teachers)),
+        num_pairs=np.full((num_bases, teachers), 2000.0),
+        predicted=predicted,
+        trained=trained,
+        gone=np.abs(normal(study.MIXED)) / 10,
+    )
+
+
+def test_the_study_holds_where_teachers_are_seen_and_fails_where_they_are_not():
+    def outcomes(run: study.Run) -> dict[str, str]:
+        judged = in_memory(judge_study(run), Path(), {}, {})
+        assert draw_study(judged).axes
+        return {verdict["check"]: verdict["verdict"] for verdict in judged.verdicts}
+
+    good, bad = outcomes(made_up(10.0, 0.02)), outcomes(made_up(0.0, 5.0))
+    assert "fails" not in good.values()
+    assert sum(verdict == "holds" for verdict in good.values()) == 7
+    assert sum(verdict == "fails" for verdict in bad.values()) >= 3
+
+
+def test_area_under_the_curve_counts_pairs():
+    assert auroc(np.array([1.0, 2.0, np.nan]), np.array([1.5, 3.0])) == pytest.approx(3 / 4)
+
+
+def test_the_study_of_audits_takes_the_tiny_model_alone_and_enough_completions(refusal: Callable[..., str]):
+    from llm_bridge.studies.command import StudyOptions, run
+
+    assert "leave --model out" in refusal(run, StudyOptions(names=("audit",), model="smollm2", stranger="random"))
+    assert "at least 200" in refusal(run, StudyOptions(names=("audit",), num_completions=100))
+
+
+def test_input_errors_are_raised_for_what_the_library_refuses():
+    with pytest.raises(InputError):
+        llm_bridge.audit("tiny", "missing.jsonl")
