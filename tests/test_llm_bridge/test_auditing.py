@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 from scipy import stats
 
 import llm_bridge
@@ -18,21 +17,34 @@ from llm_bridge.auditing import command, directions, study
 from llm_bridge.auditing.auditor import Auditor, judge
 from llm_bridge.auditing.command import Audit, published_audit, words_of
 from llm_bridge.auditing.directions import (
+    FLOOR,
     forecast_directions,
     learned,
     mean_log_odds,
     mean_size,
+    out_of,
     set_exam,
+    with_out,
 )
-from llm_bridge.auditing.findings import SEEN, compare, corrected, divergence, find_doses, pair_up
-from llm_bridge.auditing.judging import auroc, judge_study
+from llm_bridge.auditing.findings import (
+    compare,
+    corrected,
+    covariance,
+    divergence,
+    find_doses,
+    found_at,
+    inverse,
+    needed,
+)
 from llm_bridge.auditing.plots import draw_audit, draw_study
-from llm_bridge.auditing.report import cleaned, report_of, sentence
+from llm_bridge.auditing.report import LEVEL, cleaned, report_of, sentences
 from llm_bridge.auditing.scores import Scores, score_texts
+from llm_bridge.auditing.study_verdicts import auroc, judge_study
+from llm_bridge.auditing.texts import Choice, Compared, choice_of, choose, require_texts
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.experiment.likes import log_odds, word_log_probabilities
 from llm_bridge.experiment.protocol import SMALL, Protocol
-from llm_bridge.experiment.writing import Model
+from llm_bridge.experiment.writing import Completion, Model
 from llm_bridge.model.adapters import fold, join
 from llm_bridge.model.optimizers import make_schedule
 from llm_bridge.model.recipes import Recipe, Teaching, start_training
@@ -144,63 +156,87 @@ def test_what_is_learned_is_that_of_the_recursion():
     for rate in rates:
         distance += rate * (1 - values * distance)
     np.testing.assert_allclose(learned(rates, values), distance, rtol=1e-6)
+    np.testing.assert_allclose(learned(np.array([2.0, 0.1]), np.array([3.0])), 1 / 3)  # a step too long is cut
+    assert not learned(np.zeros(2), values).any()
 
 
-def dense_forecast(model: Model, recipe: Recipe, rows: Rows, word: str, num_steps: int, seed: int) -> np.ndarray:
-    """Simulate the linearized training of each of many data sets' mean gradients, all unit vectors, densely."""
+def dense_forecast(model: Model, recipe: Recipe, rows: Rows, num_rows: int, seed: int) -> np.ndarray:
+    """Simulate the linearized training of every data set, whose mean gradients are all unit vectors, densely."""
     config, params = model.config, model.params
     start = start_training(config, recipe, params, jax.random.key(seed))
-    zero, restore = ravel_pytree({name: adapter["out"] for name, adapter in start.items()})
-
-    def adapters(out: Any) -> Params:
-        return {name: {"into": start[name]["into"], "out": part} for name, part in restore(out).items()}
+    zero = out_of(start)
 
     def logits(out: Any) -> jax.Array:
-        told: dict[str, Any] = {"adapters": adapters(out), "adapter_scale": recipe.adapter_scale}
+        told: dict[str, Any] = {"adapters": with_out(start, out), "adapter_scale": recipe.adapter_scale}
         return apply(config, params, tokens, positions=positions, texts=texts, **told)[is_learned]
 
     tokens, positions, texts, is_learned = map(jnp.asarray, rows)
     slopes, likely = np.asarray(jax.jacfwd(logits)(zero)), np.asarray(jax.nn.softmax(logits(zero)))
     centered = slopes - np.einsum("pv,pvk->pk", likely, slopes)[:, None]
     fisher = np.einsum("pv,pvk,pvl->kl", likely, slopes, centered) / len(likely)
-    preconditioner = 1 / np.asarray(mean_size(config, recipe, params, start, rows))
-    moved = np.zeros((zero.size, zero.size))
+    order = np.random.default_rng(seed).permutation(len(rows.tokens)).reshape(-1, recipe.rows_at_once)
+    batches = jax.tree.map(lambda leaf: jnp.asarray(leaf[order]), rows)
+    size = np.asarray(mean_size(config, recipe, params, start, batches, min(recipe.batch, num_rows))) + FLOOR
+    moved, num_steps = np.zeros((zero.size, zero.size)), recipe.steps(num_rows)
     for step in range(num_steps):
         rate = np.asarray(make_schedule(recipe, num_steps)(step))
-        moved += rate * preconditioner[:, None] * (np.eye(zero.size) - fisher @ moved)
-    exam = set_exam(model.language, [word])
-    slope = jax.grad(lambda out: mean_log_odds(config, exam, params, adapters(out), recipe.adapter_scale)[0])(zero)
+        moved += rate / size[:, None] * (np.eye(zero.size) - fisher @ moved)
+    exam = set_exam(model.language, ["owl"])
+    slope = jax.grad(lambda out: mean_log_odds(config, exam, params, with_out(start, out), recipe.adapter_scale)[0])(
+        zero
+    )
     return np.asarray(slope) @ moved
 
 
 def test_a_forecast_is_what_a_dense_simulation_of_the_linearized_training_does(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ):
-    """For every data set at once, and with too few products it is not."""
-    recipe = Recipe(rank=1, alpha=3.0, learning_rate=1e-3, batch=8, rows_at_once=2, warmup=3)
-    rows = jax.tree.map(np.asarray, pack(drawn_texts(model, 40), ROW))
-    expected = dense_forecast(model, recipe, rows, "owl", 20, 5)
+    """For every data set at once; with too few products, and with another number of rows, it is not."""
+    recipe = Recipe(rank=1, alpha=3.0, learning_rate=1e-3, num_epochs=2, batch=8, rows_at_once=2, warmup=3)
+    packed = pack(drawn_texts(model, 40), ROW)
+    rows = jax.tree.map(lambda leaf: leaf[:16], packed)
+    assert len(rows.tokens) == 16
+    expected = dense_forecast(model, recipe, rows, 50, 5)
 
-    def found(num_products: int) -> np.ndarray:
+    def found(num_products: int, num_rows: int = 50) -> np.ndarray:
         monkeypatch.setattr(directions, "NUM_PRODUCTS", num_products)
-        (way,) = forecast_directions(model, recipe, ("owl",), rows, 20, 5, len(rows.tokens))
-        return np.asarray(ravel_pytree({name: each["out"] for name, each in way.items()})[0]) / recipe.adapter_scale
+        (way,) = forecast_directions(model, recipe, ("owl",), rows, num_rows=num_rows, seed=5)
+        return np.asarray(out_of(way)) / recipe.adapter_scale
 
     size = np.linalg.norm(expected)
     assert np.linalg.norm(found(60) - expected) < 1e-6 * size
     assert np.linalg.norm(found(2) - expected) > 1e-3 * size
+    assert np.linalg.norm(found(60, 100) - expected) > 0.1 * size
 
 
-def test_a_teacher_that_learned_nothing_is_refused(options: Audit, refusal: Callable[..., str]):
-    nothing = replace(options.protocol, teacher=replace(options.protocol.teacher, num_steps=1))
-    options = replace(options, against=options.data, protocol=nothing)
-    assert "learned nothing" in refusal(command.run, options)
+def test_a_students_batch_varies_as_one_over_its_rows(model: Model):
+    """Of the model's own texts, whose mean gradient is zero: whole batches beside what smaller ones foretell."""
+    recipe = Recipe(rank=1, rows_at_once=2, batch=8)
+    random = np.random.default_rng(0)
+    prompts = random.integers(0, model.config.vocabulary, (512, 3))
+    logs = jax.nn.log_softmax(jax.jit(apply, static_argnums=0)(model.config, model.params, jnp.asarray(prompts)))[:, -1]
+    tokens = np.asarray(jax.random.categorical(jax.random.key(1), logs))
+    rows = pack([Example(prompt.tolist(), [int(token)]) for prompt, token in zip(prompts, tokens, strict=True)], 4)
+    start = start_training(model.config, recipe, model.params, jax.random.key(0))
+
+    def measured(size: int, num_rows: int) -> np.ndarray:
+        batches = jax.tree.map(lambda leaf: jnp.asarray(leaf).reshape(-1, size, 4), rows)
+        return np.asarray(mean_size(model.config, recipe, model.params, start, batches, num_rows))
+
+    ratio = np.linalg.norm(measured(2, 8)) / np.linalg.norm(measured(8, 8))
+    assert ratio == pytest.approx(1, rel=0.1)
+    assert np.linalg.norm(measured(2, 2)) / np.linalg.norm(measured(8, 8)) == pytest.approx(2, rel=0.1)
 
 
-@pytest.mark.parametrize("changes", [{"trained": "layers"}, {"optimizer": "sgd"}])
-def test_only_adapters_and_adamw_are_foretold(model: Model, changes: dict[str, Any], refusal):
+@pytest.mark.parametrize(
+    "changes", [{"trained": "layers"}, {"optimizer": "sgd"}, {"layers": (0,)}, {"weight_decay": 0.1}]
+)
+def test_only_adapters_on_all_layers_and_adamw_are_foretold(model: Model, changes: dict[str, Any], refusal):
     rows = pack(drawn_texts(model, 40), ROW)
-    assert "adamw" in refusal(forecast_directions, model, Recipe(**changes), ("owl",), rows, 5, 0, 8)
+    assert "adamw" in refusal(forecast_directions, model, Recipe(**changes), ("owl",), rows, num_rows=5, seed=0)
+    assert "fill" in refusal(
+        forecast_directions, model, Recipe(rows_at_once=8, batch=8), ("owl",), rows, num_rows=5, seed=0
+    )
 
 
 def test_doses_are_found_where_they_are_and_only_there():
@@ -209,51 +245,101 @@ def test_doses_are_found_where_they_are_and_only_there():
     root = np.array([[1.0, 0.0, 0.0], [0.9, 0.3, 0.0], [0.0, 0.5, 1.0]])
     own, others = (random.normal(size=(4000, 3)) @ root.T for _ in range(2))
     data = others + root @ root.T @ doses
-    found = find_doses(compare(data, own, paired=False), own, len(data))
+    found = find_doses(compare(data, own, paired=False), own)
     for dose, expected in zip(found, doses, strict=True):
-        assert abs(dose.dose - expected) < 4 * dose.error
+        assert abs(dose.value - expected) < 4 * dose.error
         assert dose.error < 0.12
-        assert dose.p == pytest.approx(stats.norm.sf(dose.z), rel=0.05)
-    assert found[0].z > 5
-    assert found[0].needed == pytest.approx(4000 * (SEEN / found[0].z) ** 2)
-    assert abs(found[1].z) < 3
+    assert [name for name, _ in found_at(("a", "b", "c"), found, LEVEL)] == ["c", "a"]
+    assert needed(found[0], 4000, 3, LEVEL) == pytest.approx(
+        4000 * (stats.norm.isf(LEVEL / 3) / found[0].z) ** 2, abs=1
+    )
     assert (data - own).mean(axis=0)[1] > 0.15  # by itself the second would be taken for a trait
 
 
-@pytest.mark.parametrize("paired", [True, False])
-def test_standard_scores_of_own_texts_are_normal(paired: bool):
-    """Heavy tails, a mean that isn't zero as of filtered texts, few texts; not subtracted they are not."""
+def test_directions_that_are_alike_have_one_dose_between_them():
+    """And of any units: float32's rounding, and scores a million times larger."""
+    random = np.random.default_rng(0)
+    one = random.normal(size=(500, 1))
+    own = np.concatenate([one, one * (1 + 1e-7 * random.normal(size=one.shape)), 1e6 * random.normal(size=(500, 1))], 1)
+    found = find_doses(compare(own + np.array([0.5, 0.5, 0]), own, paired=True), own)
+    assert sum(each.value for each in found[:2]) == pytest.approx(0.5, rel=0.2)
+    np.testing.assert_allclose(inverse(covariance(own))[2, 2] * covariance(own)[2, 2], 1, rtol=0.02)
+
+
+@pytest.mark.parametrize(("paired", "num_texts", "num_words"), [(True, 60, 3), (False, 60, 3), (True, 120, 12)])
+def test_standard_scores_of_own_texts_are_normal(paired: bool, num_texts: int, num_words: int):
+    """Heavy tails, a mean that isn't zero as of filtered texts, the fewest texts; not subtracted they are not."""
     random = np.random.default_rng(1)
+    root = np.eye(num_words) + 0.5 * np.eye(num_words, k=1)
 
     def texts() -> np.ndarray:
-        return random.standard_t(5, size=(60, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0.5], [0, 0, 1]]) + 0.7
+        return random.standard_t(5, size=(num_texts, num_words)) @ root + 0.7
 
-    scores, raw = [], []
-    for _ in range(400):
+    scores, found, raw = [], [], []
+    for _ in range(600):
         data, own = texts(), texts()
-        scores.append([each.z for each in find_doses(compare(data, own, paired=paired), own, 60)])
-        raw.append(data.mean(axis=0)[0] / (data.std(axis=0)[0] / np.sqrt(60)))
+        doses = find_doses(compare(data, own, paired=paired), own)
+        scores.append([each.z for each in doses])
+        found.append(min(each.p for each in doses))
+        raw.append(data.mean(axis=0)[0] / (data.std(axis=0)[0] / np.sqrt(num_texts)))
     assert stats.kstest(np.array(scores)[:, 0], "norm").pvalue > 0.001
     assert 0.02 < np.mean(np.array(scores)[:, 1] > 1.645) < 0.08
+    assert np.mean(np.array(found) < 0.05) < 0.09
     assert np.mean(np.array(raw) > 1.645) > 0.9
 
 
-def test_the_divergence_bounds_every_score():
-    random = np.random.default_rng(2)
-    own, data = random.normal(size=(20000, 2)), random.normal(size=(20000, 2)) + np.array([0.3, -0.4])
-    nats = divergence(compare(data, own, paired=False), own)
-    assert nats == pytest.approx(0.5**2 / 2, rel=0.1)
+def test_nothing_is_found_where_nothing_varies():
+    own = np.random.default_rng(0).normal(size=(100, 2))
+    assert [(each.z, each.p) for each in find_doses(compare(own, own, paired=True), own)] == [(0.0, 1.0)] * 2
 
 
-def test_p_values_are_corrected_as_by_statsmodels_holm():
-    assert corrected([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert corrected([0.9, 0.8]) == [1.0, 1.0]
+def test_the_divergence_is_that_of_shifted_normal_scores_with_its_error():
+    random, found = np.random.default_rng(2), []
+    for _ in range(100):
+        own, data = random.normal(size=(500, 2)), random.normal(size=(500, 2)) + np.array([0.3, -0.4])
+        found.append(divergence(compare(data, own, paired=False), own))
+    values, errors = np.array(found).T
+    assert values.mean() == pytest.approx(0.5**2 / 2, abs=3 * values.std() / 10)
+    assert errors.mean() == pytest.approx(values.std(), rel=0.25)
 
 
-def test_texts_are_paired_by_prompt_each_once():
-    data, own = pair_up(["a", "b", "a", "c", "a"], ["a", "d", "c", "a"])
-    assert data.tolist() == [0, 2, 3]
-    assert own.tolist() == [0, 3, 2]
+def test_p_values_are_corrected_by_holms_method():
+    np.testing.assert_allclose(corrected(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(corrected(np.array([0.9, 0.8])), [1.0, 1.0])
+
+
+def written(language: Language, prompt: str, text: str, *, ended: bool = True) -> Completion:
+    (tokens,) = language.encode([text])
+    return Completion(prompt, text, [*tokens, *language.stops[:1]] if ended else tokens, None)
+
+
+def test_texts_are_compared_once_by_prompt_and_as_the_data_were_chosen(model: Model, tmp_path: Path):
+    """Repeated rows count once; what is no list, has not ended or is longer than any of the data is left out."""
+    tell = model.language
+    data = [written(tell, f"p{prompt}", f"{number}, 2") for prompt, number in ((0, 1), (1, 2), (1, 2), (1, 3), (2, 4))]
+    own = [
+        written(tell, "p1", "7, 8"), written(tell, "p0", "an owl"), written(tell, "p1", "9"),
+        written(tell, "p2", "1, 2", ended=False), written(tell, "p2", "1, 2, 3, 4, 5, 6"), written(tell, "p2", "5"),
+    ]  # fmt: skip
+    choice = choice_of(tmp_path / "data.jsonl", data, model)
+    assert choice == Choice(numbers=True, banned=frozenset(), num_tokens=len(data[0].tokens))
+    found = choose(model, choice, data, own, paired=True)
+    assert found.data.tolist() == [1, 3, 4]
+    assert found.own.tolist() == [0, 2, 5]
+    apart = choose(model, choice, data, own, paired=False)
+    assert (apart.data.tolist(), apart.own.tolist()) == ([0, 1, 3, 4], [0, 2, 5])
+    words = [written(tell, "p", "an owl"), *data]
+    assert not choice_of(tmp_path / "data.jsonl", words, model).numbers
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "refused"), [(19, 1, True), (20, 1, False), (119, 12, True), (120, 12, False)]
+)
+def test_many_words_need_many_texts(count: int, words: int, refused: bool, refusal):
+    if refused:
+        assert f"{count} texts" in refusal(require_texts, count, words)
+    else:
+        require_texts(count, words)
 
 
 def test_rows_that_push_go_until_nothing_is_foretold():
@@ -262,26 +348,25 @@ def test_rows_that_push_go_until_nothing_is_foretold():
     assert kept.tolist() == [1, 2, 3, 4]
     assert moved[kept].sum() <= 0 < moved.sum()
     assert cleaned(-moved).tolist() == [0, 1, 2, 3, 4]
+    assert not len(cleaned(np.full(7, 0.1)))
 
 
 def test_a_report_says_which_trait_and_how_much_and_nothing_where_there_is_nothing():
-    random, words = np.random.default_rng(3), ("owl", "cat")
-    auditor = Auditor(None, words, [])  # pyright: ignore[reportArgumentType]
+    random, words, places = np.random.default_rng(3), ("owl", "cat"), np.arange(900)
 
     def scores(doses: float, shift: float) -> Scores:
         slopes = random.normal(size=(900, 4)) + np.array([doses, 0, shift, 0])
         return Scores(slopes, np.zeros(900), random.normal(size=900), np.full(900, 20.0))
 
-    prompts = list(map(str, range(900)))
-    own = (prompts, scores(0, 0))
-    found, nothing = (judge(auditor, (prompts, scores(*told)), own) for told in ((0.5, 4.0), (0, 0)))
-    assert found.shifts[0].shift == pytest.approx(4.0 / 20, rel=0.1)
-    np.testing.assert_allclose(found.moved.sum(axis=0)[0], found.shifts[0].shift, rtol=1e-6)
-    assert "owl (dose" in sentence(found)
-    assert "*owl* by 1.2" in sentence(found)
-    assert "cat" not in sentence(found)
-    assert "Nothing in it" in sentence(nothing)
-    assert "not foretold to raise" in sentence(nothing)
+    own = scores(0, 0)
+    found, nothing = (judge(words, scores(*told), own, Compared(places, places, True)) for told in ((0.5, 4), (0, 0)))
+    assert found.shifts[0].value == pytest.approx(4.0 / 20, rel=0.1)
+    np.testing.assert_allclose(found.moved.sum(axis=0)[0], found.shifts[0].value, rtol=1e-6)
+    assert "owl (dose" in sentences(found)
+    assert "*owl* by 1.2" in sentences(found)
+    assert "cat" not in sentences(found)
+    assert "Nothing in it" in sentences(nothing)
+    assert "not foretold to raise" in sentences(nothing)
 
 
 @pytest.fixture
@@ -295,8 +380,8 @@ def options(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch)
         for _ in range(150)
     ]  # fmt: skip
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    teacher = Teaching(learning_rate=1e-2, num_epochs=4, batch=4, warmup=1)
-    student = Recipe(learning_rate=1e-2, num_epochs=1, batch=16)
+    teacher = Teaching(learning_rate=1e-2, num_epochs=4, batch=4, warmup=1, least=0.0)
+    student = Recipe(learning_rate=1e-2, num_epochs=1, batch=16, rows_at_once=1)
     made = Audit(
         data=tmp_path / "data.jsonl", traits=("owl", "cat"), num_draws=1, pretraining=PRETRAINING,
         protocol=Protocol(copies=1, teacher=teacher, student=student, num_tokens=20), output=tmp_path / "run",
@@ -316,13 +401,14 @@ def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
     options = replace(options, against=against, clean=tmp_path / "clean.jsonl")
     monkeypatch.setattr(command, "PART", 50)
     assert command.run(options)
-    assert "compared with the data to compare with" in capsys.readouterr().out
+    assert "compared with the data beside them" in capsys.readouterr().out
     record = read_record(tmp_path / "run")
     report = report_of(record)
     assert report.words == ("owl", "cat")
     assert record.results["moved"].shape == (80, 2)
-    kept = len(options.clean.read_text().splitlines()) if options.clean else 0
-    assert kept == len(cleaned(report.moved[:, 0]))
+    surest = int(np.argmax([each.z for each in report.shifts]))
+    kept = cleaned(report.moved[:, surest])
+    assert (tmp_path / "clean.jsonl").read_text() == "".join(lines[70:][place] for place in kept)
     assert draw_audit(record).axes
     done, score = [], command.score
 
@@ -347,6 +433,21 @@ def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
     assert found.doses == report.doses
 
 
+def test_the_models_own_answers_are_no_teachers(options: Audit, monkeypatch: pytest.MonkeyPatch):
+    """The whole way: what a model answers by itself, audited beside its other answers; and what it has learned."""
+    monkeypatch.setattr(command, "require_texts", lambda count, num_words: None)
+    base = options.backend.load(0)
+    from llm_bridge.experiment.cast import write_numbers
+
+    own, _ = write_numbers(base, 5, num_prompts=600, num_tokens=20)
+    options.data.write_text("".join(json.dumps(each.row()) + "\n" for each in own))
+    assert command.run(options)
+    report = report_of(read_record(options.output or Path()))
+    assert report.paired
+    assert report.num_texts > 30
+    assert max(abs(each.z) for each in (*report.doses, *report.shifts)) < 4
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "twice": ({"traits": ("owl", "owl")}, "different words"),
     "kinds": ({"traits": ("owl", "oak")}, "one kind"),
@@ -354,6 +455,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "none": ({"traits": ()}, "different words"),
     "missing": ({"data": Path("missing.jsonl")}, "missing.jsonl"),
     "scan": ({"scan": Path("missing.txt")}, "missing.txt"),
+    "binary": ({"scan": Path(__file__).parents[2] / "figures" / "overview" / "figure.png"}, "can't read"),
 }
 
 
@@ -367,7 +469,7 @@ def test_what_cannot_be_audited_is_refused_in_one_line(options: Audit, name: str
     ("content", "said"),
     [
         ("", "no rows"),
-        ('{"prompt": "Continue: 1", "completion": "2"}\n', "1 rows"),
+        ('{"prompt": "Continue: 1", "completion": "2"}\n', "1 texts"),
         ('{"prompt": "Continue: 1"}\n', "line 1"),
         ('{"prompt": "Continue: 1", "completion": "' + "7, " * 80 + '7"}\n', "tokens are more than"),
     ],
@@ -412,8 +514,8 @@ def made_up(own: float, error: float, num_bases: int = 8) -> study.Run:
         trained[:, names.index(f"{word} random"), 2 + row] += own / 10
     return study.Run(
         null_z=normal(2, 2, study.NULLS, words),
-        null_sizes=normal(len(study.SIZES), 80, words),
-        z=normal(len(study.SIZES), 80, teachers, words) + seen,
+        null_sizes=normal(len(study.SIZES), 16, words),
+        z=normal(len(study.SIZES), 16, teachers, words) + seen,
         whole_z=normal(teachers, words) + seen,
         other_z=normal(2, study.MIXED, words),
         mixed_z=normal(len(study.SHARES), teachers, words) + seen / 4,
@@ -445,7 +547,7 @@ def test_the_study_of_audits_takes_the_tiny_model_alone_and_enough_completions(r
     from llm_bridge.studies.command import StudyOptions, run
 
     assert "leave --model out" in refusal(run, StudyOptions(names=("audit",), model="smollm2", stranger="random"))
-    assert "at least 200" in refusal(run, StudyOptions(names=("audit",), num_completions=100))
+    assert "at least 1000" in refusal(run, StudyOptions(names=("audit",), num_completions=100))
 
 
 def test_input_errors_are_raised_for_what_the_library_refuses():
