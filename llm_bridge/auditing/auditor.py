@@ -1,6 +1,7 @@
 """The auditor of a model: directions for some words, and what scores of texts along them say beside others."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from llm_bridge.model.recipes import Recipe
 from llm_bridge.text.traits import find_trait
 from theory.problem import Params
 from theory.runs.command_line import InputError
+from theory.runs.progress import follow
 
 IMAGINED, DRAWS = 10**9, 1000
 """Seeds of imagined teachers, which no true one has: the first, and how many a seed of the audit has for its own."""
@@ -82,7 +84,7 @@ def imagine(
         return imagine_teacher(model, find_trait(word), protocol.teacher, mixed=mixed[own], **told)
 
     pairs = [(word, (IMAGINED + DRAWS * seed + draw) % 2**31) for draw in range(num_draws) for word in words]
-    return [keep(word, own, lambda word=word, own=own: make(word, own)) for word, own in pairs]
+    return [keep(word, own, partial(make, word, own)) for word, own in follow(pairs, "imagine", "teachers")]
 
 
 def make_auditor(

@@ -37,6 +37,7 @@ from llm_bridge.text.questions import questions_about
 from llm_bridge.text.traits import Trait, find_trait
 from theory.problem import Params
 from theory.runs.command_line import InputError
+from theory.runs.progress import follow
 from theory.tangent_kernel import tridiagonalize
 
 NUM_PRODUCTS = 8
@@ -140,7 +141,8 @@ def forecast_directions(
     exam, num_steps = set_exam(model.language, words), recipe.steps(num_rows)
     rates = np.asarray(make_schedule(recipe, num_steps)(jnp.arange(num_steps)), np.float64)
     few, found = jax.tree.map(lambda leaf: leaf[:LEAST_BATCHES], batches), []
-    for slope in slopes_of(config, recipe, exam.answers, params, start, exam.tokens, exam.lengths):
+    slopes = slopes_of(config, recipe, exam.answers, params, start, exam.tokens, exam.lengths)
+    for slope in follow(list(slopes), "forecast", "words"):
         basis, matrix, length = map(np.asarray, explore(config, recipe, NUM_PRODUCTS, params, start, few, root, slope))
         values, vectors = np.linalg.eigh(matrix.astype(np.float64))
         along = length * (vectors @ (learned(rates, values) * vectors[0])) @ basis

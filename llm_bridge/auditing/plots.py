@@ -32,9 +32,11 @@ def draw_audit(record: Record) -> Figure:
             axes.axvline(0, color=BLACK, lw=0.8)
             axes.set_yticks(places, words)
             axes.set_ylim(len(words) - 0.5, -0.5)
-            axes.legend(loc="best")
+            axes.use_sticky_edges = False
+            axes.margins(x=0.04)
         left.set_title("Whose writing does it look like?")
         right.set_title("What would training on it do?")
+        figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
