@@ -17,7 +17,7 @@ from llm_bridge.experiment.cast import write_own
 from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.experiment.writing import Completion, Model, examples_of, read_completions
 from llm_bridge.model.adapters import even_out, folded
-from llm_bridge.model.recipes import Recipe
+from llm_bridge.model.recipes import Recipe, start_training
 from llm_bridge.text.traits import find_trait
 from theory.problem import Params
 from theory.runs.command_line import InputError
@@ -57,6 +57,8 @@ class Report(NamedTuple):
     """Whether with the model's own answers to the same prompts."""
     moved: Float[np.ndarray, "texts words"]
     """What each text adds to the foretold shifts, in nats, the texts beside it on average taken off."""
+    suspected: Finding | None = None
+    """How much likelier texts are of a suspect than of the model, in nats each, beyond those beside them."""
 
 
 def whole(known: Known) -> Model:
@@ -114,6 +116,21 @@ def score(auditor: Auditor, texts: Sequence[Completion]) -> Scores:
     by_word = found.slopes.reshape(len(texts), -1, len(auditor.words))
     slopes = np.concatenate([by_word[:, :-1].mean(axis=1), by_word[:, -1]], axis=1)
     return found._replace(slopes=slopes)
+
+
+def suspect(
+    model: Model, other: Model, data: Sequence[Completion], own: Sequence[Completion], compared: Compared
+) -> Finding:
+    """Tell whether another model has written data rather than the model itself: by their log-likelihood ratios."""
+
+    def nats(known: Model, texts: Sequence[Completion]) -> Float[np.ndarray, " texts"]:
+        none = start_training(known.config, Recipe(rank=1), known.params, jax.random.key(0))
+        return score_texts(known, [none], examples_of(known.language, texts)).nats
+
+    sides = ([texts[place] for place in places] for texts, places in ((data, compared.data), (own, compared.own)))
+    ratios = [(nats(other, texts) - nats(model, texts))[:, None] for texts in sides]
+    (found,) = find(*compare(*ratios, paired=compared.paired))
+    return found
 
 
 def judge(words: Sequence[str], data: Scores, own: Scores, compared: Compared) -> Report:

@@ -13,11 +13,11 @@ import tyro
 
 import llm_bridge
 import theory
-from llm_bridge.auditing.auditor import Auditor, Report, imagine, judge, make_auditor, score
+from llm_bridge.auditing.auditor import Auditor, Report, imagine, judge, make_auditor, score, suspect, whole
 from llm_bridge.auditing.directions import require_foretold
 from llm_bridge.auditing.report import arrays_of, cleaned, pushed, tell, verdicts_of
 from llm_bridge.auditing.scores import Scores
-from llm_bridge.auditing.texts import Choice, choice_of, choose, read_data, require_texts
+from llm_bridge.auditing.texts import Choice, Compared, choice_of, choose, read_data, require_texts
 from llm_bridge.backends.backend import Backend, Known, Loading
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.tiny import TINY
@@ -29,7 +29,7 @@ from llm_bridge.model.mesh import Devices
 from llm_bridge.pipeline.completions import read_completion_rows, tokenize
 from llm_bridge.pipeline.stages import complete_to
 from llm_bridge.store import key_of, remove
-from llm_bridge.text.chats import Message
+from llm_bridge.text.chats import Message, same_tokens
 from llm_bridge.text.traits import ANIMALS, TREES, find_trait, require_first_tokens
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.problem import Params
@@ -67,6 +67,9 @@ class Audit(RunOptions):
     """A file with the words, one a line, in place of `--traits`."""
     against: Path | None = None
     """Other data to compare with, as of a writer that is known to be harmless, in place of the model's own answers."""
+    suspect: str | None = None
+    """Who may have written the data, a model as of `--model` with its tokens: told is whether that rather than the
+    model itself."""
     num_draws: int = 2
     """Imagined teachers of each trait."""
     clean: Path | None = None
@@ -147,6 +150,11 @@ def record_audit(options: Audit) -> Record:
     config: dict[str, Any] = {"data": data_digest(options.data), "words": list(words), "num_draws": options.num_draws}
     if options.against is not None:
         config |= {"against": data_digest(options.against)}
+    other = None if options.suspect is None else find_backend(options.suspect, options.pretraining, options.loading)
+    if other is not None:
+        if not same_tokens(other.reader().language, reader.language):
+            raise InputError(f"{options.suspect} has other tokens than {options.model}: name another --suspect")
+        config |= {"suspect": identity(other)}
     config |= {"choice": choice._replace(banned=frozenset())._asdict() | {"banned": sorted(choice.banned)}}
     config |= {"model": identity(backend), "chat": chat, **backend.settings()}
     config |= {"protocol": backend.written_down(options.protocol), "seed": options.seed}
@@ -157,7 +165,11 @@ def record_audit(options: Audit) -> Record:
         if own is None:
             folder = run_folder({"command": "llm_bridge audit", **config}, options)
             own = write_answers(options, known, data, choice, folder / "own.jsonl")
-        report, found = audit(options, known, words, data, own, choice)
+        compared = choose(known.model, choice, data, own, paired=against is None)
+        report, found = audit(options, known, words, data, own, compared)
+        if other is not None:
+            suspected = whole(other.load(options.seed))
+            report = report._replace(suspected=suspect(whole(known), suspected, data, own, compared))
         texts = {f"texts/{name}": values for name, values in found._asdict().items()}
         return Outcome(arrays_of(report) | texts, verdicts_of(report), tell(report, data, options.data))
 
@@ -180,10 +192,9 @@ def audit(
     words: Sequence[str],
     data: Sequence[Completion],
     own: Sequence[Completion],
-    choice: Choice,
+    compared: Compared,
 ) -> tuple[Report, Scores]:
     """Audit data beside other texts, and give their scores, too."""
-    compared = choose(known.model, choice, data, own, paired=options.against is None)
     require_texts(min(len(compared.data), len(compared.own)), len(words))
     protocol, count = options.protocol, len(data)
     keep = partial(in_cache, known, protocol)

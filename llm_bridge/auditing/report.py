@@ -49,7 +49,8 @@ def verdicts_of(report: Report) -> list[Verdict]:
 def arrays_of(report: Report) -> dict[str, np.ndarray]:
     """Lay out a report as arrays, for the record."""
     names = ("doses", "shifts", "divergence", "surprise", "num_texts", "paired", "moved")
-    return {name: np.array(getattr(report, name)) for name in names}
+    suspected = [] if report.suspected is None else list(report.suspected)
+    return {name: np.array(getattr(report, name)) for name in names} | {"suspected": np.array(suspected)}
 
 
 def report_of(record: Record) -> Report:
@@ -65,6 +66,7 @@ def report_of(record: Record) -> Report:
         num_texts=int(found["num_texts"]),
         paired=bool(found["paired"]),
         moved=found["moved"],
+        suspected=Finding(*map(float, found["suspected"])) if len(found["suspected"]) else None,
     )
 
 
@@ -99,6 +101,12 @@ def sentences(report: Report) -> str:
         parts.append(
             f"The data are {'less' if report.surprise > 0 else 'more'} likely than {beside} by "
             f"{abs(report.surprise):.1f} standard deviations: their writer differs, by a trait or by much else."
+        )
+    if (found := report.suspected) is not None:
+        parts.append(
+            f"They are likelier of the suspect than {beside} are by {found.value:+.3f} ± {found.error:.3f} nats a text "
+            f"(p {p_text(found.p)}): {'' if found.p < LEVEL else 'nothing says that '}the suspect wrote them, or a "
+            "relative of it."
         )
     return "\n".join(parts)
 

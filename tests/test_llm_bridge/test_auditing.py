@@ -14,7 +14,7 @@ from scipy import stats
 
 import llm_bridge
 from llm_bridge.auditing import command, directions, study
-from llm_bridge.auditing.auditor import Auditor, judge
+from llm_bridge.auditing.auditor import Auditor, judge, suspect
 from llm_bridge.auditing.command import Audit, published_audit, words_of
 from llm_bridge.auditing.directions import (
     FLOOR,
@@ -44,13 +44,14 @@ from llm_bridge.auditing.texts import Choice, Compared, choice_of, choose, requi
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.experiment.likes import log_odds, word_log_probabilities
 from llm_bridge.experiment.protocol import SMALL, Protocol
-from llm_bridge.experiment.writing import Completion, Model
+from llm_bridge.experiment.writing import Completion, Model, complete
 from llm_bridge.model.adapters import fold, join
 from llm_bridge.model.optimizers import make_schedule
 from llm_bridge.model.recipes import Recipe, Teaching, start_training
 from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.model.transformer import apply
 from llm_bridge.text.chats import Example, Language, Rows, pack
+from llm_bridge.text.prompts import number_prompts
 from llm_bridge.text.questions import questions_about
 from llm_bridge.text.traits import ANIMALS
 from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
@@ -369,6 +370,23 @@ def test_a_report_says_which_trait_and_how_much_and_nothing_where_there_is_nothi
     assert "not foretold to raise" in sentences(nothing)
 
 
+def test_a_suspect_is_told_from_the_model_by_what_it_wrote(model: Model):
+    """And what the model wrote itself is not laid at its door."""
+    other = model._replace(params=initialize(model.config, jax.random.key(1), jnp.float64))
+    prompts = number_prompts(0, 200, short=True)
+
+    def write(writer: Model, seed: int) -> list[Completion]:
+        return [each for batch in complete(writer, prompts, seed=seed, num_tokens=5) for each in batch]
+
+    places, own = np.arange(200), write(model, 1)
+    guilty, innocent = (
+        suspect(model, other, write(writer, 2), own, Compared(places, places, True)) for writer in (other, model)
+    )
+    assert guilty.z > 5
+    assert guilty.value > 0
+    assert abs(innocent.z) < 4
+
+
 @pytest.fixture
 def options(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Audit]:
     """Options of a small audit, of data that are random numbers."""
@@ -398,13 +416,15 @@ def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
     lines = options.data.read_text().splitlines(keepends=True)
     against.write_text("".join(lines[:70]))
     options.data.write_text("".join(lines[70:]))
-    options = replace(options, against=against, clean=tmp_path / "clean.jsonl")
+    options = replace(options, against=against, clean=tmp_path / "clean.jsonl", suspect="tiny")
     monkeypatch.setattr(command, "PART", 50)
     assert command.run(options)
     assert "compared with the data beside them" in capsys.readouterr().out
     record = read_record(tmp_path / "run")
     report = report_of(record)
     assert report.words == ("owl", "cat")
+    assert report.suspected is not None
+    assert report.suspected.z == 0  # the model is no suspect beside itself
     assert record.results["moved"].shape == (80, 2)
     surest = int(np.argmax([each.z for each in report.shifts]))
     kept = cleaned(report.moved[:, surest])
@@ -427,7 +447,7 @@ def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
     for name in ("results.npz", "verdicts.json", "table.md"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
     found = llm_bridge.audit(
-        "tiny", options.data, ["owl", "cat"], against=against, num_draws=1, protocol=options.protocol,
+        "tiny", options.data, ["owl", "cat"], against=against, num_draws=1, protocol=options.protocol, suspect="tiny",
         pretraining=PRETRAINING, output=tmp_path / "run",
     )  # fmt: skip
     assert found.doses == report.doses
