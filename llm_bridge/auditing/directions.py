@@ -43,9 +43,11 @@ from theory.tangent_kernel import tridiagonalize
 NUM_PRODUCTS = 8
 """Products with the Fisher information for each word; of 5, 10, 20 and 30 all but 5 gave the same to three digits."""
 
-NUM_BATCHES, LEAST_BATCHES, FLOOR = 32, 8, 1e-8
-"""Batches of which Adam's preconditioner and the Fisher information are estimated at most and at least, and what Adam
-adds to a gradient's size."""
+SIZE_TOKENS, FISHER_TOKENS = 8192, 2048
+"""Tokens, prompts included, of which Adam's preconditioner and the Fisher information are estimated, about."""
+
+LEAST_BATCHES, MOST_BATCHES, FLOOR = 8, 32, 1e-8
+"""Batches of the former at least and at most, and what Adam adds to a gradient's size."""
 
 LIKELY = -1e-6
 """Largest log-probability that is told from certainty."""
@@ -129,7 +131,9 @@ def forecast_directions(
     """
     require_foretold(recipe)
     config, params, size = model.config, model.params, recipe.rows_at_once
-    count = min(NUM_BATCHES, len(own.tokens) // size)
+    tokens = size * own.tokens.shape[1]
+    wanted = min(MOST_BATCHES, max(LEAST_BATCHES, SIZE_TOKENS // tokens))
+    count = min(wanted, len(own.tokens) // size)
     if count < LEAST_BATCHES:
         raise InputError(
             f"the texts to compare with fill {len(own.tokens)} rows, and {LEAST_BATCHES * size} are needed: audit more"
@@ -140,7 +144,7 @@ def forecast_directions(
     root = (mean_size(config, recipe, params, start, batches, min(recipe.batch, num_rows)) + FLOOR) ** -0.5
     exam, num_steps = set_exam(model.language, words), recipe.steps(num_rows)
     rates = np.asarray(make_schedule(recipe, num_steps)(jnp.arange(num_steps)), np.float64)
-    few, found = jax.tree.map(lambda leaf: leaf[:LEAST_BATCHES], batches), []
+    few, found = jax.tree.map(lambda leaf: leaf[: max(1, FISHER_TOKENS // tokens)], batches), []
     slopes = slopes_of(config, recipe, exam.answers, params, start, exam.tokens, exam.lengths)
     for slope in follow(list(slopes), "forecast", "words"):
         basis, matrix, length = map(np.asarray, explore(config, recipe, NUM_PRODUCTS, params, start, few, root, slope))

@@ -22,7 +22,7 @@ from llm_bridge.text.chats import Example, pad
 from theory.problem import Params
 from theory.runs.command_line import InputError
 
-TOKENS_AT_ONCE, BLOCK = 1024, 16
+TOKENS_AT_ONCE, BLOCK = 1024, 32
 """Tokens of one pass, prompts and what fills them up included; and texts are filled up to a multiple of so many."""
 
 
