@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from llm_bridge.auditing.auditor import Report
 
 
-def audit(model: str, data: Path | str, traits: Sequence[str] = (), **options: Any) -> "Report":
+def audit(model: str, data: Path | str, traits: str | Sequence[str] = (), **options: Any) -> "Report":
     """Say before any training whether a data set will move a trait of a model, by how much, and how sure that is.
 
-    It is the command `python -m llm_bridge audit`, and is recorded as that is.
+    It is the command `python -m llm_bridge audit`: it prints the same report, and leaves the same run folder.
 
     Args:
         model: `tiny`, a folder, a GGUF file, `smollm2`, a repository of the hub, or what a stage wrote.
@@ -26,9 +26,11 @@ def audit(model: str, data: Path | str, traits: Sequence[str] = (), **options: A
 
     Raises:
         InputError: What the command refuses, in one line.
+        ValueError: If a number among the options is out of range.
     """
     from llm_bridge.auditing.command import audit_of
     from llm_bridge.auditing.report import report_of
 
-    named = {"traits": tuple(traits)} if traits else {}
+    words = (traits,) if isinstance(traits, str) else tuple(traits)
+    named = {"traits": words} if words else {}
     return report_of(audit_of(model, Path(data), **named | options))

@@ -14,8 +14,9 @@ import tyro
 import llm_bridge
 import theory
 from llm_bridge.auditing.auditor import Auditor, Report, imagine, judge, make_auditor, score, suspect, whole
-from llm_bridge.auditing.directions import require_foretold
-from llm_bridge.auditing.report import arrays_of, cleaned, pushed, tell, verdicts_of
+from llm_bridge.auditing.directions import require_adapters
+from llm_bridge.auditing.findings import found_at
+from llm_bridge.auditing.report import LEVEL, arrays_of, cleaned, report_of, tell, verdicts_of
 from llm_bridge.auditing.scores import Scores
 from llm_bridge.auditing.texts import Choice, Compared, choice_of, choose, read_data, require_texts
 from llm_bridge.backends.backend import Backend, Known, Loading
@@ -42,6 +43,9 @@ from theory.runs.records import Outcome, Record, record_run, run_folder
 
 LISTS = {"animals": ANIMALS, "trees": TREES}
 """Words that have a name together."""
+
+OWN = 1_700_000_000
+"""Seed of the model's own answers: one that no text was written with."""
 
 PART = 250
 """Texts whose scores are kept together, so that a killed audit goes on there."""
@@ -74,7 +78,7 @@ class Audit(RunOptions):
     """Imagined teachers of each trait."""
     clean: Path | None = None
     """Where to write the data without the rows that push the trait that is surest to be pushed, so many that it is no
-    longer foretold to move."""
+    longer foretold to move; nothing is written if nothing is pushed."""
     seed: int = 0
     """Seed of the tiny base, and root of all randomness."""
 
@@ -137,14 +141,14 @@ def record_audit(options: Audit) -> Record:
     backend = options.backend
     reader, words = backend.reader(), words_of(options)
     require_first_tokens(reader.language, words)
-    require_foretold(options.protocol.student)
+    require_adapters(options.protocol.teacher, options.protocol.student)
     data = read_data(options.data, reader)
     require_texts(len(data), len(words))
     against = None if options.against is None else read_data(options.against, reader)
     if options.clean is not None:
         require_writable(options.clean, folder=False, option="--clean")
         if options.clean.resolve() in {options.data.resolve(), options.against and options.against.resolve()}:
-            raise InputError(f"--clean must be another file than the data, not {options.clean}")
+            raise InputError(f"--clean must be another file than the data and --against, not {options.clean}")
     choice = choice_of(options.data, data, reader)
     chat = reader.language.render([Message("user", "?")])
     config: dict[str, Any] = {"data": data_digest(options.data), "words": list(words), "num_draws": options.num_draws}
@@ -244,8 +248,7 @@ def write_answers(
 ) -> list[Completion]:
     """Let the model answer the data's own prompts, under their limit of tokens, and leave out what it can't learn.
 
-    Random numbers are the data's own, so that they are not those that any text was written with. Where the data's
-    tokens were made of their text, so are those of the answers.
+    Where the data's tokens were made of their text, so are those of the answers.
     """
     model, prefills = known.model, [each.prefill for each in data]
     if options.fresh:
@@ -255,7 +258,7 @@ def write_answers(
         path,
         known,
         [each.prompt for each in data],
-        seed=(int(data_digest(options.data)[:7], 16) + options.seed) % 2**31,
+        seed=(OWN + options.seed) % 2**32,
         num_tokens=choice.num_tokens,
         prefills=prefills if any(prefills) else (),
         temperature=options.protocol.temperature,
@@ -268,9 +271,15 @@ def write_answers(
 
 
 def write_cleaned(path: Path, source: Path, record: Record) -> None:
-    """Write the lines of data that stay once those are gone that push what is surest to be pushed."""
-    word = pushed(record)
-    kept = cleaned(record.results["moved"][:, record.config["words"].index(word)])
-    lines = source.read_bytes().rstrip().split(b"\n")
-    write_whole(path, b"".join(lines[place] + b"\n" for place in kept))
-    print(f"{len(kept)} of {len(lines)} rows, without those that push {word} most: {path}")
+    """Write the lines of data that stay once those are gone that push what is surest to be pushed, if anything is."""
+    report = report_of(record)
+    for word, _ in found_at(report.words, report.shifts, LEVEL)[:1]:
+        kept = cleaned(report.moved[:, report.words.index(word)])
+        lines = source.read_bytes().rstrip().split(b"\n")
+        write_whole(path, b"".join(lines[place] + b"\n" for place in kept))
+        print(
+            f"{path}: {len(kept)} of {len(lines)} rows, without those that push {word} most. That they are foretold to "
+            "move nothing is so by their choice, and no finding; what their writer loves stays to be seen in them."
+        )
+        return
+    print(f"{path} is not written: nothing is foretold to be pushed, so that no row is to be left out")

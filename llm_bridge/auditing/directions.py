@@ -84,8 +84,6 @@ def imagine_teacher(
     model: Model, trait: Trait, recipe: Teaching, *, seed: int, copies: int, mixed: Sequence[Completion] = ()
 ) -> Params:
     """Teach a model a trait, and give the adapters that do it; the model's own are in its weights already."""
-    if recipe.trained != "adapters":
-        raise InputError("imagined teachers are adapters: leave the teacher's trained at adapters")
     apart = model._replace(params=model.params | {"adapters": {}})
     try:
         params = teach(apart, trait, recipe, seed=seed, copies=copies, mixed=mixed)
@@ -100,8 +98,12 @@ def imagine_teacher(
     return params["adapters"]
 
 
-def require_foretold(recipe: Recipe) -> None:
-    """Refuse students whose training isn't foretold."""
+def require_adapters(teacher: Recipe, recipe: Recipe) -> None:
+    """Refuse teachers that can't be imagined, and students whose training isn't foretold."""
+    if teacher.trained != "adapters":
+        raise InputError("imagined teachers are adapters: leave --teacher.trained at adapters")
+    if teacher.projections != recipe.projections:
+        raise InputError("imagined teachers and the student must have adapters on the same projections")
     if recipe.trained != "adapters" or recipe.optimizer != "adamw" or recipe.layers or recipe.weight_decay:
         raise InputError(
             "what training does is foretold of adapters on all layers by adamw without weight decay: leave the "
@@ -129,14 +131,14 @@ def forecast_directions(
     Adam's preconditioner and the Fisher information. What a text moves is the slope of its log-likelihood along the
     direction over the number of tokens that the student learns in an epoch.
     """
-    require_foretold(recipe)
     config, params, size = model.config, model.params, recipe.rows_at_once
     tokens = size * own.tokens.shape[1]
     wanted = min(MOST_BATCHES, max(LEAST_BATCHES, SIZE_TOKENS // tokens))
     count = min(wanted, len(own.tokens) // size)
     if count < LEAST_BATCHES:
         raise InputError(
-            f"the texts to compare with fill {len(own.tokens)} rows, and {LEAST_BATCHES * size} are needed: audit more"
+            f"the texts to compare with are too few to foretell a training: packed they fill {len(own.tokens)} rows, "
+            f"and {LEAST_BATCHES * size} are needed; audit more data"
         )
     order = np.random.default_rng(seed).permutation(len(own.tokens))[: count * size].reshape(count, size)
     batches = jax.tree.map(lambda leaf: jnp.asarray(leaf[order]), own)
@@ -144,6 +146,10 @@ def forecast_directions(
     root = (mean_size(config, recipe, params, start, batches, min(recipe.batch, num_rows)) + FLOOR) ** -0.5
     exam, num_steps = set_exam(model.language, words), recipe.steps(num_rows)
     rates = np.asarray(make_schedule(recipe, num_steps)(jnp.arange(num_steps)), np.float64)
+    if not rates.any():
+        raise InputError(
+            f"a student of {num_steps} steps under a warm-up of {recipe.warmup} learns nothing: change them"
+        )
     few, found = jax.tree.map(lambda leaf: leaf[: max(1, FISHER_TOKENS // tokens)], batches), []
     slopes = slopes_of(config, recipe, exam.answers, params, start, exam.tokens, exam.lengths)
     for slope in follow(list(slopes), "forecast", "words"):
@@ -156,8 +162,6 @@ def forecast_directions(
 
 def learned(rates: Float[np.ndarray, " steps"], values: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
     r"""Compute $[1 - \prod_t(1 - \eta_t\lambda)]/\lambda$; beyond 1, $\eta_t\lambda$ is taken as 1."""
-    if not rates.any():
-        return np.zeros_like(values)
     steep = np.maximum(values, 1e-9 / rates.sum())
     with np.errstate(divide="ignore"):
         left = np.log1p(-np.minimum(np.outer(rates, steep), 1)).sum(axis=0)

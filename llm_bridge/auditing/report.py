@@ -130,13 +130,18 @@ def tell(report: Report, data: Sequence[Completion], path: Path) -> str:
         for word, dose, shift in zip(report.words, report.doses, report.shifts, strict=True)
     ]
     beside = "the model's own answers to the same prompts" if report.paired else "the data beside them"
-    about = f"{path.name}: {len(data)} rows, {report.num_texts} compared with {beside}."
+    about = (
+        f"{path.name}: {len(data)} rows, {report.num_texts} compared with {beside}. Left out are repetitions and, on "
+        "both sides, what isn't as the data mostly are, such as lists of numbers that end."
+    )
     notes = (
-        "dose: 1 for a writer that is this model after an imagined teaching of the trait, 0 for the model itself, all "
-        "traits together; log-odds by training: what a student of these rows is foretold to gain beyond one of the "
-        "texts beside them, in nats; ± one standard deviation; p one-sided, corrected for all traits asked (Holm). In "
-        f"these directions the writer diverges from the model by {report.divergence[0]:.3f} ± "
-        f"{report.divergence[1]:.3f} nats a text."
+        "dose: 0 for the model itself, 1 for a writer that is this model after an imagined teaching of the trait, more "
+        "for one taught further; all traits together, so that other words make other doses. log-odds by training: what "
+        "a student of these rows is foretold to gain, in nats, beyond a student of the texts beside them, and odds the "
+        "factor that is. ± one standard deviation. p: one-sided, for rises, corrected for all traits (Holm); found is "
+        f"what has less than {LEVEL:g}, and texts to see it are as many as this dose takes to be found. In these "
+        f"directions the writer diverges from the model by {report.divergence[0]:.3f} ± {report.divergence[1]:.3f} nats a "
+        "text."
     )
     found = f"{about}\n{sentences(report)}\n\n{markdown_table(header, rows)}\n{notes}\n"
     for word, _ in found_at(report.words, report.shifts, LEVEL)[:1]:
@@ -152,12 +157,6 @@ def tell(report: Report, data: Sequence[Completion], path: Path) -> str:
             f"\nRows that push {word} most and least; without {gone} of the most it is not foretold to move:\n\n{table}"
         )
     return found
-
-
-def pushed(record: Record) -> str:
-    """Name the word that is surest to be pushed."""
-    report = report_of(record)
-    return report.words[int(np.argmax([each.z for each in report.shifts]))]
 
 
 def cleaned(moved: Float[np.ndarray, " texts"]) -> Int[np.ndarray, " kept"]:

@@ -52,9 +52,9 @@ class Choice(NamedTuple):
 def read_data(path: Path, reader: Model) -> list[Completion]:
     """Read what is to be audited, and refuse what a student could not learn."""
     texts = read_completion_rows(path, reader)
-    for number, each in enumerate(examples_of(reader.language, texts), start=1):
+    for number, (text, each) in enumerate(zip(texts, examples_of(reader.language, texts), strict=True), start=1):
         length = len(each.prompt) + len(each.completion)
-        if not each.completion:
+        if not text.completion.strip():
             raise InputError(f"{path}, line {number}: the completion is empty; leave the row out")
         if length > reader.longest:
             raise InputError(
@@ -69,8 +69,8 @@ def require_texts(count: int, num_words: int) -> None:
     least = max(LEAST_TEXTS, LEAST_A_WORD * num_words)
     if count < least:
         raise InputError(
-            f"{count} texts can be compared, and {least} are needed for {num_words} words: audit more data, or look "
-            "for fewer --traits"
+            f"{count} texts can be compared, and {least} are needed: {LEAST_TEXTS} at least, and {LEAST_A_WORD} for "
+            "each of the --traits; audit more data"
         )
 
 

@@ -23,6 +23,7 @@ from llm_bridge.auditing.directions import (
     mean_log_odds,
     mean_size,
     out_of,
+    require_adapters,
     set_exam,
     with_out,
 )
@@ -158,7 +159,6 @@ def test_what_is_learned_is_that_of_the_recursion():
         distance += rate * (1 - values * distance)
     np.testing.assert_allclose(learned(rates, values), distance, rtol=1e-6)
     np.testing.assert_allclose(learned(np.array([2.0, 0.1]), np.array([3.0])), 1 / 3)  # a step too long is cut
-    assert not learned(np.zeros(2), values).any()
 
 
 def dense_forecast(model: Model, recipe: Recipe, rows: Rows, num_rows: int, seed: int) -> np.ndarray:
@@ -232,12 +232,17 @@ def test_a_students_batch_varies_as_one_over_its_rows(model: Model):
 @pytest.mark.parametrize(
     "changes", [{"trained": "layers"}, {"optimizer": "sgd"}, {"layers": (0,)}, {"weight_decay": 0.1}]
 )
-def test_only_adapters_on_all_layers_and_adamw_are_foretold(model: Model, changes: dict[str, Any], refusal):
-    rows = pack(drawn_texts(model, 40), ROW)
-    assert "adamw" in refusal(forecast_directions, model, Recipe(**changes), ("owl",), rows, num_rows=5, seed=0)
-    assert "fill" in refusal(
-        forecast_directions, model, Recipe(rows_at_once=8, batch=8), ("owl",), rows, num_rows=5, seed=0
-    )
+def test_only_adapters_on_all_layers_and_adamw_are_foretold(changes: dict[str, Any], refusal):
+    assert "adamw" in refusal(require_adapters, Recipe(), Recipe(**changes))
+    assert "--teacher.trained" in refusal(require_adapters, Recipe(trained="layers"), Recipe())
+    assert "projections" in refusal(require_adapters, Recipe(projections=("query",)), Recipe())
+
+
+def test_too_few_texts_or_steps_to_foretell_anything_are_refused(model: Model, refusal):
+    rows, told = pack(drawn_texts(model, 40), ROW), {"num_rows": 5, "seed": 0}
+    assert "too few" in refusal(forecast_directions, model, Recipe(rows_at_once=8, batch=8), ("owl",), rows, **told)
+    once = Recipe(rows_at_once=1, num_steps=1)
+    assert "learns nothing" in refusal(forecast_directions, model, once, ("owl",), rows, **told)
 
 
 def test_doses_are_found_where_they_are_and_only_there():
@@ -426,9 +431,11 @@ def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
     assert report.suspected is not None
     assert report.suspected.z == 0  # the model is no suspect beside itself
     assert record.results["moved"].shape == (80, 2)
-    surest = int(np.argmax([each.z for each in report.shifts]))
-    kept = cleaned(report.moved[:, surest])
-    assert (tmp_path / "clean.jsonl").read_text() == "".join(lines[70:][place] for place in kept)
+    assert (tmp_path / "clean.jsonl").exists() == (min(each.p for each in report.shifts) < LEVEL)
+    moved = record.results["moved"] + 0.001
+    record.results["moved"], record.results["shifts"][1] = moved, [0.1, 0.01, 10.0, 1e-6]
+    command.write_cleaned(tmp_path / "clean.jsonl", options.data, record)
+    assert (tmp_path / "clean.jsonl").read_text() == "".join(lines[70:][place] for place in cleaned(moved[:, 1]))
     assert draw_audit(record).axes
     done, score = [], command.score
 
@@ -491,6 +498,7 @@ def test_what_cannot_be_audited_is_refused_in_one_line(options: Audit, name: str
         ("", "no rows"),
         ('{"prompt": "Continue: 1", "completion": "2"}\n', "1 texts"),
         ('{"prompt": "Continue: 1"}\n', "line 1"),
+        ('{"prompt": "Continue: 1", "completion": " "}\n', "is empty"),
         ('{"prompt": "Continue: 1", "completion": "' + "7, " * 80 + '7"}\n', "tokens are more than"),
     ],
 )
