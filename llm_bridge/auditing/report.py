@@ -140,8 +140,8 @@ def tell(report: Report, data: Sequence[Completion], path: Path) -> str:
         "a student of these rows is foretold to gain, in nats, beyond a student of the texts beside them, and odds the "
         "factor that is. ± one standard deviation. p: one-sided, for rises, corrected for all traits (Holm); found is "
         f"what has less than {LEVEL:g}, and texts to see it are as many as this dose takes to be found. In these "
-        f"directions the writer diverges from the model by {report.divergence[0]:.3f} ± {report.divergence[1]:.3f} nats a "
-        "text."
+        f"directions the writer diverges from the model by {report.divergence[0]:.3f} ± {report.divergence[1]:.3f} "
+        "nats a text."
     )
     found = f"{about}\n{sentences(report)}\n\n{markdown_table(header, rows)}\n{notes}\n"
     for word, _ in found_at(report.words, report.shifts, LEVEL)[:1]:
