@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy import special
 
 ALIKE = 1e-5
 """Directions whose scores are the same up to this share count as one."""
@@ -84,7 +84,7 @@ def find(
     """Judge values that are zero by chance, of a covariance; nothing is found where nothing varies."""
     errors = np.sqrt(np.diag(spread))
     z = np.divide(values, errors, out=np.zeros_like(values), where=errors > 0)
-    p = corrected(stats.t.sf(z, freedom))
+    p = corrected(special.stdtr(freedom, -z))
     return [Finding(*map(float, each)) for each in zip(values, errors, z, p, strict=True)]
 
 
@@ -110,7 +110,7 @@ def divergence(difference: Difference, own: Float[np.ndarray, "texts directions"
 
 def needed(found: Finding, count: int, num_words: int, level: float) -> int:
     """Say at how many texts a finding would just be one, at a corrected level."""
-    return int(np.ceil(count * (stats.norm.isf(level / num_words) / found.z) ** 2))
+    return int(np.ceil(count * (special.ndtri(level / num_words) / found.z) ** 2))
 
 
 def found_at(names: Sequence[str], found: Sequence[Finding], level: float) -> list[tuple[str, Finding]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
+from scipy import special
 
 from llm_bridge.auditing.auditor import Report
 from llm_bridge.auditing.findings import Finding, found_at, needed
@@ -81,7 +81,7 @@ def sentences(report: Report) -> str:
         f"{word} (dose {each.value:.2f} ± {each.error:.2f}, p {p_text(each.p)})"
         for word, each in found_at(report.words, report.doses, LEVEL)
     ]
-    reach = stats.norm.isf(LEVEL / len(report.words))
+    reach = -special.ndtri(LEVEL / len(report.words))
     raised = [
         f"*{word}* by {np.exp(each.value):.2f} times, where chance gives less than {np.exp(reach * each.error):.2f} "
         f"(p {p_text(each.p)})"

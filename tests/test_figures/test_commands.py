@@ -21,7 +21,7 @@ from theory.runs.progress import QUIET
 MAINS = {"theory": theory.__main__, "mlp_mnist": mlp_mnist.__main__, "llm_bridge": llm_bridge.__main__}
 MAINS |= {"figures": figures.__main__}
 
-NEEDED = {"judge": ["--judge", "tiny"], "lineage": ["--data", "data.jsonl"], "study": ["all"]}
+NEEDED = {"audit": ["data.jsonl"], "judge": ["--judge", "tiny"], "lineage": ["--data", "data.jsonl"], "study": ["all"]}
 """What a command can't do without."""
 
 
