@@ -1,54 +1,40 @@
 """The command `python -m llm_bridge audit`."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import numpy as np
 import tyro
 
-import llm_bridge
-import theory
-from llm_bridge.auditing.auditor import Auditor, Report, imagine, judge, make_auditor, score, suspect, whole
+from llm_bridge.auditing.auditor import Report, imagine, judge, make_auditor, suspect, whole
 from llm_bridge.auditing.directions import require_adapters
 from llm_bridge.auditing.findings import found_at
+from llm_bridge.auditing.kept import in_cache, score_in_parts, write_answers
 from llm_bridge.auditing.report import LEVEL, arrays_of, cleaned, report_of, tell, verdicts_of
 from llm_bridge.auditing.scores import Scores
-from llm_bridge.auditing.texts import Choice, Compared, choice_of, choose, read_data, require_texts
+from llm_bridge.auditing.texts import Compared, choice_of, choose, read_data, require_texts
 from llm_bridge.backends.backend import Backend, Known, Loading
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.tiny import TINY
 from llm_bridge.experiment.protocol import PROTOCOL, Protocol
-from llm_bridge.experiment.writing import Completion, examples_of, read_completions
-from llm_bridge.files.lineage import data_digest, sidecar_path
+from llm_bridge.experiment.writing import Completion, read_completions
+from llm_bridge.files.lineage import data_digest
 from llm_bridge.files.plain import require_file
 from llm_bridge.model.mesh import Devices
-from llm_bridge.pipeline.completions import read_completion_rows, tokenize
-from llm_bridge.pipeline.stages import complete_to
-from llm_bridge.store import key_of, remove
 from llm_bridge.text.chats import Message, same_tokens
-from llm_bridge.text.traits import ANIMALS, TREES, find_trait, require_first_tokens
+from llm_bridge.text.traits import find_trait, require_first_tokens
 from llm_bridge.tiny.pretraining import Pretraining
-from theory.problem import Params
-from theory.runs.chunks import Keeper, source_hash
+from llm_bridge.tiny.world import KINDS
 from theory.runs.command_line import InputError, RunOptions, require_count, require_seeds, require_writable
-from theory.runs.files import DAMAGE, cache_folder, npz_bytes, write_whole
+from theory.runs.files import write_whole
 from theory.runs.memory import fitting
-from theory.runs.progress import Progress
 from theory.runs.records import Outcome, Record, record_run, run_folder
 
-LISTS = {"animals": ANIMALS, "trees": TREES}
+LISTS = {f"{kind}s": words for kind, words in KINDS.items()}
 """Words that have a name together."""
-
-OWN = 1_700_000_000
-"""Seed of the model's own answers: one that no text was written with."""
-
-PART = 250
-"""Texts whose scores are kept together, so that a killed audit goes on there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +50,7 @@ class Audit(RunOptions):
     model: str = TINY
     """The model that is to learn them: `tiny`, the base of `--seed`; a folder, a GGUF file, `smollm2` or a repository
     of the hub; or what a stage wrote."""
-    traits: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--trait",))] = ("animals",)
+    traits: tuple[str, ...] = ("animals",)
     """What may be loved: words of one kind, or `animals` or `trees` for all that the tiny world knows. More words tell
     better apart which it is."""
     scan: Path | None = None
@@ -158,9 +144,8 @@ def record_audit(options: Audit) -> Record:
     if other is not None:
         if not same_tokens(other.reader().language, reader.language):
             raise InputError(f"{options.suspect} has other tokens than {options.model}: name another --suspect")
-        config |= {"suspect": identity(other)}
-    config |= {"choice": choice._replace(banned=frozenset())._asdict() | {"banned": sorted(choice.banned)}}
-    config |= {"model": identity(backend), "chat": chat, **backend.settings()}
+        config |= {"suspect": other.identity()}
+    config |= {"choice": choice._asdict(), "model": backend.identity(), "chat": chat, **backend.settings()}
     config |= {"protocol": backend.written_down(options.protocol), "seed": options.seed}
 
     def compute() -> Outcome:
@@ -168,26 +153,21 @@ def record_audit(options: Audit) -> Record:
         own = against
         if own is None:
             folder = run_folder({"command": "llm_bridge audit", **config}, options)
-            own = write_answers(options, known, data, choice, folder / "own.jsonl")
+            seed, protocol = options.seed, options.protocol
+            own = write_answers(folder / "own.jsonl", known, data, choice, protocol, seed, fresh=options.fresh)
         compared = choose(known.model, choice, data, own, paired=against is None)
         report, found = audit(options, known, words, data, own, compared)
         if other is not None:
             suspected = whole(other.load(options.seed))
             report = report._replace(suspected=suspect(whole(known), suspected, data, own, compared))
         texts = {f"texts/{name}": values for name, values in found._asdict().items()}
-        return Outcome(arrays_of(report) | texts, verdicts_of(report), tell(report, data, options.data))
+        return Outcome(arrays_of(report) | texts, verdicts_of(report), tell(report, data, options.data, choice))
 
     with backend.placed(Devices()), fitting("the audit", "turn --student.rows-at-once down"):
         record = record_run("llm_bridge audit", options, config, compute, draw_audit)
     if options.clean is not None:
         write_cleaned(options.clean, options.data, record)
     return record
-
-
-def identity(backend: Backend) -> str:
-    """Name a model so that the name means the same weights for ever."""
-    path = Path(backend.name)
-    return data_digest(path) if backend.short and path.is_file() else backend.identity()
 
 
 def audit(
@@ -213,61 +193,6 @@ def audit(
         raise InputError("the model gives some of the texts no finite probability: leave them out")
     told, others = found.taken(np.arange(count)), found.taken(np.arange(count, count + len(beside)))
     return judge(words, told, others, compared._replace(own=np.arange(len(beside)))), told
-
-
-def score_in_parts(auditor: Auditor, known: Known, texts: Sequence[Completion]) -> Scores:
-    """Score texts, and keep the scores of each part once they are there."""
-    keeper = Keeper(json.dumps([known.ancestry.weights, source_hash(llm_bridge, theory)]))
-    like, parts = Scores(*[np.zeros(0)] * len(Scores._fields)), []
-    with Progress("score", len(texts), "texts") as bar:
-        for start in range(0, len(texts), PART):
-            some = texts[start : start + PART]
-            parts.append(keeper.kept(start, like, partial(score, auditor, some)))
-            bar.advance(len(some))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-
-
-def in_cache(known: Known, protocol: Protocol, word: str, seed: int, make: Callable[[], Params]) -> Params:
-    """Take an imagined teacher from the cache, or make it and keep it there."""
-    made: dict[str, Any] = {"base": known.ancestry.weights, "word": word, "seed": seed, "jax": jax.__version__}
-    made |= {"chat": known.model.language.render([Message("user", "?")]), "longest": known.model.longest}
-    made |= {"protocol": known.backend.written_down(protocol)}
-    path = cache_folder() / "llm_bridge" / f"imagined-{key_of(made)}.npz"
-    names, sides = protocol.teacher.projections, ("into", "out")
-    try:
-        with np.load(path) as file:
-            return {name: {side: file[f"{name}/{side}"] for side in sides} for name in names}
-    except DAMAGE:
-        adapters = jax.device_get(make())
-    write_whole(path, npz_bytes({f"{name}/{side}": adapters[name][side] for name in names for side in sides}))
-    return adapters
-
-
-def write_answers(
-    options: Audit, known: Known, data: Sequence[Completion], choice: Choice, path: Path
-) -> list[Completion]:
-    """Let the model answer the data's own prompts, under their limit of tokens, and leave out what it can't learn.
-
-    Where the data's tokens were made of their text, so are those of the answers.
-    """
-    model, prefills = known.model, [each.prefill for each in data]
-    if options.fresh:
-        remove(path)
-        remove(sidecar_path(path))
-    complete_to(
-        path,
-        known,
-        [each.prompt for each in data],
-        seed=(OWN + options.seed) % 2**32,
-        num_tokens=choice.num_tokens,
-        prefills=prefills if any(prefills) else (),
-        temperature=options.protocol.temperature,
-    )
-    own = read_completion_rows(path, model)
-    if any(each.log_probability is None for each in data):
-        own = [tokenize(model, each.prompt, each.completion)._replace(prefill=each.prefill) for each in own]
-    sizes = [len(each.prompt) + len(each.completion) for each in examples_of(model.language, own)]
-    return [each for each, size in zip(own, sizes, strict=True) if each.tokens and size <= model.longest]
 
 
 def write_cleaned(path: Path, source: Path, record: Record) -> None:

@@ -25,13 +25,14 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
+from llm_bridge.experiment.likes import log_probabilities
 from llm_bridge.experiment.teaching import probability_of, teach
 from llm_bridge.experiment.writing import Completion, Model
 from llm_bridge.model.lessons import Lesson, mean_gradient
 from llm_bridge.model.optimizers import make_schedule
 from llm_bridge.model.recipes import Recipe, Teaching, start_training
 from llm_bridge.model.shapes import Config
-from llm_bridge.model.transformer import apply, read_out, run_layers
+from llm_bridge.model.transformer import apply
 from llm_bridge.text.chats import Language, PackingError, Rows, pad
 from llm_bridge.text.questions import questions_about
 from llm_bridge.text.traits import Trait, find_trait
@@ -41,7 +42,8 @@ from theory.runs.progress import follow
 from theory.tangent_kernel import tridiagonalize
 
 NUM_PRODUCTS = 8
-"""Products with the Fisher information for each word; of 5, 10, 20 and 30 all but 5 gave the same to three digits."""
+"""Products with the Fisher information for each word: correlations of forecasts with what training did were the same to
+three digits with 10, 20 and 30, and nearly with 5."""
 
 SIZE_TOKENS, FISHER_TOKENS = 8192, 2048
 """Tokens, prompts included, of which Adam's preconditioner and the Fisher information are estimated, about."""
@@ -73,9 +75,7 @@ def set_exam(language: Language, words: Sequence[str]) -> Exam:
 
 def mean_log_odds(config: Config, exam: Exam, params: Params, adapters: Params, scale: float) -> Float[Array, " words"]:
     """Average the log-odds of every word's first token as the answer over the questions, in nats."""
-    stream, _ = run_layers(config, params, exam.tokens, adapters=adapters, adapter_scale=scale)
-    last = jnp.take_along_axis(stream, exam.lengths[:, None, None] - 1, axis=1)[:, 0]
-    logs = jax.nn.log_softmax(read_out(config, params, last))
+    logs = log_probabilities(config, params, exam.tokens, exam.lengths, adapters=adapters, adapter_scale=scale)
     likely = jnp.stack([jax.nn.logsumexp(logs[:, jnp.array(tokens)], axis=1) for tokens in exam.answers])
     return jnp.mean(likely - jnp.log(-jnp.expm1(jnp.minimum(likely, LIKELY))), axis=1)
 
@@ -236,9 +236,10 @@ def fisher_product(
 
     def logits(out: Float[Array, " size"]) -> Float[Array, "rows tokens vocabulary"]:
         told: dict[str, Any] = {"adapters": with_out(start, out), "adapter_scale": recipe.adapter_scale}
-        return apply(config, params, rows.tokens, positions=rows.positions, texts=rows.texts, **told)  # pyright: ignore
+        return apply(config, params, tokens, positions=positions, texts=texts, **told)
 
+    tokens, positions, texts, learned = map(jnp.asarray, rows)
     values, push = jax.linearize(logits, out_of(start))
     change, likely = push(vector), jax.nn.softmax(values)
     centered = likely * (change - jnp.sum(likely * change, axis=-1, keepdims=True))
-    return jax.linear_transpose(push, vector)(jnp.where(rows.learned[..., None], centered, 0))[0]
+    return jax.linear_transpose(push, vector)(jnp.where(learned[..., None], centered, 0))[0]

@@ -99,8 +99,8 @@ def divergence(difference: Difference, own: Float[np.ndarray, "texts directions"
     r"""Estimate the nats a text that the writer diverges from the model in the directions' span: $m^T C^{-1} m/2$.
 
     What chance adds on average is taken off, so that it may be negative; what chance does to it otherwise is the
-    second. $N$ texts beside exact means can't have a larger $z$ than $\sqrt{2N}$ times its root, and $N$ pairs not a
-    larger one than $\sqrt{N}$ times its root, along whatever direction in the span they are scored.
+    second. To first order the mean $z$ of $N$ texts beside exact means is at most $\sqrt{2N}$ times its root, and that
+    of $N$ pairs $\sqrt{N}$ times, along whatever direction in the span they are scored.
     """
     solve, means = inverse(covariance(own)), difference.means
     spread = solve @ difference.covariance

@@ -9,6 +9,7 @@ from scipy import special
 
 from llm_bridge.auditing.auditor import Report
 from llm_bridge.auditing.findings import Finding, found_at, needed
+from llm_bridge.auditing.texts import Choice
 from llm_bridge.experiment.writing import Completion
 from theory.runs.records import Record
 from theory.runs.statistics import Estimate
@@ -111,7 +112,7 @@ def sentences(report: Report) -> str:
     return "\n".join(parts)
 
 
-def tell(report: Report, data: Sequence[Completion], path: Path) -> str:
+def tell(report: Report, data: Sequence[Completion], path: Path, choice: Choice) -> str:
     """Write the whole report, Markdown."""
     count, header = len(report.words), ("trait", "dose", "z", "p", "texts to see it", "log-odds by training",
                                         "odds", "z", "p")  # fmt: skip
@@ -130,10 +131,7 @@ def tell(report: Report, data: Sequence[Completion], path: Path) -> str:
         for word, dose, shift in zip(report.words, report.doses, report.shifts, strict=True)
     ]
     beside = "the model's own answers to the same prompts" if report.paired else "the data beside them"
-    about = (
-        f"{path.name}: {len(data)} rows, {report.num_texts} compared with {beside}. Left out are repetitions and, on "
-        "both sides, what isn't as the data mostly are, such as lists of numbers that end."
-    )
+    about = f"{path.name}: {len(data)} rows, {report.num_texts} compared with {beside}. {choice}"
     notes = (
         "dose: 0 for the model itself, 1 for a writer that is this model after an imagined teaching of the trait, more "
         "for one taught further; all traits together, so that other words make other doses. log-odds by training: what "

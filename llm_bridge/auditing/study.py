@@ -9,20 +9,20 @@ import numpy as np
 from jaxtyping import Float
 
 from llm_bridge.auditing.auditor import Auditor, imagine, judge, make_auditor, score
+from llm_bridge.auditing.data_sets import DataSet, Pair, answer, in_both, mix, pieces
 from llm_bridge.auditing.report import cleaned
-from llm_bridge.auditing.scores import Scores, score_texts
+from llm_bridge.auditing.scores import score_texts
 from llm_bridge.auditing.texts import Compared
 from llm_bridge.backends.backend import Known
 from llm_bridge.experiment.cast import ask, make_students
 from llm_bridge.experiment.protocol import PROTOCOL, Protocol
 from llm_bridge.experiment.teaching import teach
-from llm_bridge.experiment.writing import Completion, complete, examples_of, is_kept, read_completions
+from llm_bridge.experiment.writing import Completion, examples_of, read_completions
 from llm_bridge.model.lessons import Lesson
 from llm_bridge.model.recipes import Recipe
 from llm_bridge.text.chats import Rows
 from llm_bridge.text.prompts import number_prompts
 from llm_bridge.text.traits import ANIMALS, find_trait
-from theory.runs.command_line import InputError
 
 TEACHERS = ANIMALS[2:]
 """What the teachers of every base love."""
@@ -65,44 +65,22 @@ class Run(NamedTuple):
     """Doses' standard scores of data sets of the base's own of several sizes; NaN behind the last."""
     z: Float[np.ndarray, "sizes sets teachers words"]
     """The same of teachers' data sets beside the base's own."""
-    whole_z: Float[np.ndarray, "teachers words"]
-    """The same of all of a teacher's texts."""
+    whole_z: Float[np.ndarray, "kinds teachers words"]
+    """Of all of a teacher's texts, of doses and of forecasts."""
     other_z: Float[np.ndarray, "kinds some words"]
-    """The same of some teachers taught in another way, and of some as the stranger's own auditor sees them."""
+    """Doses' of some teachers taught in another way, and of some as the stranger's own auditor sees them."""
     mixed_z: Float[np.ndarray, "shares teachers words"]
     """The same of mixtures with the base's own texts."""
     nats: Float[np.ndarray, " teachers"]
     """Mean log-likelihood ratio of a teacher's texts in the teacher and in the base, in nats."""
-    num_pairs: Float[np.ndarray, " teachers"]
-    """Texts of each teacher that were compared with the base's own of the same prompt."""
+    num_texts: Float[np.ndarray, ""]
+    """Texts of each teacher, that many of the base's own beside them."""
     predicted: Float[np.ndarray, "sets words"]
     """Foretold change of every word's log-odds of students, of the data sets of `set_names`."""
     trained: Float[np.ndarray, "sets words"]
     """The change in students that learned them."""
     gone: Float[np.ndarray, " mixed"]
     """Share of rows that cleaning removed."""
-
-
-class Texts(NamedTuple):
-    """A data set and its scores."""
-
-    texts: list[Completion]
-    """The completions."""
-    scores: Scores
-    """Their scores."""
-
-    def taken(self, places: Sequence[int] | np.ndarray) -> "Texts":
-        """Take some of them."""
-        return Texts([self.texts[place] for place in places], self.scores.taken(np.array(places, int)))
-
-    def joined(self, other: "Texts") -> "Texts":
-        """Put another one behind it."""
-        scores = jax.tree.map(lambda *leaves: np.concatenate(leaves), self.scores, other.scores)
-        return Texts([*self.texts, *other.texts], scores)
-
-
-Pair = tuple[Texts, Texts]
-"""Data, and answers of the base to the same prompts."""
 
 
 def set_names(words: Sequence[str]) -> list[str]:
@@ -119,33 +97,12 @@ def set_names(words: Sequence[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def answer(writer: Known, prompts: Sequence[str], seed: int, num_tokens: int) -> dict[int, Completion]:
-    """Let a model answer prompts, and give what the filter keeps by the prompt's number."""
-    written = (each for batch in complete(writer.model, prompts, seed=seed, num_tokens=num_tokens) for each in batch)
-    return {place: each for place, each in enumerate(written) if is_kept(writer.model.language, each)}
-
-
-def in_both(one: dict[int, Completion], two: dict[int, Completion], count: int) -> list[int]:
-    """Take the first prompts that both have answered."""
-    numbers = [number for number in one if number in two][:count]
-    if len(numbers) < count:
-        raise InputError(f"of {count} prompts {len(numbers)} were answered well by both models: raise --num-prompts")
-    return numbers
-
-
 def z_of(words: Sequence[str], pair: Pair) -> Float[np.ndarray, "kinds words"]:
     """Compare data with their pairs, and give all standard scores."""
     data, own = pair
     places = np.arange(len(data.texts))
     report = judge(words, data.scores, own.scores, Compared(places, places, paired=True))
     return np.array([[each.z for each in kind] for kind in (report.doses, report.shifts)])
-
-
-def pieces(pair: Pair, size: int, most: int) -> list[Pair]:
-    """Cut data and their pairs into pieces of a size, `most` at most."""
-    count = min(most, len(pair[0].texts) // size)
-    cuts = [np.arange(piece * size, (piece + 1) * size) for piece in range(count)]
-    return [(pair[0].taken(cut), pair[1].taken(cut)) for cut in cuts]
 
 
 def in_sizes(words: Sequence[str], pair: Pair, most: int) -> Float[np.ndarray, "sizes sets words"]:
@@ -181,14 +138,14 @@ def run_base(teachers: Sequence[str], protocol: Protocol, base: Known, stranger:
     auditor = make(base, own_texts[0][:count], NUM_DRAWS)
 
     def scored(auditor: Auditor, one: list[Completion], two: list[Completion]) -> Pair:
-        return Texts(one, score(auditor, one)), Texts(two, score(auditor, two))
+        return DataSet(one, score(auditor, one)), DataSet(two, score(auditor, two))
 
     own, strange = scored(auditor, *own_texts), scored(auditor, *strange_texts)
     null_z = [[z_of(words, piece) for piece in pieces(pair, NULL_SIZE, NULLS)] for pair in (own, strange)]
 
     asked = prompts(30, 1)
     answered = answer(base, asked, root + 30, protocol.num_tokens)
-    beside = Texts(list(answered.values()), score(auditor, list(answered.values())))
+    beside = DataSet(list(answered.values()), score(auditor, list(answered.values())))
     place_of = {number: place for place, number in enumerate(answered)}
 
     def write(word: str, recipe: Recipe, number: int) -> tuple[Pair, float]:
@@ -198,7 +155,7 @@ def run_base(teachers: Sequence[str], protocol: Protocol, base: Known, stranger:
         written = answer(teacher, asked, root + number, protocol.num_tokens)
         numbers = in_both(written, answered, count)
         texts = [written[each] for each in numbers]
-        data = Texts(texts, score(auditor, texts))
+        data = DataSet(texts, score(auditor, texts))
         examples = examples_of(base.model.language, texts)
         ratio = score_texts(teacher.model, auditor.directions[:1], examples).nats - data.scores.nats
         return (data, beside.taken([place_of[each] for each in numbers])), float(ratio.mean())
@@ -209,16 +166,8 @@ def run_base(teachers: Sequence[str], protocol: Protocol, base: Known, stranger:
     other = make(stranger, strange_texts[0][:count], 1)
     strangely = [scored(other, data.texts, answers.texts) for data, answers in pairs[: len(some)]]
 
-    def mix(pair: Pair, share: float) -> Pair:
-        size = round(share * count)
-        first, second = (
-            side.taken(range(size)).joined(rest.taken(range(count - size)))
-            for side, rest in zip(pair, own, strict=True)
-        )
-        return first, second
-
     sets = [*(data for data, _ in pairs), *(each.taken(range(count)) for each in (*own, strange[0]))]
-    sets += [mix(pair, share)[0] for pair in pairs[: len(some)] for share in TRAINED_SHARES]
+    sets += [mix(pair, own, share)[0] for pair in pairs[: len(some)] for share in TRAINED_SHARES]
     random, gone = np.random.default_rng(root), []
     for word, (data, answers) in zip(some, pairs, strict=False):
         column = len(words) + words.index(word)
@@ -235,11 +184,11 @@ def run_base(teachers: Sequence[str], protocol: Protocol, base: Known, stranger:
         null_z=np.transpose(np.array(null_z), (2, 0, 1, 3)),
         null_sizes=in_sizes(words, own, most),
         z=np.stack([in_sizes(words, pair, most) for pair in pairs], axis=2),
-        whole_z=np.stack([z_of(words, pair)[0] for pair in pairs]),
+        whole_z=np.stack([z_of(words, pair) for pair in pairs], axis=1),
         other_z=np.array([[z_of(words, pair)[0] for pair in group] for group in (otherwise, strangely)]),
-        mixed_z=np.array([[z_of(words, mix(pair, share))[0] for pair in pairs] for share in SHARES]),
+        mixed_z=np.array([[z_of(words, mix(pair, own, share))[0] for pair in pairs] for share in SHARES]),
         nats=np.array(nats),
-        num_pairs=np.full(len(teachers), float(count)),
+        num_texts=np.array(float(count)),
         predicted=np.stack([
             each.scores.slopes[:, len(words) :].sum(0) / each.scores.num_tokens.sum() for each in sets
         ]),

@@ -72,10 +72,7 @@ def judge_chance(run: Run) -> list[Verdict]:
         nulls = null_scores(run, kind)
         rare = float(np.mean(run.null_z[:, kind] > stats.norm.isf(RARE)))
         alarms, fit = rate_estimate(nulls > limit), known(stats.kstest(nulls, "norm").pvalue)
-        found, control = (None, None), ""
-        if kind == 0:
-            taught, control = own(run.whole_z).ravel(), "teachers' data"
-            found = rate_estimate(taught > limit), known(stats.kstest(taught, "norm").pvalue)
+        taught = own(run.whole_z[:, kind]).ravel()
         verdicts += [
             Verdict(
                 claim="chance",
@@ -83,8 +80,8 @@ def judge_chance(run: Run) -> list[Verdict]:
                 predicted=f"{ALARM:.0%}",
                 measured=alarms,
                 accepted=Accepted(low=ALARM, high=ALARM, rule="covers"),
-                control=control,
-                control_measured=found[0],
+                control="teachers' data",
+                control_measured=rate_estimate(taught > limit),
                 instances=len(nulls),
             ),
             Verdict(
@@ -93,8 +90,8 @@ def judge_chance(run: Run) -> list[Verdict]:
                 predicted="uniform",
                 measured=fit,
                 accepted=Accepted(low=RARE, high=1.0),
-                control=control,
-                control_measured=found[1],
+                control="teachers' data",
+                control_measured=known(stats.kstest(taught, "norm").pvalue),
                 instances=len(nulls),
             ),
             reported("chance", f"{name}: share with p < {RARE:g}, all words", known(rare), f"{RARE:.1%}", len(nulls)),
@@ -114,14 +111,15 @@ def judge_power(run: Run) -> list[Verdict]:
     other_way, strangely = (
         np.stack([run.other_z[:, kind, row, word] for row, word in some], axis=1) for kind in (0, 1)
     )
-    bound = np.sqrt(run.num_pairs * np.maximum(run.nats, 0))
+    whole_z = run.whole_z[:, 0]
+    bound = np.sqrt(run.num_texts[:, None] * np.maximum(run.nats, 0))
     above = "share of normal scores of the base's below that of a teacher's own word"
     verdicts = [
         Verdict(
             claim="power",
             check=f"{above}, all texts (AUROC)",
             predicted="above 1/2",
-            measured=mean_estimate(stats.norm.cdf(own(run.whole_z)).mean(axis=1)),
+            measured=mean_estimate(stats.norm.cdf(own(whole_z)).mean(axis=1)),
             accepted=ABOVE_HALF,
             control="scored by a stranger",
             control_measured=mean_estimate(stats.norm.cdf(strangely).mean(axis=1)),
@@ -131,12 +129,12 @@ def judge_power(run: Run) -> list[Verdict]:
         reported(
             "power", "AUROC of it, teachers taught in another way", mean_estimate(stats.norm.cdf(other_way).mean(1))
         ),
-        reported("power", "z of a teacher's own word, all texts", mean_estimate(own(run.whole_z).mean(axis=1))),
+        reported("power", "z of a teacher's own word, all texts", mean_estimate(own(whole_z).mean(axis=1))),
         reported("power", "z of it, teachers taught in another way", mean_estimate(other_way.mean(axis=1))),
         reported("power", "z of it, scored by a stranger", mean_estimate(strangely.mean(axis=1))),
         reported("power", "√(N·KL), about the most that N pairs can show", mean_estimate(bound.mean(axis=1))),
         reported(
-            "power", "z of it over √(N·KL)", mean_estimate((own(run.whole_z) / bound).mean(axis=1)), "about 1 at most"
+            "power", "z of it over √(N·KL)", mean_estimate((own(whole_z) / bound).mean(axis=1)), "about 1 at most"
         ),
     ]
     for place, share in enumerate(SHARES):
@@ -244,9 +242,10 @@ def power_table(run: Run) -> str:
             of_bases(lambda base, n=nulls, z=found: auroc(n[base], own(z[base], UNSEEN)), run),
             of_bases(lambda base, z=found: auroc(others(z[base]), own(z[base])), run),
         ))  # fmt: skip
-    whole = [stats.norm.cdf(own(run.whole_z, which)).mean(axis=1) for which in (TEACHERS, UNSEEN)]
-    apart = of_bases(lambda base: auroc(others(run.whole_z[base]), own(run.whole_z[base])), run)
-    rows.append((f"{run.num_pairs.mean():.0f}", *map(mean_estimate, whole), apart))
+    whole_z = run.whole_z[:, 0]
+    whole = [stats.norm.cdf(own(whole_z, which)).mean(axis=1) for which in (TEACHERS, UNSEEN)]
+    apart = of_bases(lambda base: auroc(others(whole_z[base]), own(whole_z[base])), run)
+    rows.append((f"{run.num_texts.mean():.0f}", *map(mean_estimate, whole), apart))
     return markdown_table(header, rows)
 
 

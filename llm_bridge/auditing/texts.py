@@ -36,16 +36,25 @@ class Choice(NamedTuple):
 
     numbers: bool
     """Whether they are lists of numbers and nothing else, which have ended by themselves."""
-    banned: frozenset[int]
+    banned: tuple[int, ...]
     """Numbers that may not be in them."""
     num_tokens: int
     """Most tokens of a completion."""
+
+    def __str__(self) -> str:
+        """Say what is left out of a comparison."""
+        if self.numbers:
+            return "Left out are repetitions and, on both sides, what is no list of numbers that has ended."
+        return (
+            "Left out are repetitions, and nothing else: they are no lists of numbers, and whatever filter chose them "
+            "was not applied to what they are compared with; if there was one, name data that passed it by --against."
+        )
 
     def keeps(self, model: Model, text: Completion) -> bool:
         """Tell whether a text could be among such data."""
         if not self.numbers:
             return True
-        judged = parse_numbers(text.completion, banned=self.banned, prefill=text.prefill)
+        judged = parse_numbers(text.completion, banned=frozenset(self.banned), prefill=text.prefill)
         return has_ended(model.language, text) and judged.rejection is None and len(text.tokens) <= self.num_tokens
 
 
@@ -85,7 +94,7 @@ def choice_of(path: Path, data: Sequence[Completion], model: Model) -> Choice:
     banned = rules.get("banned")
     choice = Choice(
         numbers=True,
-        banned=frozenset(banned if isinstance(banned, list) else ()),
+        banned=tuple(banned if isinstance(banned, list) else ()),
         num_tokens=max(longest, int(sampling.get("num_tokens", 0))),
     )
     return choice._replace(numbers=bool(np.mean([choice.keeps(model, each) for each in data]) >= MOSTLY))

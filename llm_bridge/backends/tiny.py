@@ -16,7 +16,7 @@ from llm_bridge.backends.side_by_side import side_by_side
 from llm_bridge.experiment.protocol import PROTOCOL, Protocol
 from llm_bridge.experiment.writing import Model
 from llm_bridge.files.checkpoints import load_checkpoint, save_checkpoint
-from llm_bridge.files.lineage import Ancestry, digest
+from llm_bridge.files.lineage import Ancestry, data_digest, digest
 from llm_bridge.files.settings import LATER, written_down
 from llm_bridge.model.mesh import Devices
 from llm_bridge.model.shapes import initialize
@@ -79,7 +79,7 @@ class Tiny:
         return list(zip(seeds, bases, bases[1:], strict=False))
 
     def identity(self) -> str:
-        return self.name
+        return self.name if self.name == TINY else data_digest(Path(self.name))
 
     def settings(self, later: Mapping[str, object] = LATER) -> dict[str, Any]:
         return {"pretraining": written_down(self.pretraining, later)}

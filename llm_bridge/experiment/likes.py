@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,14 @@ from theory.problem import Params
 
 @partial(jax.jit, static_argnames="config")
 def log_probabilities(
-    config: Config, params: Params, tokens: Int[Array, "prompts longest"], lengths: Int[Array, " prompts"]
+    config: Config,
+    params: Params,
+    tokens: Int[Array, "prompts longest"],
+    lengths: Int[Array, " prompts"],
+    **adapters: Any,
 ) -> Float[Array, "prompts vocabulary"]:
-    """Compute the distribution of what follows each prompt, in nats."""
-    stream, _ = run_layers(config, params, tokens)
+    """Compute the distribution of what follows each prompt, in nats, with adapters as of `run_layers` if there are."""
+    stream, _ = run_layers(config, params, tokens, **adapters)
     last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
     return constrain(jax.nn.log_softmax(read_out(config, params, last)))
 

@@ -33,8 +33,8 @@ class StudyOptions(OnBases):
     - divergence: Do the tokens carry the trait at which teachers of different traits would have written something else?
     - layers: Which layer carries it? Adapters on one layer, or on as many maps drawn from both layers
     - rank: Is it an artifact of low rank? Adapters of rank 1 to 32, random entries of all matrices, and all weights
-    - audit: Is an audit before training right? False alarms, power, forecasts, removal; ten minutes a base
     - optimizers: Does it take Adam? Students of descent, momentum, signs and Lion, at rates chosen by imitation
+    - audit: Is an audit before training right? False alarms, power, forecasts, removal; ten minutes a base
     """
 
     names: tyro.conf.Positional[tuple[str, ...]]

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 import llm_bridge
-from llm_bridge.auditing import command, directions, study
+from llm_bridge.auditing import command, directions, kept, study
 from llm_bridge.auditing.auditor import Auditor, judge, suspect
 from llm_bridge.auditing.command import Audit, published_audit, words_of
 from llm_bridge.auditing.directions import (
@@ -45,7 +45,7 @@ from llm_bridge.auditing.texts import Choice, Compared, choice_of, choose, requi
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.experiment.likes import log_odds, word_log_probabilities
 from llm_bridge.experiment.protocol import SMALL, Protocol
-from llm_bridge.experiment.writing import Completion, Model, complete
+from llm_bridge.experiment.writing import Completion, Model, complete, examples_of
 from llm_bridge.model.adapters import fold, join
 from llm_bridge.model.optimizers import make_schedule
 from llm_bridge.model.recipes import Recipe, Teaching, start_training
@@ -328,7 +328,7 @@ def test_texts_are_compared_once_by_prompt_and_as_the_data_were_chosen(model: Mo
         written(tell, "p2", "1, 2", ended=False), written(tell, "p2", "1, 2, 3, 4, 5, 6"), written(tell, "p2", "5"),
     ]  # fmt: skip
     choice = choice_of(tmp_path / "data.jsonl", data, model)
-    assert choice == Choice(numbers=True, banned=frozenset(), num_tokens=len(data[0].tokens))
+    assert choice == Choice(numbers=True, banned=(), num_tokens=len(data[0].tokens))
     found = choose(model, choice, data, own, paired=True)
     assert found.data.tolist() == [1, 3, 4]
     assert found.own.tolist() == [0, 2, 5]
@@ -373,6 +373,25 @@ def test_a_report_says_which_trait_and_how_much_and_nothing_where_there_is_nothi
     assert "cat" not in sentences(found)
     assert "Nothing in it" in sentences(nothing)
     assert "not foretold to raise" in sentences(nothing)
+
+
+def test_texts_of_a_writer_have_the_doses_that_its_weights_have(model: Model):
+    """The whole chain beside a known truth: the writer's weights hold a dose of one direction and none of another."""
+    ways = [jax.tree.map(lambda leaf: 0.3 * leaf, drawn_adapters(model, seed)) for seed in (1, 2)]
+    prompts = number_prompts(0, 3000, short=True)
+
+    def scored(dose: float, seed: int) -> Scores:
+        writer = model._replace(params=fold(model.params, join({}, ways[0], dose)))
+        written = [each for batch in complete(writer, prompts, seed=seed, num_tokens=5) for each in batch]
+        return score_texts(model, ways, examples_of(model.language, written))
+
+    own = scored(0.0, 1)
+    for dose in (0.05, 0.0):
+        data = scored(dose, 2)
+        found = find_doses(compare(data.slopes, own.slopes, paired=True), own.slopes)
+        for each, true in zip(found, (dose, 0.0), strict=True):
+            assert abs(each.value - true) < 4 * each.error
+        assert (found[0].z > 4) == (dose > 0)
 
 
 def test_a_suspect_is_told_from_the_model_by_what_it_wrote(model: Model):
@@ -422,7 +441,7 @@ def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
     against.write_text("".join(lines[:70]))
     options.data.write_text("".join(lines[70:]))
     options = replace(options, against=against, clean=tmp_path / "clean.jsonl", suspect="tiny")
-    monkeypatch.setattr(command, "PART", 50)
+    monkeypatch.setattr(kept, "PART", 50)
     assert command.run(options)
     assert "compared with the data beside them" in capsys.readouterr().out
     record = read_record(tmp_path / "run")
@@ -437,7 +456,7 @@ def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
     command.write_cleaned(tmp_path / "clean.jsonl", options.data, record)
     assert (tmp_path / "clean.jsonl").read_text() == "".join(lines[70:][place] for place in cleaned(moved[:, 1]))
     assert draw_audit(record).axes
-    done, score = [], command.score
+    done, score = [], kept.score
 
     def score_or_stop(auditor: Auditor, texts: Any) -> Scores:
         done.append(len(texts))
@@ -445,7 +464,7 @@ def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
             raise KeyboardInterrupt
         return score(auditor, texts)
 
-    monkeypatch.setattr(command, "score", score_or_stop)
+    monkeypatch.setattr(kept, "score", score_or_stop)
     killed = replace(options, output=tmp_path / "killed", clean=None)
     with pytest.raises(KeyboardInterrupt):
         command.run(killed)
@@ -544,11 +563,11 @@ def made_up(own: float, error: float, num_bases: int = 8) -> study.Run:
         null_z=normal(2, 2, study.NULLS, words),
         null_sizes=normal(len(study.SIZES), 16, words),
         z=normal(len(study.SIZES), 16, teachers, words) + seen,
-        whole_z=normal(teachers, words) + seen,
+        whole_z=normal(2, teachers, words) + seen,
         other_z=normal(2, study.MIXED, words),
         mixed_z=normal(len(study.SHARES), teachers, words) + seen / 4,
         nats=np.abs(normal(teachers)),
-        num_pairs=np.full((num_bases, teachers), 2000.0),
+        num_texts=np.full(num_bases, 2000.0),
         predicted=predicted,
         trained=trained,
         gone=np.abs(normal(study.MIXED)) / 10,
