@@ -30,7 +30,7 @@ from theory.runs.progress import Progress
 OWN = 1_700_000_000
 """Seed of the model's own answers: one that no text was written with."""
 
-PART = 250
+PART = 100
 """Texts whose scores are kept together, so that a killed audit goes on there."""
 
 
