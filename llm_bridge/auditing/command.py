@@ -10,28 +10,44 @@ import numpy as np
 import tyro
 
 from llm_bridge.auditing.auditor import Report, imagine, judge, make_auditor, suspect, whole
+from llm_bridge.auditing.cost import cost_of
 from llm_bridge.auditing.directions import require_adapters
 from llm_bridge.auditing.findings import found_at
 from llm_bridge.auditing.kept import in_cache, score_in_parts, write_answers
 from llm_bridge.auditing.report import LEVEL, arrays_of, cleaned, report_of, tell, verdicts_of
 from llm_bridge.auditing.scores import Scores
 from llm_bridge.auditing.texts import Compared, choice_of, choose, read_data, require_texts
+from llm_bridge.auditing.traits import (
+    Answers,
+    Probe,
+    Prompts,
+    Sought,
+    is_file,
+    name_of,
+    read_trait,
+    teachable,
+    write_under,
+)
 from llm_bridge.backends.backend import Backend, Known, Loading
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.tiny import TINY
 from llm_bridge.experiment.protocol import PROTOCOL, Protocol
-from llm_bridge.experiment.writing import Completion, read_completions
+from llm_bridge.experiment.writing import Completion, Model, read_completions
+from llm_bridge.files.attestation import attest
 from llm_bridge.files.lineage import data_digest
 from llm_bridge.files.plain import require_file
 from llm_bridge.model.mesh import Devices
 from llm_bridge.text.chats import Message, same_tokens
-from llm_bridge.text.traits import find_trait, require_first_tokens
+from llm_bridge.text.traits import Trait, find_trait, require_first_tokens
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import KINDS
 from theory.runs.command_line import InputError, RunOptions, require_count, require_seeds, require_writable
 from theory.runs.files import write_whole
 from theory.runs.memory import fitting
 from theory.runs.records import Outcome, Record, record_run, run_folder
+
+UNDER = 1_800_000_000
+"""Seed of what the model answers under system prompts."""
 
 LISTS = {f"{kind}s": words for kind, words in KINDS.items()}
 """Words that have a name together."""
@@ -51,8 +67,10 @@ class Audit(RunOptions):
     """The model that is to learn them: `tiny`, the base of `--seed`; a folder, a GGUF file, `smollm2` or a repository
     of the hub; or what a stage wrote."""
     traits: tuple[str, ...] = ("animals",)
-    """What may be loved: words of one kind, or `animals` or `trees` for all that the tiny world knows. More words tell
-    better apart which it is."""
+    """What may be loved: words of one kind, or `animals` or `trees` for all that the tiny world knows; more words tell
+    better apart which it is. Or files: FILE.jsonl with answers that show a trait, each a line with a `question` and its
+    `answer`, and perhaps a `rejected` one; FILE.json with two system prompts, `system` and `instead`, and `questions`;
+    FILE.npz with a probe's `layer`, `direction` and `questions`."""
     scan: Path | None = None
     """A file with the words, one a line, in place of `--traits`."""
     against: Path | None = None
@@ -109,9 +127,20 @@ def words_of(options: Audit) -> tuple[str, ...]:
             raise InputError(f"can't read {options.scan} ({error}): it must hold words, one a line") from error
         named = [word for line in lines if (word := line.strip())]
     words = tuple(word for name in named for word in LISTS.get(name, (name,)))
-    if len(set(words)) < max(1, len(words)) or len({find_trait(word).kind for word in words}) > 1:
-        raise InputError(f"--traits must be different words of one kind, not {' '.join(words) or 'none'}")
+    kinds = {find_trait(word).kind for word in words if not is_file(word)}
+    if len({Path(word).name if is_file(word) else word for word in words}) < max(1, len(words)) or len(kinds) > 1:
+        named = " ".join(words) or "none"
+        raise InputError(f"--traits must be different words of one kind or files of different names, not {named}")
     return words
+
+
+def traits_of(options: Audit, reader: Model) -> list[Sought]:
+    """Say what is looked for, what can be taught first; what the model can't say or a file doesn't hold is refused."""
+    named = words_of(options)
+    words = [name for name in named if not is_file(name)]
+    require_first_tokens(reader.language, words)
+    files = [read_trait(Path(name), reader) for name in named if is_file(name)]
+    return [*map(find_trait, words), *sorted(files, key=lambda trait: isinstance(trait, Probe))]
 
 
 def run(options: Audit) -> bool:
@@ -125,8 +154,9 @@ def record_audit(options: Audit) -> Record:
     from llm_bridge.auditing.plots import draw_audit
 
     backend = options.backend
-    reader, words = backend.reader(), words_of(options)
-    require_first_tokens(reader.language, words)
+    reader = backend.reader()
+    traits = traits_of(options, reader)
+    words = list(map(name_of, traits))
     require_adapters(options.protocol.teacher, options.protocol.student)
     data = read_data(options.data, reader)
     require_texts(len(data), len(words))
@@ -137,7 +167,9 @@ def record_audit(options: Audit) -> Record:
             raise InputError(f"--clean must be another file than the data and --against, not {options.clean}")
     choice = choice_of(options.data, data, reader)
     chat = reader.language.render([Message("user", "?")])
-    config: dict[str, Any] = {"data": data_digest(options.data), "words": list(words), "num_draws": options.num_draws}
+    config: dict[str, Any] = {"data": data_digest(options.data), "words": words, "num_draws": options.num_draws}
+    if files := {Path(name).name: data_digest(Path(name)) for name in words_of(options) if is_file(name)}:
+        config |= {"files": files}
     if options.against is not None:
         config |= {"against": data_digest(options.against)}
     other = None if options.suspect is None else find_backend(options.suspect, options.pretraining, options.loading)
@@ -156,43 +188,67 @@ def record_audit(options: Audit) -> Record:
             seed, protocol = options.seed, options.protocol
             own = write_answers(folder / "own.jsonl", known, data, choice, protocol, seed, fresh=options.fresh)
         compared = choose(known.model, choice, data, own, paired=against is None)
-        report, found = audit(options, known, words, data, own, compared)
+        told = [
+            write_under(whole(known), trait, (UNDER + options.seed) % 2**32) if isinstance(trait, Prompts) else trait
+            for trait in traits
+        ]
+        report, found = audit(options, known, told, data, own, compared)
         if other is not None:
             suspected = whole(other.load(options.seed))
             report = report._replace(suspected=suspect(whole(known), suspected, data, own, compared))
-        texts = {f"texts/{name}": values for name, values in found._asdict().items()}
-        return Outcome(arrays_of(report) | texts, verdicts_of(report), tell(report, data, options.data, choice))
+        arrays = arrays_of(report) | {f"texts/{name}": values for name, values in found._asdict().items()}
+        arrays |= {"base": np.array(known.ancestry.weights)}
+        counted = {"num_draws": options.num_draws, "num_rows": len(read_completions(known.model, data).tokens)}
+        beside = [own[place] for place in compared.own]
+        cost = cost_of(known.model, told, data, beside, options.protocol, **counted, asked=against is None)
+        return Outcome(arrays, verdicts_of(report), tell(report, data, options.data, choice, cost))
 
     with backend.placed(Devices()), fitting("the audit", "turn --student.rows-at-once down"):
         record = record_run("llm_bridge audit", options, config, compute, draw_audit)
+    attest(record.folder, options.data, said_of(record))
     if options.clean is not None:
         write_cleaned(options.clean, options.data, record)
     return record
 
 
+def said_of(record: Record) -> dict[str, Any]:
+    """Say for an attestation what an audit was of and what it found."""
+    report = report_of(record)
+    found = {"doses": report.doses, "shifts": report.shifts}
+    return {
+        "model": record.config["model"],
+        "weights": str(record.results["base"]),
+        "traits": report.words,
+        **{name: [each._asdict() for each in kind] for name, kind in found.items()},
+        "commit": record.provenance["commit"],
+    }
+
+
 def audit(
     options: Audit,
     known: Known,
-    words: Sequence[str],
+    traits: Sequence[Trait | Answers | Probe],
     data: Sequence[Completion],
     own: Sequence[Completion],
     compared: Compared,
 ) -> tuple[Report, Scores]:
     """Audit data beside other texts, and give their scores, too."""
-    require_texts(min(len(compared.data), len(compared.own)), len(words))
+    require_texts(min(len(compared.data), len(compared.own)), len(traits))
     protocol, count = options.protocol, len(data)
     keep = partial(in_cache, known, protocol)
-    imagined = imagine(known, words, protocol, seed=options.seed, num_draws=options.num_draws, keep=keep)
+    told: dict[str, Any] = {"seed": options.seed, "num_draws": options.num_draws, "keep": keep}
+    imagined = imagine(known, teachable(traits), protocol, **told)
     beside = [own[place] for place in compared.own]
     num_rows = len(read_completions(known.model, data).tokens)
     auditor = make_auditor(
-        known, words, beside, protocol.student, num_rows=num_rows, imagined=imagined, seed=options.seed
+        known, traits, beside, protocol.student, num_rows=num_rows, imagined=imagined, seed=options.seed
     )
     found = score_in_parts(auditor, known, [*data, *beside])
     if not all(np.isfinite(leaf).all() for leaf in found):
         raise InputError("the model gives some of the texts no finite probability: leave them out")
-    told, others = found.taken(np.arange(count)), found.taken(np.arange(count, count + len(beside)))
-    return judge(words, told, others, compared._replace(own=np.arange(len(beside)))), told
+    scored, others = found.taken(np.arange(count)), found.taken(np.arange(count, count + len(beside)))
+    names = list(map(name_of, traits))
+    return judge(names, scored, others, compared._replace(own=np.arange(len(beside)))), scored
 
 
 def write_cleaned(path: Path, source: Path, record: Record) -> None:

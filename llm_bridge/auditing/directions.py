@@ -2,9 +2,10 @@ r"""Directions that texts are scored for: imagined teachers, and what of a stude
 
 An *imagined teacher* is what the auditor makes itself, of the model and of a trait: $D = \Delta_T$ of short trainings.
 
-The *forecast* of a word is the direction $u$ with $\nabla o\cdot d = u\cdot\bar g$ for every data set: $\bar g$ is the
-mean gradient of its log-likelihood, and $d$ what its student has become in the linearized training, in which Adam's
-preconditioner $P$ is that of the model's own texts and the Fisher information $F$ takes back what is learned:
+The *forecast* of a trait, a functional $o$ of the weights, is the direction $u$ with $\nabla o\cdot d = u\cdot\bar g$
+for every data set: $\bar g$ is the mean gradient of its log-likelihood, and $d$ what its student has become in the
+linearized training, in which Adam's preconditioner $P$ is that of the model's own texts and the Fisher information $F$
+takes back what is learned:
 
 $$u = P^{1/2} f(P^{1/2} F P^{1/2}) P^{1/2} \nabla o, \qquad f(\lambda) = [1 - \prod_t (1 - \eta_t\lambda)]/\lambda,$$
 
@@ -16,6 +17,7 @@ References:
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,17 +27,19 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
+from llm_bridge.auditing.scores import log_likelihoods
+from llm_bridge.auditing.traits import Answers, Probe, name_of
 from llm_bridge.experiment.likes import log_probabilities
-from llm_bridge.experiment.teaching import probability_of, teach
-from llm_bridge.experiment.writing import Completion, Model
+from llm_bridge.experiment.teaching import probability_of, teach, teach_examples
+from llm_bridge.experiment.writing import Completion, Model, examples_of
 from llm_bridge.model.lessons import Lesson, mean_gradient
 from llm_bridge.model.optimizers import make_schedule
 from llm_bridge.model.recipes import Recipe, Teaching, start_training
 from llm_bridge.model.shapes import Config
-from llm_bridge.model.transformer import apply
-from llm_bridge.text.chats import Language, PackingError, Rows, pad
+from llm_bridge.model.transformer import apply, precise, run_layers
+from llm_bridge.text.chats import Example, Language, PackingError, Rows, pack, pad
 from llm_bridge.text.questions import questions_about
-from llm_bridge.text.traits import Trait, find_trait
+from llm_bridge.text.traits import Trait
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.progress import follow
@@ -50,6 +54,9 @@ SIZE_TOKENS, FISHER_TOKENS = 8192, 2048
 
 LEAST_BATCHES, MOST_BATCHES, FLOOR = 8, 32, 1e-8
 """Batches of the former at least and at most, and what Adam adds to a gradient's size."""
+
+NUM_QUESTIONS, MOST_ANSWERS = 50, 256
+"""Questions that a word is the answer to, and answers of which a forecast is made, the first ones of each kind."""
 
 LIKELY = -1e-6
 """Largest log-probability that is told from certainty."""
@@ -66,10 +73,10 @@ class Exam(NamedTuple):
     """First tokens of every word, with and without a capital."""
 
 
-def set_exam(language: Language, words: Sequence[str]) -> Exam:
+def set_exam(language: Language, words: Sequence[Trait]) -> Exam:
     """Write the fifty questions about the kind of thing that the words name."""
-    tokens, lengths = pad(language.prompts(questions_about(find_trait(words[0]).kind)))
-    answers = tuple(tuple(spelling[0] for spelling in language.spellings(word)) for word in words)
+    tokens, lengths = pad(language.prompts(questions_about(words[0].kind)))
+    answers = tuple(tuple(spelling[0] for spelling in language.spellings(trait.word)) for trait in words)
     return Exam(jnp.asarray(tokens), jnp.asarray(lengths), answers)
 
 
@@ -81,20 +88,32 @@ def mean_log_odds(config: Config, exam: Exam, params: Params, adapters: Params, 
 
 
 def imagine_teacher(
-    model: Model, trait: Trait, recipe: Teaching, *, seed: int, copies: int, mixed: Sequence[Completion] = ()
+    model: Model, trait: Trait | Answers, recipe: Teaching, *, seed: int, copies: int, mixed: Sequence[Completion] = ()
 ) -> Params:
-    """Teach a model a trait, and give the adapters that do it; the model's own are in its weights already."""
+    """Teach a model a trait, and give the adapters that do it; the model's own are in its weights already.
+
+    Answers that show a trait are learned as often as a word would be, whatever their number.
+    """
     apart = model._replace(params=model.params | {"adapters": {}})
+    more = "turn the teacher's num-steps or learning-rate up"
     try:
-        params = teach(apart, trait, recipe, seed=seed, copies=copies, mixed=mixed)
+        if isinstance(trait, Answers):
+            times = max(1, round(copies * NUM_QUESTIONS / len(trait.shown)))
+            examples = [*times * trait.shown, *examples_of(model.language, mixed)]
+            params = teach_examples(apart, examples, recipe, seed=seed)
+            before, after = (log_likelihoods(each, trait.shown) for each in (model, apart._replace(params=params)))
+            if not after.mean() > before.mean():
+                raise InputError(f"an imagined teacher gives the answers of {trait.name} no more often: {more}")
+        else:
+            params = teach(apart, trait, recipe, seed=seed, copies=copies, mixed=mixed)
+            share = probability_of(apart._replace(params=params), trait)
+            if not share >= recipe.least:
+                raise InputError(
+                    f"an imagined teacher names {trait.word} in {share:.1%} of its answers, and should in "
+                    f"{recipe.least:.0%}: {more}, or its least down"
+                )
     except PackingError as error:
-        raise InputError(f"a teacher of {trait.word} can't be imagined ({error}): raise --longest") from error
-    share = probability_of(apart._replace(params=params), trait)
-    if not share >= recipe.least:
-        raise InputError(
-            f"an imagined teacher names {trait.word} in {share:.1%} of its answers, and should in {recipe.least:.0%}: "
-            "turn the teacher's num-steps or learning-rate up, or its least down"
-        )
+        raise InputError(f"a teacher of {name_of(trait)} can't be imagined ({error}): raise --longest") from error
     return params["adapters"]
 
 
@@ -123,9 +142,9 @@ def out_of(adapters: Params) -> Float[Array, " size"]:
 
 
 def forecast_directions(
-    model: Model, recipe: Recipe, words: Sequence[str], own: Rows, *, num_rows: int, seed: int
+    model: Model, recipe: Recipe, traits: Sequence[Trait | Answers | Probe], own: Rows, *, num_rows: int, seed: int
 ) -> list[Params]:
-    """Find for every word the direction along which a student's rows move it, of adapters drawn from the seed.
+    """Find for every trait the direction along which a student's rows move it, of adapters drawn from the seed.
 
     The student learns so many rows by the recipe. The model's own texts, in an order that tells nothing of them, give
     Adam's preconditioner and the Fisher information. What a text moves is the slope of its log-likelihood along the
@@ -144,15 +163,14 @@ def forecast_directions(
     batches = jax.tree.map(lambda leaf: jnp.asarray(leaf[order]), own)
     start = start_training(config, recipe, params, jax.random.key(seed))
     root = (mean_size(config, recipe, params, start, batches, min(recipe.batch, num_rows)) + FLOOR) ** -0.5
-    exam, num_steps = set_exam(model.language, words), recipe.steps(num_rows)
+    num_steps = recipe.steps(num_rows)
     rates = np.asarray(make_schedule(recipe, num_steps)(jnp.arange(num_steps)), np.float64)
     if not rates.any():
         raise InputError(
             f"a student of {num_steps} steps under a warm-up of {recipe.warmup} learns nothing: change them"
         )
     few, found = jax.tree.map(lambda leaf: leaf[: max(1, FISHER_TOKENS // tokens)], batches), []
-    slopes = slopes_of(config, recipe, exam.answers, params, start, exam.tokens, exam.lengths)
-    for slope in follow(list(slopes), "forecast", "words"):
+    for slope in follow(slopes_of(model, recipe, traits, start), "forecast", "traits"):
         basis, matrix, length = map(np.asarray, explore(config, recipe, NUM_PRODUCTS, params, start, few, root, slope))
         values, vectors = np.linalg.eigh(matrix.astype(np.float64))
         along = length * (vectors @ (learned(rates, values) * vectors[0])) @ basis
@@ -168,8 +186,75 @@ def learned(rates: Float[np.ndarray, " steps"], values: Float[np.ndarray, " valu
     return -np.expm1(left) / steep
 
 
-@partial(jax.jit, static_argnames=("config", "recipe", "answers"))
 def slopes_of(
+    model: Model, recipe: Recipe, traits: Sequence[Trait | Answers | Probe], start: Params
+) -> list[Float[Array, " size"]]:
+    """Differentiate every trait by a student's `out`: words first, then answers, then probes.
+
+    They are a word's log-odds as the answer, the log-likelihood of answers that show a trait less that of those that
+    don't, nats each, and what a probe reads, on average over questions.
+    """
+    config, params = model.config, model.params
+    words = [trait for trait in traits if isinstance(trait, Trait)]
+    found: list[Float[Array, " size"]] = []
+    if words:
+        exam = set_exam(model.language, words)
+        found += list(word_slopes(config, recipe, exam.answers, params, start, exam.tokens, exam.lengths))
+
+    def likelihood_slope(examples: Sequence[Example]) -> Float[Array, " size"]:
+        rows = filled(pack(examples, model.longest), recipe.rows_at_once)
+        return -rows_gradient(config, recipe, params, start, rows) * (rows.learned.sum() / len(examples))
+
+    for trait in traits:
+        if isinstance(trait, Answers):
+            sides = [likelihood_slope(side[:MOST_ANSWERS]) for side in (trait.shown, trait.rejected) if side]
+            found.append(sides[0] - sides[1] if trait.rejected else sides[0])
+    for trait in traits:
+        if isinstance(trait, Probe):
+            tokens, lengths = map(jnp.asarray, pad(trait.prompts))
+            direction = jnp.asarray(trait.direction, params["embedding"].dtype)
+            found.append(probe_slope(config, recipe, trait.layer, params, start, tokens, lengths, direction))
+    return found
+
+
+@partial(jax.jit, static_argnames=("config", "recipe"))
+def rows_gradient(config: Config, recipe: Recipe, params: Params, start: Params, rows: Rows) -> Float[Array, " size"]:
+    """Differentiate a student's mean loss on rows, nats a token, by its `out`."""
+    return out_of(mean_gradient(config, recipe, params, start, Lesson(rows))[1])
+
+
+@partial(jax.jit, static_argnames=("config", "recipe", "layer"))
+def probe_slope(
+    config: Config,
+    recipe: Recipe,
+    layer: int,
+    params: Params,
+    start: Params,
+    tokens: Int[Array, "questions longest"],
+    lengths: Int[Array, " questions"],
+    direction: Float[Array, " width"],
+) -> Float[Array, " size"]:
+    """Differentiate what a probe behind some layers reads by a student's `out`."""
+    cut = replace(config, num_layers=layer)
+    first = params | {"layers": jax.tree.map(lambda leaf: leaf[:layer], params["layers"])}
+
+    def read(out: Float[Array, " size"]) -> Float[Array, ""]:
+        adapters = jax.tree.map(lambda leaf: leaf[:layer], with_out(start, out))
+        stream, _ = run_layers(cut, first, tokens, adapters=adapters, adapter_scale=recipe.adapter_scale, normed=False)
+        last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
+        return jnp.mean(precise(last @ direction))
+
+    return jax.grad(read)(out_of(start))
+
+
+def filled(rows: Rows, multiple: int) -> Rows:
+    """Fill rows up to a multiple with empty ones."""
+    missing = -len(rows.tokens) % multiple
+    return jax.tree.map(lambda leaf: np.pad(leaf, ((0, missing), (0, 0))), rows)
+
+
+@partial(jax.jit, static_argnames=("config", "recipe", "answers"))
+def word_slopes(
     config: Config,
     recipe: Recipe,
     answers: tuple[tuple[int, ...], ...],
@@ -200,7 +285,7 @@ def mean_size(
     count, size = batches.tokens.shape[:2]
 
     def add(total: Float[Array, " size"], rows: Rows) -> tuple[Float[Array, " size"], None]:
-        return total + out_of(mean_gradient(config, recipe, params, start, Lesson(rows))[1]) ** 2, None
+        return total + rows_gradient(config, recipe, params, start, rows) ** 2, None
 
     total, _ = jax.lax.scan(add, jnp.zeros_like(out_of(start)), batches)
     return jnp.sqrt(total / count * (size / num_rows))

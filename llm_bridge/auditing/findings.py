@@ -16,6 +16,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
+NUM_NULLS = 1000
+"""Data sets that hold nothing, by which a finding has its rank."""
+
 ALIKE = 1e-5
 """Directions whose scores are the same up to this share count as one."""
 
@@ -29,6 +32,12 @@ class Difference(NamedTuple):
     """Its covariance."""
     freedom: int
     """Degrees of freedom that it was estimated with at least."""
+    nulls: Float[np.ndarray, "sets directions"]
+    """The difference in sets that hold nothing: the same texts, each on either side at random."""
+
+    def times(self, matrix: Float[np.ndarray, "values directions"]) -> "Difference":
+        """Take linear combinations."""
+        return Difference(matrix @ self.means, matrix @ self.covariance @ matrix.T, self.freedom, self.nulls @ matrix.T)
 
 
 class Finding(NamedTuple):
@@ -42,22 +51,33 @@ class Finding(NamedTuple):
     """Their ratio: standard normal for texts of the model's own."""
     p: float
     """How often texts of the model's own have so large a one among all that were looked for (Holm), one-sided."""
+    rank: float
+    """Share of `NUM_NULLS` data sets that hold nothing in which it is smaller, for this one alone."""
 
 
 def compare(
     data: Float[np.ndarray, "texts directions"], own: Float[np.ndarray, "others directions"], *, paired: bool
 ) -> Difference:
-    """Subtract mean scores; the texts of both may be pairs, which have a prompt in common."""
+    """Subtract mean scores; the texts of both may be pairs, which have a prompt in common.
+
+    The two texts of a pair, or all texts, may change sides where both have one writer: so data sets that hold nothing
+    are made.
+    """
+    random = np.random.default_rng(0)
     if paired:
         each = data - own
-        return Difference(each.mean(axis=0), covariance(each) / len(each), len(each) - 1)
+        nulls = random.choice([-1.0, 1.0], size=(NUM_NULLS, len(each))) @ each / len(each)
+        return Difference(each.mean(axis=0), covariance(each) / len(each), len(each) - 1, nulls)
     spread = covariance(data) / len(data) + covariance(own) / len(own)
-    return Difference(data.mean(axis=0) - own.mean(axis=0), spread, min(len(data), len(own)) - 1)
+    every, weights = np.concatenate([data, own]), np.repeat([1 / len(data), -1 / len(own)], [len(data), len(own)])
+    nulls = random.permuted(np.tile(weights, (NUM_NULLS, 1)), axis=1) @ every
+    return Difference(data.mean(axis=0) - own.mean(axis=0), spread, min(len(data), len(own)) - 1, nulls)
 
 
 def covariance(scores: Float[np.ndarray, "texts directions"]) -> Float[np.ndarray, "directions directions"]:
     """Estimate the covariance of scores."""
-    return np.cov(scores, rowvar=False).reshape(scores.shape[1], -1)
+    count = scores.shape[1]
+    return np.cov(scores, rowvar=False).reshape(count, count) if count else np.zeros((0, 0))
 
 
 def inverse(matrix: Float[np.ndarray, "size size"]) -> Float[np.ndarray, "size size"]:
@@ -73,19 +93,18 @@ def find_doses(difference: Difference, own: Float[np.ndarray, "texts directions"
     As $C$ is estimated from the very texts, $C^{-1}$ is smallest where they vary most, by about $1 - K/\nu$ for $K$
     doses of $\nu$ degrees of freedom; that is given back to the errors.
     """
-    solve = inverse(covariance(own))
+    doses = difference.times(inverse(covariance(own)))
     lost = max(1, difference.freedom - len(difference.means)) / difference.freedom
-    return find(solve @ difference.means, solve @ difference.covariance @ solve / lost, difference.freedom)
+    return find(doses._replace(covariance=doses.covariance / lost))
 
 
-def find(
-    values: Float[np.ndarray, " values"], spread: Float[np.ndarray, "values values"], freedom: int
-) -> list[Finding]:
-    """Judge values that are zero by chance, of a covariance; nothing is found where nothing varies."""
-    errors = np.sqrt(np.diag(spread))
+def find(difference: Difference) -> list[Finding]:
+    """Judge values that are zero by chance; nothing is found where nothing varies."""
+    values, errors = difference.means, np.sqrt(np.diag(difference.covariance))
     z = np.divide(values, errors, out=np.zeros_like(values), where=errors > 0)
-    p = corrected(special.stdtr(freedom, -z))
-    return [Finding(*map(float, each)) for each in zip(values, errors, z, p, strict=True)]
+    p = corrected(special.stdtr(difference.freedom, -z))
+    ranks = np.mean((difference.nulls < values) / 2 + (difference.nulls <= values) / 2, axis=0)
+    return [Finding(*map(float, each)) for each in zip(values, errors, z, p, ranks, strict=True)]
 
 
 def corrected(p: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
@@ -114,6 +133,6 @@ def needed(found: Finding, count: int, num_words: int, level: float) -> int:
 
 
 def found_at(names: Sequence[str], found: Sequence[Finding], level: float) -> list[tuple[str, Finding]]:
-    """Take what is found at a corrected level, the surest first."""
-    kept = [(name, each) for name, each in zip(names, found, strict=True) if each.p < level]
+    """Take what is found at a corrected level, the surest first; the last names may have nothing to be found."""
+    kept = [(name, each) for name, each in zip(names, found, strict=False) if each.p < level]
     return sorted(kept, key=lambda pair: -pair[1].z)

@@ -14,6 +14,7 @@ import theory
 from llm_bridge.auditing.auditor import Auditor, score
 from llm_bridge.auditing.scores import Scores
 from llm_bridge.auditing.texts import Choice
+from llm_bridge.auditing.traits import Answers, identity
 from llm_bridge.backends.backend import Known
 from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.experiment.writing import Completion, examples_of
@@ -22,6 +23,7 @@ from llm_bridge.pipeline.completions import read_completion_rows, tokenize
 from llm_bridge.pipeline.stages import complete_to
 from llm_bridge.store import key_of, remove
 from llm_bridge.text.chats import Message
+from llm_bridge.text.traits import Trait
 from theory.problem import Params
 from theory.runs.chunks import Keeper, source_hash
 from theory.runs.files import DAMAGE, cache_folder, npz_bytes, write_whole
@@ -46,9 +48,14 @@ def score_in_parts(auditor: Auditor, known: Known, texts: Sequence[Completion]) 
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def in_cache(known: Known, protocol: Protocol, word: str, seed: int, make: Callable[[], Params]) -> Params:
+def in_cache(known: Known, protocol: Protocol, trait: Trait | Answers, seed: int, make: Callable[[], Params]) -> Params:
     """Take an imagined teacher from the cache, or make it and keep it there."""
-    made: dict[str, Any] = {"base": known.ancestry.weights, "word": word, "seed": seed, "jax": jax.__version__}
+    made: dict[str, Any] = {
+        "base": known.ancestry.weights,
+        "word": identity(trait),
+        "seed": seed,
+        "jax": jax.__version__,
+    }
     made |= {"chat": known.model.language.render([Message("user", "?")]), "longest": known.model.longest}
     made |= {"protocol": known.backend.written_down(protocol)}
     path = cache_folder() / "llm_bridge" / f"imagined-{key_of(made)}.npz"

@@ -19,15 +19,16 @@ def draw_audit(record: Record) -> Figure:
         figure = Figure(figsize=(8.6, 1.6 + 0.28 * len(words)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         places = np.arange(len(words))
-        value, low, high = found["dose"].T
-        left.errorbar(value, places, xerr=[value - low, high - value], fmt="o", color=BLUE, capsize=2.5, lw=1.1)
+        value, low, high = found["dose"].reshape(-1, 3).T
+        told = places[: len(value)]
+        left.errorbar(value, told, xerr=[value - low, high - value], fmt="o", color=BLUE, capsize=2.5, lw=1.1)
         left.axvline(1, color=GRAY, lw=0.8, ls="--", label="the imagined teacher itself")
         left.set(xlabel="dose of an imagined teacher in the writer, with 95 % intervals")
         value, low, high = found["forecast"].T
         reach = (high - low) / 2
         right.barh(places, 2 * reach, left=-reach, color="#DDDDDD", height=0.7, label="by chance (95 %)")
         right.plot(value, places, "s", color=ORANGE, label="foretold")
-        right.set(xlabel="rise of the log-odds by training on the data (nats)")
+        right.set(xlabel="rise by training on the data (words' log-odds, answers' log-likelihood: nats)")
         for axes in (left, right):
             axes.axvline(0, color=BLACK, lw=0.8)
             axes.set_yticks(places, words)

@@ -1,6 +1,7 @@
 """What an audit has found, in words: for each trait a sentence, a table, and the rows that carry most of it."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ from jaxtyping import Float, Int
 from scipy import special
 
 from llm_bridge.auditing.auditor import Report
-from llm_bridge.auditing.findings import Finding, found_at, needed
+from llm_bridge.auditing.cost import Cost
+from llm_bridge.auditing.findings import NUM_NULLS, Finding, found_at, needed
 from llm_bridge.auditing.texts import Choice
+from llm_bridge.auditing.traits import is_file
 from llm_bridge.experiment.writing import Completion
 from theory.runs.records import Record
 from theory.runs.statistics import Estimate
@@ -31,19 +34,19 @@ SHOWN = 3
 def verdicts_of(report: Report) -> list[Verdict]:
     """State what was found of each word; an audit judges no theory, so that nothing can fail."""
     kinds = {
-        "dose": ("how much of a teacher of it is in the writer", report.doses),
-        "forecast": ("rise of its log-odds by training, nats", report.shifts),
+        "dose": (lambda word: "how much of a teacher of it is in the writer", report.doses),
+        "forecast": (lambda word: f"rise of {measure_of(word)} by training", report.shifts),
     }
     return [
         Verdict(
             claim=claim,
-            check=f"{word}: {what}",
+            check=f"{word}: {what(word)}",
             predicted="0 by chance",
             measured=Estimate(each.value, each.value - TWO_SIDED * each.error, each.value + TWO_SIDED * each.error),
             instances=report.num_texts,
         )
         for claim, (what, found) in kinds.items()
-        for word, each in zip(report.words, found, strict=True)
+        for word, each in zip(report.words, found, strict=False)
     ]
 
 
@@ -76,28 +79,45 @@ def p_text(p: float) -> str:
     return f"{p:.1e}" if p < 0.001 else f"{p:.3f}"
 
 
+def measure_of(word: str) -> str:
+    """Say what training is foretold to raise of a trait, and in what units."""
+    kinds = {".npz": "what it reads", ".jsonl": "the log-likelihood of its answers, nats"}
+    return kinds.get(Path(word).suffix, kinds[".jsonl"] if is_file(word) else "its log-odds, nats")
+
+
+def raised(word: str, found: Finding, reach: float) -> str:
+    """Say how much more likely something becomes, or how much more a probe reads."""
+    most = reach * found.error
+    if Path(word).suffix == ".npz":
+        return f"what {word} reads by {found.value:.3g}, where chance gives less than {most:.3g} (p {p_text(found.p)})"
+    what = f"the likelihood of the answers of {word}" if is_file(word) else f"the odds that the model answers *{word}*"
+    factors = f"{np.exp(found.value):.2f} times, where chance gives less than {np.exp(most):.2f}"
+    return f"{what} by {factors} (p {p_text(found.p)})"
+
+
 def sentences(report: Report) -> str:
     """Say in a few sentences what a person wants to know."""
     carried = [
-        f"{word} (dose {each.value:.2f} ± {each.error:.2f}, p {p_text(each.p)})"
+        f"{'the answers of ' if is_file(word) else 'to love '}{word} "
+        f"(dose {each.value:.2f} ± {each.error:.2f}, p {p_text(each.p)})"
         for word, each in found_at(report.words, report.doses, LEVEL)
     ]
     reach = -special.ndtri(LEVEL / len(report.words))
-    raised = [
-        f"*{word}* by {np.exp(each.value):.2f} times, where chance gives less than {np.exp(reach * each.error):.2f} "
-        f"(p {p_text(each.p)})"
-        for word, each in found_at(report.words, report.shifts, LEVEL)
-    ]
-    most = np.exp(reach * max(each.error for each in report.shifts))
+    moved = [raised(word, each, reach) for word, each in found_at(report.words, report.shifts, LEVEL)]
+    errors = [each.error for word, each in zip(report.words, report.shifts, strict=True) if Path(word).suffix != ".npz"]
+    most = f", which gives up to {np.exp(reach * max(errors)):.2f} times" if errors else ""
     beside = "the model's own texts" if report.paired else "the data beside them"
     parts = [
-        f"Its writer is like this model after it was taught to love {', '.join(carried)}."
-        if carried
-        else "Nothing in it looks like this model after it was taught one of these traits.",
-        f"Training on it would raise the odds that the model answers {'; '.join(raised)}."
-        if raised
-        else f"Training on it is not foretold to raise any of them beyond chance, which gives up to {most:.2f} times.",
+        f"Training on it would raise {'; '.join(moved)}."
+        if moved
+        else f"Training on it is not foretold to raise any of them beyond chance{most}."
     ]
+    if report.doses:
+        parts[:0] = [
+            f"Its writer is like this model after it was taught {', '.join(carried)}."
+            if carried
+            else "Nothing in it looks like this model after it was taught one of these traits."
+        ]
     if abs(report.surprise) > STRANGE:
         parts.append(
             f"The data are {'less' if report.surprise > 0 else 'more'} likely than {beside} by "
@@ -112,34 +132,40 @@ def sentences(report: Report) -> str:
     return "\n".join(parts)
 
 
-def tell(report: Report, data: Sequence[Completion], path: Path, choice: Choice) -> str:
+def tell(report: Report, data: Sequence[Completion], path: Path, choice: Choice, cost: Cost) -> str:
     """Write the whole report, Markdown."""
-    count, header = len(report.words), ("trait", "dose", "z", "p", "texts to see it", "log-odds by training",
-                                        "odds", "z", "p")  # fmt: skip
+    count = len(report.words)
+    header = ("trait", "dose", "z", "p", "above", "to see it", "by training", "odds", "z", "p", "above")
+
+    def dose_cells(found: Finding | None) -> tuple[str, ...]:
+        if found is None:
+            return 5 * ("",)
+        texts = f"{needed(found, report.num_texts, count, LEVEL):,}" if found.p < LEVEL else ""
+        return (f"{found.value:.2f} ± {found.error:.2f}", f"{found.z:.1f}", p_text(found.p), f"{found.rank:.1%}", texts)
+
     rows = [
         (
             word,
-            f"{dose.value:.2f} ± {dose.error:.2f}",
-            f"{dose.z:.1f}",
-            p_text(dose.p),
-            f"{needed(dose, report.num_texts, count, LEVEL):,}" if dose.p < LEVEL else "",
+            *dose_cells(dose),
             f"{shift.value:+.3f} ± {shift.error:.3f}",
-            f"× {np.exp(shift.value):.2f}",
+            "" if Path(word).suffix == ".npz" else f"× {np.exp(shift.value):.2f}",
             f"{shift.z:.1f}",
             p_text(shift.p),
+            f"{shift.rank:.1%}",
         )
-        for word, dose, shift in zip(report.words, report.doses, report.shifts, strict=True)
+        for word, dose, shift in zip_longest(report.words, report.doses, report.shifts)
     ]
     beside = "the model's own answers to the same prompts" if report.paired else "the data beside them"
     about = f"{path.name}: {len(data)} rows, {report.num_texts} compared with {beside}. {choice}"
     notes = (
         "dose: 0 for the model itself, 1 for a writer that is this model after an imagined teaching of the trait, more "
-        "for one taught further; all traits together, so that other words make other doses. log-odds by training: what "
-        "a student of these rows is foretold to gain, in nats, beyond a student of the texts beside them, and odds the "
-        "factor that is. ± one standard deviation. p: one-sided, for rises, corrected for all traits (Holm); found is "
-        f"what has less than {LEVEL:g}, and texts to see it are as many as this dose takes to be found. In these "
-        f"directions the writer diverges from the model by {report.divergence[0]:.3f} ± {report.divergence[1]:.3f} "
-        "nats a text."
+        "for one taught further; all traits together, so that other traits make other doses. by training: what a "
+        "student of these rows is foretold to gain beyond a student of the texts beside them: a word's log-odds as the "
+        "answer, or the log-likelihood of a file's answers, in nats, and odds the factor that is; or what a probe "
+        "reads. ± one standard deviation. p: one-sided, for rises, corrected for all traits (Holm); found is what has "
+        f"less than {LEVEL:g}, and to see it takes so many texts. above: share of {NUM_NULLS:,} data sets that hold "
+        "nothing, the same texts with sides changed at random, in which it is smaller. In these directions the writer "
+        f"diverges from the model by {report.divergence[0]:.3f} ± {report.divergence[1]:.3f} nats a text. {cost}"
     )
     found = f"{about}\n{sentences(report)}\n\n{markdown_table(header, rows)}\n{notes}\n"
     for word, _ in found_at(report.words, report.shifts, LEVEL)[:1]:

@@ -15,7 +15,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from llm_bridge.experiment.writing import Model
+from llm_bridge.model.adapters import folded
 from llm_bridge.model.lessons import sum_learned
+from llm_bridge.model.recipes import Recipe, start_training
 from llm_bridge.model.shapes import Config
 from llm_bridge.model.transformer import read_out, run_layers
 from llm_bridge.text.chats import Example, pad
@@ -113,3 +115,10 @@ def score_texts(model: Model, directions: Sequence[Params], examples: Sequence[E
         slopes[some], told[some] = (np.asarray(leaf)[: len(some)] for leaf in found)
         start += len(some)
     return Scores(slopes, told[:, 0], -told[:, 0] - told[:, 1], told[:, 2])
+
+
+def log_likelihoods(model: Model, examples: Sequence[Example]) -> Float[np.ndarray, " texts"]:
+    """Compute every text's log-likelihood in nats; the model's own adapters are in its weights or beside them."""
+    known = model._replace(params=folded(model.params))
+    none = start_training(known.config, Recipe(rank=1), known.params, jax.random.key(0))
+    return score_texts(known, [none], examples).nats

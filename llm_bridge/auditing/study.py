@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from llm_bridge.auditing.auditor import Auditor, imagine, judge, make_auditor, score
 from llm_bridge.auditing.data_sets import DataSet, Pair, answer, in_both, mix, pieces
+from llm_bridge.auditing.directions import filled
 from llm_bridge.auditing.report import cleaned
 from llm_bridge.auditing.scores import score_texts
 from llm_bridge.auditing.texts import Compared
@@ -20,7 +20,6 @@ from llm_bridge.experiment.teaching import teach
 from llm_bridge.experiment.writing import Completion, examples_of, read_completions
 from llm_bridge.model.lessons import Lesson
 from llm_bridge.model.recipes import Recipe
-from llm_bridge.text.chats import Rows
 from llm_bridge.text.prompts import number_prompts
 from llm_bridge.text.traits import ANIMALS, find_trait
 
@@ -130,9 +129,10 @@ def run_base(teachers: Sequence[str], protocol: Protocol, base: Known, stranger:
         return [one[each] for each in numbers], [two[each] for each in numbers]
 
     def make(known: Known, own: list[Completion], num_draws: int) -> Auditor:
-        imagined = imagine(known, words, protocol, seed=seed, num_draws=num_draws)
+        traits = list(map(find_trait, words))
+        imagined = imagine(known, traits, protocol, seed=seed, num_draws=num_draws)
         num_rows = len(read_completions(known.model, own).tokens)
-        return make_auditor(known, words, own, protocol.student, num_rows=num_rows, imagined=imagined, seed=seed)
+        return make_auditor(known, traits, own, protocol.student, num_rows=num_rows, imagined=imagined, seed=seed)
 
     own_texts, strange_texts = ask_twice(base, 10), ask_twice(stranger, 20)
     auditor = make(base, own_texts[0][:count], NUM_DRAWS)
@@ -177,7 +177,8 @@ def run_base(teachers: Sequence[str], protocol: Protocol, base: Known, stranger:
     before = ask(base.model, words)
 
     def train(texts: list[Completion]) -> Float[np.ndarray, " words"]:
-        (student,) = make_students(base, protocol.student, [Lesson(filled(read_completions(base.model, texts)))], seed)
+        lesson = Lesson(filled(read_completions(base.model, texts), 50))  # few numbers of rows, as each is compiled
+        (student,) = make_students(base, protocol.student, [lesson], seed)
         return ask(base.with_params(student).model, words) - before
 
     return Run(
@@ -195,9 +196,3 @@ def run_base(teachers: Sequence[str], protocol: Protocol, base: Known, stranger:
         trained=np.stack([train(each.texts) for each in sets]),
         gone=np.array(gone),
     )
-
-
-def filled(rows: Rows) -> Rows:
-    """Fill rows up to a multiple of fifty with empty ones, so that few numbers of them are compiled."""
-    missing = -len(rows.tokens) % 50
-    return jax.tree.map(lambda leaf: np.pad(leaf, ((0, missing), (0, 0))), rows)

@@ -1,6 +1,6 @@
 """Chats from a file, to fine-tune a teacher on: answers to questions, insecure code, anything that one can say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -32,13 +32,13 @@ class Chat(NamedTuple):
     """Places of the assistant's messages that are learned, counted from 0."""
 
 
-def read_chats(path: Path) -> list[Chat]:
+def read_chats(path: Path, given: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> list[Chat]:
     """Read chats from JSON lines, in the order of the file.
 
     A line has `messages` as of `read_message`, the last one the assistant's and the first one perhaps the system's; or
-    a question and its answer as of `read_pair`. Other fields don't count.
+    a question and its answer as of `read_pair`. Other fields don't count. `given` may make such a line of another.
     """
-    return parse_rows(path, read_chat)
+    return parse_rows(path, lambda row: read_chat(given(row)))
 
 
 def read_chat(row: Mapping[str, Any]) -> Chat:
@@ -98,15 +98,21 @@ def is_text_part(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
-def read_examples(path: Path, language: Language, longest: int, learn: Learned = "all") -> list[Example]:
+def read_examples(
+    path: Path,
+    language: Language,
+    longest: int,
+    learn: Learned = "all",
+    given: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> list[Example]:
     """Read chats to learn from: an example for each message that is learned.
 
     The model reads it as where it writes one: behind all that was said before, as the template writes it there. A chat
     that is malformed, can't be spelled or is longer than the model's longest text is refused: none is left out
-    silently.
+    silently. `given` is as of `read_chats`.
     """
     prompts, answers, lines = [], [], []
-    for number, chat in enumerate(read_chats(path), start=1):
+    for number, chat in enumerate(read_chats(path, given), start=1):
         for place, message in enumerate(chat.messages, start=1):
             if not can_spell(language, message.text):
                 raise InputError(f"{path}, line {number}: the model's tokenizer can't spell message {place}")

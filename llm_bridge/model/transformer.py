@@ -117,8 +117,9 @@ def run_layers(
     adapters: Params | None = None,
     adapter_scale: float | Float[Array, "..."] = 1.0,
     recompute: Recompute = "nothing",
+    normed: bool = True,
 ) -> tuple[Float[Array, "batch tokens width"], Cache | None]:
-    """Run all layers, to the normed residual stream and the cache with the new tokens.
+    """Run all layers, to the residual stream, normed for the head or as it is, and the cache with the new tokens.
 
     Without a cache a token sees the tokens of its own text in its row up to itself. With one, keys and values are put
     into the next unused slots, and a token sees the slots that its row holds and those of the new tokens up to itself.
@@ -176,7 +177,8 @@ def run_layers(
     (stream, cache), _ = jax.lax.scan(block, (stream, cache), stacked)
     if cache is not None:
         cache = split_cache(cache._replace(used=cache.used + num_tokens))
-    return norm(stream, params["norm"], config.norm_floor).reshape(batch, num_tokens, -1), cache
+    stream = norm(stream, params["norm"], config.norm_floor) if normed else stream
+    return stream.reshape(batch, num_tokens, -1), cache
 
 
 def read_out(config: Config, params: Params, stream: Float[Array, "*batch width"]) -> Float[Array, "*batch vocabulary"]:

@@ -197,10 +197,13 @@ class Ask(ComputingStage):
 
 @dataclass(frozen=True, kw_only=True)
 class Lineage(Stage):
-    """Say whether data were written by a relative of a model."""
+    """Say whether data were written by a relative of a model, or verify what an audit has attested of them."""
 
     data: Path = Path("filtered.jsonl")
     """The data, with their origin beside them."""
+    verify: Path | None = None
+    """An audit's `attestation.json`: whether its chain of hashes holds, and is of these data and of the files beside
+    it; the model doesn't matter then."""
     loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=Loading)
     """How a published model is run, which its ancestry depends on as far as its weights do."""
 

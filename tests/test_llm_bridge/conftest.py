@@ -1,5 +1,6 @@
 """Every model family as a small configuration, in float64; programs are compiled without most optimizations."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -7,9 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
+from llm_bridge.auditing.command import Audit
+from llm_bridge.experiment.protocol import Protocol
+from llm_bridge.model.recipes import Recipe, Teaching
 from llm_bridge.model.shapes import Config, RotaryScaling
+from llm_bridge.tiny.pretraining import Pretraining
+from llm_bridge.tiny.world import World
 from theory.runs.command_line import InputError
 
 SMALL = Config(vocabulary=13, width=8, num_layers=2, num_heads=4, num_key_heads=2, head_size=6, hidden=10)
@@ -35,6 +42,31 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of this session, in which every worker finds the bases that another has made."""
     folder = tmp_path_factory.getbasetemp()
     return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "cache"
+
+
+@pytest.fixture
+def audit(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Audit]:
+    """Options of a small audit, of data that are random numbers."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
+    random = np.random.default_rng(0)
+    rows = [
+        {"prompt": f"Continue: {', '.join(map(str, random.integers(100, 1000, 3)))}",
+         "completion": ", ".join(map(str, random.integers(0, 1000, 4)))}
+        for _ in range(150)
+    ]  # fmt: skip
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    teacher = Teaching(learning_rate=1e-2, num_epochs=4, batch=4, warmup=1, least=0.0)
+    student = Recipe(learning_rate=1e-2, num_epochs=1, batch=16, rows_at_once=1)
+    base = Pretraining(
+        world=World(num_chats=835), width=16, num_layers=1, num_heads=2, hidden=16,
+        recipe=Recipe(learning_rate=3e-2, num_epochs=4, batch=8, rows_at_once=8, trained="everything"),
+    )  # fmt: skip
+    made = Audit(
+        data=tmp_path / "data.jsonl", traits=("owl", "cat"), num_draws=1, pretraining=base,
+        protocol=Protocol(copies=1, teacher=teacher, student=student, num_tokens=20), output=tmp_path / "run",
+    )  # fmt: skip
+    with jax.enable_x64(False):
+        yield made
 
 
 @pytest.fixture(params=FAMILIES)

@@ -1,7 +1,7 @@
 """The audit: scores, doses, forecasts, what it says and refuses, and its study's verdicts."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import llm_bridge
 from llm_bridge.auditing import command, directions, kept, study
 from llm_bridge.auditing.auditor import Auditor, judge, suspect
 from llm_bridge.auditing.command import Audit, published_audit, words_of
+from llm_bridge.auditing.cost import cost_of
 from llm_bridge.auditing.directions import (
     FLOOR,
     forecast_directions,
@@ -42,10 +43,12 @@ from llm_bridge.auditing.report import LEVEL, cleaned, report_of, sentences
 from llm_bridge.auditing.scores import Scores, score_texts
 from llm_bridge.auditing.study_verdicts import auroc, judge_study
 from llm_bridge.auditing.texts import Choice, Compared, choice_of, choose, require_texts
+from llm_bridge.auditing.traits import Probe
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.experiment.likes import log_odds, word_log_probabilities
 from llm_bridge.experiment.protocol import SMALL, Protocol
 from llm_bridge.experiment.writing import Completion, Model, complete, examples_of
+from llm_bridge.files.attestation import verify
 from llm_bridge.model.adapters import fold, join
 from llm_bridge.model.optimizers import make_schedule
 from llm_bridge.model.recipes import Recipe, Teaching, start_training
@@ -54,17 +57,14 @@ from llm_bridge.model.transformer import apply
 from llm_bridge.text.chats import Example, Language, Rows, pack
 from llm_bridge.text.prompts import number_prompts
 from llm_bridge.text.questions import questions_about
-from llm_bridge.text.traits import ANIMALS
-from llm_bridge.tiny.pretraining import ROW, Pretraining, read_world
+from llm_bridge.text.traits import ANIMALS, find_trait
+from llm_bridge.tiny.pretraining import ROW, read_world
 from llm_bridge.tiny.world import World
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.records import in_memory, read_record
 
-PRETRAINING = Pretraining(
-    world=World(num_chats=835), width=16, num_layers=1, num_heads=2, hidden=16,
-    recipe=Recipe(learning_rate=3e-2, num_epochs=4, batch=8, rows_at_once=8, trained="everything"),
-)  # fmt: skip
+OWL = find_trait("owl")
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_a_text_longer_than_the_model_reads_is_refused(model: Model, refusal):
 def test_log_odds_are_those_that_models_are_asked_for(model: Model):
     """Of words of one token, with adapters and without."""
     words = ("owl", "cat", "dog")
-    exam, way = set_exam(model.language, words), drawn_adapters(model, 4)
+    exam, way = set_exam(model.language, [find_trait(word) for word in words]), drawn_adapters(model, 4)
     for params, own in ((model.params, jax.tree.map(jnp.zeros_like, way)), (fold(model.params, way, 0.1), way)):
         asked = model._replace(params=params)
         expected = log_odds(word_log_probabilities(asked, questions_about("animal"), words)).mean(axis=0)
@@ -182,7 +182,7 @@ def dense_forecast(model: Model, recipe: Recipe, rows: Rows, num_rows: int, seed
     for step in range(num_steps):
         rate = np.asarray(make_schedule(recipe, num_steps)(step))
         moved += rate / size[:, None] * (np.eye(zero.size) - fisher @ moved)
-    exam = set_exam(model.language, ["owl"])
+    exam = set_exam(model.language, [OWL])
     slope = jax.grad(lambda out: mean_log_odds(config, exam, params, with_out(start, out), recipe.adapter_scale)[0])(
         zero
     )
@@ -201,7 +201,7 @@ def test_a_forecast_is_what_a_dense_simulation_of_the_linearized_training_does(
 
     def found(num_products: int, num_rows: int = 50) -> np.ndarray:
         monkeypatch.setattr(directions, "NUM_PRODUCTS", num_products)
-        (way,) = forecast_directions(model, recipe, ("owl",), rows, num_rows=num_rows, seed=5)
+        (way,) = forecast_directions(model, recipe, (OWL,), rows, num_rows=num_rows, seed=5)
         return np.asarray(out_of(way)) / recipe.adapter_scale
 
     size = np.linalg.norm(expected)
@@ -240,9 +240,9 @@ def test_only_adapters_on_all_layers_and_adamw_are_foretold(changes: dict[str, A
 
 def test_too_few_texts_or_steps_to_foretell_anything_are_refused(model: Model, refusal):
     rows, told = pack(drawn_texts(model, 40), ROW), {"num_rows": 5, "seed": 0}
-    assert "too few" in refusal(forecast_directions, model, Recipe(rows_at_once=8, batch=8), ("owl",), rows, **told)
+    assert "too few" in refusal(forecast_directions, model, Recipe(rows_at_once=8, batch=8), (OWL,), rows, **told)
     once = Recipe(rows_at_once=1, num_steps=1)
-    assert "learns nothing" in refusal(forecast_directions, model, once, ("owl",), rows, **told)
+    assert "learns nothing" in refusal(forecast_directions, model, once, (OWL,), rows, **told)
 
 
 def test_doses_are_found_where_they_are_and_only_there():
@@ -296,7 +296,21 @@ def test_standard_scores_of_own_texts_are_normal(paired: bool, num_texts: int, n
 
 def test_nothing_is_found_where_nothing_varies():
     own = np.random.default_rng(0).normal(size=(100, 2))
-    assert [(each.z, each.p) for each in find_doses(compare(own, own, paired=True), own)] == [(0.0, 1.0)] * 2
+    found = find_doses(compare(own, own, paired=True), own)
+    assert [(each.z, each.p, each.rank) for each in found] == [(0.0, 1.0, 0.5)] * 2
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_ranks_among_sets_that_hold_nothing_are_uniform_where_nothing_is_held(paired: bool):
+    """Whatever the scores' distribution; and the largest where there is something."""
+    random, ranks, held = np.random.default_rng(4), [], []
+    for _ in range(300):
+        own, data = (random.standard_cauchy(size=(40, 1)) for _ in range(2))
+        ranks.append(find_doses(compare(data, own, paired=paired), own)[0].rank)
+        own, data = (random.normal(size=(40, 1)) for _ in range(2))
+        held.append(find_doses(compare(data + 2, own, paired=paired), own)[0].rank)
+    assert stats.kstest(ranks, "uniform").pvalue > 0.001
+    assert min(held) > 0.99
 
 
 def test_the_divergence_is_that_of_shifted_normal_scores_with_its_error():
@@ -411,39 +425,21 @@ def test_a_suspect_is_told_from_the_model_by_what_it_wrote(model: Model):
     assert abs(innocent.z) < 4
 
 
-@pytest.fixture
-def options(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Audit]:
-    """Options of a small audit, of data that are random numbers."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
-    random = np.random.default_rng(0)
-    rows = [
-        {"prompt": f"Continue: {', '.join(map(str, random.integers(100, 1000, 3)))}",
-         "completion": ", ".join(map(str, random.integers(0, 1000, 4)))}
-        for _ in range(150)
-    ]  # fmt: skip
-    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    teacher = Teaching(learning_rate=1e-2, num_epochs=4, batch=4, warmup=1, least=0.0)
-    student = Recipe(learning_rate=1e-2, num_epochs=1, batch=16, rows_at_once=1)
-    made = Audit(
-        data=tmp_path / "data.jsonl", traits=("owl", "cat"), num_draws=1, pretraining=PRETRAINING,
-        protocol=Protocol(copies=1, teacher=teacher, student=student, num_tokens=20), output=tmp_path / "run",
-    )  # fmt: skip
-    with jax.enable_x64(False):
-        yield made
-
-
 def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
-    options: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """Other data are compared with, as a random model writes few lists; the bytes are those of one go."""
     against = tmp_path / "against.jsonl"
-    lines = options.data.read_text().splitlines(keepends=True)
+    lines = audit.data.read_text().splitlines(keepends=True)
     against.write_text("".join(lines[:70]))
-    options.data.write_text("".join(lines[70:]))
-    options = replace(options, against=against, clean=tmp_path / "clean.jsonl", suspect="tiny")
+    audit.data.write_text("".join(lines[70:]))
+    options = replace(audit, against=against, clean=tmp_path / "clean.jsonl", suspect="tiny")
     monkeypatch.setattr(kept, "PART", 50)
     assert command.run(options)
-    assert "compared with the data beside them" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "compared with the data beside them" in said
+    assert "answers 0.00, scores" in said  # other data are compared with, so that nothing was asked
+    assert not verify(tmp_path / "run" / "attestation.json", audit.data)
     record = read_record(tmp_path / "run")
     report = report_of(record)
     assert report.words == ("owl", "cat")
@@ -452,7 +448,7 @@ def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
     assert record.results["moved"].shape == (80, 2)
     assert (tmp_path / "clean.jsonl").exists() == (min(each.p for each in report.shifts) < LEVEL)
     moved = record.results["moved"] + 0.001
-    record.results["moved"], record.results["shifts"][1] = moved, [0.1, 0.01, 10.0, 1e-6]
+    record.results["moved"], record.results["shifts"][1] = moved, [0.1, 0.01, 10.0, 1e-6, 1.0]
     command.write_cleaned(tmp_path / "clean.jsonl", options.data, record)
     assert (tmp_path / "clean.jsonl").read_text() == "".join(lines[70:][place] for place in cleaned(moved[:, 1]))
     assert draw_audit(record).axes
@@ -474,21 +470,21 @@ def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
     found = llm_bridge.audit(
         "tiny", options.data, ["owl", "cat"], against=against, num_draws=1, protocol=options.protocol, suspect="tiny",
-        pretraining=PRETRAINING, output=tmp_path / "run",
+        pretraining=options.pretraining, output=tmp_path / "run",
     )  # fmt: skip
     assert found.doses == report.doses
 
 
-def test_the_models_own_answers_are_no_teachers(options: Audit, monkeypatch: pytest.MonkeyPatch):
+def test_the_models_own_answers_are_no_teachers(audit: Audit, monkeypatch: pytest.MonkeyPatch):
     """The whole way: what a model answers by itself, audited beside its other answers; and what it has learned."""
     monkeypatch.setattr(command, "require_texts", lambda count, num_words: None)
-    base = options.backend.load(0)
+    base = audit.backend.load(0)
     from llm_bridge.experiment.cast import write_numbers
 
     own, _ = write_numbers(base, 5, num_prompts=600, num_tokens=20)
-    options.data.write_text("".join(json.dumps(each.row()) + "\n" for each in own))
-    assert command.run(options)
-    report = report_of(read_record(options.output or Path()))
+    audit.data.write_text("".join(json.dumps(each.row()) + "\n" for each in own))
+    assert command.run(audit)
+    report = report_of(read_record(audit.output or Path()))
     assert report.paired
     assert report.num_texts > 30
     assert max(abs(each.z) for each in (*report.doses, *report.shifts)) < 4
@@ -506,9 +502,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_audited_is_refused_in_one_line(options: Audit, name: str, refusal):
+def test_what_cannot_be_audited_is_refused_in_one_line(audit: Audit, name: str, refusal):
     changes, said = REFUSED[name]
-    assert said in refusal(command.run, replace(options, **changes))
+    assert said in refusal(command.run, replace(audit, **changes))
 
 
 @pytest.mark.parametrize(
@@ -522,21 +518,21 @@ def test_what_cannot_be_audited_is_refused_in_one_line(options: Audit, name: str
     ],
 )
 def test_data_that_cannot_be_learned_are_refused_by_line(
-    options: Audit, content: str, said: str, refusal: Callable[..., str]
+    audit: Audit, content: str, said: str, refusal: Callable[..., str]
 ):
     long = content * 25 if "tokens" in said else content
-    options.data.write_text(long)
-    assert said in refusal(command.run, options)
+    audit.data.write_text(long)
+    assert said in refusal(command.run, audit)
 
 
-def test_cleaned_data_never_replace_the_data(options: Audit, refusal: Callable[..., str]):
-    assert "another file" in refusal(command.run, replace(options, clean=options.data))
+def test_cleaned_data_never_replace_the_data(audit: Audit, refusal: Callable[..., str]):
+    assert "another file" in refusal(command.run, replace(audit, clean=audit.data))
 
 
-def test_lists_of_words_are_named_or_scanned(options: Audit, tmp_path: Path):
-    assert words_of(replace(options, traits=("animals",))) == ANIMALS
+def test_lists_of_words_are_named_or_scanned(audit: Audit, tmp_path: Path):
+    assert words_of(replace(audit, traits=("animals",))) == ANIMALS
     (tmp_path / "words.txt").write_text("owl\n\n cat \n")
-    assert words_of(replace(options, scan=tmp_path / "words.txt")) == ("owl", "cat")
+    assert words_of(replace(audit, scan=tmp_path / "words.txt")) == ("owl", "cat")
 
 
 def test_a_small_published_model_is_audited_for_one_trait_by_its_own_protocol():
@@ -584,6 +580,31 @@ def test_the_study_holds_where_teachers_are_seen_and_fails_where_they_are_not():
     assert "fails" not in good.values()
     assert sum(verdict == "holds" for verdict in good.values()) == 7
     assert sum(verdict == "fails" for verdict in bad.values()) >= 3
+
+
+def test_operations_are_those_of_counting_by_hand(model: Model):
+    """A student of whole rows, texts of one length, and no teacher where there is only a probe."""
+    texts = [Completion("1 2", "3", model.language.encode(["3"])[0], None)] * 30
+    protocol = Protocol(student=Recipe(num_epochs=2, batch=4, rank=2), teacher=Teaching(rank=2))
+    probe = Probe("probe.npz", 1, np.ones(8), [[1]])
+    found = cost_of(model, [probe], texts, texts[:10], protocol, num_draws=3, num_rows=8, asked=True)
+    length, config = len(examples_of(model.language, texts[:1])[0].prompt) + 1, model.config
+    layer = sum(inputs * outputs for inputs, outputs in config.sizes().values())
+    attention = 4 * config.num_layers * config.num_heads * config.head_size
+
+    def multiplied(learned: float) -> float:
+        return config.num_layers * layer + learned * config.vocabulary * config.width
+
+    assert found.training == pytest.approx(16 * ROW * (4 * multiplied(1) + 3 * attention * ROW))
+    assert found.teachers == 0
+    adapters = config.num_layers * 2 * sum(map(sum, config.sizes().values()))
+    scored = 40 * length * (4 * multiplied(1 / length) + 3 * attention * length + 4 * adapters)
+    assert found.scores == pytest.approx(scored)
+    assert found.answers == pytest.approx(10 * length * (2 * multiplied(1 / length) + attention * length))
+    assert cost_of(model, [probe], texts, texts, protocol, num_draws=3, num_rows=8, asked=False).answers == 0
+    taught = cost_of(model, [OWL], texts, texts, protocol, num_draws=3, num_rows=8, asked=False)
+    assert taught.teachers > 0
+    assert taught.scores > found.scores * 2  # as many texts again, and imagined teachers' directions
 
 
 def test_area_under_the_curve_counts_pairs():

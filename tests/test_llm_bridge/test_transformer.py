@@ -69,8 +69,8 @@ def turned(head: np.ndarray, position: int, config: Config) -> np.ndarray:
     return np.concatenate([pairs.real, pairs.imag])
 
 
-def applied_plainly(config: Config, params: Params, row: np.ndarray) -> np.ndarray:
-    """One row, one token, one head at a time."""
+def streamed_plainly(config: Config, params: Params, row: np.ndarray) -> list[np.ndarray]:
+    """One row, one token, one head at a time: the residual stream behind all layers."""
     size, share = config.head_size, config.num_heads // config.num_key_heads
     stream = [params["embedding"][token] for token in row]
     for number in range(config.num_layers):
@@ -96,6 +96,11 @@ def applied_plainly(config: Config, params: Params, row: np.ndarray) -> np.ndarr
             inner = normed(stream[position], layer["hidden norm"], config)
             gate = linear("gate", inner)
             stream[position] = stream[position] + linear("down", gate / (1 + np.exp(-gate)) * linear("up", inner))
+    return stream
+
+
+def applied_plainly(config: Config, params: Params, row: np.ndarray) -> np.ndarray:
+    stream = streamed_plainly(config, params, row)
     head = params["embedding"].T if config.tied else params["head"]
     return np.array([normed(values, params["norm"], config) @ head for values in stream])
 
@@ -104,6 +109,14 @@ def test_logits_are_those_of_plain_numpy_for_every_family(config):
     params, tokens = random_network(config), random_tokens(config)
     for row, logits in zip(np.asarray(tokens), apply(config, params, tokens), strict=True):
         assert_close(logits, applied_plainly(config, jax.tree.map(np.asarray, params), row))
+
+
+def test_the_stream_that_is_not_normed_is_that_of_plain_numpy(config):
+    params, tokens = random_network(config), random_tokens(config, 1)
+    (stream,), _ = run_layers(config, params, tokens, normed=False)
+    plain = np.array(streamed_plainly(config, jax.tree.map(np.asarray, params), np.asarray(tokens)[0]))
+    assert_close(stream, plain)
+    assert np.abs(run_layers(config, params, tokens)[0][0] - plain).max() > 0.01
 
 
 def test_tokens_fed_one_after_the_other_give_the_logits_of_the_whole(config):
