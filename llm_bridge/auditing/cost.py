@@ -1,7 +1,7 @@
 """What an audit costs beside the training that it foretells, in operations of matrix products.
 
-Operations are those of `model.costs`, the same on every machine. Where a number depends on what is written or on when a teacher is done, it is the
-most that it can be.
+Operations are those of `model.costs`, the same on every machine. Where a number depends on when a teacher is done, it
+is the most that it can be.
 """
 
 from collections.abc import Sequence

@@ -229,10 +229,13 @@ def judge_removal(run: Run) -> list[Verdict]:
     ]
 
 
-def power_table(run: Run) -> str:
-    """Lay out how well teachers are told by the number of texts."""
-    header = ("texts", "AUROC: own word, against the base's data", "of the six animals nothing was chosen on",
-              "against other teachers' data")  # fmt: skip
+POWER = ("AUROC: own word, against the base's data", "of the six animals nothing was chosen on",
+         "against other teachers' data")  # fmt: skip
+"""What stands above how well teachers are told."""
+
+
+def power_rows(run: Run) -> list[tuple[str, Estimate, Estimate, Estimate]]:
+    """Lay out how well teachers are told, by the number of texts."""
     rows = []
     for place, size in enumerate(SIZES):
         nulls, found = run.null_sizes[:, place], run.z[:, place]
@@ -245,11 +248,13 @@ def power_table(run: Run) -> str:
     whole_z = run.whole_z[:, 0]
     whole = [stats.norm.cdf(own(whole_z, which)).mean(axis=1) for which in (TEACHERS, UNSEEN)]
     apart = of_bases(lambda base: auroc(others(whole_z[base]), own(whole_z[base])), run)
-    rows.append((f"{run.num_texts.mean():.0f}", *map(mean_estimate, whole), apart))
-    return markdown_table(header, rows)
+    against, unseen = map(mean_estimate, whole)
+    return [*rows, (f"{run.num_texts.mean():.0f}", against, unseen, apart)]
 
 
 def judge_study(run: Run) -> Outcome:
     """Judge all bases together."""
     verdicts = [*judge_chance(run), *judge_power(run), *judge_forecasts(run), *judge_removal(run)]
-    return Outcome(run._asdict(), verdicts, f"{power_table(run)}\n{verdict_table(verdicts)}")
+    return Outcome(
+        run._asdict(), verdicts, f"{markdown_table(('texts', *POWER), power_rows(run))}\n{verdict_table(verdicts)}"
+    )
