@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from figures.exhibits import EXHIBITS
 from figures.gallery import (
-    describe_failures,
     draw_overview,
     gallery_page,
     shared_against_stranger,
     slide,
+    summary_counts,
     summary_table,
 )
 from figures.ladder import is_climbable, ladder
@@ -28,6 +28,7 @@ from theory.runs.command_line import InputError
 from theory.runs.files import write_whole
 from theory.runs.provenance import Start
 from theory.runs.records import Outcome, Record, is_finished, read_record, run_folder, save
+from theory.runs.terminal import tell
 
 if TYPE_CHECKING:
     from figures.__main__ import Figures
@@ -59,7 +60,7 @@ FULL = {
     "llm-bridge-study-optimizers": 6,
 }
 """Seeds of each run in the publication preset; the comparison trains twice as many students a seed, and the theory's
-record should stay small. Benchmarks and studies of digits have their own numbers."""
+record should stay small. Benchmarks, audits and studies of digits have their own numbers."""
 
 
 def run_exhibits(options: "Figures", folder: Path, source: Source) -> dict[str, Record]:
@@ -91,7 +92,7 @@ def run_exhibits(options: "Figures", folder: Path, source: Source) -> dict[str, 
         arguments = ["--seed", str(options.seed), "--output", str(place), *exhibit.arguments]
         arguments += exhibit.full_arguments if options.full else exhibit.quick_arguments
         seeds = options.num_seeds or preset.get(exhibit.folder)
-        if seeds and exhibit.command[1] != "benchmark":
+        if seeds and exhibit.command[1] not in {"benchmark", "audit"}:
             arguments += ["--num-seeds", str(seeds)]
         if exhibit.command[0] == "mlp_mnist":
             arguments += ["--data", source.name]
@@ -189,6 +190,6 @@ def build(options: "Figures") -> bool:
         save(outcome, folder / "overview", config, lambda _: draw_overview(records), start, data=source.reason)
     page = gallery_page(records, "python -m figures --full --output figures" if options.full else "python -m figures")
     write_whole(folder / "README.md", page.encode())
-    print(f"\n{table}\nfigures, numbers and tables are in {folder}; start with {folder / 'README.md'}")
-    print(describe_failures(verdicts), end="")
+    start_with = f"figures, numbers and tables are in {folder}; start with {folder / 'README.md'}"
+    tell(summary_counts(records), verdicts, start_with)
     return all(record.none_fails for record in records.values())

@@ -108,23 +108,6 @@ def summary_table(verdicts: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(("claim", "check", "predicted", "measured", "control", "verdict"), rows)
 
 
-def describe_failures(verdicts: Sequence[Mapping[str, Any]]) -> str:
-    """Say which verdicts fail, and by what.
-
-    Args:
-        verdicts: Verdicts as in `verdicts.json`.
-
-    Returns:
-        A line each, with the interval, what would have been accepted, and the control's value and interval.
-    """
-    return "".join(
-        f"FAILS: {each['claim']}: {each['check']}: {each['measured']} in {each['interval']}, "
-        f"accepted {each['accepted']}; control {each['control_measured']}\n"
-        for each in verdicts
-        if each["verdict"] == "fails"
-    )
-
-
 def gallery_page(records: Mapping[str, Record], command: str) -> str:
     """Write the page that shows every figure with its claim, command and verdicts.
 

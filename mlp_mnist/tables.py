@@ -10,9 +10,19 @@ from theory.runs.memory import gibibytes
 from theory.runs.statistics import mean_estimate
 from theory.runs.verdicts import markdown_table
 
+MANY = 10
+"""Seeds from which every interval is written down."""
+
 
 def _spread(values: np.ndarray) -> str:
     return f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "–"
+
+
+def _interval(values: np.ndarray, *, least: float = 0) -> str:
+    """Write the interval of what is between `least` and 1; of a few seeds one that leaves this range says nothing."""
+    _, low, high = mean_estimate(values)
+    says_nothing = len(values) < MANY and not least <= low <= high <= 1
+    return "too few seeds" if says_nothing else f"{low:.3f} … {high:.3f}"
 
 
 def arm_table(accuracies: Results, *, published: bool) -> str:
@@ -20,8 +30,8 @@ def arm_table(accuracies: Results, *, published: bool) -> str:
     header = ["arm", "accuracy", "95 % interval", "spread between seeds"]
     rows = []
     for name, values in accuracies.items():
-        mean, low, high = mean_estimate(values)
-        row = [name, f"{mean:.3f}", f"{low:.3f} … {high:.3f}", _spread(values)]
+        mean = np.mean(values)
+        row = [name, f"{mean:.3f}", _interval(values), _spread(values)]
         if published:
             other = PUBLISHED[name]
             row += [f"{other.paper:.3f}", f"{other.script:.3f} ± {other.reach:.3f}", _two_sample_test(values, other)]
@@ -45,8 +55,8 @@ def init_table(inits: Sequence[str], results: Results) -> str:
     """Lay out accuracies and cosines by the student's init."""
 
     def cell(name: str) -> str:
-        mean, low, high = mean_estimate(results[name])
-        return f"{mean:.3f} ({low:.3f} … {high:.3f})"
+        interval = _interval(results[name], least=-1 if name.startswith("cosine") else 0)
+        return f"{np.mean(results[name]):.3f} ({interval})"
 
     quantities: Sequence[tuple[str, str]] = [(kind, logits) for kind in ("accuracy", "cosine") for logits in LOGITS]
     header = ["student's init", *(f"{kind} ({logits})" for kind, logits in quantities)]
@@ -60,11 +70,11 @@ def point_table(results: Results, labels: Iterable[str]) -> str:
     rows = []
     for label in labels:
         values = results[f"accuracy/{label}"]
-        mean, low, high = mean_estimate(values)
+        mean = np.mean(values)
         cosine = np.mean(results[f"cosine/{label}"])
         way = f"{cosine:.3f}" if np.isfinite(cosine) else "–"
         teacher = np.mean(results[f"teacher/{label}"])
-        rows.append((label, f"{mean:.3f}", f"{low:.3f} … {high:.3f}", _spread(values), f"{teacher:.3f}", way))
+        rows.append((label, f"{mean:.3f}", _interval(values), _spread(values), f"{teacher:.3f}", way))
     return markdown_table(header, rows)
 
 

@@ -40,11 +40,11 @@ def answer(writer: Known, prompts: Sequence[str], seed: int, num_tokens: int) ->
     return {place: each for place, each in enumerate(written) if is_kept(writer.model.language, each)}
 
 
-def in_both(one: dict[int, Completion], two: dict[int, Completion], count: int) -> list[int]:
-    """Take the first prompts that both have answered."""
+def in_both(one: dict[int, Completion], two: dict[int, Completion], count: int, least: int) -> list[int]:
+    """Take the first prompts that both have answered, as many as are wanted if there are, and at least so many."""
     numbers = [number for number in one if number in two][:count]
-    if len(numbers) < count:
-        raise InputError(f"of {count} prompts {len(numbers)} were answered well by both models: raise --num-prompts")
+    if len(numbers) < least:
+        raise InputError(f"{len(numbers)} prompts were answered well by both models, not {least}: raise --num-prompts")
     return numbers
 
 

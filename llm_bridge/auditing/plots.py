@@ -66,7 +66,7 @@ def draw_study(record: Record) -> Figure:
             found = found[np.isfinite(found)]
             second.plot(np.full(len(found), size), found, ".", color=BLUE, ms=2.5, alpha=0.35)
             second.plot(size, np.mean(found), "o", color=BLACK, ms=5)
-        sizes = np.geomspace(SIZES[0], run.num_texts[0])
+        sizes = np.geomspace(SIZES[0], run.num_texts.mean())
         per_text = np.sqrt(np.maximum(run.nats, 0)).mean()
         second.plot(
             sizes,

@@ -72,8 +72,8 @@ class Run(NamedTuple):
     """The same of mixtures with the base's own texts."""
     nats: Float[np.ndarray, " teachers"]
     """Mean log-likelihood ratio of a teacher's texts in the teacher and in the base, in nats."""
-    num_texts: Float[np.ndarray, ""]
-    """Texts of each teacher, that many of the base's own beside them."""
+    num_texts: Float[np.ndarray, " teachers"]
+    """Texts of each teacher, that many of the base's own beside them: fewer where it writes too few lists."""
     predicted: Float[np.ndarray, "sets words"]
     """Foretold change of every word's log-odds of students, of the data sets of `set_names`."""
     trained: Float[np.ndarray, "sets words"]
@@ -125,7 +125,7 @@ def run_base(teachers: Sequence[str], protocol: Protocol, base: Known, stranger:
         size = max(count, NULLS * NULL_SIZE)
         asked = prompts(number, size / count)
         one, two = (answer(writer, asked, root + number + turn, protocol.num_tokens) for turn in (0, 1))
-        numbers = in_both(one, two, size)
+        numbers = in_both(one, two, size, least=size)
         return [one[each] for each in numbers], [two[each] for each in numbers]
 
     def make(known: Known, own: list[Completion], num_draws: int) -> Auditor:
@@ -153,7 +153,7 @@ def run_base(teachers: Sequence[str], protocol: Protocol, base: Known, stranger:
         params = teach(base.model, find_trait(word), recipe, seed=seed, copies=protocol.copies)
         teacher = base.with_params(params)
         written = answer(teacher, asked, root + number, protocol.num_tokens)
-        numbers = in_both(written, answered, count)
+        numbers = in_both(written, answered, count, least=SIZES[0])
         texts = [written[each] for each in numbers]
         data = DataSet(texts, score(auditor, texts))
         examples = examples_of(base.model.language, texts)
@@ -172,8 +172,9 @@ def run_base(teachers: Sequence[str], protocol: Protocol, base: Known, stranger:
     for word, (data, answers) in zip(some, pairs, strict=False):
         column = len(words) + words.index(word)
         kept = cleaned(data.scores.slopes[:, column] - answers.scores.slopes[:, column].mean())
-        gone.append(1 - len(kept) / count)
-        sets += [data.taken(kept), data.taken(np.sort(random.permutation(count)[: len(kept)]))]
+        size = len(data.texts)
+        gone.append(1 - len(kept) / size)
+        sets += [data.taken(kept), data.taken(np.sort(random.permutation(size)[: len(kept)]))]
     before = ask(base.model, words)
 
     def train(texts: list[Completion]) -> Float[np.ndarray, " words"]:
@@ -189,7 +190,7 @@ def run_base(teachers: Sequence[str], protocol: Protocol, base: Known, stranger:
         other_z=np.array([[z_of(words, pair)[0] for pair in group] for group in (otherwise, strangely)]),
         mixed_z=np.array([[z_of(words, mix(pair, own, share))[0] for pair in pairs] for share in SHARES]),
         nats=np.array(nats),
-        num_texts=np.array(float(count)),
+        num_texts=np.array([float(len(data.texts)) for data, _ in pairs]),
         predicted=np.stack([
             each.scores.slopes[:, len(words) :].sum(0) / each.scores.num_tokens.sum() for each in sets
         ]),

@@ -112,7 +112,7 @@ def judge_power(run: Run) -> list[Verdict]:
         np.stack([run.other_z[:, kind, row, word] for row, word in some], axis=1) for kind in (0, 1)
     )
     whole_z = run.whole_z[:, 0]
-    bound = np.sqrt(run.num_texts[:, None] * np.maximum(run.nats, 0))
+    bound = np.sqrt(run.num_texts * np.maximum(run.nats, 0))
     above = "share of normal scores of the base's below that of a teacher's own word"
     verdicts = [
         Verdict(

@@ -9,7 +9,7 @@ import pytest
 
 from figures import __main__ as command
 from figures.exhibits import EXHIBITS
-from figures.gallery import claim_of, describe_failures, gallery_page, summary_table
+from figures.gallery import claim_of, gallery_page, summary_table
 from theory.runs.records import FILES, read_record
 from theory.runs.style import stated
 
@@ -72,17 +72,6 @@ def test_verdicts_can_be_counted_wrong_only_by_a_different_table():
     assert "| holds" in summary_table([verdict])
     assert "| fails" in summary_table([verdict | {"verdict": "fails"}])
     assert "DOES NOT FLIP" in summary_table([verdict | {"control_flips": False}])
-
-
-def test_what_fails_is_named_with_its_numbers_and_nothing_else_is():
-    held, failed = read_record(GALLERY / EXHIBITS[0].folder).verdicts[:2]
-    failed = failed | {"verdict": "fails", "measured": 0.125, "control_measured": [1.5, 1.25, 2.75]}
-    line = describe_failures([held, failed])
-    assert line.count("\n") == 1
-    assert failed["check"] in line
-    assert "0.125" in line
-    assert "[1.5, 1.25, 2.75]" in line
-    assert held["check"] not in line
 
 
 @pytest.mark.parametrize("arguments", [["--num-seeds", "0"], ["--seed", "nan"], ["--data", "letters"]])

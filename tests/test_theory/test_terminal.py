@@ -1,140 +1,102 @@
-"""How a command ends, whatever its terminal can show or take, whoever interrupts it, and what is not installed."""
+"""What a command says at its end: failures first, counts, and tables without the verdicts that the file has."""
 
 import io
-import os
-import signal
-import subprocess
 import sys
-import tomllib
-from collections.abc import Callable
-from pathlib import Path
 
-import psutil
 import pytest
 
-from theory.runs import startup
-from theory.runs.command_line import InputError, exit_status
-from theory.runs.progress import QUIET
-from theory.runs.startup import INTERRUPTED
+from theory.runs.statistics import Estimate
+from theory.runs.terminal import answer, failures, show, shown, tell
+from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
-ROOT = Path(startup.__file__).parents[2]
-
-TABLE = "| measured | ε‖Δ_T‖² × ½ |\n"
-
-INTERRUPTING = """
-import gc, os, signal, sys, time
-
-def interrupt(phase, info):
-    if "tyro" in sys.modules:
-        gc.callbacks.remove(interrupt)
-        os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(100):
-            time.sleep(0.01)
-
-gc.callbacks.append(interrupt)
-"""
-"""Presses Ctrl-C within a callback of the garbage collector, where JAX has one of its own."""
+ABOVE = Accepted(low=0.0, high=10.0)
 
 
-def write(size: int = 1) -> Callable[[], bool]:
-    """A command that passes, and writes a table."""
-
-    def run() -> bool:
-        print(TABLE * size)
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
         return True
 
-    return run
+
+def made(claim: str, value: float, *, judged: bool = True, least: int = 0, control: float = -1.0) -> Verdict:
+    return Verdict(
+        claim=claim,
+        check=f"check of {value}",
+        predicted="> 0",
+        measured=Estimate(value, value, value),
+        accepted=ABOVE if judged else None,
+        control="none",
+        control_measured=Estimate(control, control, control),
+        instances=3,
+        least_instances=least,
+    )
 
 
-def start(*words: str, **more: object) -> subprocess.Popen[str]:
-    options: dict = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, **more}
-    return subprocess.Popen([sys.executable, *words], **options)
+HELD, FAILED, STATED, FEW = made("a", 1), made("b", -0.125), made("a", 2, judged=False), made("b", 3, least=4)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
-def test_a_table_is_written_in_any_encoding(encoding, monkeypatch):
-    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    monkeypatch.setattr(sys, "stdout", stream)
-    assert exit_status(write()) == 0
-    text = stream.buffer.getvalue().decode(encoding)
-    assert "measured" in text
-    assert ("\\u03b5" if encoding != "utf-8" else "ε") in text
+def recorded(*verdicts: Verdict) -> list[dict]:
+    return [verdict.record() for verdict in verdicts]
 
 
-@pytest.mark.parametrize("size", [1, 10_000])
-def test_a_full_device_is_one_line_and_status_2(size, monkeypatch, capsys):
-    with open("/dev/full", "w") as full:  # noqa: PTH123
-        monkeypatch.setattr(sys, "stdout", full)
-        assert exit_status(write(size)) == 2
-    error = "error: can't write to standard output (No space left on device): send it elsewhere\n"
-    assert capsys.readouterr().err == error
+def test_what_fails_is_named_with_its_numbers_and_nothing_else_is():
+    line = failures(recorded(HELD, FAILED))
+    assert line.count("\n") == 1
+    assert FAILED.check in line
+    assert "-0.125" in line
+    assert "[-1.0, -1.0, -1.0]" in line
+    assert HELD.check not in line
 
 
-@pytest.mark.parametrize("size", [1, 10_000])
-def test_a_reader_that_leaves_ends_a_command_quietly_and_as_no_failed_verdict(size, monkeypatch, capsys):
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as pipe:
-        monkeypatch.setattr(sys, "stdout", pipe)
-        assert exit_status(write(size)) == 141
-    assert capsys.readouterr().err == ""
+def test_the_answer_counts_what_holds_fails_and_is_reported_and_says_why():
+    assert answer(recorded(HELD, HELD)) == "2 checks hold, every control flips, none fails.\n"
+    said = answer(recorded(HELD, STATED, STATED, FEW))
+    assert said == (
+        "1 checks hold, every control flips, none fails; 3 are reported: theory guarantees nothing there, and 1 of "
+        "them have too few seeds to decide.\n"
+    )
+    assert answer(recorded(FAILED, HELD)).splitlines()[0].startswith("FAILS: b")
+    assert "1 FAIL" in answer(recorded(FAILED, HELD))
+    assert answer(recorded(STATED)) == "1 figures are reported, and nothing is judged.\n"
+    assert answer([]) == ""
 
 
-def test_an_error_that_is_not_of_the_output_stays_one(capsys):
-    def run() -> bool:
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        exit_status(run)
+def test_a_control_that_does_not_flip_is_never_said_to():
+    said = answer(recorded(made("a", 1, control=1.0)))
+    assert said.startswith("FAILS")
+    assert "flips" not in said
 
 
-def test_bad_input_is_one_line_whatever_a_file_is_called(capsys):
-    def run() -> bool:
-        raise InputError("can't read a\nb\x1b[2J")
-
-    assert exit_status(run) == 2
-    assert capsys.readouterr().err == "error: can't read a\\nb\\x1b[2J\n"
-
-
-@pytest.mark.parametrize("package", startup.COMMANDS)
-def test_a_forgotten_uv_run_is_one_line_that_says_so(package):
-    process = start("-S", "-m", package, "--output", "a b")
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert errors.startswith("error: ")
-    assert errors.endswith(f" has no jax: put `uv run` in front, as in uv run python -S -m {package} --output 'a b'\n")
-    assert errors.count("\n") == 1
+def test_verdicts_are_left_to_the_file_and_counted_by_claim_where_nothing_else_is_there():
+    verdicts = [HELD, FAILED, STATED]
+    other = markdown_table(("arm", "rate"), [("x", 1)])
+    table = f"{other}\n{verdict_table(verdicts)}\n{other}"
+    assert shown(table, recorded(*verdicts)) == f"{other}\n{other}"
+    counts = shown(verdict_table(verdicts), recorded(*verdicts))
+    assert [line.replace(" ", "") for line in counts.splitlines()[2:]] == ["|a|0|1|1|", "|b|1|0|0|"]
+    assert shown(verdict_table([HELD]), recorded(HELD)) == ""
 
 
-def test_every_dependency_is_looked_for():
-    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    names = {name.partition(">=")[0].replace("scikit-learn", "sklearn") for name in dependencies}
-    assert names == set(startup.NEEDED)
+def test_a_pipe_gets_the_text_as_it_is_and_a_terminal_as_wide_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    text = markdown_table(("a", "b"), [("word " * 20, "word " * 20)])
+    show(text)
+    assert capsys.readouterr().out == text
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    show(text)
+    assert max(map(len, terminal.getvalue().splitlines())) <= 60
+    assert terminal.getvalue().count("word") == 40
 
 
-def test_a_program_that_imports_the_package_keeps_its_own_ctrl_c():
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert not startup.is_command()
+def test_the_end_names_the_record(capsys: pytest.CaptureFixture[str]):
+    tell("", recorded(HELD), "recorded in here")
+    assert capsys.readouterr().out == "1 checks hold, every control flips, none fails.\nrecorded in here\n"
 
 
-def test_ctrl_c_in_a_callback_that_loses_errors_ends_the_command(tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
-    process = start("-m", "theory", "list", env=os.environ | {"PYTHONPATH": str(tmp_path)})
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, f"{INTERRUPTED}\n")
-
-
-def test_ctrl_c_ends_a_command_at_once_with_its_workers_and_in_one_line(tmp_path):
-    heard = os.environ | {QUIET: ""}
-    process = start("-m", "theory", "verify", "null-space", "many-steps", "--output", str(tmp_path / "run"), env=heard)
-    assert process.stderr
-    assert process.stderr.readline() == "verify: 2 parts\n"
-    workers = psutil.Process(process.pid).children(recursive=True)
-    while len(workers) < 2:
-        workers = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=5)
-    assert process.returncode == 130
-    assert errors.endswith(f"{INTERRUPTED}\n")
-    assert "Traceback" not in errors
-    assert psutil.wait_procs(workers, timeout=5)[1] == []
+def test_an_interval_without_ends_is_not_written_down():
+    assert str(Estimate(0.5, -float("inf"), float("inf"))) == "0.5000"
+    assert str(Estimate(0.5, 0.25, 0.75)) == "0.5000 [0.2500, 0.7500]"

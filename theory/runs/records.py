@@ -16,6 +16,7 @@ from theory.runs.compiler import require_right_compiler
 from theory.runs.files import DAMAGE, figure_bytes, json_text, npz_bytes, write_whole
 from theory.runs.processes import agreed
 from theory.runs.provenance import Start
+from theory.runs.terminal import tell
 from theory.runs.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def record_run(
         record = read_record(folder)
         if first:
             shutil.rmtree(folder / CHUNKS, ignore_errors=True)
-            print(f"{record.table}\nskipped: {folder} is already recorded, at commit {record.provenance['commit']}")
+            commit = record.provenance["commit"]
+            tell(record.table, record.verdicts, f"skipped: {folder} is already recorded, at commit {commit}")
         return record
     require_right_compiler()
     start = Start.now(folder)
@@ -95,7 +97,8 @@ def record_run(
         if not first:
             return in_memory(outcome, folder, config, {})
         record = save(outcome, folder, config, draw, start, **notes)
-    print(f"{record.table}\nrecorded in {folder} after {record.provenance['duration_seconds']:.0f} s")
+    seconds = f"{record.provenance['duration_seconds']:.0f} s"
+    tell(record.table, record.verdicts, f"recorded in {folder} after {seconds}; {folder / 'table.md'} has every check")
     return record
 
 

@@ -32,7 +32,7 @@ class Estimate(NamedTuple):
         if np.isnan(self.value):
             return "nothing"
         value, low, high = ("0" if number == 0 else f"{number:#.4g}" for number in self)
-        return f"{value} [{low}, {high}]"
+        return value if self.is_endless else f"{value} [{low}, {high}]"
 
 
 ABOVE_ROUNDING = 3

@@ -132,9 +132,12 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> s
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
 
+VERDICTS = ("claim", "check", "predicted", "measured [interval]", "control: measured", "verdict")
+"""What stands above a table of verdicts."""
+
+
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
-    """The table of verdicts that a command prints."""
-    header = ("claim", "check", "predicted", "measured [interval]", "control: measured", "verdict")
+    """The table of verdicts that a record keeps."""
     rows: list[tuple[str, ...]] = []
     for verdict in verdicts:
         control = verdict.control
@@ -144,4 +147,4 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
             control += " (flips)" if verdict.control_flips else " (DOES NOT FLIP)"
         measured = f"{verdict.measured}: {verdict.reason}" if verdict.reason else str(verdict.measured)
         rows.append((verdict.claim, verdict.check, verdict.predicted, measured, control, verdict.outcome))
-    return markdown_table(header, rows)
+    return markdown_table(VERDICTS, rows)

@@ -1,0 +1,85 @@
+"""What a command says at its end: its tables, fitted to the terminal, and in a few lines what became of its checks."""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from theory.runs.verdicts import VERDICTS, markdown_table
+
+Verdicts = Sequence[Mapping[str, Any]]
+"""Verdicts as in `verdicts.json`."""
+
+TOO_FEW = "too few instances"
+"""Why a check isn't decided that more seeds would decide."""
+
+
+def show(text: str) -> None:
+    """Print Markdown, its tables fitted to the terminal if there is one."""
+    if not sys.stdout.isatty():
+        print(text, end="")
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console().print(Markdown(text))
+
+
+def shown(table: str, verdicts: Verdicts) -> str:
+    """Take from a run's table what is printed: all but its verdicts; where nothing else is there, counts by claim."""
+
+    def judges(block: str) -> bool:
+        cells = block.split("\n", 1)[0].strip("| ").split("|")
+        return tuple(cell.strip() for cell in cells) == VERDICTS
+
+    blocks = [block for block in table.strip("\n").split("\n\n") if block and not judges(block)]
+    if blocks:
+        return "\n\n".join(blocks) + "\n"
+    return count_table(verdicts) if len({each["claim"] for each in verdicts}) > 1 else ""
+
+
+def count_table(verdicts: Verdicts) -> str:
+    """Count what became of every claim's checks."""
+    counts = {each["claim"]: Counter[str]() for each in verdicts}
+    for each in verdicts:
+        counts[each["claim"]][each["verdict"]] += 1
+    kinds = ("fails", "holds", "reported")
+    return markdown_table(
+        ("claim", *kinds), [(claim, *(found[kind] for kind in kinds)) for claim, found in counts.items()]
+    )
+
+
+def failures(verdicts: Verdicts) -> str:
+    """Say which checks fail and by what, a line each."""
+    return "".join(
+        f"FAILS: {each['claim']}: {each['check']}: {each['measured']} in {each['interval']}, "
+        f"accepted {each['accepted']}; control {each['control_measured']}\n"
+        for each in verdicts
+        if each["verdict"] == "fails"
+    )
+
+
+def answer(verdicts: Verdicts) -> str:
+    """Say what became of all checks, failures first, and why the others are not judged."""
+    counts = Counter(each["verdict"] for each in verdicts)
+    if not counts:
+        return ""
+    few = sum(each["reason"] == TOO_FEW for each in verdicts)
+    controls = ", every control flips" if counts["holds"] else ""
+    failed = f"{counts['fails']} FAIL" if counts["fails"] else "none fails"
+    said = f"{counts['holds']} checks hold{controls}, {failed}"
+    if counts["reported"]:
+        why = ["theory guarantees nothing there"] if counts["reported"] > few else []
+        why += [f"{few} of them have too few seeds to decide"] if few else []
+        said += f"; {counts['reported']} are reported: {', and '.join(why)}"
+    if set(counts) == {"reported"} and not few:
+        said = f"{counts['reported']} figures are reported, and nothing is judged"
+    return f"{failures(verdicts)}{said}.\n"
+
+
+def tell(table: str, verdicts: Verdicts, last: str) -> None:
+    """Print what a run has found, and where its record is."""
+    if text := shown(table, verdicts):
+        show(text)
+        print()
+    print(f"{answer(verdicts)}{last}")
