@@ -17,7 +17,6 @@ from figures.gallery import (
     gallery_page,
     shared_against_stranger,
     slide,
-    summary_counts,
     summary_table,
 )
 from figures.ladder import is_climbable, ladder
@@ -191,5 +190,11 @@ def build(options: "Figures") -> bool:
     page = gallery_page(records, "python -m figures --full --output figures" if options.full else "python -m figures")
     write_whole(folder / "README.md", page.encode())
     start_with = f"figures, numbers and tables are in {folder}; start with {folder / 'README.md'}"
-    tell(summary_counts(records), verdicts, start_with)
+    titles = {exhibit.folder: exhibit.title for exhibit in EXHIBITS} | {"ladder": "The ladder"}
+    named = [
+        verdict | {"claim": titles[name], "check": f"{verdict['claim']}: {verdict['check']}"}
+        for name, record in records.items()
+        for verdict in record.verdicts
+    ]
+    tell("", named, start_with)
     return all(record.none_fails for record in records.values())

@@ -34,7 +34,6 @@ TABLES: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     ROOT / "theory" / "README.md": {"claims": claim_table},
     ROOT / "mlp_mnist" / "README.md": digits.TABLES,
     ROOT / "llm_bridge" / "README.md": language_models.TABLES,
-    ROOT / "README.md": {"lifts": language_models.lifts_of_the_root},
 }
 """For each page, by the name of its place: what makes the table."""
 

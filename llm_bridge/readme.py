@@ -38,33 +38,27 @@ def arms() -> str:
     return page_table(("arm", "what it is", "by default", "of a published model"), rows)
 
 
-def _lifts(path: str, name: str = "matrix", runs: str = "base models") -> str:
-    gallery = GALLERY._replace(path=path)
-    record = gallery.record(name)
+def _lifts(name: str = "matrix", runs: str = "base models") -> str:
+    record = GALLERY.record(name)
     names = {"shared": "shared init", "stranger": "another init"}
     rows = [
         (target, *(between(record.results[f"lift/{target}/{init}"]) for init in MATRIX_INITS))
         for target in record.config["targets"]
     ]
     bases, words = record.config["num_seeds"], len(record.config["traits"])
-    first = gallery.link(f"lift, {bases} {runs}, {words} animals each; students imitate", name)
+    first = GALLERY.link(f"lift, {bases} {runs}, {words} animals each; students imitate", name)
     return page_table((first, *(names[init] for init in MATRIX_INITS)), rows)
-
-
-def lifts_of_the_root() -> str:
-    """Lay out the lifts of the matrix for the page of the whole project."""
-    return _lifts("figures")
 
 
 def matrix() -> str:
     """Lay out the lifts of the matrix, and what is judged."""
     note = f"The least p-value that {NUM_PERMUTATIONS:,} relabelings can show is {1 / (1 + NUM_PERMUTATIONS):.2g}.\n"
-    return f"{_lifts(GALLERY.path)}\n{page_verdicts(GALLERY.record('matrix'))}\n{note}"
+    return f"{_lifts()}\n{page_verdicts(GALLERY.record('matrix'))}\n{note}"
 
 
 def smollm2() -> str:
     """Lay out the matrix of a published model."""
-    return f"{_lifts(GALLERY.path, 'matrix-smollm2', 'runs')}\n{page_verdicts(GALLERY.record('matrix-smollm2'))}"
+    return f"{_lifts('matrix-smollm2', 'runs')}\n{page_verdicts(GALLERY.record('matrix-smollm2'))}"
 
 
 def smollm2_run() -> str:
