@@ -1,6 +1,7 @@
-"""Imports flow one way: theory, then the experiments, then the figures."""
+"""Imports flow one way: theory, then the experiments, then the figures, and within a package from what lies below."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,60 @@ def test_package_imports_only_what_lies_below_it(package: str):
 def test_wrong_direction_would_be_noticed(tmp_path: Path):
     (tmp_path / "wrong.py").write_text("import json\nfrom figures.exhibits import EXHIBITS\n")
     assert imported_packages(tmp_path / "wrong.py") == {"figures"}
+
+
+BELOW = {
+    "theory/runs": {"theory.runs"},
+    "llm_bridge/text": {"llm_bridge.text"},
+    "llm_bridge/model": {"llm_bridge.text", "llm_bridge.model"},
+    "llm_bridge/files": {"llm_bridge.model", "llm_bridge.files"},
+}
+"""What the lowest folders of a package may take from it."""
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Names that a file imports from the project, at its top or later, but for types alone."""
+    tree = ast.parse(path.read_text())
+    types = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    left_out = {inner for node in types for inner in ast.walk(node)}
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node not in left_out]
+    names = {f"{node.module}.{alias.name}" for node in found for alias in node.names}
+    return {name for name in names if name.split(".")[0] in MAY_IMPORT}
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def order_of(package: Path) -> list[str]:
+    """Modules of a package, each behind all that it imports; an error if some import each other."""
+    modules = {module_of(path): path for path in package.rglob("*.py")}
+
+    def taken(path: Path) -> set[str]:
+        names = imported_modules(path)
+        return {name if name in modules else name.rpartition(".")[0] for name in names} & set(modules)
+
+    graph = {name: taken(path) - {name} for name, path in modules.items()}
+    return list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_no_modules_import_each_other(package: str):
+    assert len(order_of(ROOT / package)) == len(list((ROOT / package).rglob("*.py")))
+
+
+def test_modules_that_import_each_other_would_be_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "theory").mkdir()
+    (tmp_path / "theory" / "one.py").write_text("from theory.two import x\n")
+    (tmp_path / "theory" / "two.py").write_text("def f():\n    from theory.one import y\n")
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    with pytest.raises(CycleError):
+        order_of(tmp_path / "theory")
+
+
+@pytest.mark.parametrize("folder", BELOW)
+def test_the_lowest_folders_take_nothing_from_above(folder: str):
+    own = folder.split("/")[0]
+    for path in (ROOT / folder).rglob("*.py"):
+        taken = {name for name in imported_modules(path) if name.split(".")[0] == own and name != own}
+        assert all(any(name.startswith(below) for below in BELOW[folder]) for name in taken), path
