@@ -60,10 +60,10 @@ def failures(verdicts: Verdicts) -> str:
 
 
 def answer(verdicts: Verdicts) -> str:
-    """Say what became of all checks, failures first, and why the others are not judged."""
-    counts = Counter(each["verdict"] for each in verdicts)
-    if not counts:
+    """Say what became of all checks, failures first, and why the others are not judged; nothing if nothing could be."""
+    if all(each["accepted"] is None for each in verdicts):
         return ""
+    counts = Counter(each["verdict"] for each in verdicts)
     few = sum(each["reason"] == TOO_FEW for each in verdicts)
     controls = ", every control flips" if counts["holds"] else ""
     failed = f"{counts['fails']} FAIL" if counts["fails"] else "none fails"
@@ -72,8 +72,6 @@ def answer(verdicts: Verdicts) -> str:
         why = ["theory guarantees nothing there"] if counts["reported"] > few else []
         why += [f"{few} of them have too few seeds to decide"] if few else []
         said += f"; {counts['reported']} are reported: {', and '.join(why)}"
-    if set(counts) == {"reported"} and not few:
-        said = f"{counts['reported']} figures are reported, and nothing is judged"
     return f"{failures(verdicts)}{said}.\n"
 
 
