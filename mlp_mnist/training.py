@@ -28,7 +28,7 @@ class State(NamedTuple):
 
     params: Params
     """Parameters."""
-    moments: optax.OptState
+    moments: Any
     """What the optimizer remembers."""
 
 

@@ -1,9 +1,7 @@
 """A claim: a statement of the theory, what is measured of it, and the checks that judge the measurements."""
 
-from __future__ import annotations
-
 import importlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
@@ -17,8 +15,6 @@ from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from matplotlib.axes import Axes
 
     from theory.problem import Problem
@@ -46,7 +42,7 @@ class Report(NamedTuple):
 class Panel:
     """A picture of a claim."""
 
-    draw: Callable[[Axes, Evidence], None]
+    draw: Callable[["Axes", Evidence], None]
     """Draws it from the record."""
     shows: tuple[str, ...]
     """Fields of the measurements that it draws."""
@@ -68,7 +64,7 @@ class Claim:
     """The claim in a line."""
     measurement: type[Any]
     """The named tuple that is measured of an instance, and comes back from a record."""
-    problems: Callable[[Sampling], Sequence[Problem]]
+    problems: Callable[[Sampling], Sequence["Problem"]]
     """The zoo's problems on which it is verified."""
     cases: Cases
     """What is measured; two claims with the same function share what it measures."""
@@ -99,7 +95,7 @@ class Claim:
         checks = self.checks(evidence) if callable(self.checks) else self.checks
         return [verdict for check in checks for verdict in check.judge(self.name, evidence)]
 
-    def verify(self, problems: Sequence[Problem] | None, sampling: Sampling) -> Report:
+    def verify(self, problems: Sequence["Problem"] | None, sampling: Sampling) -> Report:
         """Measure and judge.
 
         Args:
@@ -112,7 +108,7 @@ class Claim:
         (evidence,) = measure_claims([self], problems, sampling)
         return Report(self.judge(evidence), evidence.cases)
 
-    def read(self, record: Record, only: Collection[str] | None = None) -> Evidence:
+    def read(self, record: "Record", only: Collection[str] | None = None) -> Evidence:
         """Take this claim's numbers out of a record, as they were measured.
 
         Args:
@@ -173,7 +169,7 @@ def all_claims() -> dict[str, Claim]:
 
 
 def measure_claims(
-    claims: Sequence[Claim], problems: Sequence[Problem] | None, sampling: Sampling
+    claims: Sequence[Claim], problems: Sequence["Problem"] | None, sampling: Sampling
 ) -> Iterator[Evidence]:
     """Measure the cases of several claims, by default on the zoo; what two of them look at is measured once."""
     measured: dict[Cases, dict[str, Any]] = {}
@@ -194,7 +190,7 @@ def measure_claims(
 def measure_with(
     measure: Callable[..., Any],
     takes: Callable[[Sampling], dict[str, Any]] = lambda sampling: {},
-    controls: Callable[[Problem], Mapping[str, Callable[..., Any]]] = lambda problem: {},
+    controls: Callable[["Problem"], Mapping[str, Callable[..., Any]]] = lambda problem: {},
 ) -> Cases:
     """Measure every problem alike, and some controls of the first.
 
@@ -202,7 +198,7 @@ def measure_with(
     what is broken functions of a random key and the same keywords, which give the same named tuple.
     """
 
-    def cases(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Callable[[Any], Any]]:
+    def cases(problems: Sequence["Problem"], sampling: Sampling) -> dict[str, Callable[[Any], Any]]:
         keywords = takes(sampling)
         proper = {problem.name: partial(measure, problem, **keywords) for problem in problems}
         broken = controls(problems[0]).items() if problems else ()

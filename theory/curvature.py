@@ -6,7 +6,7 @@ $$g(\epsilon) = L_T(\theta^0 + \alpha\Delta_S(\epsilon)) - L_T(\theta^0)
 = -\epsilon\,\alpha A + \tfrac12 c\,\epsilon^2 + O(\epsilon^3), \qquad
 c = -\alpha\,\Delta_T\cdot\Delta_S''(0) + \alpha^2 (K\Delta_T)^\top H (K\Delta_T),$$
 
-with $H = \nabla^2 L_T$; to second order the decrease ends at $\epsilon^* = 2\alpha A/c$ if $c > 0$.
+with $H = \nabla^2 L_T$; to second order the decrease ends at $\epsilon^\ast = 2\alpha A/c$ if $c > 0$.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class Expansion(NamedTuple):
         return jnp.abs(learning_rate * self.bending) + jnp.abs(learning_rate**2 * self.climb)
 
     def end(self, learning_rate: jax.Array) -> jax.Array:
-        r"""Where the decrease ends to second order, $\epsilon^* = 2\alpha A/c$; negative where it doesn't."""
+        r"""Where the decrease ends to second order, $\epsilon^\ast = 2\alpha A/c$; negative where it doesn't."""
         return -2 * self.first_derivative(learning_rate) / self.second_derivative(learning_rate)
 
 
@@ -79,13 +79,13 @@ def bent_response(
 def expand(problem: Problem, instance: Instance, direction: Params) -> Expansion:
     r"""Compute the coefficients of $g$ to second order in closed form for a shared init, without simulating a step.
 
-    $$\Delta_T\cdot\Delta_S''(0) = \mathbb{E}_x\Big[(J\Delta_T)^\top \Big(M\,D^2\!f[\Delta_T, \Delta_T]
-    - \frac{\partial^3 L_S}{\partial z\,\partial y^2}[J\Delta_T, J\Delta_T]\Big)\Big].$$
+    $$\Delta_T\cdot\Delta_S''(0) = \mathbb{E}_x\Big[(J\Delta_T)^\top \Big(M\,D^2 f[\Delta_T, \Delta_T] -
+    \frac{\partial^3 L_S}{\partial z\,\partial y^2}[J\Delta_T, J\Delta_T]\Big)\Big].$$
 
     References:
         Derived here. $\Delta_S(\epsilon) = -\mathbb{E}[J^\top \nabla_z L_S(z, y^\epsilon)]$ depends on $\epsilon$ only
         through the labels $y^\epsilon = f_{\theta^0 + \epsilon\Delta_T}$, with $y' = J\Delta_T$ and
-        $y'' = D^2\!f[\Delta_T, \Delta_T]$; so $\Delta_S'(0) = K\Delta_T$ and $\Delta_S''(0) = \mathbb{E}[J^\top(M y'' -
+        $y'' = D^2 f[\Delta_T, \Delta_T]$; so $\Delta_S'(0) = K\Delta_T$ and $\Delta_S''(0) = \mathbb{E}[J^\top(M y'' -
         \partial_z\partial_y^2 L_S[y', y'])]$. The chain rule on $L_T(\theta^0 + \alpha\Delta_S(\epsilon))$, with
         $\Delta_S(0) = 0$ and $\nabla L_T = -\Delta_T$, gives $g''(0) = -\alpha\Delta_T\cdot\Delta_S''(0) +
         \alpha^2\Delta_S'(0)^\top H\Delta_S'(0)$. Under cross-entropy the expectation is that of the third cumulant of
@@ -111,16 +111,16 @@ def expand(problem: Problem, instance: Instance, direction: Params) -> Expansion
 
 
 def surely_falling(share: np.ndarray, sign: np.ndarray) -> np.ndarray:
-    r"""Up to which step the trait loss must still be lower than before, relative to $|\epsilon^*|$, given max $|g'''|$.
+    r"""Up to which step, relative to $|\epsilon^\ast|$, the trait loss must still be lower, given max $|g'''|$.
 
-    $$g < 0 \text{ for } 0 < \epsilon < \frac{2\,|\epsilon^*|}{\operatorname{sign} c + \sqrt{1 + 4t}}, \qquad
-    t = \frac{|\epsilon^*|}{3|c|} \max |g'''|,$$
+    $$g < 0 \text{ for } 0 < \epsilon < \frac{2\,|\epsilon^\ast|}{\operatorname{sign} c + \sqrt{1 + 4t}}, \qquad
+    t = \frac{|\epsilon^\ast|}{3|c|} \max |g'''|,$$
 
     the maximum taken from 0 to that step or further.
 
     References:
         Derived here. By Taylor's theorem $g = -\epsilon\alpha A + \tfrac12 c\epsilon^2 + \tfrac16 g'''(\xi)\epsilon^3$
-        with $0 < \xi < \epsilon$; for $\epsilon = r|\epsilon^*|$ this is
+        with $0 < \xi < \epsilon$; for $\epsilon = r|\epsilon^\ast|$ this is
         $\epsilon\alpha A\,(-1 + r\operatorname{sign} c + \tau r^2)$ with $|\tau| \le t$, negative below the root of
         $r\operatorname{sign} c + tr^2 = 1$.
     """
@@ -128,11 +128,12 @@ def surely_falling(share: np.ndarray, sign: np.ndarray) -> np.ndarray:
 
 
 def surely_ended(share: np.ndarray) -> np.ndarray:
-    r"""At which step the decrease must have ended, relative to $\epsilon^* > 0$, given max $|g'''|$.
+    r"""At which step the decrease must have ended, relative to $\epsilon^\ast > 0$, given max $|g'''|$.
 
-    $$\epsilon_\text{end} \le \frac{2\,\epsilon^*}{1 + \sqrt{1 - 4t}} \le 2\epsilon^* \quad\text{if } t \le \tfrac14,$$
+    $$\epsilon_\text{end} \le \frac{2\,\epsilon^\ast}{1 + \sqrt{1 - 4t}} \le 2\epsilon^\ast
+    \quad\text{if } t \le \tfrac14,$$
 
-    the maximum taken from 0 to $2\epsilon^*$; infinite for larger $t$, where no end is certain.
+    the maximum taken from 0 to $2\epsilon^\ast$; infinite for larger $t$, where no end is certain.
 
     References:
         Derived here, as `surely_falling`: $-1 + r + \tau r^2 \ge 0$ from the first root of $r - tr^2 = 1$ on.

@@ -47,22 +47,22 @@ class Ends(NamedTuple):
     """
 
     predicted: Float[Array, " settings"]
-    r"""$\epsilon^* = 2\alpha A/c$; negative where no end is predicted."""
+    r"""$\epsilon^\ast = 2\alpha A/c$; negative where no end is predicted."""
     measured: Float[Array, " settings"]
     r"""The first $\epsilon > 0$ with $g(\epsilon) = 0$; infinite if there is none in sight."""
     reach: Float[Array, " settings"]
-    r"""$2|\epsilon^*|$, or the teacher's unit step if that is smaller, halved until $g'''$ is resolved; 0 where it
+    r"""$2|\epsilon^\ast|$, or the teacher's unit step if that is smaller, halved until $g'''$ is resolved; 0 where it
     never is."""
     third: Float[Array, " settings"]
-    r"""$|g'''(0)\,\epsilon^*/3c|$."""
+    r"""$|g'''(0)\,\epsilon^\ast/3c|$."""
     largest_third: Float[Array, " settings"]
     r"""$t$: the same with a bound of $|g'''|$ from 0 to `reach`, estimated; infinite where that is 0."""
     fourth: Float[Array, " settings"]
-    r"""$|g''''(0)\,{\epsilon^*}^2/12c|$."""
+    r"""$|g''''(0)\,{\epsilon^\ast}^2/12c|$."""
     scaled: Float[Array, " settings"]
     r"""$\alpha\epsilon$ at the measured end."""
     limit: Float[Array, " directions"]
-    r"""$s^*$: first zero of $L_T(\theta^0 + sv) - L_T(\theta^0)$, for the directions $v = K\Delta_T$ and $\Delta_T$."""
+    r"""$s^\ast$: first zero of $L_T(\theta^0 + sv) - L_T(\theta^0)$, along $v = K\Delta_T$ and $\Delta_T$."""
     visible: Bool[Array, ""]
     """Whether $A > 0$ by more than rounding, and $g$ is no parabola (for which all this is exact)."""
 

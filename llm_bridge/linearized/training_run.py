@@ -148,7 +148,7 @@ class Ranks(NamedTuple):
     cost: Float[Array, " draws"]
     r"""$u^\top H u$ of full steps on drawn tokens; its mean is $Q$."""
     spread: Float[Array, " draws"]
-    r"""What the spread of adapters of rank 1 adds; its mean is $Q r^*$."""
+    r"""What the spread of adapters of rank 1 adds; its mean is $Q r^\ast$."""
     rates: Float[Array, " ranks_and_full"]
     """Step size of a descent, by the largest curvature that the teacher's outputs see; last, of full matrices."""
     rises: Float[Array, "ranks_and_full times"]
@@ -230,7 +230,7 @@ def spread_pair(
 ) -> tuple[Float[Array, "inputs outputs"], Float[Array, "inputs outputs"]]:
     r"""Draw from what the spread of adapters of rank 1 costs: $x = a\,(z^\top g)$, $y = z\,(a^\top g)$.
 
-    With independent standard normal $a$ and $z$, $\mathbb{E}[x^\top H(x + y)]$ is $Q r^*$ of the claim rank-noise:
+    With independent standard normal $a$ and $z$, $\mathbb{E}[x^\top H(x + y)]$ is $Q r^\ast$ of the claim rank-noise:
     $\mathbb{E}[x_{ia} x_{jb}] = \delta_{ij}(g^\top g)_{ab}$ and $\mathbb{E}[x_{ia} y_{jb}] = g_{ja} g_{ib}$; matrices
     that have draws of their own share nothing.
     """

@@ -7,8 +7,8 @@ $$\mathbb{E}[\Delta L_T] = \alpha\nabla L_T\cdot P\bar g + \tfrac12\alpha^2\,Q_P
 Q_P = \mathbb{E}[(Pg)^\top H (Pg)], \qquad G_P = \frac{(\nabla L_T\cdot P\bar g)^2}{2Q_P}$$
 
 is the best fall. $P$ is the identity; Adam's diagonal; or $AA^\top$ for adapters of rank $r$ on every matrix, of mean
-$I$, for which $Q_r = Q(1 + r^*/r)$: the best fall grows with the rank as $1/(1 + r^*/r)$, and a step that goes with
-$1/r$ makes a U of it. $Q_P$ is estimated on labels and adapters other than those that the students learn from.
+$I$, for which $Q_r = Q(1 + r^\ast/r)$: the best fall grows with the rank as $1/(1 + r^\ast/r)$, and a step that goes
+with $1/r$ makes a U of it. $Q_P$ is estimated on labels and adapters other than those that the students learn from.
 
 All is reported: the trained teacher's displacement is no gradient of the trait's loss at the init, so that a step may
 raise it to first order, and the best step is no small one. A first run over eight seeds had both: of six in which plain
@@ -179,7 +179,7 @@ def best(cases: Results) -> np.ndarray:
 
 
 def half_rank(cases: Results) -> np.ndarray:
-    r"""$r^* = r\,(Q_r/Q - 1)$ as each rank has it, `(seeds, numbers, ranks)`."""
+    r"""$r^\ast = r\,(Q_r/Q - 1)$ as each rank has it, `(seeds, numbers, ranks)`."""
     cost = cases["noisy-steps/cost"]
     return np.array(RANKS) * (cost[..., 2:] / cost[..., :1] - 1)
 

@@ -1,20 +1,20 @@
 r"""Claim 2.6: where the decrease of claim 2 ends, near a predicted step, and by Taylor's theorem in an interval.
 
 With $g(\epsilon) = -\epsilon\,\alpha A + \tfrac12 c\,\epsilon^2 + O(\epsilon^3)$ the change of the trait loss (claim
-2.5), the decrease ends near $\epsilon^* = 2\alpha A/c$ for $c > 0$. That is right within a few percent only where $g$
-is nearly a parabola on the way. What holds for every instance is Taylor's theorem: with
-$t = |\epsilon^*| \max|g'''| / 3|c|$,
+2.5), the decrease ends near $\epsilon^\ast = 2\alpha A/c$ for $c > 0$. That is right within a few percent only where
+$g$ is nearly a parabola on the way. What holds for every instance is Taylor's theorem: with
+$t = |\epsilon^\ast| \max|g'''| / 3|c|$,
 
-$$g(\epsilon) < 0 \text{ for } 0 < \epsilon < \frac{2\,|\epsilon^*|}{\operatorname{sign} c + \sqrt{1 + 4t}}, \qquad
-\epsilon_\text{end} \le \frac{2\,\epsilon^*}{1 + \sqrt{1 - 4t}} \text{ if } c > 0,\ t \le \tfrac14.$$
+$$g(\epsilon) < 0 \text{ for } 0 < \epsilon < \frac{2\,|\epsilon^\ast|}{\operatorname{sign} c + \sqrt{1 + 4t}}, \qquad
+\epsilon_\text{end} \le \frac{2\,\epsilon^\ast}{1 + \sqrt{1 - 4t}} \text{ if } c > 0,\ t \le \tfrac14.$$
 
 The largest $|g'''|$ is an estimate: two polynomials must agree about it, on an interval that is halved until they do
 (see `theory.step_limits`). Where they never do, nothing is said of the instance but that.
 
-In two limits $\epsilon^*$, or a line, is right: much curvature added to the trait loss, and a student that takes large
-steps. The deviation from the second is $d = a/\alpha + b/\alpha^2 + \dots$: its local order is -1 up to a few times $d$
-itself, so an order is fitted where the measured $\alpha\epsilon$ at the smallest of the large rates is within `TAYLOR`
-of that at the largest, whatever limit is predicted, and nowhere else.
+In two limits $\epsilon^\ast$, or a line, is right: much curvature added to the trait loss, and a student that takes
+large steps. The deviation from the second is $d = a/\alpha + b/\alpha^2 + \dots$: its local order is -1 up to a few
+times $d$ itself, so an order is fitted where the measured $\alpha\epsilon$ at the smallest of the large rates is within
+`TAYLOR` of that at the largest, whatever limit is predicted, and nowhere else.
 
 References: derived here; see `theory.curvature`.
 """
@@ -150,7 +150,7 @@ def falls_inversely(sizes: np.ndarray, deviations: np.ndarray) -> np.ndarray:
 
 
 def stiff_orders(sizes: np.ndarray, chosen: slice) -> Callable[[Ends], np.ndarray]:
-    r"""Order in $\kappa$, or another penalty, of measured end over $\epsilon^*$ minus 1."""
+    r"""Order in $\kappa$, or another penalty, of measured end over $\epsilon^\ast$ minus 1."""
 
     def of(one: Ends) -> np.ndarray:
         ratios = np.asarray(one.measured[one.visible] / one.predicted[one.visible])
@@ -160,7 +160,7 @@ def stiff_orders(sizes: np.ndarray, chosen: slice) -> Callable[[Ends], np.ndarra
 
 
 def large_orders(direction: int) -> Callable[[Ends], np.ndarray]:
-    r"""Order in $\alpha$ of $\alpha\epsilon/s^* - 1$ along a direction, where $\alpha\epsilon$ has settled."""
+    r"""Order in $\alpha$ of $\alpha\epsilon/s^\ast - 1$ along a direction, where $\alpha\epsilon$ has settled."""
 
     def of(one: Ends) -> np.ndarray:
         scaled, limit = np.asarray(one.scaled[one.visible, LARGE]), one.limit[one.visible, direction, None]

@@ -26,7 +26,7 @@ References:
     $x = 1 - \eta\lambda \in [0, 1)$, $r = 1 + 1/(x^{-1} + \ldots + x^{-t})$ grows and
     $\eta\lambda/s = 1/(1 + \ldots + x^{t-1})$ falls in $x$: their covariance is not positive, the ratio at most
     $\mathbb{E}_\mu r/\sqrt{\mathbb{E}_\mu r^2} \le 1$. *Fresh labels*: the same mean, and the variance
-    $\frac{\eta^2}{N}\sum_i a_i^2\lambda_i\sum_{j<t}(1 - \eta\lambda_i)^{2j}$.
+    $\frac{\eta^2}{N}\sum_i a_i^2\lambda_i\sum_{j < t}(1 - \eta\lambda_i)^{2j}$.
 """
 
 from collections.abc import Callable, Mapping, Sequence

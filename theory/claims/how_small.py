@@ -6,7 +6,7 @@ $$g(\epsilon) = L_T(\theta^0 + \alpha\,\Delta_S(\epsilon)) - L_T(\theta^0)
 = -\epsilon\,\alpha A + \tfrac12 c\,\epsilon^2 + O(\epsilon^3), \qquad
 c = -\alpha\,\Delta_T\cdot\Delta_S''(0) + \alpha^2 (K\Delta_T)^\top H (K\Delta_T),$$
 
-so for $c > 0$ the decrease ends near $\epsilon^* = 2\alpha A/c$. How near, says `ends`.
+so for $c > 0$ the decrease ends near $\epsilon^\ast = 2\alpha A/c$. How near, says `ends`.
 
 References: derived here; see `theory.curvature`.
 """

@@ -2,13 +2,12 @@ r"""Claim 14: the noise of sampled labels costs trait loss, so that there is a b
 
 A student that shares the teacher's init takes one step of size $\alpha$ on $N$ sampled labels. On average over them
 
-$$\mathbb{E}[\Delta L_T] = -\alpha\epsilon A
-+ \tfrac12\alpha^2\big[\epsilon^2 (K\Delta_T)^\top H (K\Delta_T) + \tfrac1N\mathrm{tr}(HK)\big] + \ldots,
-\qquad H = \nabla^2 L_T.$$
+$$\mathbb{E}[\Delta L_T] = -\alpha\epsilon A + \tfrac12\alpha^2
+\big[\epsilon^2 (K\Delta_T)^\top H (K\Delta_T) + \tfrac1N\mathrm{tr}(HK)\big] + \ldots, \qquad H = \nabla^2 L_T.$$
 
-Where the bracket $Q$ is positive, $\alpha^* = \epsilon A/Q$ is the best step size,
-$\mathbb{E}[\Delta L_T] = (a^2 - 2a)\,\alpha^*\epsilon A/2$ at $\alpha = a\,\alpha^*$, and past $2\alpha^*$ the student
-is worse than before, in spite of its teacher.
+Where the bracket $Q$ is positive, $\alpha^\ast = \epsilon A/Q$ is the best step size,
+$\mathbb{E}[\Delta L_T] = (a^2 - 2a)\,\alpha^\ast\epsilon A/2$ at $\alpha = a\,\alpha^\ast$, and past $2\alpha^\ast$ the
+student is worse than before, in spite of its teacher.
 
 References:
     Derived here. The step is $\alpha g$, where $g$ has the mean $\epsilon K\Delta_T + O(\epsilon^2)$ and, as the mean
@@ -62,7 +61,7 @@ NUM_LABELS = 100
 """Labels in a data set, where step sizes of the student are compared."""
 
 FACTORS = (0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
-r"""Step sizes of the student, in units of the best, $\alpha^*$."""
+r"""Step sizes of the student, in units of the best, $\alpha^\ast$."""
 
 REPETITIONS = 16
 """Data sets of each instance."""
@@ -91,7 +90,7 @@ class NoiseCost(NamedTuple):
     trace: Scalar
     r"""$\mathrm{tr}(HK)$."""
     relative: Float[Array, "repetitions factors"]
-    r"""Change of the trait loss at each of `FACTORS` in units of $\alpha^*\epsilon A/2$, for drawn data sets of
+    r"""Change of the trait loss at each of `FACTORS` in units of $\alpha^\ast\epsilon A/2$, for drawn data sets of
     `NUM_LABELS`, their known mean slope put in for the drawn one."""
     noiseless_relative: Float[Array, " factors"]
     """The same for a student that sees the teacher's outputs themselves."""

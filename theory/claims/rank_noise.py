@@ -4,22 +4,22 @@ The teacher is trained in full, the student through adapters of rank $r$ ($B = 0
 $\alpha$ on $N$ sampled labels. It moves by $\alpha\Pi g$, $\Pi = AA^\top$ on the inputs of each matrix, and on average
 over labels and adapters, with $H = \nabla^2 L_T$,
 
-$$\mathbb{E}[\Delta L_T] = -\alpha\epsilon A + \tfrac12\alpha^2\,Q\,\big(1 + \tfrac{r^*}{r}\big) + \ldots, \qquad
+$$\mathbb{E}[\Delta L_T] = -\alpha\epsilon A + \tfrac12\alpha^2\,Q\,\big(1 + \tfrac{r^\ast}{r}\big) + \ldots, \qquad
 Q = \epsilon^2 k^\top H k + \tfrac1N\mathrm{tr}(HK) = \mathrm{tr}(HC), \quad k = K\Delta_T,$$
 
 with $C = \epsilon^2 kk^\top + K/N$ the second moment of $g$ and, summed over the matrices of the network,
 
-$$Q\,r^* = \sum_l \mathrm{tr}\big(\mathrm{tr}_\text{in}H_l\,\mathrm{tr}_\text{in}C_l\big) +
+$$Q\,r^\ast = \sum_l \mathrm{tr}\big(\mathrm{tr}_\text{in}H_l\,\mathrm{tr}_\text{in}C_l\big) +
 \sum_l\sum_{ijab} H_{ia,jb}\,C_{ja,ib} \ge 0 \text{ if } H \ge 0 .$$
 
-So the best step size $\alpha^*_r = \epsilon A/Q(1 + r^*/r)$ grows with the rank, and so does the best fall:
+So the best step size $\alpha^\ast_r = \epsilon A/Q(1 + r^\ast/r)$ grows with the rank, and so does the best fall:
 
-$$G_r = \frac{G_\infty}{1 + r^*/r}, \qquad \text{and}\qquad G_r\,a(2 - a) \text{ at } \alpha = a\,\alpha^*_r.$$
+$$G_r = \frac{G_\infty}{1 + r^\ast/r}, \qquad \text{and}\qquad G_r\,a(2 - a) \text{ at } \alpha = a\,\alpha^\ast_r.$$
 
 At a *fixed* learning rate it does not, for the step depends on the rank by the scale of the adapters. Scaled by $s/r$,
 as is usual, both the gradient of $B$ and its effect are, and with entries of $A$ whose size doesn't depend on $r$ the
-step goes with $1/r$: an inverted U where it crosses $\alpha^*_r$. With $s \propto r$ the step goes with $r$: again an
-inverted U, and at high rank a student worse than before.
+step goes with $1/r$: an inverted U where it crosses $\alpha^\ast_r$. With $s \propto r$ the step goes with $r$: again
+an inverted U, and at high rank a student worse than before.
 
 References:
     Derived here. For one step see claims low-rank and label-noise-cost. $S = AA^\top$ has $\mathbb{E}[S] = I$ and
@@ -99,7 +99,7 @@ class RankNoise(NamedTuple):
     full: Float[Array, ""]
     """The same in full training at its best step size."""
     half: Float[Array, ""]
-    r"""$r^*$, the rank at which half of $G_\infty$ is left."""
+    r"""$r^\ast$, the rank at which half of $G_\infty$ is left."""
     definite: Bool[Array, ""]
     """Whether imitation sees the trait and its loss is clearly curved upwards along full steps."""
 
