@@ -28,6 +28,10 @@ def squared_error(student: Outputs, teacher: Outputs) -> Scalar:
 
     References:
         Cloud et al. (2025), arXiv:2507.14805, appendix C.
+
+    Examples:
+        >>> float(squared_error(jnp.array([1.0, 2.0]), jnp.array([0.0, 4.0])))
+        5.0
     """
     return jnp.sum(optax.losses.squared_error(student, teacher))
 
@@ -160,6 +164,11 @@ def on_outputs(loss: ImitationLoss, chosen: Sequence[int]) -> OnOutputs:
 
     Returns:
         The loss of those outputs alone.
+
+    Examples:
+        >>> last = on_outputs(squared_error, [-1])
+        >>> float(last(jnp.array([1.0, 2.0]), jnp.array([0.0, 4.0])))
+        4.0
     """
     return OnOutputs(loss, tuple(chosen))
 

@@ -25,7 +25,22 @@ class OutputChange(NamedTuple):
 
 
 def output_change(problem: Problem, params: Params, inputs: Inputs, direction: Params) -> OutputChange:
-    r"""Outputs and their directional derivative $J(x)\,u$."""
+    r"""Outputs and their directional derivative $J(x)\,u$.
+
+    Examples:
+        For outputs $\theta^2 x$ the derivative along $u$ is $2\theta u x$:
+
+        >>> from theory import losses, Problem, traits
+        >>> square = Problem(
+        ...     apply=lambda params, inputs: params**2 * inputs,
+        ...     initialize=lambda key: jax.random.normal(key),
+        ...     draw_inputs=lambda key: jnp.array([[1.0], [10.0]]),
+        ...     imitation_loss=losses.squared_error,
+        ...     trait_loss=traits.random_direction,
+        ... )
+        >>> output_change(square, jnp.array(3.0), jnp.array([[1.0], [10.0]]), jnp.array(0.5)).change.tolist()
+        [[3.0], [30.0]]
+    """
     return OutputChange(*jax.jvp(lambda params: problem.apply(params, inputs), (params,), (direction,)))
 
 
@@ -44,6 +59,14 @@ def label_response(
 
     References:
         Cloud et al. (2025), arXiv:2507.14805, appendix C.
+
+    Examples:
+        For squared error $M = 2I$:
+
+        >>> from theory.losses import squared_error
+        >>> outputs = jnp.array([0.3, -0.7])
+        >>> label_response(squared_error, outputs, outputs, jnp.array([1.0, 2.0])).tolist()
+        [2.0, 4.0]
     """
     _, response = jax.jvp(lambda teacher: jax.grad(loss)(student, teacher), (teacher,), (change,))
     return -response
@@ -62,6 +85,26 @@ def transfer_form(problem: Problem, instance: Instance, student_direction: Param
         Cloud et al. (2025), arXiv:2507.14805, lemma 1, for the shared initialization. For different ones derived here:
         $\Delta_S(\epsilon) = -\mathbb{E}[J_S^\top \nabla_z L_S(f_{\theta_S^0}, y^\epsilon)]$; differentiate in
         $\epsilon$ at 0, where $dy^\epsilon/d\epsilon = J_T\Delta_T$.
+
+    Examples:
+        Of a linear network under squared error $A = 2\,\mathbb{E}_x\|x^\top\Delta_T\|^2$, and there is no remainder:
+
+        >>> from theory import losses, Problem, traits
+        >>> from theory.problem import Instance, inner_product, student_displacement
+        >>> inputs, learned = jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.array([[1.0], [0.5]])
+        >>> linear = Problem(
+        ...     apply=lambda params, inputs: inputs @ params,
+        ...     initialize=lambda key: jax.random.normal(key, (2, 1)),
+        ...     draw_inputs=lambda key: inputs,
+        ...     imitation_loss=losses.squared_error,
+        ...     trait_loss=traits.along(lambda key: learned),
+        ... )
+        >>> init = jnp.zeros((2, 1))
+        >>> instance = Instance(teacher=init, student=init, inputs=inputs, trait_key=jax.random.key(0))
+        >>> float(transfer_form(linear, instance, learned, learned))
+        2.0
+        >>> float(inner_product(student_displacement(linear, instance, learned, jnp.array(0.25)), learned))
+        0.5
     """
     student = output_change(problem, instance.student, instance.inputs, student_direction)
     teacher = output_change(as_teacher(problem), instance.teacher, instance.inputs, teacher_direction)

@@ -24,6 +24,11 @@ def along(displacement: Callable[[jax.Array], Params]) -> TraitLoss:
 
     Returns:
         The trait loss, whose descent is that displacement.
+
+    Examples:
+        >>> upwards = along(lambda key: jnp.ones(3))
+        >>> (-jax.grad(upwards)(jnp.zeros(3), jax.random.key(0))).tolist()
+        [1.0, 1.0, 1.0]
     """
 
     def loss(params: Params, key: jax.Array) -> Scalar:

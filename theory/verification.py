@@ -64,6 +64,26 @@ def verify(
         ValueError: If a problem can't be verified (see `check_problems`), a claim is unknown or for the zoo alone, or
             JAX runs in single precision.
         InputError: If the run folder holds another run or can't be written.
+
+    Examples:
+        A network of one layer, whose teacher learns any direction at all:
+
+        >>> import theory
+        >>> jax.config.update("jax_enable_x64", True)
+        >>> problem = theory.Problem(
+        ...     apply=lambda params, inputs: jax.numpy.tanh(inputs @ params),
+        ...     initialize=lambda key: jax.random.normal(key, (3, 2)),
+        ...     draw_inputs=lambda key: jax.random.normal(key, (4, 3)),
+        ...     imitation_loss=theory.losses.squared_error,
+        ...     trait_loss=theory.traits.random_direction,
+        ... )
+        >>> few = theory.Sampling(num_seeds=32, teacher_steps=(1e-5, 1e-4, 1e-3))
+        >>> outcome = theory.verify(problem, claims=["alignment"], sampling=few)
+        >>> for verdict in outcome.verdicts:
+        ...     if verdict.claim == "alignment":
+        ...         print(f"{verdict.predicted:4}  {verdict.measured.value:.2f}  {verdict.outcome}")
+        2.00  2.00  holds
+        → 1   1.00  holds
     """
     known = all_claims()
     kinds = {getattr(problem, "teacher_apply", None) is None for problem in problems}

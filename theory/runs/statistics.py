@@ -46,6 +46,11 @@ def fitted_order(sizes: np.ndarray, remainders: np.ndarray, rounding: np.ndarray
 
     Remainders below `ABOVE_ROUNDING` times their rounding are left out. NaN where one is exactly zero, or fewer
     than three are above rounding (of two sizes, both must be).
+
+    Examples:
+        >>> sizes = np.array([0.001, 0.01, 0.1])
+        >>> round(float(fitted_order(sizes, -7 * sizes**2)), 10)
+        2.0
     """
     seen = ~(np.abs(remainders) < ABOVE_ROUNDING * np.expand_dims(rounding, -1))
     num_seen = seen.sum(axis=-1, keepdims=True)
