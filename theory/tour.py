@@ -178,6 +178,10 @@ for step, change in zip(steps, changes, strict=True):
     print(f"{step:8.1e}   {-step * alpha * A:14.4e}   {change:12.4e}")
 print(f"order of the difference: {fitted_order(steps, changes + steps * alpha * A):.3f}")
 
+far = move(init, alpha, student_step(init, move(init, 1.0, learned)))
+owls = [f"{jnp.mean(jax.nn.softmax(animals(params, prompts))[:, OWL]):.4f}" for params in (init, far)]
+print(f"A larger step, ε = 1: trait loss {before:.4f} → {trait_loss(far, prompts):.4f}, owls {' → '.join(owls)}")
+
 # %% [markdown]
 # ## 6. What imitation can't see is not transferred
 #

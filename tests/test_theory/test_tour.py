@@ -65,6 +65,13 @@ def test_predictions_stand_beside_what_is_measured(tour: Tour):
     assert not np.array_equal(measured, predicted)
 
 
+def test_student_of_a_teacher_that_loves_owls_comes_to_like_them_more(tour: Tour):
+    (numbers,) = re.findall(r"^A larger step.*trait loss (\S+) → (\S+), owls (\S+) → (\S+)$", tour.printed, re.M)
+    loss_before, loss_after, likes_before, likes_after = map(float, numbers)
+    assert loss_after < loss_before
+    assert likes_after > likes_before
+
+
 def test_nothing_is_transferred_where_imitation_sees_nothing(tour: Tour):
     assert re.findall(r"its student moves by (\S+)", tour.printed) == ["0.0"] * 3
     changes = re.findall(r"the teacher's trait loss changes by (\S+),", tour.printed)
