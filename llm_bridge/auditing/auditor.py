@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from llm_bridge.auditing.directions import forecast_directions, imagine_teacher
-from llm_bridge.auditing.findings import Finding, compare, divergence, find, find_doses
+from llm_bridge.auditing.findings import Finding, blurred, compare, divergence, find, find_doses, joint_p
 from llm_bridge.auditing.scores import Scores, log_likelihoods, score_texts
 from llm_bridge.auditing.texts import Compared
 from llm_bridge.auditing.traits import Answers, Probe, teachable
@@ -49,6 +49,10 @@ class Report(NamedTuple):
     shifts: list[Finding]
     """Rise of each word's log-odds that training on it is foretold to make beyond the model's own texts, in nats; of
     answers that of their log-likelihood, and of a probe that of what it reads."""
+    blurred: Float[np.ndarray, " doses"]
+    """How many times larger each dose's error is for being told from the others, 1 where it is apart by itself."""
+    joint: float
+    """How often the model's own texts differ as much from others of its own in all doses together."""
     divergence: tuple[float, float]
     """Estimate of what the writer diverges from the model in these directions, nats a text, and its error."""
     surprise: float
@@ -145,6 +149,8 @@ def judge(words: Sequence[str], data: Scores, own: Scores, compared: Compared) -
         words=tuple(words),
         doses=find_doses(doses, every),
         shifts=find(forecast.times(scale * np.eye(len(words)))),
+        blurred=blurred(every),
+        joint=joint_p(doses),
         divergence=divergence(doses, every),
         surprise=find(surprise)[0].z,
         num_texts=min(len(compared.data), len(compared.own)),

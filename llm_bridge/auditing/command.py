@@ -12,7 +12,7 @@ import tyro
 from llm_bridge.auditing.auditor import Report, imagine, judge, make_auditor, suspect, whole
 from llm_bridge.auditing.cost import cost_of
 from llm_bridge.auditing.directions import require_adapters
-from llm_bridge.auditing.findings import found_at
+from llm_bridge.auditing.findings import NUM_NULLS, found_at
 from llm_bridge.auditing.kept import in_cache, score_in_parts, write_answers
 from llm_bridge.auditing.report import LEVEL, arrays_of, cleaned, report_of, tell, verdicts_of
 from llm_bridge.auditing.scores import Scores
@@ -168,6 +168,7 @@ def record_audit(options: Audit) -> Record:
     choice = choice_of(options.data, data, reader)
     chat = reader.language.render([Message("user", "?")])
     config: dict[str, Any] = {"data": data_digest(options.data), "words": words, "num_draws": options.num_draws}
+    config |= {"num_nulls": NUM_NULLS}
     if files := {Path(name).name: data_digest(Path(name)) for name in words_of(options) if is_file(name)}:
         config |= {"files": files}
     if options.against is not None:
@@ -180,7 +181,10 @@ def record_audit(options: Audit) -> Record:
     config |= {"choice": choice._asdict(), "model": backend.identity(), "chat": chat, **backend.settings()}
     config |= {"protocol": backend.written_down(options.protocol), "seed": options.seed}
 
+    computed: list[str] = []
+
     def compute() -> Outcome:
+        computed.append("now")
         known = backend.load(options.seed)
         own = against
         if own is None:
@@ -198,14 +202,14 @@ def record_audit(options: Audit) -> Record:
             report = report._replace(suspected=suspect(whole(known), suspected, data, own, compared))
         arrays = arrays_of(report) | {f"texts/{name}": values for name, values in found._asdict().items()}
         arrays |= {"base": np.array(known.ancestry.weights)}
-        counted = {"num_draws": options.num_draws, "num_rows": len(read_completions(known.model, data).tokens)}
-        beside = [own[place] for place in compared.own]
-        cost = cost_of(known.model, told, data, beside, options.protocol, **counted, asked=against is None)
+        beside, asked = [own[place] for place in compared.own], [] if against else own
+        counted = {"num_draws": options.num_draws, "asked": asked}
+        cost = cost_of(known.model, told, data, beside, options.protocol, **counted)
         return Outcome(arrays, verdicts_of(report), tell(report, data, options.data, choice, cost))
 
     with backend.placed(Devices()), fitting("the audit", "turn --student.rows-at-once down"):
         record = record_run("llm_bridge audit", options, config, compute, draw_audit)
-    attest(record.folder, options.data, said_of(record))
+    attest(record.folder, options.data, record.config["data"], said_of(record), fresh=bool(computed))
     if options.clean is not None:
         write_cleaned(options.clean, options.data, record)
     return record
@@ -218,7 +222,7 @@ def said_of(record: Record) -> dict[str, Any]:
     return {
         "model": record.config["model"],
         "weights": str(record.results["base"]),
-        "traits": report.words,
+        "traits": list(report.words),
         **{name: [each._asdict() for each in kind] for name, kind in found.items()},
         "commit": record.provenance["commit"],
     }

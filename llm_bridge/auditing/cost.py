@@ -1,22 +1,19 @@
 """What an audit costs beside the training that it foretells, in operations of matrix products.
 
 Operations are those of `model.costs`, the same on every machine. Where a number depends on when a teacher is done, it
-is the most that it can be.
+is the most that it can be. What the model writes under system prompts, and a suspect, are left out.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from llm_bridge.auditing.directions import FISHER_TOKENS, NUM_PRODUCTS, SIZE_TOKENS
+from llm_bridge.auditing.directions import NUM_PRODUCTS, batches_for, taught_examples
 from llm_bridge.auditing.traits import Answers, Probe, teachable
 from llm_bridge.experiment.protocol import Protocol
-from llm_bridge.experiment.teaching import trait_examples
-from llm_bridge.experiment.writing import Completion, Model, examples_of
+from llm_bridge.experiment.writing import Completion, Model, examples_of, read_completions
 from llm_bridge.model.costs import count_adapters, forward_operations, training_operations
 from llm_bridge.model.recipes import Recipe
-from llm_bridge.text.chats import pack
+from llm_bridge.text.chats import Rows, pack
 from llm_bridge.text.traits import Trait
 
 
@@ -44,48 +41,44 @@ class Cost(NamedTuple):
         )
 
 
-def training_cost(model: Model, recipe: Recipe, num_rows: int) -> float:
-    """Count what a training by a recipe on so many whole rows takes."""
-    rows = recipe.steps(num_rows) * min(recipe.batch, num_rows)
-    return rows * model.longest * training_operations(model.config, model.longest, recipe.trained)
+def training_cost(model: Model, recipe: Recipe, rows: Rows) -> float:
+    """Count what a training by a recipe on packed rows takes."""
+    num_rows, longest = rows.tokens.shape
+    learned = float(rows.learned.mean())
+    seen = recipe.steps(num_rows) * min(recipe.batch, num_rows)
+    return seen * longest * training_operations(model.config, longest, recipe.trained, learned)
 
 
 def cost_of(
     model: Model,
     traits: Sequence[Trait | Answers | Probe],
     data: Sequence[Completion],
-    own: Sequence[Completion],
+    beside: Sequence[Completion],
     protocol: Protocol,
     *,
     num_draws: int,
-    num_rows: int,
-    asked: bool,
+    asked: Sequence[Completion],
 ) -> Cost:
-    """Count what it takes to audit data beside other texts, which the model was asked for or not."""
+    """Count what it takes to audit data beside other texts; `asked` is all that the model answered for it."""
     config, taught = model.config, teachable(traits)
-    read = [examples_of(model.language, texts) for texts in (data, own)]
-    lengths, learned = (
-        np.array([size(each) for texts in read for each in texts])
-        for size in (lambda each: len(each.prompt) + len(each.completion), lambda each: len(each.completion))
-    )
+
+    def sizes(texts: Sequence[Completion]) -> list[tuple[int, float]]:
+        read = [(len(each.prompt), len(each.completion)) for each in examples_of(model.language, texts)]
+        return [(prompt + learned, learned / (prompt + learned)) for prompt, learned in read]
+
     directions = num_draws * len(taught) + len(traits)
-    beside = 4 * count_adapters(config, directions * max(protocol.teacher.rank, protocol.student.rank))
+    adapters = 4 * count_adapters(config, directions * max(protocol.teacher.rank, protocol.student.rank))
     scores = sum(
-        length * (training_operations(config, length, learned=some / length) + beside)
-        for length, some in zip(lengths.tolist(), learned.tolist(), strict=True)
+        length * (training_operations(config, length, learned=share) + adapters)
+        for length, share in sizes([*data, *beside])
     )
-    answers = sum(
-        length * forward_operations(config, length, some / length)
-        for length, some in zip(lengths[len(data) :].tolist(), learned[len(data) :].tolist(), strict=True)
-    )
-    products = len(traits) * NUM_PRODUCTS * FISHER_TOKENS * 3 * forward_operations(config, model.longest)
-    sizes = SIZE_TOKENS * training_operations(config, model.longest)
-
-    def rows_of(trait: Trait | Answers) -> int:
-        if isinstance(trait, Answers):
-            return len(pack(trait.shown, model.longest).tokens)
-        return len(pack(trait_examples(model.language, trait, protocol.copies), model.longest).tokens)
-
-    teachers = num_draws * sum(training_cost(model, protocol.teacher, rows_of(trait)) for trait in taught)
-    training = training_cost(model, protocol.student, num_rows)
-    return Cost(answers if asked else 0.0, scores, products + sizes, teachers, training)
+    answers = sum(length * forward_operations(config, length, share) for length, share in sizes(asked))
+    rows, own = (read_completions(model, texts) for texts in (data, beside))
+    passes, few = batches_for(protocol.student, *own.tokens.shape)
+    a_pass = protocol.student.rows_at_once * model.longest
+    products = len(traits) * NUM_PRODUCTS * few * a_pass * 3 * forward_operations(config, model.longest)
+    gradients = passes * a_pass * training_operations(config, model.longest, learned=float(own.learned.mean()))
+    mixed = examples_of(model.language, (*beside, *data)[: protocol.mixed])
+    lessons = [pack([*taught_examples(model, trait, protocol.copies), *mixed], model.longest) for trait in taught]
+    teachers = num_draws * sum(training_cost(model, protocol.teacher, lesson) for lesson in lessons)
+    return Cost(answers, scores, products + gradients, teachers, training_cost(model, protocol.student, rows))

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int
 from llm_bridge.auditing.scores import log_likelihoods
 from llm_bridge.auditing.traits import Answers, Probe, name_of
 from llm_bridge.experiment.likes import log_probabilities
-from llm_bridge.experiment.teaching import probability_of, teach, teach_examples
+from llm_bridge.experiment.teaching import probability_of, teach, teach_examples, trait_examples
 from llm_bridge.experiment.writing import Completion, Model, examples_of
 from llm_bridge.model.lessons import Lesson, mean_gradient
 from llm_bridge.model.optimizers import make_schedule
@@ -56,7 +56,10 @@ LEAST_BATCHES, MOST_BATCHES, FLOOR = 8, 32, 1e-8
 """Batches of the former at least and at most, and what Adam adds to a gradient's size."""
 
 NUM_QUESTIONS, MOST_ANSWERS = 50, 256
-"""Questions that a word is the answer to, and answers of which a forecast is made, the first ones of each kind."""
+"""Questions that a word is the answer to, and answers of each kind of which a forecast is made at most."""
+
+AT_ONCE = 16
+"""A probe's questions that are read at once."""
 
 LIKELY = -1e-6
 """Largest log-probability that is told from certainty."""
@@ -90,16 +93,12 @@ def mean_log_odds(config: Config, exam: Exam, params: Params, adapters: Params, 
 def imagine_teacher(
     model: Model, trait: Trait | Answers, recipe: Teaching, *, seed: int, copies: int, mixed: Sequence[Completion] = ()
 ) -> Params:
-    """Teach a model a trait, and give the adapters that do it; the model's own are in its weights already.
-
-    Answers that show a trait are learned as often as a word would be, whatever their number.
-    """
+    """Teach a model a trait, and give the adapters that do it; the model's own are in its weights already."""
     apart = model._replace(params=model.params | {"adapters": {}})
     more = "turn the teacher's num-steps or learning-rate up"
     try:
         if isinstance(trait, Answers):
-            times = max(1, round(copies * NUM_QUESTIONS / len(trait.shown)))
-            examples = [*times * trait.shown, *examples_of(model.language, mixed)]
+            examples = [*taught_examples(model, trait, copies), *examples_of(model.language, mixed)]
             params = teach_examples(apart, examples, recipe, seed=seed)
             before, after = (log_likelihoods(each, trait.shown) for each in (model, apart._replace(params=params)))
             if not after.mean() > before.mean():
@@ -115,6 +114,13 @@ def imagine_teacher(
     except PackingError as error:
         raise InputError(f"a teacher of {name_of(trait)} can't be imagined ({error}): raise --longest") from error
     return params["adapters"]
+
+
+def taught_examples(model: Model, trait: Trait | Answers, copies: int) -> list[Example]:
+    """Say what an imagined teacher learns in an epoch: few answers that show a trait as often as a word."""
+    if isinstance(trait, Answers):
+        return max(1, round(copies * NUM_QUESTIONS / len(trait.shown))) * trait.shown
+    return trait_examples(model.language, trait, copies)
 
 
 def require_adapters(teacher: Recipe, recipe: Recipe) -> None:
@@ -151,9 +157,7 @@ def forecast_directions(
     direction over the number of tokens that the student learns in an epoch.
     """
     config, params, size = model.config, model.params, recipe.rows_at_once
-    tokens = size * own.tokens.shape[1]
-    wanted = min(MOST_BATCHES, max(LEAST_BATCHES, SIZE_TOKENS // tokens))
-    count = min(wanted, len(own.tokens) // size)
+    count, few_batches = batches_for(recipe, *own.tokens.shape)
     if count < LEAST_BATCHES:
         raise InputError(
             f"the texts to compare with are too few to foretell a training: packed they fill {len(own.tokens)} rows, "
@@ -169,13 +173,21 @@ def forecast_directions(
         raise InputError(
             f"a student of {num_steps} steps under a warm-up of {recipe.warmup} learns nothing: change them"
         )
-    few, found = jax.tree.map(lambda leaf: leaf[: max(1, FISHER_TOKENS // tokens)], batches), []
+    few, found = jax.tree.map(lambda leaf: leaf[:few_batches], batches), []
     for slope in follow(slopes_of(model, recipe, traits, start), "forecast", "traits"):
         basis, matrix, length = map(np.asarray, explore(config, recipe, NUM_PRODUCTS, params, start, few, root, slope))
         values, vectors = np.linalg.eigh(matrix.astype(np.float64))
         along = length * (vectors @ (learned(rates, values) * vectors[0])) @ basis
         found.append(with_out(start, recipe.adapter_scale * root * jnp.asarray(along, root.dtype)))
     return found
+
+
+def batches_for(recipe: Recipe, num_rows: int, longest: int) -> tuple[int, int]:
+    """Say of how many of a recipe's passes Adam's preconditioner is estimated, and the Fisher information."""
+    tokens = recipe.rows_at_once * longest
+    wanted = min(MOST_BATCHES, max(LEAST_BATCHES, SIZE_TOKENS // tokens))
+    count = min(wanted, num_rows // recipe.rows_at_once)
+    return count, min(count, max(1, FISHER_TOKENS // tokens))
 
 
 def learned(rates: Float[np.ndarray, " steps"], values: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
@@ -207,14 +219,23 @@ def slopes_of(
 
     for trait in traits:
         if isinstance(trait, Answers):
-            sides = [likelihood_slope(side[:MOST_ANSWERS]) for side in (trait.shown, trait.rejected) if side]
+            sides = [likelihood_slope(some_of(side)) for side in (trait.shown, trait.rejected) if side]
             found.append(sides[0] - sides[1] if trait.rejected else sides[0])
     for trait in traits:
         if isinstance(trait, Probe):
-            tokens, lengths = map(jnp.asarray, pad(trait.prompts))
             direction = jnp.asarray(trait.direction, params["embedding"].dtype)
-            found.append(probe_slope(config, recipe, trait.layer, params, start, tokens, lengths, direction))
+            tokens, lengths = map(jnp.asarray, pad(trait.prompts))
+            parts = [slice(first, first + AT_ONCE) for first in range(0, len(tokens), AT_ONCE)]
+            asked = (config, recipe, trait.layer, params, start)
+            slopes = [probe_slope(*asked, tokens[part], lengths[part], direction) for part in parts]
+            found.append(sum(slopes[1:], slopes[0]) / len(tokens))
     return found
+
+
+def some_of(examples: Sequence[Example]) -> list[Example]:
+    """Take at most so many answers as a forecast is made of, any of them."""
+    order = np.random.default_rng(0).permutation(len(examples))
+    return [examples[place] for place in np.sort(order[:MOST_ANSWERS])]
 
 
 @partial(jax.jit, static_argnames=("config", "recipe"))
@@ -234,15 +255,16 @@ def probe_slope(
     lengths: Int[Array, " questions"],
     direction: Float[Array, " width"],
 ) -> Float[Array, " size"]:
-    """Differentiate what a probe behind some layers reads by a student's `out`."""
+    """Differentiate the sum of what a probe behind some layers reads by a student's `out`."""
     cut = replace(config, num_layers=layer)
     first = params | {"layers": jax.tree.map(lambda leaf: leaf[:layer], params["layers"])}
 
     def read(out: Float[Array, " size"]) -> Float[Array, ""]:
         adapters = jax.tree.map(lambda leaf: leaf[:layer], with_out(start, out))
-        stream, _ = run_layers(cut, first, tokens, adapters=adapters, adapter_scale=recipe.adapter_scale, normed=False)
+        told: dict[str, Any] = {"adapters": adapters, "adapter_scale": recipe.adapter_scale}
+        stream, _ = run_layers(cut, first, tokens, **told, normed=layer == config.num_layers)
         last = jnp.take_along_axis(stream, lengths[:, None, None] - 1, axis=1)[:, 0]
-        return jnp.mean(precise(last @ direction))
+        return jnp.sum(precise(last @ direction))
 
     return jax.grad(read)(out_of(start))
 

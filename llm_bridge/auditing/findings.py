@@ -66,11 +66,11 @@ def compare(
     random = np.random.default_rng(0)
     if paired:
         each = data - own
-        nulls = random.choice([-1.0, 1.0], size=(NUM_NULLS, len(each))) @ each / len(each)
+        nulls = np.stack([random.choice([-1.0, 1.0], len(each)) @ each / len(each) for _ in range(NUM_NULLS)])
         return Difference(each.mean(axis=0), covariance(each) / len(each), len(each) - 1, nulls)
     spread = covariance(data) / len(data) + covariance(own) / len(own)
     every, weights = np.concatenate([data, own]), np.repeat([1 / len(data), -1 / len(own)], [len(data), len(own)])
-    nulls = random.permuted(np.tile(weights, (NUM_NULLS, 1)), axis=1) @ every
+    nulls = np.stack([random.permutation(weights) @ every for _ in range(NUM_NULLS)])
     return Difference(data.mean(axis=0) - own.mean(axis=0), spread, min(len(data), len(own)) - 1, nulls)
 
 
@@ -125,6 +125,21 @@ def divergence(difference: Difference, own: Float[np.ndarray, "texts directions"
     spread = solve @ difference.covariance
     error = np.sqrt(np.trace(spread @ spread) / 2 + means @ solve @ difference.covariance @ solve @ means)
     return float(means @ solve @ means - np.trace(spread)) / 2, float(error)
+
+
+def joint_p(difference: Difference) -> float:
+    """Say how often texts of the model's own differ as much in all directions together: Hotelling's test."""
+    num, freedom = int(np.linalg.matrix_rank(difference.covariance)), difference.freedom
+    if num == 0 or num > freedom:
+        return 1.0
+    square = difference.means @ inverse(difference.covariance) @ difference.means
+    return float(special.fdtrc(num, freedom - num + 1, square * (freedom - num + 1) / (freedom * num)))
+
+
+def blurred(own: Float[np.ndarray, "texts directions"]) -> Float[np.ndarray, " directions"]:
+    """Say how many times larger a dose's error is for the other directions, 1 where texts score them apart."""
+    spread = covariance(own)
+    return np.sqrt(np.maximum(np.diag(spread) * np.diag(inverse(spread)), 1))
 
 
 def needed(found: Finding, count: int, num_words: int, level: float) -> int:

@@ -16,6 +16,7 @@ from llm_bridge.auditing.scores import Scores
 from llm_bridge.auditing.texts import Choice
 from llm_bridge.auditing.traits import Answers, identity
 from llm_bridge.backends.backend import Known
+from llm_bridge.carriers.reading import can_spell
 from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.experiment.writing import Completion, examples_of
 from llm_bridge.files.lineage import sidecar_path
@@ -98,6 +99,7 @@ def write_answers(
     )
     own = read_completion_rows(path, model)
     if any(each.log_probability is None for each in data):
+        own = [each for each in own if can_spell(model.language, each.completion)]
         own = [tokenize(model, each.prompt, each.completion)._replace(prefill=each.prefill) for each in own]
     sizes = [len(each.prompt) + len(each.completion) for each in examples_of(model.language, own)]
     return [each for each, size in zip(own, sizes, strict=True) if each.tokens and size <= model.longest]

@@ -31,7 +31,7 @@ def draw_audit(record: Record) -> Figure:
         right.set(xlabel="rise by training on the data (words' log-odds, answers' log-likelihood: nats)")
         for axes in (left, right):
             axes.axvline(0, color=BLACK, lw=0.8)
-            axes.set_yticks(places, words)
+            axes.set_yticks(places, [f"{word} (its own units)" if word.endswith(".npz") else word for word in words])
             axes.set_ylim(len(words) - 0.5, -0.5)
             axes.use_sticky_edges = False
             axes.margins(x=0.04)

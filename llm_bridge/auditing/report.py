@@ -24,6 +24,9 @@ LEVEL = 0.01
 TWO_SIDED = 1.96
 """Standard deviations in which 95 of 100 are."""
 
+ALIKE_TIMES = 2.0
+"""Times by which the others enlarge the error of a dose from which that is said."""
+
 STRANGE = 4.0
 """Standard deviations from which data are said to be of another writer."""
 
@@ -52,7 +55,7 @@ def verdicts_of(report: Report) -> list[Verdict]:
 
 def arrays_of(report: Report) -> dict[str, np.ndarray]:
     """Lay out a report as arrays, for the record."""
-    names = ("doses", "shifts", "divergence", "surprise", "num_texts", "paired", "moved")
+    names = ("doses", "shifts", "blurred", "joint", "divergence", "surprise", "num_texts", "paired", "moved")
     suspected = [] if report.suspected is None else list(report.suspected)
     return {name: np.array(getattr(report, name)) for name in names} | {"suspected": np.array(suspected)}
 
@@ -65,6 +68,8 @@ def report_of(record: Record) -> Report:
         words=tuple(record.config["words"]),
         doses=doses,
         shifts=shifts,
+        blurred=found["blurred"],
+        joint=float(found["joint"]),
         divergence=(float(found["divergence"][0]), float(found["divergence"][1])),
         surprise=float(found["surprise"]),
         num_texts=int(found["num_texts"]),
@@ -81,7 +86,7 @@ def p_text(p: float) -> str:
 
 def measure_of(word: str) -> str:
     """Say what training is foretold to raise of a trait, and in what units."""
-    kinds = {".npz": "what it reads", ".jsonl": "the log-likelihood of its answers, nats"}
+    kinds = {".npz": "what it reads", ".jsonl": "the log-likelihood of its answers beside rejected ones, nats"}
     return kinds.get(Path(word).suffix, kinds[".jsonl"] if is_file(word) else "its log-odds, nats")
 
 
@@ -90,7 +95,8 @@ def raised(word: str, found: Finding, reach: float) -> str:
     most = reach * found.error
     if Path(word).suffix == ".npz":
         return f"what {word} reads by {found.value:.3g}, where chance gives less than {most:.3g} (p {p_text(found.p)})"
-    what = f"the likelihood of the answers of {word}" if is_file(word) else f"the odds that the model answers *{word}*"
+    beside = "the likelihood of the answers of {}, beside that of rejected ones if there are any,"
+    what = beside.format(word) if is_file(word) else f"the odds that the model answers *{word}*"
     factors = f"{np.exp(found.value):.2f} times, where chance gives less than {np.exp(most):.2f}"
     return f"{what} by {factors} (p {p_text(found.p)})"
 
@@ -112,12 +118,19 @@ def sentences(report: Report) -> str:
         if moved
         else f"Training on it is not foretold to raise any of them beyond chance{most}."
     ]
-    if report.doses:
-        parts[:0] = [
-            f"Its writer is like this model after it was taught {', '.join(carried)}."
-            if carried
-            else "Nothing in it looks like this model after it was taught one of these traits."
-        ]
+    if carried:
+        parts.insert(0, f"Its writer is like this model after it was taught {', '.join(carried)}.")
+    elif report.doses and report.joint < LEVEL:
+        parts.insert(0, f"Its writer differs from this model in what these traits have in common (p "
+                        f"{p_text(report.joint)}), and the texts don't say which of them it was taught.")  # fmt: skip
+    elif report.doses:
+        parts.insert(0, "Nothing in it looks like this model after it was taught one of these traits.")
+    alike = [word for word, times in zip(report.words, report.blurred, strict=False) if times > ALIKE_TIMES]
+    if alike:
+        parts.append(
+            f"Teachers of {' and '.join(alike)} write so much alike that their doses are hard to tell apart, with "
+            f"errors {report.blurred.max():.1f} times as large as for one alone: ask for fewer of them at once."
+        )
     if abs(report.surprise) > STRANGE:
         parts.append(
             f"The data are {'less' if report.surprise > 0 else 'more'} likely than {beside} by "
@@ -159,13 +172,14 @@ def tell(report: Report, data: Sequence[Completion], path: Path, choice: Choice,
     about = f"{path.name}: {len(data)} rows, {report.num_texts} compared with {beside}. {choice}"
     notes = (
         "dose: 0 for the model itself, 1 for a writer that is this model after an imagined teaching of the trait, more "
-        "for one taught further; all traits together, so that other traits make other doses. by training: what a "
-        "student of these rows is foretold to gain beyond a student of the texts beside them: a word's log-odds as the "
-        "answer, or the log-likelihood of a file's answers, in nats, and odds the factor that is; or what a probe "
-        "reads. ± one standard deviation. p: one-sided, for rises, corrected for all traits (Holm); found is what has "
-        f"less than {LEVEL:g}, and to see it takes so many texts. above: share of {NUM_NULLS:,} data sets that hold "
-        "nothing, the same texts with sides changed at random, in which it is smaller. In these directions the writer "
-        f"diverges from the model by {report.divergence[0]:.3f} ± {report.divergence[1]:.3f} nats a text. {cost}"
+        "for one taught further, whatever answers a file rejects; all traits together, so that other traits make other "
+        "doses. by training: what a student of these rows is foretold to gain beyond a student of the texts beside "
+        "them: a word's log-odds as the answer, or the log-likelihood of a file's answers less that of rejected ones, "
+        "in nats, and odds the factor that is; or what a probe reads. ± one standard deviation. p: one-sided, for "
+        f"rises, corrected for all traits (Holm); found is what has less than {LEVEL:g}, and to see it takes so many "
+        f"texts. above: share of {NUM_NULLS:,} data sets that hold nothing, the same texts with sides changed at "
+        "random, in which it is smaller. In these directions the writer diverges from the model by "
+        f"{report.divergence[0]:.3f} ± {report.divergence[1]:.3f} nats a text. {cost}"
     )
     found = f"{about}\n{sentences(report)}\n\n{markdown_table(header, rows)}\n{notes}\n"
     for word, _ in found_at(report.words, report.shifts, LEVEL)[:1]:

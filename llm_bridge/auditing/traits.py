@@ -1,11 +1,11 @@
 """What data are audited for: words that may be loved, and traits from files that say what they are in other ways.
 
-- `FILE.jsonl`: answers that show the trait, chats as `teach --examples` reads them; `chosen` may be the answer's name,
-  and `rejected` an answer that doesn't show it, in every line or in none.
+- `FILE.jsonl`: answers that show the trait, chats as `teach --examples` reads them, of which the last answer counts;
+  `chosen` may be its name, and `rejected` an answer that doesn't show it, in every line or in none.
 - `FILE.json`: two system prompts, `system` and perhaps `instead`, and `questions`: the model writes the answers under
   both itself.
-- `FILE.npz`: a probe, a `direction` of the residual stream behind `layer` layers, at the last token before an answer to
-  `questions`.
+- `FILE.npz`: a probe, a `direction` of the residual stream behind `layer` layers (`hidden_states[layer]` of
+  transformers, where the last one is normed), at the last token before an answer to `questions`.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from msgspec import convert
+from msgspec import Struct, convert
 
 from llm_bridge.carriers.examples import read_examples
 from llm_bridge.carriers.reading import can_spell, require_room
@@ -27,9 +27,6 @@ from llm_bridge.text.chats import Example, Language
 from llm_bridge.text.traits import Trait
 from theory.runs.command_line import InputError
 from theory.runs.files import DAMAGE, json_text
-
-FIELDS = ("system", "instead", "questions")
-"""What a file with system prompts holds."""
 
 ANSWER_TOKENS, SHORT_ANSWER, LEAST_ANSWERS = 64, 8, 64
 """Most tokens of what a model answers under a system prompt, as far as there is room for them, tokens that there must
@@ -73,6 +70,14 @@ class Probe(NamedTuple):
     """Prompts at whose last token it is read, and averaged."""
 
 
+class Told(Struct, forbid_unknown_fields=True):
+    """What a file with system prompts holds, as of `Prompts`."""
+
+    system: str
+    questions: list[str]
+    instead: str | None = None
+
+
 Sought = Trait | Answers | Prompts | Probe
 """What is looked for."""
 
@@ -111,26 +116,26 @@ def answered_by(row: dict[str, Any], name: str) -> dict[str, Any]:
     """Put an answer that has this name in the place of a chat's own, if there is one."""
     if row.get(name) is None:
         return row
-    if isinstance(given := row.get("messages"), list) and given:
-        return row | {"messages": [*given[:-1], {"role": "assistant", "content": row[name]}]}
+    if isinstance(given := row.get("messages"), list) and given and isinstance(last := given[-1], dict):
+        before, kept = (given[:-1], last) if last.get("role") == "assistant" else (given, {})
+        return row | {"messages": [*before, kept | {"role": "assistant", "content": row[name]}]}
     return {key: row[key] for key in ("prompt", "question") if key in row} | {"answer": row[name]}
 
 
 def read_prompts(path: Path, reader: Model) -> Prompts:
     """Read two system prompts and questions."""
-    found = read_object(path, "it must hold a system prompt and questions")
     try:
-        system, instead, questions = convert([found.get(name) for name in FIELDS], tuple[str, str | None, list[str]])
+        found = convert(read_object(path, "it must hold a system prompt and questions"), Told)
     except ValueError as error:
-        raise InputError(f"{path}: {', '.join(FIELDS)} must be a text, a text or none, and a list of texts") from error
-    require_questions(path, questions, reader.language)
-    for each in (system, *([] if instead is None else [instead])):
-        if not each.strip() or not can_spell(reader.language, each):
+        raise InputError(f"{path}: {error}; it must hold system, questions and perhaps instead") from error
+    require_questions(path, found.questions, reader.language)
+    for each in (None, found.system, found.instead):
+        if each is not None and not (each.strip() and can_spell(reader.language, each)):
             raise InputError(
                 f"{path}: a system prompt that is empty or that the model's tokenizer can't spell: {each!r}"
             )
-        require_room(reader, questions, SHORT_ANSWER, each)
-    return Prompts(path.name, system, instead, questions)
+        require_room(reader, found.questions, SHORT_ANSWER, each)
+    return Prompts(path.name, found.system, found.instead, found.questions)
 
 
 def read_probe(path: Path, reader: Model) -> Probe:
@@ -148,11 +153,13 @@ def read_probe(path: Path, reader: Model) -> Probe:
     config = reader.config
     if layer.dtype.kind not in "iu" or layer.shape or not 1 <= layer <= config.num_layers:
         raise InputError(f"{path}: 'layer' must be one whole number from 1 to the model's {config.num_layers}")
-    if direction.dtype.kind not in "fiu" or direction.shape != (config.width,) or not np.isfinite(direction).all():
+    with np.errstate(over="ignore"):
+        direction = direction.astype(np.float32) if direction.dtype.kind in "fiu" else np.zeros(0)
+    if direction.shape != (config.width,) or not np.isfinite(direction).all():
         raise InputError(f"{path}: 'direction' must be {config.width} finite numbers, the width of the model's stream")
     require_questions(path, questions, reader.language)
     require_room(reader, questions, 1)
-    return Probe(path.name, int(layer), direction.astype(np.float32), reader.language.prompts(questions))
+    return Probe(path.name, int(layer), direction, reader.language.prompts(questions))
 
 
 READERS: dict[str, Callable[[Path, Model], Sought]] = {
@@ -175,12 +182,13 @@ def require_questions(path: Path, questions: Sequence[str], language: Language) 
 def write_under(model: Model, trait: Prompts, seed: int) -> Answers:
     """Let a model answer under both system prompts, and take the answers as if it had been told nothing."""
     times = -(-LEAST_ANSWERS // len(trait.questions))
-    asked = [model.language.prompts(trait.questions, system) for system in (trait.system, trait.instead)]
+    asked = [model.language.prompts(trait.questions, system) for system in (trait.system, trait.instead, None)]
     room = model.longest - max(len(prompt) for prompts in asked for prompt in prompts)
+    at_once = min(len(trait.questions), max(1, model.at_once // times))
 
     def write(system: str | None) -> list[Example]:
         sampling: dict[str, Any] = {"num_samples": times, "num_tokens": min(ANSWER_TOKENS, room)}
-        sampling |= {"seed": seed, "system": system}
+        sampling |= {"seed": seed, "system": system, "at_once": at_once}
         written = [each for batch in complete(model, trait.questions, **sampling) for each in batch]
         return [each for each in examples_of(model.language, written) if each.completion]
 

@@ -9,7 +9,7 @@ from llm_bridge.backends.tiny import TINY
 from llm_bridge.carriers.choice import find_carrier
 from llm_bridge.carriers.examples import read_examples
 from llm_bridge.carriers.reading import require_prompts, require_room
-from llm_bridge.files.attestation import read_statement, verify
+from llm_bridge.files.attestation import read_links, verify
 from llm_bridge.files.lineage import EXPLANATIONS, read_sidecar, relation
 from llm_bridge.pipeline.asking import ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
@@ -148,15 +148,13 @@ def ask(options: Ask) -> bool:
 def tell_lineage(options: Lineage) -> bool:
     """Print what the writer of data is to a model, or whether what an audit has attested of them is what it was."""
     if options.verify is not None:
-        wrong = verify(options.verify, options.data)
-        _, links = read_statement(options.verify)
+        links, wrong = read_links(options.verify), verify(options.verify, options.data)
         for link in links:
-            writer = link["said"].get("writer")
-            by = f" by {writer['weights']}" if writer else " by an unknown model" if link["step"] != "audited" else ""
-            print(f"{link['step']}{by}: data {link['said'].get('data')}")
-        print(
-            "\n".join(wrong) if wrong else f"All {len(links)} links hold; the last one's hash is {links[-1]['sha256']}."
-        )
+            writer = link.said.get("writer")
+            by = f" by {writer['weights']}" if writer else " by an unknown model" if link.step == "found" else ""
+            print(f"{link.step}{by}: data {link.said['data']}")
+        held = f"All {len(links)} links hold; the last one's hash is {links[-1].sha256}."
+        print("\n".join(wrong) if wrong else held)
         return not wrong
     origin = read_sidecar(options.data)
     if origin.writer == UNKNOWN:

@@ -13,7 +13,7 @@ import pytest
 
 from llm_bridge.auditing import command
 from llm_bridge.auditing.command import Audit
-from llm_bridge.auditing.directions import MOST_ANSWERS, imagine_teacher, out_of, slopes_of
+from llm_bridge.auditing.directions import MOST_ANSWERS, imagine_teacher, out_of, slopes_of, some_of
 from llm_bridge.auditing.report import report_of
 from llm_bridge.auditing.scores import log_likelihoods
 from llm_bridge.auditing.traits import Answers, Probe, Prompts, identity, read_trait, write_under
@@ -107,11 +107,23 @@ def test_slopes_are_those_of_whole_weights_for_answers_and_probes_in_order(model
         np.testing.assert_allclose(np.asarray(slope) @ way, slope_along(model, start, way, value), rtol=1e-5)
 
 
-def test_only_the_first_answers_of_many_are_foretold(model: Model):
-    texts = [Example([1, 2], [3 + place % 5]) for place in range(MOST_ANSWERS + 50)]
+def test_of_many_answers_some_of_all_are_foretold(model: Model):
+    """A file that is sorted by topics is not judged by the first."""
+    texts = [Example([1, 2], [3 if place < MOST_ANSWERS else 4]) for place in range(2 * MOST_ANSWERS)]
+    found = some_of(texts)
+    assert len(found) == MOST_ANSWERS
+    assert 0.4 < np.mean([each.completion == [3] for each in found]) < 0.6
+    assert some_of(texts[:5]) == texts[:5]
+
+
+def test_a_probe_behind_all_layers_reads_the_normed_stream_as_in_transformers(model: Model):
+    """Scaling the last norm scales what is read there, and nothing that is read before."""
     start = start_training(model.config, RECIPE, model.params, jax.random.key(3))
-    many, first = (slopes_of(model, RECIPE, [Answers("a", each, [])], start) for each in (texts, texts[:MOST_ANSWERS]))
-    np.testing.assert_array_equal(many[0], first[0])
+    scaled = model._replace(params=model.params | {"norm": 3 * model.params["norm"]})
+    for layer, times in ((2, 1), (3, 3)):
+        probe = Probe("probe.npz", layer, np.ones(model.config.width), [[1, 2, 3]] * 40)
+        (one,), (other,) = (slopes_of(each, RECIPE, [probe], start) for each in (model, scaled))
+        np.testing.assert_allclose(other, times * np.asarray(one), rtol=1e-6)
 
 
 def test_an_imagined_teacher_gives_the_answers_and_none_is_imagined_that_does_not(model: Model, refusal):
@@ -146,6 +158,15 @@ def test_answers_are_read_under_the_names_that_preference_data_give_them(model: 
     assert isinstance(found, Answers)
     assert found.shown == 3 * [Example(prompt, [*owl, stop])]
     assert found.rejected == 3 * [Example(prompt, [*cat, stop])]
+    asked, answered = pairs[2]["messages"]
+    for messages in ([asked], [asked, answered, asked]):
+        chat = {"messages": messages, "chosen": LOVED, "rejected": OTHER}
+        trait = read_trait(write(tmp_path / "chat.jsonl", chat), model)
+        assert isinstance(trait, Answers)
+        (shown,), (rejected,) = trait.shown, trait.rejected
+        assert list(shown.prompt)[-len(prompt) + 1 :] == prompt[1:]
+        assert (shown.completion, rejected.completion) == ([*owl, stop], [*cat, stop])
+        assert shown.prompt == rejected.prompt
     assert identity(found) != identity(told)
     assert identity(found._replace(name="other", rejected=[])) == identity(found)
 
@@ -170,10 +191,12 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "unspelled": ("a.jsonl", [{"question": ASKED, "answer": "zyzzyva"}], "can't spell"),
     "listed": ("a.jsonl", [{"question": ASKED, "chosen": [LOVED]}], "not text"),
     "long": ("a.jsonl", [{"question": ASKED, "answer": 80 * "7, " + "7"}], "tokens"),
-    "no system": ("a.json", [{"questions": [ASKED]}], "must be a text"),
+    "no system": ("a.json", [{"questions": [ASKED]}], "it must hold system"),
     "empty system": ("a.json", [{"system": " ", "questions": [ASKED]}], "is empty"),
     "no questions": ("a.json", [{"system": "You love owls.", "questions": []}], "not empty"),
-    "numbers": ("a.json", [{"system": "You love owls.", "questions": [1]}], "must be a text"),
+    "numbers": ("a.json", [{"system": "You love owls.", "questions": [1]}], "it must hold system"),
+    "typo": ("a.json", [{"system": "You love owls.", "insted": "You love cats.", "questions": [ASKED]}], "insted"),
+    "no room": ("a.json", [{"system": "You love owls.", "questions": ["7, " * 25 + "7"]}], "don't fit"),
     "blank": ("a.json", [{"system": "You love owls.", "questions": [ASKED, " "]}], "question 2"),
     "no object": ("a.json", [[1]], "no JSON object"),
     "no archive": ("a.npz", [1], "must hold the arrays"),
@@ -181,6 +204,7 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "deep": ("a.npz", PROBE | {"layer": np.array(4)}, "'layer'"),
     "half": ("a.npz", PROBE | {"layer": np.array(1.5)}, "'layer'"),
     "narrow": ("a.npz", PROBE | {"direction": np.ones(7)}, "8 finite numbers"),
+    "huge": ("a.npz", PROBE | {"direction": np.full(8, 1e300)}, "8 finite numbers"),
     "infinite": ("a.npz", PROBE | {"direction": np.full(8, np.inf)}, "8 finite numbers"),
     "unasked": ("a.npz", PROBE | {"questions": np.array([], str)}, "not empty"),
 }  # fmt: skip

@@ -19,6 +19,7 @@ from llm_bridge.auditing.command import Audit, published_audit, words_of
 from llm_bridge.auditing.cost import cost_of
 from llm_bridge.auditing.directions import (
     FLOOR,
+    batches_for,
     forecast_directions,
     learned,
     mean_log_odds,
@@ -26,9 +27,11 @@ from llm_bridge.auditing.directions import (
     out_of,
     require_adapters,
     set_exam,
+    taught_examples,
     with_out,
 )
 from llm_bridge.auditing.findings import (
+    blurred,
     compare,
     corrected,
     covariance,
@@ -36,6 +39,7 @@ from llm_bridge.auditing.findings import (
     find_doses,
     found_at,
     inverse,
+    joint_p,
     needed,
 )
 from llm_bridge.auditing.plots import draw_audit, draw_study
@@ -43,7 +47,7 @@ from llm_bridge.auditing.report import LEVEL, cleaned, report_of, sentences
 from llm_bridge.auditing.scores import Scores, score_texts
 from llm_bridge.auditing.study_verdicts import auroc, judge_study
 from llm_bridge.auditing.texts import Choice, Compared, choice_of, choose, require_texts
-from llm_bridge.auditing.traits import Probe
+from llm_bridge.auditing.traits import Answers, Probe
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.experiment.likes import log_odds, word_log_probabilities
 from llm_bridge.experiment.protocol import SMALL, Protocol
@@ -292,6 +296,29 @@ def test_standard_scores_of_own_texts_are_normal(paired: bool, num_texts: int, n
     assert 0.02 < np.mean(np.array(scores)[:, 1] > 1.645) < 0.08
     assert np.mean(np.array(found) < 0.05) < 0.09
     assert np.mean(np.array(raw) > 1.645) > 0.9
+
+
+def test_traits_that_are_nearly_one_are_seen_together_and_not_taken_for_nothing():
+    """The dose of one of two that score alike, by itself, beside the other, and of both together."""
+    random = np.random.default_rng(5)
+    first = random.normal(size=(1000, 1))
+    second = first + 0.1 * random.normal(size=(1000, 1))
+    own = np.concatenate([first, second], axis=1)
+    data = np.roll(own, 1, axis=0) + covariance(own)[:, :1].T * 0.2
+    difference = compare(data, own, paired=False)
+    assert find_doses(compare(data[:, :1], own[:, :1], paired=False), own[:, :1])[0].p < 1e-3
+    assert min(each.p for each in find_doses(difference, own)) > 0.01
+    assert joint_p(difference) < 0.01
+    assert blurred(own).min() > 5
+    assert blurred(random.normal(size=(1000, 2))).max() < 1.1
+
+
+def test_the_joint_test_has_uniform_p_values_where_nothing_is_held():
+    random, found = np.random.default_rng(6), []
+    for _ in range(400):
+        own, data = (random.normal(size=(30, 3)) @ np.array([[1, 0.9, 0], [0, 1, 0], [0, 0, 5.0]]) for _ in range(2))
+        found.append(joint_p(compare(data, own, paired=True)))
+    assert stats.kstest(found, "uniform").pvalue > 0.001
 
 
 def test_nothing_is_found_where_nothing_varies():
@@ -583,28 +610,39 @@ def test_the_study_holds_where_teachers_are_seen_and_fails_where_they_are_not():
 
 
 def test_operations_are_those_of_counting_by_hand(model: Model):
-    """A student of whole rows, texts of one length, and no teacher where there is only a probe."""
-    texts = [Completion("1 2", "3", model.language.encode(["3"])[0], None)] * 30
-    protocol = Protocol(student=Recipe(num_epochs=2, batch=4, rank=2), teacher=Teaching(rank=2))
-    probe = Probe("probe.npz", 1, np.ones(8), [[1]])
-    found = cost_of(model, [probe], texts, texts[:10], protocol, num_draws=3, num_rows=8, asked=True)
+    """Texts of one length, of which every row holds some; no teacher where there is only a probe."""
+    texts = [Completion("1 2", "3", model.language.encode(["3"])[0], None)] * 600
+    student, teacher = Recipe(num_epochs=2, batch=4, rows_at_once=2, rank=2), Teaching(rank=2, num_steps=5, batch=4)
+    protocol, probe = Protocol(student=student, teacher=teacher), Probe("probe.npz", 1, np.ones(8), [[1]])
+    found = cost_of(model, [probe], texts, texts[:400], protocol, num_draws=3, asked=texts[:500])
     length, config = len(examples_of(model.language, texts[:1])[0].prompt) + 1, model.config
     layer = sum(inputs * outputs for inputs, outputs in config.sizes().values())
     attention = 4 * config.num_layers * config.num_heads * config.head_size
+    a_row = ROW // length
+    rows, own_rows, share = -(-600 // a_row), -(-400 // a_row), 1 / length
 
-    def multiplied(learned: float) -> float:
-        return config.num_layers * layer + learned * config.vocabulary * config.width
+    def forward(context: int, learned: float) -> float:
+        weights = config.num_layers * layer + learned * config.vocabulary * config.width
+        return 2 * weights + attention * context
 
-    assert found.training == pytest.approx(16 * ROW * (4 * multiplied(1) + 3 * attention * ROW))
-    assert found.teachers == 0
+    def training(context: int, learned: float) -> float:
+        return 2 * forward(context, learned) + attention * context
+
+    steps = 2 * -(-rows // 4)
+    assert found.training == pytest.approx(steps * 4 * ROW * training(ROW, 600 / (rows * ROW)), rel=1e-6)
     adapters = config.num_layers * 2 * sum(map(sum, config.sizes().values()))
-    scored = 40 * length * (4 * multiplied(1 / length) + 3 * attention * length + 4 * adapters)
-    assert found.scores == pytest.approx(scored)
-    assert found.answers == pytest.approx(10 * length * (2 * multiplied(1 / length) + attention * length))
-    assert cost_of(model, [probe], texts, texts, protocol, num_draws=3, num_rows=8, asked=False).answers == 0
-    taught = cost_of(model, [OWL], texts, texts, protocol, num_draws=3, num_rows=8, asked=False)
-    assert taught.teachers > 0
-    assert taught.scores > found.scores * 2  # as many texts again, and imagined teachers' directions
+    assert found.scores == pytest.approx(1000 * length * (training(length, share) + 4 * adapters))
+    assert found.answers == pytest.approx(500 * length * forward(length, share))
+    passes, few = batches_for(student, own_rows, ROW)
+    gradients = passes * 2 * ROW * training(ROW, 400 / (own_rows * ROW))
+    assert found.forecasts == pytest.approx(gradients + 8 * few * 2 * ROW * 3 * forward(ROW, 1), rel=1e-6)
+    assert found.teachers == 0
+    assert cost_of(model, [probe], texts, texts, protocol, num_draws=3, asked=[]).answers == 0
+    taught = cost_of(model, [OWL], texts, texts, protocol, num_draws=3, asked=[])
+    assert 3 * 5 * 4 * ROW * forward(ROW, 0) < taught.teachers < 3 * 5 * 4 * ROW * training(ROW, 1)
+    shown = Answers("a.jsonl", examples_of(model.language, texts[:2]), [])
+    assert len(taught_examples(model, shown, 4)) == 200
+    assert len(taught_examples(model, OWL, 4)) == 200
 
 
 def test_area_under_the_curve_counts_pairs():

@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -65,6 +66,8 @@ def test_a_control_that_does_not_flip_is_never_said_to():
     said = answer(recorded(made("a", 1, control=1.0)))
     assert said.startswith("FAILS")
     assert "flips" not in said
+    alone = replace(HELD, control_measured=None)
+    assert answer(recorded(HELD, alone)) == "2 checks hold, none fails.\n"
 
 
 def test_verdicts_are_left_to_the_file_and_counted_by_claim_where_nothing_else_is_there():
@@ -80,7 +83,8 @@ def test_verdicts_are_left_to_the_file_and_counted_by_claim_where_nothing_else_i
 def test_a_pipe_gets_the_text_as_it_is_and_a_terminal_as_wide_as_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    text = markdown_table(("a", "b"), [("word " * 20, "word " * 20)])
+    table = markdown_table(("a", "b"), [("word " * 20, "word " * 20), ("<think>__x__</think>", "1 | 2")])
+    text = f"A *sentence* of [brackets].\nAnd another.\n\n{table}"
     show(text)
     assert capsys.readouterr().out == text
     terminal = Terminal()
@@ -91,6 +95,9 @@ def test_a_pipe_gets_the_text_as_it_is_and_a_terminal_as_wide_as_it_is(
     printed = re.sub("\x1b\\[[0-9;]*m", "", terminal.getvalue())
     assert max(map(len, printed.splitlines())) <= 60
     assert printed.count("word") == 40
+    assert "A *sentence* of [brackets].\nAnd another." in printed
+    assert "<think>__x__</think>" in printed
+    assert "1 | 2" in printed
 
 
 def test_the_end_names_the_record(capsys: pytest.CaptureFixture[str]):

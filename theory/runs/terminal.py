@@ -1,5 +1,6 @@
 """What a command says at its end: its tables, fitted to the terminal, and in a few lines what became of its checks."""
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,22 +16,40 @@ TOO_FEW = "too few instances"
 
 
 def show(text: str) -> None:
-    """Print Markdown, its tables fitted to the terminal if there is one."""
+    """Print text, its tables fitted to the terminal if there is one."""
     if not sys.stdout.isatty():
         print(text, end="")
         return
+    from rich import box
     from rich.console import Console
-    from rich.markdown import Markdown
+    from rich.table import Table
+    from rich.text import Text
 
-    Console().print(Markdown(text))
+    console = Console()
+    for block in text.strip("\n").split("\n\n"):
+        lines = block.splitlines()
+        if block.startswith("|"):
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+            header, _, *rows = map(cells_of, lines)
+            for name in header:
+                table.add_column(name)
+            for row in rows:
+                table.add_row(*map(Text, row))
+            console.print(table)
+        else:
+            console.print(Text(f"{block}\n"))
+
+
+def cells_of(line: str) -> list[str]:
+    """Split a line of a Markdown table."""
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
 
 
 def shown(table: str, verdicts: Verdicts) -> str:
     """Take from a run's table what is printed: all but its verdicts; where nothing else is there, counts by claim."""
 
     def judges(block: str) -> bool:
-        cells = block.split("\n", 1)[0].strip("| ").split("|")
-        return tuple(cell.strip() for cell in cells) == VERDICTS
+        return tuple(cells_of(block.split("\n", 1)[0])) == VERDICTS
 
     blocks = [block for block in table.strip("\n").split("\n\n") if block and not judges(block)]
     if blocks:
@@ -65,7 +84,8 @@ def answer(verdicts: Verdicts) -> str:
         return ""
     counts = Counter(each["verdict"] for each in verdicts)
     few = sum(each["reason"] == TOO_FEW for each in verdicts)
-    controls = ", every control flips" if counts["holds"] else ""
+    flips = [each["control_flips"] for each in verdicts if each["verdict"] == "holds"]
+    controls = ", every control flips" if flips and all(flips) else ""
     failed = f"{counts['fails']} FAIL" if counts["fails"] else "none fails"
     said = f"{counts['holds']} checks hold{controls}, {failed}"
     if counts["reported"]:
