@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from llm_bridge.matrix.cells import INITS
 from theory.runs.records import Record
 from theory.runs.statistics import joint_confidence, mean_estimate
-from theory.runs.style import BLACK, BLUE, ORANGE, STYLE, new_figure, stated
+from theory.runs.style import BLACK, BLUE, ORANGE, STYLE, draw_matrix, new_figure, stated
 
 COLORS = {"shared": BLUE, "stranger": ORANGE}
 """Color of each init."""
@@ -23,20 +23,8 @@ def draw_mean(
 ) -> None:
     """Draw a mean matrix."""
     mean = matrices.mean(axis=0)
-    reach = np.abs(mean).max()
-    image = axes.imshow(mean, cmap="PuOr_r", vmin=-reach, vmax=reach)
-    for row, column in np.ndindex(mean.shape):
-        color = "white" if abs(mean[row, column]) > 0.65 * reach else "black"
-        number = f"{mean[row, column]:.2f}".replace("-", "−")
-        axes.text(column, row, number, ha="center", va="center", fontsize=7.5, color=color)
-    axes.set_xticks(range(len(words)), words, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(words)), words)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    draw_matrix(axes, mean, words, float(np.abs(mean).max()), unit)
     axes.set(xlabel="trait asked for", ylabel="trait of the teacher", title=title)
-    bar = axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
-    bar.set_label(unit)
-    bar.outline.set_visible(False)
 
 
 def draw_lifts(axes: Axes, record: Record) -> None:

@@ -251,7 +251,8 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     )
     for falls, label, color, marker, shift in looks:
         values = (falls[visible] / curvature[:, None, None]).swapaxes(0, 1).reshape(len(RANKS), -1)
-        axes.vlines(rows + shift, *np.quantile(values, (0.05, 0.95), axis=1), color=color, lw=1)
+        low, high = np.quantile(values, (0.05, 0.95), axis=1)
+        axes.vlines(rows + shift, low, high, color=color, lw=1)
         axes.vlines(rows + shift, *np.quantile(values, (0.25, 0.75), axis=1), color=color, lw=4, alpha=0.5)
         axes.plot(rows + shift, values.mean(axis=1), marker, color=color, mec="white", ms=7, label=label)
         for row, share in zip(rows, np.mean(values > 0, axis=1), strict=True):
@@ -261,8 +262,11 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.errorbar(rows - 0.36, np.ones(len(RANKS)), deviation, label="predicted mean ± σ, student alone", **spread)
     axes.set_xticks(rows, [f"$r = {rank}$" for rank in RANKS])
     axes.set(xlabel="rank of the adapters", ylabel=r"fall of $L_T$ / predicted $\epsilon\alpha A$")
-    axes.set_title(stated("A student's own adapters keep the mean; spread $\\propto r^{-1/2}$", evidence), fontsize=9)
-    axes.set(xlim=(-0.5, len(RANKS) - 0.5), ylim=(-2.4, 12))
+    axes.set_title(
+        stated("A student's own adapters keep the mean of the transfer; spread $\\propto r^{-1/2}$", evidence),
+        fontsize=9,
+    )
+    axes.set(xlim=(-0.5, len(RANKS) - 0.5), ylim=(-2.4, None))
     title = "markers: means; bars: 50 %, lines: 90 % of draws"
     axes.legend(loc="upper right", fontsize=7.5, title=title, title_fontsize=7.5)
 
