@@ -89,6 +89,8 @@ class Study:
     """What it answers."""
     axis: str
     """What the arms differ in, as the figure's axis says it."""
+    usual: str
+    """What the students that are made as usual learn, or what of them is trained, as the figure says it."""
     arms: Mapping[str, Arm]
     """The arms by label."""
     findings: Sequence[Finding]

@@ -339,7 +339,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.tick_params(axis="y", length=0)
     axes.set(ylim=(place - 0.5, -2.0), xlim=(-0.4, 5.6), xticks=[0, 1, 2, 3])
     axes.set_xlabel(
-        r"fitted order in $\epsilon$ of $\Delta_S\cdot\Delta_T - \epsilon A$, outside the class of $\Delta_S\cdot\Delta_T$"
+        r"fitted order in $\epsilon$ of $\Delta_S\cdot\Delta_T - \epsilon A$, outside the class $\Delta_S\cdot\Delta_T$"
     )
     axes.xaxis.label.set_fontsize(8)
     axes.set_title(stated("Every loss of the class transfers alike", evidence))
