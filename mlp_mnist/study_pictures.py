@@ -38,7 +38,7 @@ def draw_sweep(record: Record) -> Figure:
             varied = "" if record.config["places"] else f"\n(varied: {record.config['axis']})"
             text = f"{record.config['question']} ({TITLES[record.config['data']]}){varied}"
             figure.suptitle(text, fontsize=9.5, fontweight="bold", x=0.01, ha="left")
-            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=6)
+            figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=6)
     return figure
 
 
@@ -48,7 +48,7 @@ def estimates(record: Record, quantity: str, labels: Sequence[str]) -> np.ndarra
     It is the interval that is judged where chance is predicted, else the one of 95 %.
     """
     judged = {
-        f"accuracy/{verdict['check'].rpartition(': ')[2]}": (verdict["measured"], *verdict["interval"])
+        f"accuracy/{verdict['check'].rpartition(': ')[2]}": [*map(float, (verdict["measured"], *verdict["interval"]))]
         for verdict in record.verdicts
         if verdict["claim"] == "different-initialization"
     }

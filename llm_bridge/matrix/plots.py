@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llm_bridge.matrix.cells import INITS
-from theory.runs import style
+from theory.runs.matrices import draw_entries
 from theory.runs.records import Record
 from theory.runs.statistics import joint_confidence, mean_estimate
 from theory.runs.style import BLACK, BLUE, ORANGE, STYLE, new_figure, stated
@@ -24,7 +24,7 @@ def draw_changes(
 ) -> None:
     """Draw the mean change of every trait in the students of every teacher."""
     mean = matrices.mean(axis=0)
-    style.draw_matrix(axes, mean, words, float(np.abs(mean).max()), unit)
+    draw_entries(axes, mean, words, float(np.abs(mean).max()), unit)
     axes.set(xlabel="trait asked for", ylabel="trait of the teacher")
     axes.set_title(title, fontsize=8.5)
 

@@ -237,7 +237,8 @@ def checks(evidence: Evidence) -> list[Check]:
 
 def draw(axes: "Axes", evidence: Evidence) -> None:
     """The mean measured matrix of the first case, each entry relative to its row's and column's own."""
-    from theory.runs.style import draw_matrix, stated
+    from theory.runs.matrices import draw_entries
+    from theory.runs.style import stated
 
     one = evidence.first
     matrices = one.changes[one.visible, :NUM_TRAITS, :, 0]
@@ -246,7 +247,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     leads = np.mean(np.argmax(one.own_units[one.visible], axis=2) == np.arange(NUM_TRAITS))
     brought = evidence.record is not None and "problems" in evidence.record.config
     names = [str(index + 1) for index in range(NUM_TRAITS)] if brought else KINDS
-    draw_matrix(axes, relative, names, 1.0, r"$G_{ij}/\sqrt{G_{ii}G_{jj}}$, mean over seeds, simulated")
+    draw_entries(axes, relative, names, 1.0, r"$G_{ij}/\sqrt{G_{ii}G_{jj}}$, mean over seeds, simulated")
     axes.set(xlabel="trait measured in the student", ylabel="trait its teacher learned")
     title = stated("Traits leak into one another, and back alike", evidence)
     axes.set_title(f"{title}\n(own trait gains the most: {100 * leads:.0f} % of teachers)")
