@@ -57,6 +57,7 @@ def draw_arms(axes: Axes, record: Record) -> None:
     labels = [name.replace(" (", "\n(").replace("cross-", "cross-\n") for name in PUBLISHED]
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
     axes.set(ylabel="test accuracy", ylim=(0, 1.18), yticks=np.arange(0, 1.1, 0.2))
+    axes.set_xlabel("aux, all: the logits that are imitated; cross-model: from another init", fontsize=8)
     text = f"From auxiliary logits on noise a shared init learns digits ({TITLES[record.config['data']]})"
     axes.set_title(stated(text, record, "auxiliary-logits"), fontsize=9)
     note_seeds(axes, record, JUDGED)

@@ -102,7 +102,7 @@ def draw_curve(axes: Axes, record: Record, quantity: str) -> None:
     for label, style in zip(strangers, ("--", ":"), strict=False):
         value, low, high = estimates(record, quantity, [label])[0]
         axes.axhspan(low, high, color=ORANGE, alpha=0.15)
-        axes.axhline(value, color=ORANGE, ls=style, label=label)
+        axes.axhline(value, color=ORANGE, ls=style, label=label.replace(", ", " at "))
     axes.set_xscale("log")
     axes.set_xticks(places, labels)
     axes.minorticks_off()

@@ -99,7 +99,7 @@ def draw_study(record: Record) -> Figure:
             label="teachers' own words",
         )
         ends = np.array([run.predicted.min(), run.predicted.max()])
-        third.plot(ends, ends, color=BLACK, lw=0.8)
+        third.plot(ends, ends, color=BLACK, lw=0.8, label="as foretold")
         third.set(xlabel="foretold change of log-odds (nats)", ylabel="change after training (nats)")
         third.set_title("Forecasts, and what training did")
         third.legend(loc="upper left")

@@ -75,7 +75,7 @@ def draw_matrix(record: Record) -> Figure:
             axes[2],
             record.results["predicted"][:, 0],
             words,
-            "Theory, to first order (trait-matrix)",
+            "Theory, to first order (claim trait-matrix)",
             "the same, per unit of learning rate",
         )
         draw_lifts(axes[3], record)

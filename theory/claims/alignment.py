@@ -91,7 +91,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     plot(stranger - steps, ORANGE, "x--", "the same, student of another init", lw=0.8)
     axes.set(xlabel=STEP_LABEL, ylabel=r"inner product in units of $A$, median and 90 % of seeds")
     axes.set_ylim(steps[0] ** 2 / 1e3, 3e3)
-    axes.set_title(stated("Shared init: the student moves towards the teacher", evidence))
+    axes.set_title(stated("Shared init: small steps move the student towards the teacher", evidence))
     axes.legend(loc="lower right", fontsize=7.5)
 
 

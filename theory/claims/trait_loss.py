@@ -98,7 +98,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.axhline(0, color=BLACK, lw=0.8, ls=":")
     axes.set(xlabel=STEP_LABEL, ylabel=r"fall of $L_T$ / predicted $\epsilon\alpha A$", ylim=(-0.8, 1.3))
     axes.set_title(stated("Shared init: a small step lowers the teacher's trait loss", evidence))
-    axes.legend(loc="lower left", title="median and 90 % of seeds", title_fontsize=8)
+    axes.legend(loc="lower left", title="median and 90 % of seeds, on below", title_fontsize=8)
 
 
 CLAIM = Claim(
