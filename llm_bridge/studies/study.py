@@ -89,8 +89,6 @@ class Study:
     """What it answers."""
     axis: str
     """What the arms differ in, as the figure's axis says it."""
-    usual: str
-    """What the students that are made as usual learn, or what of them is trained, as the figure says it."""
     arms: Mapping[str, Arm]
     """The arms by label."""
     findings: Sequence[Finding]
@@ -99,6 +97,8 @@ class Study:
     """What students imitate: `tokens`, the sampled ones, or `chosen`, the distribution over number tokens."""
     protocol: Protocol
     """How teachers and students are made, before an arm changes it."""
+    usual: str = STANDARD
+    """What the arm that is made as usual learns or trains, as the figure says it."""
 
 
 def difference(first: str, second: str, share: float = 1.0) -> dict[str, float]:
