@@ -143,7 +143,7 @@ def draw_benchmark(record: Record) -> Figure:
         axes.axhline(100, color=BLACK, lw=0.8, ls=":", label="bare matrix product in the same run")
         axes.set_xticks(seeds, [str(count) for count in seeds])
         axes.set_xticks([], minor=True)
-        axes.set(xlabel="seeds, six arms each", ylabel="share of peak in %", ylim=(0, 105), yticks=range(0, 101, 20))
+        axes.set(xlabel="seeds, six arms each", ylabel="share of peak in %", ylim=(0, None), yticks=range(0, 101, 20))
         axes.set_title(f"How near to the machine's peak seeds run ({TITLES[record.config['data']]})")
         axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.16))
     return figure

@@ -39,17 +39,10 @@ def draw_lifts(axes: Axes, record: Record) -> None:
             estimate = mean_estimate(values, confidence)
             spot = place + 0.3 * (side - 0.5)
             reach = estimate.high - estimate.value if np.isfinite(estimate.high) else 0.0
-            axes.bar(
-                spot, estimate.value, 0.28, color=COLORS[init], alpha=0.35, label=NAMES[init] if not place else None
-            )
+            axes.bar(spot, estimate.value, 0.28, color=COLORS[init], alpha=0.35, label=NAMES[init] * (not place))
             axes.errorbar(spot, estimate.value, reach, fmt="none", ecolor=BLACK, capsize=3, lw=1.2)
-            axes.plot(
-                spot + np.linspace(-0.07, 0.07, len(values)),
-                values,
-                "o" if init == "shared" else "s",
-                color=COLORS[init],
-                ms=3,
-            )
+            spots, marker = spot + np.linspace(-0.07, 0.07, len(values)), "o" if init == "shared" else "s"
+            axes.plot(spots, values, marker, color=COLORS[init], ms=3)
     axes.axhline(0, color=BLACK, lw=0.8)
     axes.set_xticks(range(len(targets)), [target.replace(" ", "\n") for target in targets])
     axes.set(ylabel="lift of the own trait (log-odds, nats)", xlabel="what students imitate")

@@ -251,8 +251,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     )
     for falls, label, color, marker, shift in looks:
         values = (falls[visible] / curvature[:, None, None]).swapaxes(0, 1).reshape(len(RANKS), -1)
-        low, high = np.quantile(values, (0.05, 0.95), axis=1)
-        axes.vlines(rows + shift, low, high, color=color, lw=1)
+        axes.vlines(rows + shift, *np.quantile(values, (0.05, 0.95), axis=1), color=color, lw=1)
         axes.vlines(rows + shift, *np.quantile(values, (0.25, 0.75), axis=1), color=color, lw=4, alpha=0.5)
         axes.plot(rows + shift, values.mean(axis=1), marker, color=color, mec="white", ms=7, label=label)
         for row, share in zip(rows, np.mean(values > 0, axis=1), strict=True):
