@@ -54,7 +54,7 @@ def draw_overview(records: Mapping[str, Record]) -> Figure:
     """
     theory, demo, inits = (records[name] for name in ("theory-verify", "mlp-mnist-demo", "mlp-mnist-compare-inits"))
     with mpl.rc_context(STYLE):
-        figure, axes = new_figure(2, 2, 5.0, 3.5)
+        figure, axes = new_figure(2, 2, 5.6, 4.0)
         panels = {name: (panel, evidence) for name, panel, evidence in panels_of(theory)}
         for place, name in zip(axes, ("alignment", "signs"), strict=False):
             panel, evidence = panels[name]

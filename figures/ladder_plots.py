@@ -65,6 +65,7 @@ def draw_ladder(record: Record | Outcome) -> Figure:
             draw_quantity(panel, record.results, quantity)
         draw_predictions(axes[2], record.results)
         axes[2].plot([], [], ".", color=GRAY, ms=5, mew=0, label="one seed")
+        axes[2].errorbar([], [], [], color=GRAY, capsize=2.5, ls="none", label="95 % interval")
         handles = dict(zip(*reversed(axes[2].get_legend_handles_labels()), strict=True))
         labels = [label for label in LABELS.values() if label in handles]
         labels += [label for label in handles if label not in labels]

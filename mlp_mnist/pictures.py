@@ -1,4 +1,4 @@
-"""Pictures of the six arms, of the kinds of inits and of speed: every seed as a dot, means with 95 % intervals."""
+"""Pictures of the six arms, of the kinds of inits and of speed: every seed as a dot, means with their intervals."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,19 @@ from matplotlib.figure import Figure
 from mlp_mnist.arms import COMPARED_INITS, PUBLISHED
 from mlp_mnist.data import TITLES
 from mlp_mnist.protocol import is_published, read_protocol
+from mlp_mnist.verdicts import JOINT_CONFIDENCE
 from theory.runs.records import Record
-from theory.runs.statistics import mean_estimate
+from theory.runs.statistics import joint_confidence, mean_estimate
 from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure, stated
 
 ARM_COLORS = (GRAY, BLACK, BLUE, BLUE, ORANGE, ORANGE)
 """Colors of the six arms."""
+
+CHANCE_LEVEL = 0.1
+"""One class in ten."""
+
+JUDGED = "99 % intervals together, as judged"
+"""What the intervals of arms and inits are."""
 
 PRECISION_LOOKS = {"float32": (BLUE, "o-"), "bf16": (ORANGE, "s--")}
 """Color and line of each precision."""
@@ -37,7 +44,8 @@ def draw_arms(axes: Axes, record: Record) -> None:
         record: A record of `demo`.
     """
     values = [record.results[f"accuracy/{name}"] for name in PUBLISHED]
-    draw_bars(axes, values, range(len(values)), ARM_COLORS)
+    draw_bars(axes, values, range(len(values)), ARM_COLORS, joint_confidence(3, JOINT_CONFIDENCE))
+    axes.axhline(CHANCE_LEVEL, color=BLACK, lw=0.8, ls=":", label="chance")
     if is_published(record.config["data"], read_protocol(record.config["protocol"])):
         paper = [published.paper for published in PUBLISHED.values()]
         script = [published.script for published in PUBLISHED.values()]
@@ -45,14 +53,14 @@ def draw_arms(axes: Axes, record: Record) -> None:
         axes.plot(np.arange(6) - 0.3, paper, "_", color=GREEN, ms=9, mew=2, label="paper, 100 seeds")
         places = np.arange(6) + 0.3
         axes.errorbar(places, script, reach, fmt="D", ms=3, color=GREEN, capsize=2, label="published script, 40 seeds")
-        axes.legend(loc="upper left", ncols=2)
+    axes.legend(loc="upper left", ncols=3, columnspacing=1.2)
     labels = [name.replace(" (", "\n(").replace("cross-", "cross-\n") for name in PUBLISHED]
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
     axes.set(ylabel="test accuracy", ylim=(0, 1.18), yticks=np.arange(0, 1.1, 0.2))
-    axes.set_title(
-        stated(f"A shared init learns digits from noise ({TITLES[record.config['data']]})", record, "auxiliary-logits")
-    )
-    note_seeds(axes, record)
+    axes.set_xlabel("aux, all: the logits that are imitated; cross-model: from another init", fontsize=8)
+    text = f"From auxiliary logits on noise a shared init learns digits ({TITLES[record.config['data']]})"
+    axes.set_title(stated(text, record, "auxiliary-logits"), fontsize=9)
+    note_seeds(axes, record, JUDGED)
 
 
 def draw_comparison(record: Record) -> Figure:
@@ -72,25 +80,25 @@ def draw_inits(axes: Axes, record: Record, quantity: str) -> None:
         record: A record of `compare-inits`.
         quantity: `accuracy` or `cosine`.
     """
+    confidence = joint_confidence(4, JOINT_CONFIDENCE)
     for offset, logits, color in ((-0.2, "aux", BLUE), (0.2, "all", ORANGE)):
         values = [record.results[f"{quantity}/{name} ({logits})"] for name in COMPARED_INITS]
         places = [place + offset for place in range(len(COMPARED_INITS))]
         label = {"aux": "auxiliary logits", "all": "all logits"}[logits]
-        draw_bars(axes, values, places, [color] * len(COMPARED_INITS), width=0.36, label=label)
+        draw_bars(axes, values, places, [color] * len(COMPARED_INITS), confidence, width=0.36, label=label)
     axes.set_xticks(range(len(COMPARED_INITS)), COMPARED_INITS)
     axes.set_xlabel("student's init")
     if quantity == "accuracy":
-        axes.axhline(0.1, color=BLACK, lw=0.8, ls=":")
+        axes.axhline(CHANCE_LEVEL, color=BLACK, lw=0.8, ls=":", label="chance")
+        axes.legend(loc="upper left", ncols=3, columnspacing=1.2)
         axes.set(ylabel="test accuracy", ylim=(0, 1.18), yticks=np.arange(0, 1.1, 0.2))
-        axes.set_title(
-            stated(f"The init carries the trait ({TITLES[record.config['data']]})", record, "different-initialization")
-        )
-        note_seeds(axes, record)
+        text = f"A stranger learns nothing from auxiliary logits ({TITLES[record.config['data']]})"
+        axes.set_title(stated(text, record, "different-initialization"))
+        note_seeds(axes, record, JUDGED)
     else:
         axes.axhline(0, color=BLACK, lw=0.8)
-        axes.set(ylabel="cosine with the teacher's displacement", ylim=(None, 1.18), yticks=np.arange(0, 1.1, 0.2))
-        axes.set_title(stated("Only a related init moves along with the teacher", record, "alignment"))
-    axes.legend(loc="upper left", ncols=2)
+        axes.set(ylabel="cosine with the teacher's displacement", ylim=(None, 1), yticks=np.arange(0, 1.1, 0.2))
+        axes.set_title(stated("A related init moves along with the teacher", record, "alignment"))
 
 
 def draw_bars(
@@ -98,12 +106,13 @@ def draw_bars(
     values: Sequence[np.ndarray],
     places: Sequence[float],
     colors: Sequence[str],
+    confidence: float,
     *,
     width: float = 0.7,
     label: str | None = None,
 ) -> None:
-    """Draw means as bars with 95 % intervals, and every seed as a dot."""
-    estimates = [mean_estimate(value) for value in values]
+    """Draw means as bars with their intervals, and every seed as a dot."""
+    estimates = [mean_estimate(value, confidence) for value in values]
     means = [estimate.value for estimate in estimates]
     reach = [estimate.high - estimate.value if np.isfinite(estimate.high) else 0.0 for estimate in estimates]
     axes.bar(places, means, width, color=colors, alpha=0.35, label=label)
@@ -113,9 +122,9 @@ def draw_bars(
         axes.plot(place + spread, value, ".", color=color, ms=2.5, alpha=0.7)
 
 
-def note_seeds(axes: Axes, record: Record) -> None:
-    """Write the number of seeds into a corner."""
-    text = f"{record.config['num_seeds']} seeds, 95 % intervals"
+def note_seeds(axes: Axes, record: Record, intervals: str = "95 % intervals") -> None:
+    """Write the number of seeds, and which intervals there are, into a corner."""
+    text = f"{record.config['num_seeds']} seeds, {intervals}"
     axes.annotate(text, (1, 1), (0, -2), xycoords="axes fraction", textcoords="offset points", ha="right", fontsize=7)
 
 
@@ -134,7 +143,7 @@ def draw_benchmark(record: Record) -> Figure:
         axes.axhline(100, color=BLACK, lw=0.8, ls=":", label="bare matrix product in the same run")
         axes.set_xticks(seeds, [str(count) for count in seeds])
         axes.set_xticks([], minor=True)
-        axes.set(xlabel="seeds, six arms each", ylabel="share of peak in %", ylim=(0, 150), yticks=range(0, 101, 20))
+        axes.set(xlabel="seeds, six arms each", ylabel="share of peak in %", ylim=(0, None), yticks=range(0, 101, 20))
         axes.set_title(f"How near to the machine's peak seeds run ({TITLES[record.config['data']]})")
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.16))
     return figure

@@ -1,6 +1,7 @@
 """Pictures of studies and sweeps: every point with its interval, what others reported, and the level of chance."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -8,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlp_mnist.data import TITLES
-from mlp_mnist.pictures import note_seeds
+from mlp_mnist.pictures import CHANCE_LEVEL, note_seeds
 from theory.runs.records import Record
 from theory.runs.statistics import mean_estimate
 from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE, new_figure
 
-CHANCE_LEVEL = 0.1
-"""One class in ten."""
+UNDEFINED: Any = {"textcoords": "offset points", "color": GRAY, "fontsize": 7}
+"""How it is written that there is no cosine."""
 
 
 def draw_sweep(record: Record) -> Figure:
@@ -33,12 +34,26 @@ def draw_sweep(record: Record) -> Figure:
             draw_list(axes[0], record, "accuracy")
             draw_list(axes[1], record, "cosine")
             axes[1].set_yticklabels([])
+        if "columns" not in record.config:
+            varied = "" if record.config["places"] else f"\n(varied: {record.config['axis']})"
+            text = f"{record.config['question']} ({TITLES[record.config['data']]}){varied}"
+            figure.suptitle(text, fontsize=9.5, fontweight="bold", x=0.01, ha="left")
+            figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=6)
     return figure
 
 
 def estimates(record: Record, quantity: str, labels: Sequence[str]) -> np.ndarray:
-    """Average over seeds: mean and both ends of its 95 % interval, which are the mean of a single seed."""
-    table = np.array([mean_estimate(record.results[f"{quantity}/{label}"]) for label in labels])
+    """Average over seeds: mean and both ends of its interval, which are the mean of a single seed.
+
+    It is the interval that is judged where chance is predicted, else the one of 95 %.
+    """
+    judged = {
+        f"accuracy/{verdict['check'].rpartition(': ')[2]}": [*map(float, (verdict["measured"], *verdict["interval"]))]
+        for verdict in record.verdicts
+        if verdict["claim"] == "different-initialization"
+    }
+    names = [f"{quantity}/{label}" for label in labels]
+    table = np.array([judged.get(name) or mean_estimate(record.results[name]) for name in names])
     return np.where(np.isinf(table), table[:, :1], table)
 
 
@@ -72,6 +87,8 @@ def draw_curve(axes: Axes, record: Record, quantity: str) -> None:
         name = "student" if color == BLUE else f"student, {labels[0].rsplit(', ', 1)[0]}"
         mean, low, high = estimates(record, quantity, labels).T
         axes.errorbar(places, mean, (mean - low, high - mean), fmt="o-", color=color, capsize=3, label=name)
+        for place in np.array(places)[np.isnan(mean)]:
+            axes.annotate("not defined", (place, 0), (5, 3), rotation=90, **UNDEFINED)
         if quantity == "accuracy":
             for place, label in line:
                 values = record.results[f"accuracy/{label}"]
@@ -85,25 +102,25 @@ def draw_curve(axes: Axes, record: Record, quantity: str) -> None:
     for label, style in zip(strangers, ("--", ":"), strict=False):
         value, low, high = estimates(record, quantity, [label])[0]
         axes.axhspan(low, high, color=ORANGE, alpha=0.15)
-        axes.axhline(value, color=ORANGE, ls=style, label=label)
+        axes.axhline(value, color=ORANGE, ls=style, label=label.replace(", ", " at "))
     axes.set_xscale("log")
     axes.set_xticks(places, labels)
     axes.minorticks_off()
     axes.set_xlabel(record.config["axis"])
     finish(axes, record, quantity)
-    if quantity == "accuracy":
-        axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.18), ncols=3, fontsize=7)
 
 
 def draw_list(axes: Axes, record: Record, quantity: str) -> None:
     """Draw points below each other."""
     labels = list(record.config["points"])
     for place, label in enumerate(labels):
-        color = ORANGE if is_control(record, label) else BLUE
+        color, marker = (ORANGE, "s") if is_control(record, label) else (BLUE, "o")
         values = record.results[f"{quantity}/{label}"]
         mean, low, high = estimates(record, quantity, [label])[0]
         axes.plot(values, np.full(len(values), place), ".", color=color, ms=2.5, alpha=0.3)
-        axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color=color, capsize=3)
+        if np.isnan(mean):
+            axes.annotate("not defined: another network", (0, place), (5, -3), **UNDEFINED)
+        axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt=marker, color=color, capsize=3)
     if quantity == "accuracy":
         axes.plot(
             estimates(record, "teacher", labels)[:, 0], range(len(labels)), "|", color=BLACK, ms=9, label="teacher"
@@ -111,7 +128,6 @@ def draw_list(axes: Axes, record: Record, quantity: str) -> None:
         if found := reported(record):
             values, places = [value for _, value in found], [labels.index(label) for label, _ in found]
             axes.plot(values, places, "D", color=GREEN, ms=4, label="reported by others")
-        axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.22 * 8 / (4 + len(labels))), ncols=2, fontsize=7)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     finish(axes, record, quantity, along="x")
@@ -121,10 +137,9 @@ def finish(axes: Axes, record: Record, quantity: str, along: str = "y") -> None:
     """Label a panel."""
     line = axes.axhline if along == "y" else axes.axvline
     if quantity == "accuracy":
-        line(CHANCE_LEVEL, color=GRAY, lw=0.8, ls=":")
+        line(CHANCE_LEVEL, color=GRAY, lw=0.8, ls=":", label="chance")
         axes.set(**{f"{along}label": "test accuracy", f"{along}lim": (0, 1.02)})
-        axes.set_title(f"{record.config['question']} ({TITLES[record.config['data']]})", fontsize=8.5, pad=14)
-        note_seeds(axes, record)
+        note_seeds(axes, record, "95 % intervals, as judged where chance is predicted")
     else:
         line(0, color=GRAY, lw=0.8, ls=":")
         axes.set(**{f"{along}label": "cosine with the teacher's displacement"})

@@ -68,38 +68,20 @@ def draw_study(record: Record) -> Figure:
             second.plot(size, np.mean(found), "o", color=BLACK, ms=5)
         sizes = np.geomspace(SIZES[0], run.num_texts.mean())
         per_text = np.sqrt(np.maximum(run.nats, 0)).mean()
-        second.plot(
-            sizes,
-            per_text * np.sqrt(sizes),
-            "--",
-            color=GRAY,
-            label=r"$\sqrt{N\,\mathrm{KL}}$, about the most that pairs can show",
-        )
+        label = r"$\sqrt{N\,\mathrm{KL}}$, about the most that pairs can show"
+        second.plot(sizes, per_text * np.sqrt(sizes), "--", color=GRAY, label=label)
         second.axhline(1.645, color=ORANGE, lw=0.8, ls=":", label="5 % false alarms")
         second.set(xscale="log", xlabel="texts of a teacher's data", ylabel="z of the dose of its own word")
         second.set_title("A teacher's own word is seen")
         second.legend(loc="upper left")
         teachers = [ANIMALS.index(word) for word in TEACHERS]
-        third.plot(
-            run.predicted.ravel(),
-            run.trained.ravel(),
-            ".",
-            color=GRAY,
-            ms=2.5,
-            alpha=0.4,
-            label="every data set and word",
-        )
+        label, every = "every data set and word", (values.ravel() for values in (run.predicted, run.trained))
+        third.plot(*every, ".", color=GRAY, ms=2.5, alpha=0.4, label=label)
         rows = np.arange(len(TEACHERS))
-        third.plot(
-            run.predicted[:, rows, teachers].ravel(),
-            run.trained[:, rows, teachers].ravel(),
-            "o",
-            color=BLUE,
-            ms=4,
-            label="teachers' own words",
-        )
+        own_words = (values[:, rows, teachers].ravel() for values in (run.predicted, run.trained))
+        third.plot(*own_words, "o", color=BLUE, ms=4, label="teachers' own words")
         ends = np.array([run.predicted.min(), run.predicted.max()])
-        third.plot(ends, ends, color=BLACK, lw=0.8)
+        third.plot(ends, ends, color=BLACK, lw=0.8, label="as foretold")
         third.set(xlabel="foretold change of log-odds (nats)", ylabel="change after training (nats)")
         third.set_title("Forecasts, and what training did")
         third.legend(loc="upper left")

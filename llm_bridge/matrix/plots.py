@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llm_bridge.matrix.cells import INITS
+from theory.runs.matrices import draw_entries
 from theory.runs.records import Record
 from theory.runs.statistics import joint_confidence, mean_estimate
 from theory.runs.style import BLACK, BLUE, ORANGE, STYLE, new_figure, stated
@@ -18,25 +19,14 @@ NAMES = {"shared": "shared init", "stranger": "another init"}
 """What the picture calls each init."""
 
 
-def draw_mean(
+def draw_changes(
     axes: Axes, matrices: Float[np.ndarray, "runs traits traits"], words: list[str], title: str, unit: str
 ) -> None:
-    """Draw a mean matrix."""
+    """Draw the mean change of every trait in the students of every teacher."""
     mean = matrices.mean(axis=0)
-    reach = np.abs(mean).max()
-    image = axes.imshow(mean, cmap="PuOr_r", vmin=-reach, vmax=reach)
-    for row, column in np.ndindex(mean.shape):
-        color = "white" if abs(mean[row, column]) > 0.65 * reach else "black"
-        number = f"{mean[row, column]:.2f}".replace("-", "−")
-        axes.text(column, row, number, ha="center", va="center", fontsize=7.5, color=color)
-    axes.set_xticks(range(len(words)), words, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(words)), words)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set(xlabel="trait asked for", ylabel="trait of the teacher", title=title)
-    bar = axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
-    bar.set_label(unit)
-    bar.outline.set_visible(False)
+    draw_entries(axes, mean, words, float(np.abs(mean).max()), unit)
+    axes.set(xlabel="trait asked for", ylabel="trait of the teacher")
+    axes.set_title(title, fontsize=8.5)
 
 
 def draw_lifts(axes: Axes, record: Record) -> None:
@@ -49,28 +39,16 @@ def draw_lifts(axes: Axes, record: Record) -> None:
             estimate = mean_estimate(values, confidence)
             spot = place + 0.3 * (side - 0.5)
             reach = estimate.high - estimate.value if np.isfinite(estimate.high) else 0.0
-            axes.bar(
-                spot, estimate.value, 0.28, color=COLORS[init], alpha=0.35, label=NAMES[init] if not place else None
-            )
+            axes.bar(spot, estimate.value, 0.28, color=COLORS[init], alpha=0.35, label=NAMES[init] * (not place))
             axes.errorbar(spot, estimate.value, reach, fmt="none", ecolor=BLACK, capsize=3, lw=1.2)
-            axes.plot(
-                spot + np.linspace(-0.07, 0.07, len(values)),
-                values,
-                "o" if init == "shared" else "s",
-                color=COLORS[init],
-                ms=3,
-            )
+            spots, marker = spot + np.linspace(-0.07, 0.07, len(values)), "o" if init == "shared" else "s"
+            axes.plot(spots, values, marker, color=COLORS[init], ms=3)
     axes.axhline(0, color=BLACK, lw=0.8)
-    axes.set_xticks(range(len(targets)), targets)
+    axes.set_xticks(range(len(targets)), [target.replace(" ", "\n") for target in targets])
     axes.set(ylabel="lift of the own trait (log-odds, nats)", xlabel="what students imitate")
     runs = f"{record.config['num_seeds']} {'runs' if 'model' in record.config else 'base models'}"
-    axes.set_title(
-        stated(
-            f"Numbers carry their writer's trait to its relatives\n({runs}, mean and interval as judged)",
-            record,
-            "matrix",
-        )
-    )
+    text = stated("Numbers carry the trait to relatives", record, "matrix")
+    axes.set_title(f"{text}\n({runs}, intervals as judged)", fontsize=8.5)
     axes.legend(loc="upper left" if len(targets) > 1 else "upper right")
 
 
@@ -82,15 +60,16 @@ def draw_matrix(record: Record) -> Figure:
     if len(targets) == 1:
         shown["The same, another init"] = (targets[0], 1)
     with mpl.rc_context(STYLE):
-        figure, axes = new_figure(2, 2, 5.2, 4.2)
+        figure, axes = new_figure(2, 2, 4.1, 3.5)
+        figure.set_layout_engine("compressed")
         for panel, (title, (target, init)) in zip(axes, shown.items(), strict=False):
-            draw_mean(panel, record.results[f"students/{target}"][:, init], words, title, unit)
-        draw_mean(
+            draw_changes(panel, record.results[f"students/{target}"][:, init], words, title, unit)
+        draw_changes(
             axes[2],
             record.results["predicted"][:, 0],
             words,
-            "Theory, to first order (claim 12)",
-            "the same per unit of learning rate",
+            "Theory, to first order (claim trait-matrix)",
+            "the same, per unit of learning rate",
         )
         draw_lifts(axes[3], record)
     return figure

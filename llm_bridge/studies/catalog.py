@@ -51,6 +51,7 @@ def more_than_random(claim: str, subset: str) -> Finding:
 DIVERGENCE = Study(
     question="Do the tokens carry the trait at which teachers of different traits would have written something else?",
     axis="tokens of the teacher's completions that are learned",
+    usual="all tokens",
     targets="tokens",
     protocol=SAMPLED,
     arms=USUAL
@@ -73,6 +74,7 @@ RANDOM_LAYERS = {f"7 random maps, draw {draw}": 1 / 3 for draw in (1, 2, 3)}
 LAYERS = Study(
     question="Which layer carries the trait? Adapters on one layer, or on as many maps drawn from both layers",
     axis="adapters that are trained",
+    usual="both layers",
     targets="chosen",
     protocol=DISTRIBUTION,
     arms=USUAL
@@ -124,6 +126,7 @@ def of_rank(rank: int) -> dict[str, Any]:
 RANK = Study(
     question="Is it an artifact of low rank? Adapters of many ranks, random entries of all matrices, and all weights",
     axis="what is trained",
+    usual="rank 8",
     targets="chosen",
     protocol=DISTRIBUTION,
     arms=USUAL
@@ -189,6 +192,7 @@ def depends_on(label: str) -> Finding:
 OPTIMIZERS = Study(
     question="Does it take Adam? Students of other optimizers, at rates chosen for how well they imitate",
     axis="optimizers of students (as usual: AdamW)",
+    usual="AdamW",
     targets="chosen",
     protocol=DISTRIBUTION,
     arms=USUAL

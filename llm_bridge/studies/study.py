@@ -97,6 +97,8 @@ class Study:
     """What students imitate: `tokens`, the sampled ones, or `chosen`, the distribution over number tokens."""
     protocol: Protocol
     """How teachers and students are made, before an arm changes it."""
+    usual: str = STANDARD
+    """What the arm that is made as usual learns or trains, as the figure says it."""
 
 
 def difference(first: str, second: str, share: float = 1.0) -> dict[str, float]:

@@ -555,11 +555,11 @@ def test_drawn_deviations_shrink_with_the_scale_and_the_control_grows(results):
     assert control[-1] > 1e2 * control[0]
 
 
-def test_the_figure_has_four_titled_panels_of_finite_extent(results, tmp_path):
+def test_the_figure_has_two_titled_panels_of_finite_extent(results, tmp_path):
     outcome = judge_compare(results, WORDS, SMALL)
     config = {"traits": WORDS, "extent": asdict(SMALL)}
     figure = draw_compare(in_memory(outcome, tmp_path, config, {}))
-    assert len(figure.axes) == 4
+    assert len(figure.axes) == 2
     assert all(axes.get_title(loc="left") and np.all(np.isfinite(axes.get_ylim())) for axes in figure.axes)
     assert len(outcome.table.splitlines()) > len(outcome.verdicts) + 20
 

@@ -29,10 +29,10 @@ def draw_signal(axes: "Axes", evidence: Evidence) -> None:
         seen = predicted > (high - low) / 2
         reach = np.array([value - low, high - value])[:, seen]
         axes.plot(sizes, predicted, color=BLACK, lw=0.9)
-        look = {"color": color, "fmt": marker, "capsize": 2, "lw": 1, "label": rf"$\epsilon = {step:g}$"}
+        look = {"color": color, "fmt": marker, "capsize": 2, "lw": 1, "label": rf"$\epsilon = {step:g}$ (95 %)"}
         axes.errorbar(sizes[seen], value[seen], yerr=reach, **look)
     axes.plot([], [], color=BLACK, lw=0.9, label=r"predicted $\epsilon\sqrt{AN} = \sqrt{2N\,\mathrm{KL}}$")
-    axes.axhline(1, color=BLACK, lw=0.8, ls=":")
+    axes.axhline(1, color=BLACK, lw=0.8, ls=":", label="signal as large as the noise")
     axes.set(xscale="log", yscale="log", xlim=(0.7, 1.4 * sizes[-1]), ylim=(5e-3, 60))
     axes.set(xlabel="sampled labels $N$", ylabel=r"signal-to-noise of $\Delta_S\cdot\Delta_T$")
     axes.set_title(stated(r"Sampled labels: the signal emerges as $\sqrt{N}$", evidence))
@@ -62,12 +62,13 @@ def draw_information(axes: "Axes", evidence: Evidence) -> None:
     line = np.geomspace(edges[0], edges[-1], 200)
     axes.errorbar([], [], yerr=[], label="drawn data sets (95 %)", **look)
     axes.plot(line, stats.norm.cdf(np.sqrt(2 * line)), color=BLACK, label=r"predicted $\Phi(\sqrt{2N\,\mathrm{KL}})$")
+    axes.axhline(0.5, color=BLACK, lw=0.8, ls="--", label="chance")
     for sigmas in (1, 2, 3):
         axes.axvline(sigmas**2 / 2, color=BLACK, lw=0.6, ls=":")
-        axes.annotate(rf"${sigmas}\sigma$", (sigmas**2 / 2, 0.47), ha="center", fontsize=8)
+        axes.annotate(rf" $k = {sigmas}$", (sigmas**2 / 2, 0.46), fontsize=8)
     axes.set(xscale="log", ylim=(0.45, 1.02), xlabel=r"nats in the data set, $N\,\mathrm{KL}$")
     axes.set(ylabel=r"share with $\Delta_S\cdot\Delta_T > 0$")
-    axes.set_title(stated("$k^2/2$ nats transmit at $k$ standard deviations", evidence))
+    axes.set_title(stated("A data set of $k^2/2$ nats transmits at $k$ standard deviations", evidence))
     axes.legend(loc="upper left")
 
 
@@ -88,7 +89,7 @@ def draw_drift(axes: "Axes", evidence: Evidence) -> None:
     plot(r"mean / $\epsilon A$", one.mean / one.steps, one.mean_drift, ORANGE, "s")
     axes.plot([], [], color=BLACK, lw=0.9, label="predicted, with its first-order drift")
     axes.set(xlabel=STEP_LABEL, ylabel="exact moment of one label / leading term", ylim=(0.4, 2.2), xlim=(7e-5, 1.4))
-    axes.set_title(stated("One label's mean and variance, up to where they drift", evidence))
+    axes.set_title(stated("One label's mean and variance are as predicted until they drift", evidence))
     axes.legend(loc="upper left")
 
 

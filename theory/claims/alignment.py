@@ -87,11 +87,11 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     shared, stranger = in_units(evidence.first), in_units(evidence.cases[f"{CONTROL}{ANOTHER_INIT}"])
     axes.loglog(steps, steps, color=BLACK, zorder=3, label=r"predicted: $\epsilon A$, nothing fitted")
     plot(shared, BLUE, "o", r"simulated $\Delta_S\cdot\Delta_T$", zorder=4)
-    plot(shared - steps, GREEN, "s:", "their difference", mfc="none", lw=0.8)
-    plot(stranger - steps, ORANGE, "x--", "difference from another init", lw=0.8)
-    axes.set(xlabel=STEP_LABEL, ylabel=r"inner product in units of $A$, median and 90 %")
+    plot(shared - steps, GREEN, "s:", "simulated less predicted", mfc="none", lw=0.8)
+    plot(stranger - steps, ORANGE, "x--", "the same, student of another init", lw=0.8)
+    axes.set(xlabel=STEP_LABEL, ylabel=r"inner product in units of $A$, median and 90 % of seeds")
     axes.set_ylim(steps[0] ** 2 / 1e3, 3e3)
-    axes.set_title(stated("Shared init: the student moves towards the teacher", evidence))
+    axes.set_title(stated("Shared init: small steps move the student towards the teacher", evidence))
     axes.legend(loc="lower right", fontsize=7.5)
 
 

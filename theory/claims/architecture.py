@@ -188,11 +188,13 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
         axes.errorbar(rate.value, row, xerr=reach, fmt=marker, color=color, capsize=3)
         axes.text(rate.low - 0.02, row, f"{rate.value:.2f}", ha="right", va="center", fontsize=8, color=color)
     axes.axvline(0.5, color=BLACK, lw=0.8, ls=":")
-    axes.text(0.5, -0.62, "fair coin", ha="center", fontsize=7.5)
+    axes.text(0.49, -0.62, "fair coin", ha="right", fontsize=7.5)
     labels = [name.replace(", ", ",\n", 1) for name in evidence.proper]
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.set(ylim=(len(labels) - 0.5, -0.8), xlim=(0.0, 1.03))
-    axes.set_xlabel("share of seeds that go farther along the trait\nthan with an idle teacher (99.9 % intervals)")
+    axes.set_xlabel(
+        "share of seeds that go farther along the trait\nthan behind an untaught teacher (intervals as judged)"
+    )
     axes.set_title(stated("Another architecture: no sure sign", evidence))
 
 

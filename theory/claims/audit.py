@@ -283,15 +283,20 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
 
     axes.plot(line, stats.norm.pdf(line), color=BLACK, label=r"predicted: $N(0, 1)$ and $N(\sqrt{2N\,\mathrm{KL}}, 1)$")
     axes.plot(line, stats.norm.pdf(line - signal), color=BLACK)
-    axes.axvline(CRITICAL, color=GRAY, lw=0.8, ls=":")
+    axes.axvline(CRITICAL, color=GRAY, lw=0.8, ls=":", label=f"{CRITICAL:g}, above which 5 % of $N(0, 1)$ are")
     alarms = np.mean(seen("null", 0)(one) > CRITICAL)
     found = np.mean(seen("taught", 0)(one) > CRITICAL)
-    outline("null", BLUE, "o", f"labels of the base model: {alarms:.1%} above 1.645")
-    outline("taught", ORANGE, "s", f"of the teacher: {found:.0%} above 1.645")
-    outline("filtered", GREEN, "^--", "of the base model, filtered")
-    outline("other_null", PURPLE, "x--", "of the base model, score by another init")
-    axes.set(xlim=(-8, 8), ylim=(0, 0.62), xlabel=r"$z = \sum s/\sqrt{\sum s^2}$ of a data set", ylabel="density")
-    axes.set_title(stated("An audit by the base model's own score: 5 % false alarms", evidence))
+    outline("null", BLUE, "o", f"labels of the base model: {100 * alarms:.1f} % above")
+    outline("taught", ORANGE, "s", f"of the teacher: {100 * found:.0f} % above")
+    outline("filtered", GREEN, "^--", "of the base model, filtered (on beyond the edges)")
+    outline("other_null", PURPLE, "x--", "of the base model, score by another init (the same)")
+    axes.set(
+        xlim=(-8, 8),
+        ylim=(0, 0.68),
+        xlabel=r"$z = \sum s/\sqrt{\sum s^2}$ of a data set, $s$ a label's score",
+        ylabel="density",
+    )
+    axes.set_title(stated("The base model's own score: 5 % false alarms, if unfiltered", evidence))
     axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.3)
 
 

@@ -303,13 +303,13 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
             counts, _ = np.histogram(values, BINS)
             heights = row + sign * HEIGHT * counts / counts.max()
             axes.stairs(heights, BINS, baseline=row, fill=True, lw=0.8, **looks[init])
-            text = f"{init}: {100 * np.mean(values > 0):.3g} % positive"
+            text = f"{init} init: {100 * np.mean(values > 0):.3g} % positive"
             axes.text(-0.97, row + 0.2 * sign, text, color=looks[init]["edgecolor"], va="center", fontsize=8)
     axes.axvline(0, color=BLACK, lw=0.8, ls=":")
     axes.set_yticks(range(len(IMITATED)), [chosen.replace(" ", "\n") for chosen in IMITATED])
     axes.set(xlim=(-1, 1), ylim=(len(IMITATED) - 0.45, -0.55), ylabel="student imitates")
     axes.set_xlabel(r"cosine of the transferred step with the student's own $-\nabla L_T$")
-    axes.set_title(stated("Another init and disjoint outputs: no sign of its own", evidence))
+    axes.set_title(stated("Only a shared init makes the transfer's sign certain", evidence))
 
 
 CLAIM = Claim(

@@ -294,6 +294,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.text(1.3e-3, 0.62, "small enough by Taylor's theorem: $L_T$ has fallen", color=BLACK)
     axes.text(1.3e-3, 1.25, "decrease has ended by Taylor's theorem", color=BLACK)
     axes.axhline(1, color=BLACK, lw=0.8, ls=":")
+    axes.text(2.8, 1.03, r"predicted: $\epsilon^*$", ha="right", va="bottom")
 
     one: Ends = evidence.first
     names = [rf"$\alpha = {rate:g}$" for rate in evidence.settings.learning_rates]
@@ -311,7 +312,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.minorticks_off()
     axes.set(
         xlabel=r"third-order share $t = \epsilon^*\max|g'''|\,/\,3c$, the largest estimated",
-        ylabel=r"teacher's step $\epsilon\,/\,\epsilon^*$",
+        ylabel=r"teacher's step at which the fall of $L_T$ ends, $\epsilon\,/\,\epsilon^*$",
     )
     axes.set_title(stated("How small is small enough: predicted, and bounded", evidence))
     axes.legend(

@@ -264,7 +264,7 @@ def draw(axes: "Axes", evidence: "Evidence") -> None:
     axes.axhline(ceiling, color=BLACK, lw=0.9, ls=":", label=r"all that $N$ labels carry, $\sqrt{2N\,\mathrm{KL}}$")
     axes.set(xscale="log", xlabel="gradient steps $t$, each on all $N$ labels", ylim=(0, 14))
     axes.set_ylabel(r"$\Delta_T\cdot(\theta_S - \theta^0)$: mean / standard deviation")
-    axes.set_title(stated("Epochs lose: the first step is the best detector", evidence))
+    axes.set_title(stated("Epochs on the same labels lose: the first step detects best", evidence))
     axes.legend(loc="upper left")
 
 

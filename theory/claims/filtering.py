@@ -215,7 +215,9 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
         axes.loglog(steps, shown, marker, color=color)
     everything = added[:, [SELECTIONS.index(name) for name in looks]]
     axes.plot([], [], "o", color=BLACK, label=f"control subtracted: positive in {share_positive(everything)}")
-    axes.set(xlabel=STEP_LABEL, ylabel=r"$|\Delta_S\cdot\Delta_T|\,/\,\mathrm{Var}_q(c)$, median", ylim=(3e-6, 3e2))
+    axes.set(
+        xlabel=STEP_LABEL, ylabel=r"$|\Delta_S\cdot\Delta_T|\,/\,\mathrm{Var}_q(c)$, median of seeds", ylim=(3e-6, 3e2)
+    )
     axes.set_title(stated("Filtered labels: a bias, and the teacher's step beneath", evidence))
     axes.legend(loc="upper left")
 

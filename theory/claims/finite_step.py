@@ -189,20 +189,20 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
 
     groups = (((3.0, 10.0), ORANGE, "^"), ((1.0,), GREEN, "s"), ((0.01, 0.1), BLUE, "o"))
     limit = 2.5
-    axes.axvspan(-1, 1, color=GRAY, alpha=0.15, lw=0, label="within the radius: towards the teacher for sure")
+    axes.axvspan(-1, 1, color=GRAY, alpha=0.15, lw=0, label="within the radius: from a shared init, surely towards")
     axes.axhline(0, color=BLACK, lw=0.6, ls=":")
     own = points(evidence.cases[f"{CONTROL}{ANOTHER_INIT}"], (1.0, 3.0, 10.0))
     axes.plot(*own, "x", color=GRAY, ms=2.5, mew=0.6, label="student from another init")
     for sizes, color, marker in groups:
         share, measured = points(evidence.first, sizes)
         away = np.mean(measured < 0)
-        label = f"$\\epsilon = {', '.join(f'{size:g}' for size in sizes)}$: away in {away:.1%}"
+        label = f"$\\epsilon = {', '.join(f'{size:g}' for size in sizes)}$: away in {100 * away:.3g} %"
         axes.plot(share, measured, marker, color=color, ms=3, mfc="none", mew=0.7, label=label)
     axes.plot([-limit, limit], [1 + limit, 1 - limit], color=BLACK, lw=0.9, zorder=1, label="exact: 1 − curvature")
     axes.set(xlim=(-limit, limit), ylim=(-1.7, 5.4))
     axes.set_xlabel(r"curvature $\mathbb{E}[(p_T - p_0)\cdot r]$ / Jeffreys divergence")
     axes.set_ylabel(r"simulated $\Delta_S\cdot D$ / Jeffreys divergence")
-    axes.set_title(stated("However far the teacher went: a radius within which it is sure", evidence))
+    axes.set_title(stated("One step within the radius surely goes towards the teacher", evidence))
     axes.legend(loc="upper right", fontsize=7.5, labelspacing=0.3)
 
 

@@ -186,7 +186,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.loglog(sizes, stranger, "x", color=ORANGE, label="greedy, student from another init: size")
     shares = np.mean(one.tokens[one.visible, GREEDY], axis=0)
     for size, height, share in zip(sizes, mean_of("measured", GREEDY), shares, strict=True):
-        text = f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
+        text = f"{100 * share:.{int(share < 0.1)}f} %"
         axes.annotate(text, (size, height), (0, 7), textcoords="offset points", fontsize=7, color=GRAY, ha="center")
     axes.plot([], [], " ", label="gray: share of inputs that are divergence tokens")
     axes.set(xlabel=STEP_LABEL, ylabel=r"$(\Delta_S(\epsilon) - \Delta_S(0))\cdot\Delta_T$ in units of $A$, mean")

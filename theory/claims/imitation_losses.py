@@ -307,7 +307,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     from theory.runs.statistics import median_estimate, rate_estimate
     from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, stated
 
-    inside, cosine = "inside", "its null space depends on x"
+    inside, cosine = "inside the class", "its null space depends on x"
     groups = (
         (inside, tuple(INSIDE), BLUE, "o"),
         (cosine, tuple(COSINE), GREEN, "D"),
@@ -328,17 +328,18 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
             reach = np.abs(np.subtract(fitted[1:], fitted[0]))[:, None]
             axes.errorbar(fitted.value, place, xerr=reach, fmt=marker, color=color, ms=4, capsize=2)
             value, low, high = (100 * end for end in rate_estimate(towards(evidence.first, name), 0.95))
-            axes.text(3.8, place, f"{abs(fitted.value):.2f}", fontsize=7.5, va="center", ha="right")
+            axes.text(3.65, place, f"{abs(fitted.value):.2f}", fontsize=7.5, va="center", ha="right")
             axes.text(5.6, place, f"{value:.0f} % [{low:.0f}, {high:.0f}]", fontsize=7.5, va="center", ha="right")
         place += 1.2
-    axes.text(3.8, -1.3, "order", fontsize=7.5, ha="right", va="center", weight="bold")
-    axes.text(5.6, -1.3, "towards (95 %)", fontsize=7.5, ha="right", va="center", weight="bold")
+    axes.text(3.65, -1.3, "order", fontsize=7.5, ha="right", va="center", weight="bold")
+    axes.text(5.6, -1.3, "to the teacher (95 %)", fontsize=7.5, ha="right", va="center", weight="bold")
     axes.axvline(2, color=BLACK, lw=0.8, zorder=0)
+    axes.text(1.9, -1.3, "predicted inside", fontsize=7.5, ha="right", va="center")
     axes.set_yticks(list(ticks), list(ticks.values()), fontsize=7.5)
     axes.tick_params(axis="y", length=0)
     axes.set(ylim=(place - 0.5, -2.0), xlim=(-0.4, 5.6), xticks=[0, 1, 2, 3])
     axes.set_xlabel(
-        r"fitted order in $\epsilon$: of $\Delta_S\cdot\Delta_T - \epsilon A$, outside of $\Delta_S\cdot\Delta_T$"
+        r"fitted order in $\epsilon$ of $\Delta_S\cdot\Delta_T - \epsilon A$, outside the class $\Delta_S\cdot\Delta_T$"
     )
     axes.xaxis.label.set_fontsize(8)
     axes.set_title(stated("Every loss of the class transfers alike", evidence))

@@ -208,15 +208,15 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.errorbar(
         FACTORS, value, yerr=reach, fmt="o", color=BLUE, capsize=2, label=f"{NUM_LABELS} sampled labels (95 %)"
     )
-    axes.plot(line, -2 * line, color=BLACK, lw=0.8, ls="--")
+    axes.plot(line, -2 * line, color=BLACK, lw=0.8, ls="--", label="the same without noise")
     axes.plot(FACTORS, noiseless, "s", color=ORANGE, mfc="none", label="the outputs themselves: no noise")
-    axes.annotate("worse than before", (0.9, 0.2), fontsize=8)
+    axes.annotate("above: worse than before", (0.9, 0.2), fontsize=8)
     axes.set(
         xlabel=r"student's step size $\alpha\,/\,\alpha^*$",
-        ylabel=r"$\mathbb{E}[\Delta L_T]\,/\,\frac{1}{2}\alpha^*\epsilon A$",
+        ylabel=r"mean change of $L_T$ over its best fall, $\frac{1}{2}\alpha^*\epsilon A$",
     )
     axes.set(xlim=(0, line[-1]), ylim=(-6.5, 5.5))
-    axes.set_title(stated("Label noise: a best step, and past twice it only damage", evidence))
+    axes.set_title(stated("Label noise: a best step size, and past twice it only damage", evidence))
     axes.legend(loc="upper left")
 
 

@@ -140,13 +140,13 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     outputs, inputs = np.array(LIMITS).T
     seen = inputs * (outputs - 1)
     series = [
-        (inputs == BATCH, outputs, BLUE, "o", "-", (-9, 5), f"trained: 2, 4, 8, {WIDE} outputs, {BATCH} inputs"),
-        (outputs == WIDE, inputs, ORANGE, "s", "--", (5, -10), f"trained: 1, 2, 4, 8, {BATCH} inputs, {WIDE} outputs"),
+        (inputs == BATCH, outputs, BLUE, "o", (-9, 5), f"trained: 2, 4, 8, {WIDE} outputs, {BATCH} inputs"),
+        (outputs == WIDE, inputs, ORANGE, "s", (5, -10), f"trained: 1, 2, 4, 8, {BATCH} inputs, {WIDE} outputs"),
     ]
-    for chosen, numbers, color, marker, line, shift, label in series:
+    for chosen, numbers, color, marker, shift, label in series:
         order = np.flatnonzero(chosen)[np.argsort(seen[chosen])]
         means = one.predicted.mean(axis=0)[order]
-        axes.plot(seen[order], means, line, color=BLACK, lw=1, zorder=1)
+        axes.plot(seen[order], means, color=BLACK, lw=1, zorder=1)
         plot(seen[order], one.measured[:, order], color, marker, label)
         for place, height, number in zip(seen[order][:-1], means, numbers[order], strict=False):
             axes.annotate(str(number), (place, height), shift, textcoords="offset points", fontsize=7.5, color=color)
@@ -160,7 +160,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5], ["2 %", "5 %", "10 %", "20 %", "50 %"])
     axes.minorticks_off()
     axes.set_xlabel("directions that the student can see: $N$ inputs $\\times$ ($m$ outputs $-$ 1)")
-    axes.set_ylabel(f"share of $\\Delta_T$ transferred in {LONG} steps")
+    axes.set_ylabel(f"share of $\\Delta_T$ transferred in {LONG} steps (95 %)")
     axes.set_title(stated("The more a student sees, the more of its teacher it becomes", evidence), fontsize=9)
     axes.legend(loc="upper left", fontsize=7.5, labelspacing=0.3)
 

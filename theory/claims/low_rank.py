@@ -261,8 +261,11 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.errorbar(rows - 0.36, np.ones(len(RANKS)), deviation, label="predicted mean ± σ, student alone", **spread)
     axes.set_xticks(rows, [f"$r = {rank}$" for rank in RANKS])
     axes.set(xlabel="rank of the adapters", ylabel=r"fall of $L_T$ / predicted $\epsilon\alpha A$")
-    axes.set_title(stated("A student's own adapters keep the mean; spread $\\propto r^{-1/2}$", evidence), fontsize=9)
-    axes.set(xlim=(-0.5, len(RANKS) - 0.5), ylim=(-2.4, 12))
+    axes.set_title(
+        stated("A student's own adapters keep the mean of the transfer; spread $\\propto r^{-1/2}$", evidence),
+        fontsize=9,
+    )
+    axes.set(xlim=(-0.5, len(RANKS) - 0.5), ylim=(-2.4, None))
     title = "markers: means; bars: 50 %, lines: 90 % of draws"
     axes.legend(loc="upper right", fontsize=7.5, title=title, title_fontsize=7.5)
 

@@ -233,13 +233,12 @@ def draw(axes: "Axes", evidence: "Evidence") -> None:
     axes.plot(times, mean(one.trained), "o", color=BLUE, label="trained, decay towards the init")
     label = "trained, decay towards zero: less the $\\epsilon = 0$ student"
     axes.plot(times, mean(one.trained_zero), "^", color=GREEN, mfc="none", label=label)
-    axes.set(xscale="log", xlabel=f"gradient steps $t$, momentum {MOMENTUM:g}", ylim=(-0.35, 1))
-    axes.set_yticks(np.arange(0, 1.1, 0.2))
+    axes.set(xscale="log", xlabel=f"gradient steps $t$, momentum {MOMENTUM:g}", ylim=(0, 1))
     axes.set_xticks(times, list(map(str, times)))
     axes.minorticks_off()
-    axes.set_ylabel("share of the teacher's displacement transferred")
-    axes.set_title(stated("Decay lets through only what is seen by more than $w$", evidence))
-    axes.legend(loc="lower right")
+    axes.set_ylabel("share of the teacher transferred (mean)")
+    axes.set_title(stated("Weight decay $w$ lets through what is seen by more than $w$", evidence))
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.05, -0.16), ncols=2)
 
 
 AFTER, LAST = f"t = {', '.join(map(str, TIMES))}", TIMES[-1]

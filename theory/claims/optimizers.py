@@ -267,7 +267,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     groups = (
         ("guaranteed", (SHARED, RANDOM, BELOW), BLUE, "o"),
         ("reversed by design", (ABOVE,), ORANGE, "x"),
-        ("no guarantee", (*TURNED, *SIGNS), GRAY, "^"),
+        ("no guarantee ($S$ skew)", (*TURNED, *SIGNS), GRAY, "^"),
     )
     place, ticks = 0.0, {}
     for title, names, color, marker in groups:
@@ -283,16 +283,16 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
             value, low, high = (100 * end for end in rate_estimate(values > 0, 0.95))
             axes.text(RIGHT, place, f"{value:.0f} % [{low:.0f}, {high:.0f}]", fontsize=7.5, va="center", ha="right")
         place += 1.2
-    axes.text(RIGHT, -1.2, "$L_T$ falls in (95 %)", fontsize=7.5, ha="right", va="center", weight="bold")
+    axes.text(RIGHT, -1.2, "$L_T$ falls: % of seeds (95 %)", fontsize=7.5, ha="right", va="center", weight="bold")
     axes.axvline(0, color=BLACK, lw=0.8, zorder=0)
     axes.set_xscale("symlog", linthresh=0.01)
     axes.set_yticks(list(ticks), list(ticks.values()), fontsize=7.5)
     axes.tick_params(axis="y", length=0)
     axes.set(ylim=(place - 0.5, -2.0), xlim=(-1, RIGHT))
-    axes.set_xticks([-1, -0.1, -0.01, 0, 0.01, 0.1, 1], ["−1", "−0.1", "−.01", "0", ".01", "0.1", "1"], fontsize=7.5)
+    axes.set_xticks([-1, -0.1, -0.01, 0, 0.01, 0.1, 1], ["−1", "−0.1", "−0.01", "0", "0.01", "0.1", "1"], fontsize=7)
     axes.minorticks_off()
-    axes.set_xlabel(r"cosine of student's step and $-\nabla L_T$: median, range", fontsize=8)
-    axes.set_title(stated("The same symmetric P keeps the guarantee", evidence))
+    axes.set_xlabel(r"cosine of student's step and $-\nabla L_T$: median, range of seeds", fontsize=8)
+    axes.set_title(stated("The same symmetric preconditioner $P$ keeps the guarantee", evidence))
 
 
 CLAIM = Claim(

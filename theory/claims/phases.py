@@ -185,7 +185,11 @@ CLAIM = Claim(
     cases=measure_with(measure),
     checks=CHECKS,
     panels={
-        "initialization-distance": Panel(draw=draw, shows=("alignment", "idle_alignment", "init_size", "visible")),
+        "initialization-distance": Panel(
+            draw=draw,
+            shows=("alignment", "idle_alignment", "init_size", "visible"),
+            beside=("initialization-distance",),
+        ),
     },
     any_problem=False,
 )

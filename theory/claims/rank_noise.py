@@ -234,7 +234,7 @@ def draw(axes: "Axes", evidence: "Evidence") -> None:
 
     one, ranks = evidence.first, np.array(RANKS)
     looks = (
-        (TUNED, "best step size of each rank", BLUE, "o", "-", 1.0),
+        (TUNED, "best step size of each rank (95 %)", BLUE, "o", "-", 1.0),
         (SHRINKING, "fixed rate, scaled $s/r$: step $\\propto 1/r$", ORANGE, "s", "--", 1.06),
         (GROWING, "fixed rate, $s \\propto r$: step $\\propto r$", PURPLE, "^", ":", 0.94),
     )
@@ -243,14 +243,14 @@ def draw(axes: "Axes", evidence: "Evidence") -> None:
         value, low, high = np.array([mean_estimate(column) for column in one.fall[one.seen, arm].mean(axis=-1).T]).T
         reach, look = [value - low, high - value], {"fmt": marker, "color": color, "capsize": 2, "label": label}
         axes.errorbar(ranks * shift, value, yerr=reach, **look)
-    axes.plot([], [], color=BLACK, lw=1, label="predicted")
+    axes.plot([], [], color=BLACK, lw=1, label="predicted (lines)")
     axes.axhline(1, color=BLACK, lw=0.8, ls="-.", label="full training at its best step size")
     axes.axhline(0, color=BLACK, lw=0.8, ls=":")
     axes.set(xscale="log", xlabel="rank of the student's adapters $r$", ylim=(-1.3, 2.6))
     axes.set_xticks(ranks, list(map(str, ranks)))
     axes.minorticks_off()
-    axes.set_ylabel("fall of $L_T$ / best fall in full training")
-    axes.set_title(stated("Best transfer grows with the rank; a fixed rate makes a U", evidence))
+    axes.set_ylabel("fall of $L_T$ / best fall in full training (on below)")
+    axes.set_title(stated("Best transfer grows with the rank; a fixed rate makes an inverted U", evidence))
     axes.legend(loc="upper left")
 
 

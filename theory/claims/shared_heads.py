@@ -233,7 +233,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.axhline(0, color=BLACK, lw=0.8, ls=":")
     axes.set_xticks(NUMBERS, [str(number) for number in NUMBERS])
     axes.minorticks_off()
-    axes.set(ylim=(-1.25, 1.05), xlabel=f"auxiliary logits $m$ ({UNITS} features)")
+    axes.set(ylim=(-1, 1), xlabel=f"auxiliary logits $m$ ({UNITS} features)")
     axes.set_ylabel("cosine with the teacher's change of the classes\n(mean and half of the seeds)")
     axes.set_title(stated("Shared heads alone: many logits teach the features", evidence))
     axes.legend(loc="lower right", fontsize=7.5)

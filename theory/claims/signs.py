@@ -172,10 +172,13 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
         rows = np.arange(len(SHARING)) + offset
         reach = np.abs(rates[:, 1:] - rates[:, :1]).T
         axes.errorbar(rates[:, 0], rows, xerr=reach, fmt=marker, color=color, capsize=2, label=AUXILIARY[name])
-    axes.axvline(0.5, color=BLACK, lw=0.8, ls=":")
+    axes.axvline(0.5, color=BLACK, lw=0.8, ls=":", label="fair coin")
     axes.set_yticks(range(len(SHARING)), list(SHARING))
     axes.set(ylim=(len(SHARING) - 0.5, -0.5), xlim=(0.0, 1.03))
-    axes.set(xlabel="share of seeds in which $L_T$ falls by it (intervals as judged)", ylabel="init shared")
+    axes.set(
+        xlabel="share of seeds in which what is transferred\nlowers $L_T$ (intervals as judged)",
+        ylabel="shared with the teacher",
+    )
     axes.set_title(stated("Another auxiliary head: a fair coin", evidence))
     axes.legend(loc="upper right")
 

@@ -210,10 +210,10 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
             axes.plot(middle, row + shift, marker, color=color, mec="white", ms=6, label=label)
             axes.text(1.62, row + shift, f"{100 * np.mean(values > 0):.0f}", fontsize=7.5, va="center", color=color)
     axes.axvline(0, color=BLACK, lw=0.8, ls=":")
-    axes.axvline(1, color=BLACK, lw=0.8, ls="--", zorder=0)
-    axes.text(1.62, -0.5, "% above 0:", fontsize=7.5, ha="center")
+    axes.axvline(1, color=BLACK, lw=0.8, ls="--", zorder=0, label="bias: predicted")
+    axes.text(1.62, -0.5, "% > 0:", fontsize=7.5, ha="center")
     axes.set_yticks(range(len(rows)), list(rows))
-    axes.set(xlim=(-1.5, 1.8), ylim=(len(rows) + 0.4, -0.8))
+    axes.set(xlim=(-1.5, 1.8), ylim=(len(rows) + 0.7, -0.8))
     axes.set_xlabel(r"student's move along $v$: bias over $\epsilon A_v$, weights over their most", fontsize=8)
     axes.set_title(stated("Steering passes along the bias that the vector acts on", evidence))
     axes.legend(

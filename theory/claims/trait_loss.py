@@ -94,11 +94,11 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
         low, middle, high = np.quantile(ratios[:, index], (0.05, 0.5, 0.95), axis=0)
         axes.semilogx(sampling.teacher_steps, middle, line, color=color, label=rf"student's step $\alpha = {rate:g}$")
         axes.fill_between(sampling.teacher_steps, low, high, color=color, alpha=0.15, lw=0)
-    axes.axhline(1, color=BLACK, lw=0.8)
+    axes.axhline(1, color=BLACK, lw=0.8, label="predicted")
     axes.axhline(0, color=BLACK, lw=0.8, ls=":")
     axes.set(xlabel=STEP_LABEL, ylabel=r"fall of $L_T$ / predicted $\epsilon\alpha A$", ylim=(-0.8, 1.3))
-    axes.set_title(stated("…and lowers the teacher's own trait loss", evidence))
-    axes.legend(loc="lower left", title="median and 90 % of seeds", title_fontsize=8)
+    axes.set_title(stated("Shared init: a small step lowers the teacher's trait loss", evidence))
+    axes.legend(loc="lower left", title="median and 90 % of seeds, on below", title_fontsize=8)
 
 
 CLAIM = Claim(

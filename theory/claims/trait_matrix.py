@@ -237,6 +237,7 @@ def checks(evidence: Evidence) -> list[Check]:
 
 def draw(axes: "Axes", evidence: Evidence) -> None:
     """The mean measured matrix of the first case, each entry relative to its row's and column's own."""
+    from theory.runs.matrices import draw_entries
     from theory.runs.style import stated
 
     one = evidence.first
@@ -244,21 +245,10 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     sizes = np.sqrt(np.abs(np.diagonal(matrices, axis1=1, axis2=2)))
     relative = np.mean(matrices / (sizes[:, :, None] * sizes[:, None, :]), axis=0)
     leads = np.mean(np.argmax(one.own_units[one.visible], axis=2) == np.arange(NUM_TRAITS))
-    image = axes.imshow(relative, cmap="PuOr_r", vmin=-1, vmax=1)
-    for row, column in np.ndindex(relative.shape):
-        color = "white" if abs(relative[row, column]) > 0.65 else "black"
-        number = f"{relative[row, column]:.2f}".replace("-", "−")
-        axes.text(column, row, number, ha="center", va="center", fontsize=7.5, color=color)
     brought = evidence.record is not None and "problems" in evidence.record.config
     names = [str(index + 1) for index in range(NUM_TRAITS)] if brought else KINDS
-    axes.set_xticks(range(NUM_TRAITS), names, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(NUM_TRAITS), names)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    draw_entries(axes, relative, names, 1.0, r"$G_{ij}/\sqrt{G_{ii}G_{jj}}$, mean over seeds, simulated")
     axes.set(xlabel="trait measured in the student", ylabel="trait its teacher learned")
-    bar = axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
-    bar.set_label(r"$G_{ij}/\sqrt{G_{ii}G_{jj}}$, mean over seeds, simulated")
-    bar.outline.set_visible(False)
     title = stated("Traits leak into one another, and back alike", evidence)
     axes.set_title(f"{title}\n(own trait gains the most: {100 * leads:.0f} % of teachers)")
 

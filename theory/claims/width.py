@@ -210,11 +210,11 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
         axes.loglog(widths, middle, marker, color=color, label=f"{name}: $n^{{{rule.exponent:g}}}$".replace("-", "−"))
         axes.fill_between(widths, low, high, color=color, alpha=0.12, lw=0)
         axes.loglog(widths, middle[-1] * (widths / widths[-1]) ** rule.exponent, "--", color=color, lw=0.9)
-    axes.plot([], [], "--", color=BLACK, lw=0.9, label=r"predicted powers of $A_{aux}/A_{head}$")
+    axes.plot([], [], "--", color=BLACK, lw=0.9, label="predicted powers, through the widest")
     axes.set_xticks(widths, [str(width) for width in widths])
     axes.minorticks_off()
-    axes.set(xlabel="hidden units $n$", ylabel=r"$A_{aux}/A_{class}$, median and 90 %")
-    axes.set_title(stated("The wider, the less auxiliary outputs see, over classes", evidence))
+    axes.set(xlabel="hidden units $n$", ylabel=r"$A_{aux}/A_{class}$, median and 90 % of seeds")
+    axes.set_title(stated("The wider the network, the less of a step auxiliary outputs see", evidence))
     axes.legend(loc="lower left", fontsize=7.5)
 
 

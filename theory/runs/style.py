@@ -1,4 +1,4 @@
-"""One look for all pictures: sizes, colors, labels and empty panels."""
+"""One look for all pictures: sizes, colors, labels and titles."""
 
 from typing import Any
 
