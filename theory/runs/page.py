@@ -40,12 +40,15 @@ PLACES = ("--output", "--coordinator", "--num-processes", "--process-id")
 SWITCHES = ("--fresh", "--open", "--quiet")
 """Options without a value that it doesn't need either."""
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+"""How powers of ten are written."""
+
 
 class Mark(NamedTuple):
     """A range on a check's scale, in percent of its width."""
 
     kind: str
-    """What it is: accepted, control or measured."""
+    """What it is: accepted, control or measured; a figure that lies outside of the scale also says on which side."""
     left: float
     """Where it begins."""
     width: float
@@ -145,6 +148,7 @@ def template(name: str, *folders: Path) -> Any:
     found = [*folders, Path(__file__).parent]
     options: dict[str, Any] = {"autoescape": True, "undefined": StrictUndefined, "keep_trailing_newline": True}
     environment = Environment(loader=FileSystemLoader(found), trim_blocks=True, lstrip_blocks=True, **options)
+    environment.filters["symbols"] = lambda text: Markup(prose.symbols(text))
     return environment.get_template(name)
 
 
@@ -156,14 +160,14 @@ def picture(text: str, name: str, alt: str) -> Markup:
 def subject_of(record: "Record") -> Subject:
     """Say what a run is about: a study its question, few claims of the theory what they say, a command its subject."""
     config, command = record.config, record.config["command"]
-    names = list(dict.fromkeys(verdict["claim"] for verdict in record.verdicts))
+    names = list(dict.fromkeys(verdict["claim"] for verdict in record.verdicts if verdict["claim"] != "conditions"))
     if "question" in config:
         return Subject(config["question"], f"Varied: {config['axis']}.", asserts=False)
-    if command in SUBJECTS and not (command == "theory verify" and len(config["claims"]) <= 3):
+    if command in SUBJECTS and not (command == "theory verify" and len(names) <= 3):
         return SUBJECTS[command]
-    sentences = [_plain(name) for name in names if name != "conditions" or len(names) == 1]
-    told = [sentence for sentence in sentences if sentence]
-    return Subject(", ".join(names) or command, " ".join(told) or f"A run of {command}.", asserts=bool(told))
+    told = [sentence for sentence in map(_plain, names) if sentence]
+    titles = [name if _claim(name) is None else f"Claim {_claim(name).number:g}: {name}" for name in names]
+    return Subject(", ".join(titles) or command, " ".join(told) or f"A run of {command}.", asserts=bool(told))
 
 
 def answer(subject: Subject, verdicts: Sequence[Mapping[str, Any]]) -> str:
@@ -187,7 +191,7 @@ def cards_of(record: "Record", pictures: Mapping[str, Markup]) -> list[Card]:
     for name in dict.fromkeys(verdict["claim"] for verdict in record.verdicts):
         rows = [row_of(verdict, unit) for verdict in record.verdicts if verdict["claim"] == name]
         claim, own = (_claim(name) if _is_theory(record) else None), command
-        if claim is not None and record.config["command"] == "theory verify":
+        if claim is not None and record.config["command"] != "theory.verify":
             own = _command_for(name, record)
         derivation = _derivation(name) if claim is not None else ""
         cards.append(
@@ -218,8 +222,8 @@ def row_of(verdict: Mapping[str, Any], unit: str = "seed") -> Row:
         why = "theory guarantees nothing here"
     said = {True: "refused: it flips", False: "NOT refused: it does not flip", None: ""}[verdict["control_flips"]]
     accepted = _accepted(verdict["accepted"]) if verdict["accepted"] else ""
-    control_measured = f"{_number(control.value)} ({_interval(control)})" if control else ""
-    spoken = f"measured {_number(measured.value)}, {_interval(measured)}"
+    control_measured = _with_interval(control) if control else ""
+    spoken = f"measured {_with_interval(measured)}"
     spoken += f"; accepted: {accepted}" if accepted else ""
     spoken += f"; control {control_measured}{', ' if said else ''}{said}" if control else ""
     return Row(
@@ -255,7 +259,12 @@ def no_verdict(record: "Record") -> str:
 
 def command_of(record: "Record") -> str:
     """Say what runs a record again, wherever it lay."""
-    words, kept = iter(shlex.split(record.provenance["command"])), []
+    return without_places(record.provenance["command"])
+
+
+def without_places(command: str) -> str:
+    """Leave out of a command where its record lay, and what says nothing of the result."""
+    words, kept = iter(shlex.split(command)), []
     for word in words:
         if word in PLACES:
             next(words, None)
@@ -267,9 +276,11 @@ def command_of(record: "Record") -> str:
 def _command_for(name: str, record: "Record") -> str:
     """Say what runs one claim of a `theory verify` record again."""
     words = shlex.split(command_of(record))
+    if "drawn_from" in record.provenance:
+        words = shlex.split(without_places(record.provenance["drawn_from"].split(" at commit ")[0]))
     if words[:4] != ["python", "-m", "theory", "verify"]:
         return f"python -m theory verify {name}"
-    claims = set(record.config["claims"])
+    claims = set(record.config.get("claims", ()))
     return shlex.join([*words[:4], name, *(word for word in words[4:] if word not in claims)])
 
 
@@ -328,7 +339,15 @@ def _number(value: float) -> str:
     """Write a figure."""
     if math.isnan(value):
         return "nothing"
-    return "0" if value == 0 else f"{value:#.4g}".rstrip(".").replace("-", "−")
+    digits, _, power = f"{value:#.4g}".rstrip(".").replace("-", "−").partition("e")
+    power = f"×10{str(int(power.replace('−', '-'))).translate(RAISED)}" if power else ""
+    return "0" if value == 0 else digits.rstrip(".") + power
+
+
+def _with_interval(measured: Estimate) -> str:
+    """Write a figure and its interval, if it has one."""
+    interval = _interval(measured)
+    return _number(measured.value) + (f" ({interval})" if interval else "")
 
 
 def _interval(measured: Estimate) -> str:
@@ -340,7 +359,7 @@ def _interval(measured: Estimate) -> str:
         return f"interval from {_number(low)}"
     if math.isinf(low):
         return f"interval up to {_number(high)}"
-    return "exactly" if low == high == measured.value else f"interval {_number(low)} to {_number(high)}"
+    return "" if low == high == measured.value else f"interval {_number(low)} to {_number(high)}"
 
 
 def _accepted(accepted: Sequence[Any]) -> str:
@@ -373,8 +392,16 @@ def _marks(measured: Estimate, accepted: Sequence[Any] | None, control: Estimate
     def place(value: float) -> float:
         return round(100 * min(1.0, max(0.0, (value - low) / (high - low))), 1)
 
+    def side(value: float | None) -> str:
+        return "" if value is None or low <= value <= high else " before" if value < low else " after"
+
     return [
-        Mark(kind, place(start), round(place(end) - place(start), 1), None if point is None else place(point))
+        Mark(
+            kind + side(point),
+            place(start),
+            round(place(end) - place(start), 1),
+            None if point is None else place(point),
+        )
         for kind, start, end, point in ranges
         if not any(math.isnan(each) for each in (start, end))
     ]

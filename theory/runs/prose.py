@@ -9,6 +9,12 @@ from latex2mathml.converter import convert
 INLINE = re.compile(r"\$(?P<math>[^$]+)\$|`(?P<code>[^`]+)`|(?<!\w)\*(?P<stress>[^*\s][^*]*)\*(?!\w)")
 """What stands inside a line: a formula, code, stress."""
 
+SUBSCRIPT = re.compile(r"(?<![^\W\d_])([^\W\d_]|∇)_([^\W_]{1,3}|∞)(?![^\W_])")
+"""A symbol of one letter with up to three letters or digits below it."""
+
+MINUS = re.compile(r"(?<![\w.])-(?=\d)")
+"""The sign of a number."""
+
 
 class Table(NamedTuple):
     """A table."""
@@ -41,22 +47,27 @@ def inline(text: str) -> str:
     """Write a line of Markdown as HTML."""
     parts, end = [], 0
     for found in INLINE.finditer(text):
-        parts.append(escape(text[end : found.start()]))
+        parts.append(symbols(text[end : found.start()]))
         if math := found["math"]:
             parts.append(convert(math))
         elif code := found["code"]:
             parts.append(f"<code>{escape(code)}</code>")
         else:
-            parts.append(f"<em>{escape(found['stress'])}</em>")
+            parts.append(f"<em>{symbols(found['stress'])}</em>")
         end = found.end()
-    return "".join([*parts, escape(text[end:])])
+    return "".join([*parts, symbols(text[end:])])
+
+
+def symbols(text: str) -> str:
+    """Write a line without markup as HTML, what stands behind an underscore in a symbol below it."""
+    return SUBSCRIPT.sub(r"\1<sub>\2</sub>", escape(text))
 
 
 def _block(block: str | Table) -> str:
     """Write a paragraph with its displayed formulas, a list, or a table."""
     if isinstance(block, Table):
         header = "".join(f'<th scope="col">{inline(cell)}</th>' for cell in block.header)
-        rows = "".join(f"<tr>{''.join(f'<td>{inline(cell)}</td>' for cell in row)}</tr>" for row in block.rows)
+        rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in block.rows)
         return f'<div class="scroll"><table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div>'
     pieces = re.split(r"\$\$(.+?)\$\$", block, flags=re.DOTALL)
     written = []
@@ -69,6 +80,11 @@ def _block(block: str | Table) -> str:
         elif piece.strip():
             written.append(f"<p>{inline(piece.strip())}</p>")
     return "".join(written)
+
+
+def _cell(text: str) -> str:
+    """Write a cell."""
+    return f"<td>{inline(MINUS.sub('−', text))}</td>"
 
 
 def _cells(line: str) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,13 +16,21 @@ from theory.runs.command_line import InputError, RunOptions, require_writable
 from theory.runs.compiler import require_right_compiler
 from theory.runs.files import DAMAGE, figure_bytes, json_text, npz_bytes, write_whole
 from theory.runs.processes import agreed
+from theory.runs.progress import say
 from theory.runs.provenance import Start
 from theory.runs.verdicts import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILES = ("config.json", "results.npz", "verdicts.json", "table.md", "figure.png", "figure.pdf", "provenance.json")
+PAGE = ("figure.svg", "index.html")
+"""What records from before there were pages lack; it is made from their numbers."""
+
+FILES = (
+    *("config.json", "results.npz", "verdicts.json", "table.md", "figure.png", "figure.pdf"),
+    *PAGE,
+    "provenance.json",
+)
 """What a finished run folder holds; the last is written last."""
 
 CHUNKS = "chunks"
@@ -86,7 +95,9 @@ def record_run(
         record = read_record(folder)
         if first:
             shutil.rmtree(folder / CHUNKS, ignore_errors=True)
+            complete(record, draw)
             print(f"{record.table}\nskipped: {folder} is already recorded, at commit {record.provenance['commit']}")
+            show(folder, options)
         return record
     require_right_compiler()
     start = Start.now(folder)
@@ -96,6 +107,7 @@ def record_run(
             return in_memory(outcome, folder, config, {})
         record = save(outcome, folder, config, draw, start, **notes)
     print(f"{record.table}\nrecorded in {folder} after {record.provenance['duration_seconds']:.0f} s")
+    show(folder, options)
     return record
 
 
@@ -115,15 +127,21 @@ def save(
     **notes: str,
 ) -> Record:
     """Write a run folder; the provenance comes last and says that the rest is whole."""
+    from theory.runs.page import page
+    from theory.runs.svg import svg_bytes
+
     record = in_memory(outcome, folder, config, start.provenance(config) | notes)
     figure = draw(record)
+    png, pdf, svg = figure_bytes(figure, "png"), figure_bytes(figure, "pdf"), svg_bytes(figure)
     contents = {
         "config.json": json_text(config),
         "results.npz": npz_bytes(record.results),
         "verdicts.json": json_text(record.verdicts),
         "table.md": outcome.table.encode(),
-        "figure.png": figure_bytes(figure, "png"),
-        "figure.pdf": figure_bytes(figure, "pdf"),
+        "figure.png": png,
+        "figure.pdf": pdf,
+        "figure.svg": svg,
+        "index.html": page(record, svg),
         "provenance.json": json_text(record.provenance),
     }
     if (folder / "provenance.json").exists():
@@ -131,6 +149,30 @@ def save(
     for name, content in contents.items():
         write_whole(folder / name, content)
     return record
+
+
+def complete(record: Record, draw: Callable[[Record], "Figure"], *, fresh: bool = False) -> None:
+    """Write the page of a record that was made before there were pages, from its numbers; or anew."""
+    if not fresh and all((record.folder / name).is_file() for name in PAGE):
+        return
+    from theory.runs.page import page
+    from theory.runs.svg import svg_bytes
+
+    try:
+        svg = svg_bytes(draw(record))
+        contents = (svg, page(record, svg))
+    except DAMAGE as error:
+        say(f"{record.folder} is too old for a page ({error!r}): run it again with --fresh")
+        return
+    for name, content in zip(PAGE, contents, strict=True):
+        write_whole(record.folder / name, content)
+
+
+def show(folder: Path, options: RunOptions) -> None:
+    """Open a folder's page in a browser, if asked to."""
+    address = (folder / "index.html").absolute().as_uri()
+    if options.open and not webbrowser.open(address):
+        say(f"no browser was found: open {address}")
 
 
 def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
@@ -144,7 +186,7 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
         raise InputError(f"{path} can't be read: choose another --output or delete it") from error
     except OSError as error:
         raise InputError(f"can't use {folder} ({error.strerror}): choose another --output") from error
-    return all((folder / name).is_file() for name in FILES)
+    return all((folder / name).is_file() for name in FILES if name not in PAGE)
 
 
 def read_record(folder: Path) -> Record:
