@@ -12,10 +12,10 @@ if (form) {
     for (const card of cards) {
       const checks = [...card.querySelectorAll(".check")];
       for (const check of checks) check.hidden = verdict !== "all" && check.dataset.verdict !== verdict;
-      const fits = verdict === "all" || checks.some((check) => !check.hidden);
+      const fits = verdict === "all" || card.dataset.verdicts.includes(verdict);
       card.hidden = !(fits && words.get(card).includes(word));
       for (const part of card.querySelectorAll("details.reported")) {
-        part.hidden = ![...part.querySelectorAll(".check")].some((check) => !check.hidden);
+        part.hidden = !["all", "reported"].includes(verdict);
         if (verdict === "reported") part.open = true;
       }
       shown += !card.hidden;

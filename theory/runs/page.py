@@ -40,6 +40,9 @@ PLACES = ("--output", "--coordinator", "--num-processes", "--process-id")
 SWITCHES = ("--fresh", "--open", "--quiet")
 """Options without a value that it doesn't need either."""
 
+GATHERED = ("figures quick", "figures full")
+"""Commands whose record repeats the verdicts of others; those have pages of their own."""
+
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 """How powers of ten are written."""
 
@@ -123,15 +126,18 @@ def page(record: "Record", figure: bytes) -> bytes:
         HTML in UTF-8, the same bytes for the same record.
     """
     subject, pictures = subject_of(record), dict(_pictures(record))
-    cards = cards_of(record, pictures)
+    gathered = record.config["command"] in GATHERED
+    cards = [] if gathered else cards_of(record, pictures)
+    rows = [(verdict["claim"], row_of(verdict)) for verdict in record.verdicts]
     whole = Markup() if pictures else picture(figure.decode(), "figure", subject.sentence)
-    tables = [Markup(prose.html(text)) for text in other_tables(record)]
+    tables = [] if gathered else [Markup(prose.html(text)) for text in other_tables(record)]
     text = template("page.html.jinja").render(
         subject=subject,
         answer=answer(subject, record.verdicts),
         cards=cards,
-        failed=[(card, row) for card in cards for row in card.rows if row.outcome == "fails"],
-        counts=counts([row for card in cards for row in card.rows]),
+        failed=[(claim, row) for claim, row in rows if row.outcome == "fails"],
+        counts=counts([row for _, row in rows]),
+        gathered=gathered,
         picture=whole,
         tables=tables,
         note=no_verdict(record),

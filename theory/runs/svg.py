@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Mapping
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -51,7 +52,8 @@ def inline(svg: str, name: str, alt: str) -> str:
     size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt" ', picture)
     if size is None:
         raise ValueError(f"{name} is no SVG of a figure: its size is missing")
-    picture = picture.replace(size[0], f'width="{float(size[1]) * 4 / 3:.0f}" ', 1)
+    width = round(float(size[1]) * 4 / 3)
+    picture = picture.replace(size[0], f'width="{width}" style="--wide: {width}px" ', 1)
     picture = picture.replace("<svg ", f'<svg role="img" aria-labelledby="{name}-title" ', 1)
     return picture.replace(">", f'><title id="{name}-title">{alt}</title>', 1)
 
@@ -88,6 +90,10 @@ def _shorten(svg: str) -> str:
     svg = re.sub(r'(?<==)"[^"]*"', lambda found: _round(found[0]), svg)
     svg = re.sub(r"font: (?:(\d+) )?([\d.]+px) [^;\"]*", _font, svg)
     svg = re.sub(r"; font-family: [^;\"]*", "", svg).replace("<svg ", f'<svg font-family="{FONTS}" ', 1)
+    svg = svg.replace("xlink:href", "href").replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
+    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
+    looks = dict(re.findall(r'<path id="([^"]+)" d="[^"]*" (style="[^"]*")/>', svg))
+    svg = re.sub(r'(<use href="#([^"]+)"[^>]*?) (style="[^"]*")', lambda use: _own_look(use, looks), svg)
     svg = re.sub(r">\s*\n\s*<", "><", svg).strip() + "\n"
     return re.sub(r"(?:<tspan [^>]*>[^<]</tspan>){2,}", lambda found: _join(found[0]), svg)
 
@@ -98,6 +104,11 @@ def _round(attribute: str) -> str:
         return re.sub(r"\s", "", attribute)
     attribute = re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), attribute)
     return re.sub(r"\s*\n\s*", " ", attribute)
+
+
+def _own_look(use: re.Match[str], looks: Mapping[str, str]) -> str:
+    """Leave out how a mark looks if it says so where it is defined."""
+    return use[1] if looks.get(use[2]) == use[3] else use[0]
 
 
 def _font(found: re.Match[str]) -> str:
