@@ -8,8 +8,8 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from figures.exhibits import EXHIBITS, Exhibit
-from theory.runs import prose
-from theory.runs.page import Card, Row, answer, cards_of, command_of, counts, no_verdict, other_tables, picture, template
+from theory.runs import page, prose
+from theory.runs.page import Card, Row
 from theory.runs.records import Record
 from theory.runs.words import GLOSSARY, Subject
 
@@ -21,7 +21,7 @@ THEMES = {
 """Rungs, by how the names of their folders begin."""
 
 SHOWN = ("mlp-mnist-demo", "llm-bridge-run", "llm-bridge-run-smollm2")
-"""Exhibits whose numbers the gallery shows: the digits' arms beside the paper's, and how often owls and cats are named."""
+"""Exhibits whose numbers the gallery shows: the digits' arms beside the paper's, how often owls and cats are named."""
 
 
 class Piece(NamedTuple):
@@ -66,13 +66,13 @@ def gallery_html(records: Mapping[str, Record], command: str, folder: Path) -> b
     total = Counter()
     for each in pieces:
         total.update(each.counts)
-    text = template("gallery.html.jinja", Path(__file__).parent).render(
+    text = page.template("gallery.html.jinja", Path(__file__).parent).render(
         pieces=pieces,
         themes=THEMES,
         total={outcome: total[outcome] for outcome in ("holds", "fails", "reported")},
         failed=[(each, row) for each in pieces for row in each.rows if row.outcome == "fails"],
         overview=_picture(folder / "overview", "Overview: one panel for each rung"),
-        ladder=_picture(records["ladder"].folder, "The same three students on every rung") if "ladder" in records else "",
+        ladder=_picture(folder / "ladder", "The same three students on every rung") if "ladder" in records else "",
         command=command,
         glossary=GLOSSARY,
     )
@@ -81,20 +81,20 @@ def gallery_html(records: Mapping[str, Record], command: str, folder: Path) -> b
 
 def piece(exhibit: Exhibit, record: Record) -> Piece:
     """Lay out an exhibit with its record."""
-    cards = cards_of(record, {})
+    cards = page.cards_of(record, {})
     rows = [row for card in cards for row in card.rows]
     judged = [row for row in rows if row.outcome != "reported"]
-    tables = other_tables(record) if exhibit.folder in SHOWN else []
+    tables = page.other_tables(record) if exhibit.folder in SHOWN else []
     return Piece(
         exhibit=exhibit,
-        answer=answer(Subject(exhibit.title, exhibit.claim, exhibit.asserts), record.verdicts),
+        answer=page.answer(Subject(exhibit.title, exhibit.claim, exhibit.asserts), record.verdicts),
         picture=Markup() if exhibit.folder == "theory-verify" else _picture(record.folder, exhibit.claim),
         cards=cards,
         rows=judged,
-        counts=counts(rows),
-        note=no_verdict(record),
+        counts=page.counts(rows),
+        note=page.no_verdict(record),
         table=Markup(prose.html(tables[0])) if tables else Markup(),
-        command=command_of(record),
+        command=page.command_of(record),
         commit=record.provenance["commit"],
         theme=exhibit.folder.split("-")[0],
     )
@@ -103,4 +103,4 @@ def piece(exhibit: Exhibit, record: Record) -> Piece:
 def _picture(folder: Path, alt: str) -> Markup:
     """Put a run's picture inside the page, if it is there as SVG."""
     path = folder / "figure.svg"
-    return picture(path.read_text(encoding="utf-8"), folder.name, alt) if path.is_file() else Markup()
+    return page.picture(path.read_text(encoding="utf-8"), folder.name, alt) if path.is_file() else Markup()

@@ -7,6 +7,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.figure import Figure
@@ -22,6 +24,9 @@ DOTS = 110
 
 FONTS = "DejaVu Sans, Verdana, sans-serif"
 """Fonts of the text; matplotlib lays it out for the first, and the second is as wide."""
+
+NO_BREAK = "\u00a0"
+"""A space that stays where it is put."""
 
 
 def svg_bytes(figure: "Figure") -> bytes:
@@ -78,8 +83,9 @@ def _num_marks(artist: "Artist") -> int:
     from matplotlib.lines import Line2D
 
     if isinstance(artist, Line2D):
-        return len(artist.get_xdata()) * (artist.get_marker() not in {None, "", " ", "None"})
-    return len(artist.get_offsets()) if isinstance(artist, Collection) and len(artist.get_offsets()) > 1 else 0
+        return np.size(artist.get_xdata()) * (artist.get_marker() not in {None, "", " ", "None"})
+    num_marks = np.size(artist.get_offsets(), axis=0) if isinstance(artist, Collection) else 0
+    return num_marks if num_marks > 1 else 0
 
 
 def _shorten(svg: str) -> str:
@@ -122,5 +128,6 @@ def _join(letters: str) -> str:
     joined = ""
     for (y, style), alike in groupby(parsed, key=itemgetter(1, 2)):
         places, _, _, text = zip(*alike, strict=True)
-        joined += f'<tspan x="{" ".join(places)}" y="{y}" style="{style}">{"".join(text).replace(" ", chr(160))}</tspan>'
+        letters = "".join(text).replace(" ", NO_BREAK)
+        joined += f'<tspan x="{" ".join(places)}" y="{y}" style="{style}">{letters}</tspan>'
     return joined
