@@ -26,9 +26,16 @@ MADE = {"command": "python -m theory toy --seed 3 --output there --fresh", "comm
 
 
 def verdict(value: float = 2.0, **about: Any) -> Verdict:
-    told = {"claim": "alignment", "check": "order of Δ_S·Δ_T < 3", "predicted": "2.00", "accepted": WIDE}
-    control = {"control": "another init", "control_measured": Estimate(0.1, 0.0, 0.2)}
-    return Verdict(**({"measured": Estimate(value, value - 0.01, value + 0.01)} | told | control | about))
+    told: dict[str, Any] = {
+        "claim": "alignment",
+        "check": "order of Δ_S·Δ_T < 3",
+        "predicted": "2.00",
+        "measured": Estimate(value, value - 0.01, value + 0.01),
+        "accepted": WIDE,
+        "control": "another init",
+        "control_measured": Estimate(0.1, 0.0, 0.2),
+    }
+    return Verdict(**(told | about))
 
 
 def record(*verdicts: Verdict, command: str = "theory toy", **config: Any) -> Record:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from latex2mathml.converter import convert
 
+from theory.runs.svg import NO_BREAK
+
 INLINE = re.compile(r"\$(?P<math>[^$]+)\$|`(?P<code>[^`]+)`|(?<!\w)\*(?P<stress>[^*\s][^*]*)\*(?!\w)")
 """What stands inside a line: a formula, code, stress."""
 
@@ -14,6 +16,9 @@ SUBSCRIPT = re.compile(r"(?<![^\W\d_])([^\W\d_]|∇)_([^\W_]{1,3}|∞)(?![^\W_])
 
 MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 """The sign of a number."""
+
+TOGETHER = re.compile(" ([±…]) ")
+"""What keeps the numbers beside it on its line."""
 
 
 class Table(NamedTuple):
@@ -84,7 +89,7 @@ def _block(block: str | Table) -> str:
 
 def _cell(text: str) -> str:
     """Write a cell."""
-    return f"<td>{inline(MINUS.sub('−', text))}</td>"
+    return f"<td>{inline(TOGETHER.sub(NO_BREAK + r'\1' + NO_BREAK, MINUS.sub('−', text)))}</td>"
 
 
 def _cells(line: str) -> list[str]:

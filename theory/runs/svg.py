@@ -73,7 +73,7 @@ def _rasterize(figure: "Figure") -> None:
         crowded = sum(marks.values()) > MOST_MARKS
         for artist, num_marks in marks.items():
             paths = artist.get_paths() if isinstance(artist, Collection) else []
-            if (crowded and num_marks) or sum(len(path.vertices) for path in paths) > MOST_CORNERS:
+            if (crowded and num_marks) or sum(np.size(path.vertices, axis=0) for path in paths) > MOST_CORNERS:
                 artist.set_rasterized(True)
 
 

@@ -58,6 +58,11 @@ SUBJECTS: Mapping[str, Subject] = {
         "First-order predictions beside a transformer's steps: the first step of a student that shares the "
         "initialization goes its teacher's way.",
     ),
+    "llm_bridge study": Subject(
+        "What an audit of data foretells",
+        "An audit's scores, before any training, beside what training does.",
+        asserts=False,
+    ),
     "llm_bridge audit": Subject(
         "Would these data pass on a trait?", "What a model would pick up from the data, before training.", asserts=False
     ),
