@@ -9,8 +9,9 @@ from markupsafe import Markup
 
 from figures.exhibits import EXHIBITS, Exhibit
 from theory.runs import page, prose
-from theory.runs.page import Card, Row
+from theory.runs.page import Card
 from theory.runs.records import Record
+from theory.runs.rows import Row, counts
 from theory.runs.words import GLOSSARY, Subject
 
 THEMES = {
@@ -91,7 +92,7 @@ def piece(exhibit: Exhibit, record: Record) -> Piece:
         picture=Markup() if exhibit.folder == "theory-verify" else _picture(record.folder, exhibit.claim),
         cards=cards,
         rows=judged,
-        counts=page.counts(rows),
+        counts=counts(rows),
         note=page.no_verdict(record),
         table=Markup(prose.html(tables[0])) if tables else Markup(),
         command=page.command_of(record),

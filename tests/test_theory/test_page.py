@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from theory.claim import claim_names
 from theory.runs import prose, provenance, svg
 from theory.runs.command_line import RunOptions
-from theory.runs.page import cards_of, command_of, no_verdict, page, row_of
+from theory.runs.page import cards_of, command_of, no_verdict, page
 from theory.runs.records import PAGE, Outcome, Record, in_memory, record_run
+from theory.runs.rows import row_of
 from theory.runs.statistics import Estimate
 from theory.runs.svg import svg_bytes
 from theory.runs.verdicts import Accepted, Verdict, verdict_table

@@ -89,7 +89,8 @@ def _block(block: str | Table) -> str:
 
 def _cell(text: str) -> str:
     """Write a cell."""
-    return f"<td>{inline(TOGETHER.sub(NO_BREAK + r'\1' + NO_BREAK, MINUS.sub('−', text)))}</td>"
+    text = TOGETHER.sub(rf"{NO_BREAK}\1{NO_BREAK}", MINUS.sub("−", text))
+    return f"<td>{inline(text)}</td>"
 
 
 def _cells(line: str) -> list[str]:
