@@ -106,7 +106,7 @@ def test_hover_tells_the_interval_what_is_accepted_and_the_control(page, folder)
     page.goto(address(folder, "mlp-mnist-demo/index.html"))
     told = page.locator(".scale").first.get_attribute("title")
     assert "interval 0.4196 to 0.4808" in told
-    assert "accepted: all of the interval is above 0" in told
+    assert "accepted: all of the interval above 0" in told
     assert "refused: it flips" in told
 
 

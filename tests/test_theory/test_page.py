@@ -105,7 +105,7 @@ def test_numbers_and_intervals_are_written_for_readers():
     row = row_of(verdict(measured=Estimate(-1.5e-9, -np.inf, 12345.0)).record())
     assert row.measured == "−1.500×10⁻⁹"
     assert row.interval == "interval up to 1.234×10⁴"
-    assert row.accepted == "all of the interval is 1.950 to 2.050"
+    assert row.accepted == "all of the interval within 1.950 to 2.050"
 
 
 def test_scale_shows_a_far_control_at_its_end():

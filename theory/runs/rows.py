@@ -128,7 +128,8 @@ def _accepted(accepted: Sequence[Any]) -> str:
         bound = "below 0" if -1e-300 < high < 0 else f"at most {_number(high)}"
     else:
         bound = _number(low) if low == high else f"{_number(low)} to {_number(high)}"
-    return f"the interval reaches {bound}" if rule == "covers" else f"all of the interval is {bound}"
+        bound = bound if rule == "covers" else f"within {bound}"
+    return f"the interval reaches {bound}" if rule == "covers" else f"all of the interval {bound}"
 
 
 def _marks(measured: Estimate, accepted: Sequence[Any] | None, control: Estimate | None) -> list[Mark]:
