@@ -1,5 +1,6 @@
 """Pages in a real browser: they load from disk without errors, filter, print, fit a phone, and can be read by all."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ from figures.page import gallery_html
 from llm_bridge.pipeline.plots import draw_run
 from mlp_mnist.pictures import draw_demo
 from theory.pictures import draw
-from theory.runs.records import complete, read_record
+from theory.runs.page import page as page_of
+from theory.runs.records import Record, complete, read_record
 
 sync_api = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -21,7 +23,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium h
 
 GALLERY = Path(__file__).parents[2] / "figures"
 DRAWN = {"theory-six-decades": draw, "mlp-mnist-demo": draw_demo, "llm-bridge-run-smollm2": draw_run}
-PAGES = [*(f"{folder}/index.html" for folder in DRAWN), "index.html"]
+CLAIMS = "claims.html"
+PAGES = [*(f"{folder}/index.html" for folder in DRAWN), "index.html", CLAIMS]
 LIGHTS = ("light", "dark")
 
 
@@ -32,7 +35,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, record in records.items():
         complete(record, DRAWN[name])
     (folder / "index.html").write_bytes(gallery_html(records, "python -m figures", folder))
+    (folder / CLAIMS).write_bytes(all_claims(records["theory-six-decades"]))
     return folder
+
+
+def all_claims(record: Record) -> bytes:
+    """Every claim of the theory with its derivation, under one picture."""
+    verdicts = json.loads((GALLERY / "theory-verify" / "verdicts.json").read_text())
+    svg = (record.folder / "figure.svg").read_bytes()
+    return page_of(record._replace(verdicts=verdicts, results={}), svg)
 
 
 @pytest.fixture(scope="module")

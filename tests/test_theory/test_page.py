@@ -148,7 +148,7 @@ def test_tables_lists_and_emphasis_are_read():
     text = prose.html("| a | b |\n| - | - |\n| 1 \\| 2 | `x` |\n\n- one\n- *two*\n\nL_T & $x^2$")
     assert "<td>1 | 2</td><td><code>x</code></td>" in text
     assert "<ul><li>one</li><li><em>two</em></li></ul>" in text
-    assert "<p>L<sub>T</sub> &amp; <math" in text
+    assert '<p class="scroll">L<sub>T</sub> &amp; <math' in text
 
 
 def test_picture_keeps_its_text_and_draws_clouds_as_pixels():

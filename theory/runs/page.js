@@ -4,7 +4,12 @@ if (form) {
   const cards = [...document.querySelectorAll("[data-name]")];
   const links = [...document.querySelectorAll(".index a")];
   const status = form.querySelector("[role=status]");
-  const words = new Map(cards.map((card) => [card, `${card.dataset.name} ${card.textContent}`.toLowerCase()]));
+  const text = (card) => {
+    const parts = card.matches("li") ? [card] : [...card.querySelectorAll("h3, p, .claims li")];
+    const told = parts.filter((part) => !part.closest(".derivation, .again")).map((part) => part.textContent);
+    return [card.dataset.name, ...told].join(" ").toLowerCase();
+  };
+  const words = new Map(cards.map((card) => [card, text(card)]));
   const show = () => {
     const word = form.querySelector("[type=search]").value.trim().toLowerCase();
     const verdict = form.querySelector(":checked").value;

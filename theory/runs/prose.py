@@ -71,7 +71,7 @@ def symbols(text: str) -> str:
 def _block(block: str | Table) -> str:
     """Write a paragraph with its displayed formulas, a list, or a table."""
     if isinstance(block, Table):
-        header = "".join(f'<th scope="col">{inline(cell)}</th>' for cell in block.header)
+        header = "".join(f'<th scope="col">{inline(cell)}</th>' if cell else "<td></td>" for cell in block.header)
         rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in block.rows)
         return f'<div class="scroll"><table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div>'
     pieces = re.split(r"\$\$(.+?)\$\$", block, flags=re.DOTALL)
@@ -83,7 +83,8 @@ def _block(block: str | Table) -> str:
             items = re.split(r"\n?^- ", piece, flags=re.MULTILINE)[1:]
             written.append(f"<ul>{''.join(f'<li>{inline(item)}</li>' for item in items)}</ul>")
         elif piece.strip():
-            written.append(f"<p>{inline(piece.strip())}</p>")
+            line = inline(piece.strip())
+            written.append(f'<p class="scroll">{line}</p>' if "<math" in line else f"<p>{line}</p>")
     return "".join(written)
 
 
