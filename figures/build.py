@@ -21,12 +21,13 @@ from figures.gallery import (
 )
 from figures.ladder import is_climbable, ladder
 from figures.ladder_plots import draw_ladder
+from figures.page import gallery_html
 from mlp_mnist.data import Source, resolve
 from theory.pictures import draw_alone, panels_of
 from theory.runs.command_line import InputError
 from theory.runs.files import write_whole
 from theory.runs.provenance import Start
-from theory.runs.records import Outcome, Record, is_finished, read_record, run_folder, save
+from theory.runs.records import Outcome, Record, complete, is_finished, read_record, run_folder, save, show
 from theory.runs.terminal import tell
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def save_slides(record: Record, folder: Path, fresh: bool) -> None:
         config = record.config | {"command": f"figures theory-{name}"}
         source = f"{record.provenance['command']} at commit {record.provenance['commit']}, {record.provenance['start']}"
         if is_finished(place, config) and not fresh and read_record(place).provenance["drawn_from"] == source:
+            complete(read_record(place), partial(draw_alone, name))
             continue
         save(slide(name, record), place, config, partial(draw_alone, name), Start.now(folder), drawn_from=source)
 
@@ -159,6 +161,7 @@ def save_ladder(
         return {}
     place, config, outcome = folder / "ladder", {**config, "command": "figures ladder"}, ladder(records)
     if is_finished(place, config) and read_record(place).table == outcome.table and not fresh:
+        complete(read_record(place), draw_ladder)
         return {"ladder": read_record(place)}
     return {"ladder": save(outcome, place, config, draw_ladder, Start.now(folder))}
 
@@ -187,9 +190,11 @@ def build(options: "Figures") -> bool:
     if not finished or read_record(folder / "overview").verdicts != verdicts or options.fresh:
         outcome = Outcome(shared_against_stranger(records), verdicts, table)
         save(outcome, folder / "overview", config, lambda _: draw_overview(records), start, data=source.reason)
-    page = gallery_page(records, "python -m figures --full --output figures" if options.full else "python -m figures")
-    write_whole(folder / "README.md", page.encode())
-    start_with = f"figures, numbers and tables are in {folder}; start with {folder / 'README.md'}"
+    complete(read_record(folder / "overview"), lambda _: draw_overview(records))
+    command = "python -m figures --full --output figures" if options.full else "python -m figures"
+    write_whole(folder / "README.md", gallery_page(records, command).encode())
+    write_whole(folder / "index.html", gallery_html(records, command, folder))
+    start_with = f"figures, numbers and tables are in {folder}; start with {folder / 'index.html'}"
     titles = {exhibit.folder: exhibit.title for exhibit in EXHIBITS} | {"ladder": "The ladder"}
     named = [
         verdict | {"claim": titles[name], "check": f"{verdict['claim']}: {verdict['check']}"}
@@ -197,4 +202,5 @@ def build(options: "Figures") -> bool:
         for verdict in record.verdicts
     ]
     tell("", named, start_with)
+    show(folder, options)
     return all(record.none_fails for record in records.values())

@@ -19,7 +19,7 @@ from mlp_mnist.study_pictures import draw_sweep
 from mlp_mnist.study_verdicts import judge_sweep
 from theory.runs.command_line import InputError
 from theory.runs.provenance import Start
-from theory.runs.records import FILES, Outcome, Record, json_text, read_record, record_run, run_folder, save
+from theory.runs.records import FILES, PAGE, Outcome, Record, json_text, read_record, record_run, run_folder, save
 
 MOST_POINTS = 100
 """Each is a training of its own for every seed."""
@@ -137,7 +137,7 @@ def run_sweep(
 
 def _find_numbers(folder: Path, config: Mapping[str, Any], about: Mapping[str, Any]) -> Record | None:
     """Find a finished run of the same points about which something else was said: it need only be judged again."""
-    if not all((folder / name).exists() for name in FILES):
+    if not all((folder / name).exists() for name in FILES if name not in PAGE):
         return None
     record, asked = read_record(folder), json.loads(json_text(config))
     same = {name for name in asked if record.config.get(name) == asked[name]}

@@ -140,7 +140,7 @@ def run(options: Benchmark) -> bool:
         use_nearly_all()
     options = with_defaults(options, on_cpu=jax.default_backend() == "cpu")
     size = size_of(options)
-    hidden = ("output", "fresh", "random_weights", "config")
+    hidden = ("output", "fresh", "open", "random_weights", "config")
     asked = {name: value for name, value in asdict(options).items() if name not in hidden}
     kind = jax.local_devices()[0].device_kind
     config = {"shape": options.config, "device": kind, **asked, "sizes": asdict(shape)}

@@ -10,7 +10,7 @@ import pytest
 from figures import __main__ as command
 from figures.exhibits import EXHIBITS
 from figures.gallery import claim_of, gallery_page, summary_table
-from theory.runs.records import FILES, read_record
+from theory.runs.records import FILES, PAGE, read_record
 from theory.runs.style import stated
 
 GALLERY = Path(__file__).parents[2] / "figures"
@@ -18,7 +18,7 @@ GALLERY = Path(__file__).parents[2] / "figures"
 
 @pytest.mark.parametrize("folder", [*(exhibit.folder for exhibit in EXHIBITS), "overview", "ladder"])
 def test_committed_record_is_whole_and_from_a_clean_commit(folder: str):
-    assert {path.name for path in (GALLERY / folder).iterdir()} - {"report.md"} == set(FILES)
+    assert {path.name for path in (GALLERY / folder).iterdir()} - {"report.md", *PAGE} == set(FILES) - set(PAGE)
     provenance = json.loads((GALLERY / folder / "provenance.json").read_text())
     assert provenance["commit"].isalnum()
     assert "/" not in provenance["command"].replace("figures/", "")

@@ -65,6 +65,8 @@ class RunOptions:
     """Folder for the record. Default: runs/<package>/<command>-<hash of the configuration>."""
     fresh: bool = False
     """Redo a run that is already recorded."""
+    open: bool = False
+    """Open the page of the run in a browser when it is done."""
     writes_folder: ClassVar[bool] = True
     """Whether the output is a folder, not a file."""
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ from theory.runs.command_line import InputError, RunOptions, require_writable
 from theory.runs.compiler import require_right_compiler
 from theory.runs.files import DAMAGE, figure_bytes, json_text, npz_bytes, write_whole
 from theory.runs.processes import agreed
+from theory.runs.progress import say
 from theory.runs.provenance import Start
 from theory.runs.terminal import tell
 from theory.runs.verdicts import Verdict
@@ -22,7 +24,14 @@ from theory.runs.verdicts import Verdict
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILES = ("config.json", "results.npz", "verdicts.json", "table.md", "figure.png", "figure.pdf", "provenance.json")
+PAGE = ("figure.svg", "index.html")
+"""What records from before there were pages lack; it is made from their numbers."""
+
+FILES = (
+    *("config.json", "results.npz", "verdicts.json", "table.md", "figure.png", "figure.pdf"),
+    *PAGE,
+    "provenance.json",
+)
 """What a finished run folder holds; the last is written last."""
 
 CHUNKS = "chunks"
@@ -87,8 +96,10 @@ def record_run(
         record = read_record(folder)
         if first:
             shutil.rmtree(folder / CHUNKS, ignore_errors=True)
+            complete(record, draw)
             commit = record.provenance["commit"]
             tell(record.table, record.verdicts, f"skipped: {folder} is already recorded, at commit {commit}")
+            show(folder, options)
         return record
     require_right_compiler()
     start = Start.now(folder)
@@ -98,7 +109,8 @@ def record_run(
             return in_memory(outcome, folder, config, {})
         record = save(outcome, folder, config, draw, start, **notes)
     seconds = f"{record.provenance['duration_seconds']:.0f} s"
-    tell(record.table, record.verdicts, f"recorded in {folder} after {seconds}; {folder / 'table.md'} has every check")
+    tell(record.table, record.verdicts, f"recorded in {folder} after {seconds}; {folder / PAGE} has every check")
+    show(folder, options)
     return record
 
 
@@ -118,15 +130,21 @@ def save(
     **notes: str,
 ) -> Record:
     """Write a run folder; the provenance comes last and says that the rest is whole."""
+    from theory.runs.page import page
+    from theory.runs.svg import svg_bytes
+
     record = in_memory(outcome, folder, config, start.provenance(config) | notes)
     figure = draw(record)
+    png, pdf, svg = figure_bytes(figure, "png"), figure_bytes(figure, "pdf"), svg_bytes(figure)
     contents = {
         "config.json": json_text(config),
         "results.npz": npz_bytes(record.results),
         "verdicts.json": json_text(record.verdicts),
         "table.md": outcome.table.encode(),
-        "figure.png": figure_bytes(figure, "png"),
-        "figure.pdf": figure_bytes(figure, "pdf"),
+        "figure.png": png,
+        "figure.pdf": pdf,
+        "figure.svg": svg,
+        "index.html": page(record, svg),
         "provenance.json": json_text(record.provenance),
     }
     if (folder / "provenance.json").exists():
@@ -134,6 +152,30 @@ def save(
     for name, content in contents.items():
         write_whole(folder / name, content)
     return record
+
+
+def complete(record: Record, draw: Callable[[Record], "Figure"], *, fresh: bool = False) -> None:
+    """Write the page of a record that was made before there were pages, from its numbers; or anew."""
+    if not fresh and all((record.folder / name).is_file() for name in PAGE):
+        return
+    from theory.runs.page import page
+    from theory.runs.svg import svg_bytes
+
+    try:
+        svg = svg_bytes(draw(record))
+        contents = (svg, page(record, svg))
+    except DAMAGE as error:
+        say(f"{record.folder} is too old for a page ({error!r}): run it again with --fresh")
+        return
+    for name, content in zip(PAGE, contents, strict=True):
+        write_whole(record.folder / name, content)
+
+
+def show(folder: Path, options: RunOptions) -> None:
+    """Open a folder's page in a browser, if asked to."""
+    address = (folder / "index.html").absolute().as_uri()
+    if options.open and not webbrowser.open(address):
+        say(f"no browser was found: open {address}")
 
 
 def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
@@ -147,7 +189,7 @@ def is_finished(folder: Path, config: Mapping[str, Any]) -> bool:
         raise InputError(f"{path} can't be read: choose another --output or delete it") from error
     except OSError as error:
         raise InputError(f"can't use {folder} ({error.strerror}): choose another --output") from error
-    return all((folder / name).is_file() for name in FILES)
+    return all((folder / name).is_file() for name in FILES if name not in PAGE)
 
 
 def read_record(folder: Path) -> Record:

@@ -14,7 +14,7 @@ COMMANDS = ("theory", "mlp_mnist", "llm_bridge", "figures")
 
 NEEDED = (
     *("jax", "flax", "optax", "numpy", "scipy", "matplotlib", "tyro", "tqdm", "pooch", "requests", "psutil", "sklearn"),
-    *("jaxtyping", "msgspec", "safetensors", "tokenizers"),
+    *("jaxtyping", "msgspec", "safetensors", "tokenizers", "jinja2", "latex2mathml"),
 )
 """What they import of others, the dependencies of `pyproject.toml`."""
 

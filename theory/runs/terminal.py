@@ -45,14 +45,15 @@ def cells_of(line: str) -> list[str]:
     return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
 
 
+def beside_verdicts(table: str) -> list[str]:
+    """Take from a run's table all blocks but its table of verdicts."""
+    blocks = re.split(r"\n\s*\n", table.strip())
+    return [block for block in blocks if block and tuple(cells_of(block.split("\n", 1)[0])) != VERDICTS]
+
+
 def shown(table: str, verdicts: Verdicts) -> str:
     """Take from a run's table what is printed: all but its verdicts; where nothing else is there, counts by claim."""
-
-    def judges(block: str) -> bool:
-        return tuple(cells_of(block.split("\n", 1)[0])) == VERDICTS
-
-    blocks = [block for block in table.strip("\n").split("\n\n") if block and not judges(block)]
-    if blocks:
+    if blocks := beside_verdicts(table):
         return "\n\n".join(blocks) + "\n"
     return count_table(verdicts) if len({each["claim"] for each in verdicts}) > 1 else ""
 
