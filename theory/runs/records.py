@@ -109,7 +109,9 @@ def record_run(
             return in_memory(outcome, folder, config, {})
         record = save(outcome, folder, config, draw, start, **notes)
     seconds = f"{record.provenance['duration_seconds']:.0f} s"
-    tell(record.table, record.verdicts, f"recorded in {folder} after {seconds}; {folder / 'index.html'} has every check")
+    tell(
+        record.table, record.verdicts, f"recorded in {folder} after {seconds}; {folder / 'index.html'} has every check"
+    )
     show(folder, options)
     return record
 
