@@ -22,6 +22,9 @@ ALARM, RARE = 0.05, 0.001
 ABOVE_HALF, ABOVE_ZERO = Accepted(low=0.5, high=np.inf), Accepted(low=0.0, high=np.inf)
 """What an area under a ROC curve, and what a correlation or a difference must be."""
 
+WHOLE = 0.9
+"""Share of the wanted texts from which a data set is whole."""
+
 MOVED, NEAR = 0.1, 1.5
 """Nats from which a word counts as moved, and the factor within which it is as foretold."""
 
@@ -61,8 +64,9 @@ def known(value: float) -> Estimate:
 
 
 def rank_correlation(predicted: np.ndarray, trained: np.ndarray) -> float:
-    """Compute Spearman's correlation of all data sets and words."""
-    return float(np.corrcoef(stats.rankdata(predicted), stats.rankdata(trained))[0, 1])
+    """Compute Spearman's correlation of all data sets and words; NaN are left out."""
+    known = np.isfinite(predicted) & np.isfinite(trained)
+    return float(np.corrcoef(stats.rankdata(predicted[known]), stats.rankdata(trained[known]))[0, 1])
 
 
 def judge_chance(run: Run) -> list[Verdict]:
@@ -147,6 +151,15 @@ def judge_power(run: Run) -> list[Verdict]:
     return verdicts
 
 
+def of_whole_sets(run: Run) -> Run:
+    """Leave out changes by data of teachers that wrote too few lists: forecasts are for students of all of them."""
+    names, few = set_names(TEACHERS), run.num_texts < WHOLE * run.num_texts.max()
+    left_out = np.array([[row[TEACHERS.index(word)] if word in TEACHERS else False
+                          for word in (name.split()[0] for name in names)] for row in few])  # fmt: skip
+    changes = (np.where(left_out[..., None], np.nan, each) for each in (run.predicted, run.trained))
+    return run._replace(**dict(zip(("predicted", "trained"), changes, strict=True)))
+
+
 def own_changes(run: Run) -> tuple[Float[np.ndarray, "bases sets"], Float[np.ndarray, "bases sets"]]:
     """Take foretold and trained changes of teachers' own words, of their data and of mixtures."""
     names = set_names(TEACHERS)
@@ -161,7 +174,7 @@ def own_changes(run: Run) -> tuple[Float[np.ndarray, "bases sets"], Float[np.nda
 
 def judge_forecasts(run: Run) -> list[Verdict]:
     """Judge whether students become what was foretold."""
-    count = len(run.predicted)
+    run, count = of_whole_sets(run), len(run.predicted)
     predicted, trained = own_changes(run)
     teachers = slice(0, len(TEACHERS))
     moved = np.abs(trained[:, teachers]) > MOVED
@@ -170,7 +183,7 @@ def judge_forecasts(run: Run) -> list[Verdict]:
 
     def slope(base: int) -> float:
         first, second = run.predicted[base].ravel(), run.trained[base].ravel()
-        return float(first @ second / (first @ first))
+        return float(np.nansum(first * second) / np.nansum(first**2))
 
     return [
         Verdict(

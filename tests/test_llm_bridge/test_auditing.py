@@ -45,7 +45,7 @@ from llm_bridge.auditing.findings import (
 from llm_bridge.auditing.plots import draw_audit, draw_study
 from llm_bridge.auditing.report import LEVEL, cleaned, report_of, sentences
 from llm_bridge.auditing.scores import Scores, score_texts
-from llm_bridge.auditing.study_verdicts import auroc, judge_study
+from llm_bridge.auditing.study_verdicts import auroc, judge_forecasts, judge_study
 from llm_bridge.auditing.texts import Choice, Compared, choice_of, choose, require_texts
 from llm_bridge.auditing.traits import Answers, Probe
 from llm_bridge.backends.choice import find_backend
@@ -607,6 +607,21 @@ def test_the_study_holds_where_teachers_are_seen_and_fails_where_they_are_not():
     assert "fails" not in good.values()
     assert sum(verdict == "holds" for verdict in good.values()) == 7
     assert sum(verdict == "fails" for verdict in bad.values()) >= 3
+
+
+def test_forecasts_are_judged_of_whole_data_sets_alone():
+    """A teacher that wrote a tenth of the texts, whose student takes fewer steps than are foretold."""
+    run = made_up(10.0, 0.02)
+    few = run.num_texts.copy()
+    few[:, 0] = 200.0
+    trained = run.trained.copy()
+    trained[:, 0] += 100.0
+    measured = [
+        [verdict.measured for verdict in judge_forecasts(run._replace(num_texts=count, trained=changes))]
+        for count, changes in ((few, trained), (few, run.trained), (run.num_texts, trained))
+    ]
+    assert measured[0] == measured[1]
+    assert measured[0][0].value > 0.9 > measured[2][0].value
 
 
 def test_operations_are_those_of_counting_by_hand(model: Model):
