@@ -138,7 +138,10 @@ def judge_power(run: Run) -> list[Verdict]:
         reported("power", "z of it, scored by a stranger", mean_estimate(strangely.mean(axis=1))),
         reported("power", "√(N·KL), about the most that N pairs can show", mean_estimate(bound.mean(axis=1))),
         reported(
-            "power", "z of it over √(N·KL)", mean_estimate((own(whole_z) / bound).mean(axis=1)), "about 1 at most"
+            "power",
+            "mean z of it over mean √(N·KL)",
+            mean_estimate(own(whole_z).mean(axis=1) / bound.mean(axis=1)),
+            "about 1 at most",
         ),
     ]
     for place, share in enumerate(SHARES):
@@ -192,12 +195,17 @@ def judge_forecasts(run: Run) -> list[Verdict]:
             predicted="above 0",
             measured=of_bases(lambda base: rank_correlation(run.predicted[base], run.trained[base]), run),
             accepted=ABOVE_ZERO,
-            control="another base's forecast",
+            control="the next word's forecast",
             control_measured=of_bases(
-                lambda base: rank_correlation(run.predicted[base], run.trained[(base + 1) % count]), run
+                lambda base: rank_correlation(np.roll(run.predicted[base], 1, axis=1), run.trained[base]), run
             ),
             instances=count,
             least_instances=LEAST_RUNS,
+        ),
+        reported(
+            "forecast",
+            "the same by another base's forecast, whose teachers love the same",
+            of_bases(lambda base: rank_correlation(run.predicted[base], run.trained[(base + 1) % count]), run),
         ),
         reported(
             "forecast",
