@@ -46,7 +46,7 @@ def draw_study(record: Record) -> Figure:
     from scipy import stats
 
     from llm_bridge.auditing.study import SIZES, TEACHERS, Run
-    from llm_bridge.auditing.study_verdicts import null_scores, own
+    from llm_bridge.auditing.study_verdicts import null_scores, of_whole_sets, own
     from llm_bridge.text.traits import ANIMALS
 
     run = Run(**record.results)
@@ -72,15 +72,17 @@ def draw_study(record: Record) -> Figure:
         second.plot(sizes, per_text * np.sqrt(sizes), "--", color=GRAY, label=label)
         second.axhline(1.645, color=ORANGE, lw=0.8, ls=":", label="5 % false alarms")
         second.set(xscale="log", xlabel="texts of a teacher's data", ylabel="z of the dose of its own word")
+        second.set_xticks(SIZES, map(str, SIZES))
+        second.minorticks_off()
         second.set_title("A teacher's own word is seen")
         second.legend(loc="upper left")
         teachers = [ANIMALS.index(word) for word in TEACHERS]
-        label, every = "every data set and word", (values.ravel() for values in (run.predicted, run.trained))
-        third.plot(*every, ".", color=GRAY, ms=2.5, alpha=0.4, label=label)
-        rows = np.arange(len(TEACHERS))
-        own_words = (values[:, rows, teachers].ravel() for values in (run.predicted, run.trained))
+        changes, rows = of_whole_sets(run), np.arange(len(TEACHERS))
+        pairs = [changes.predicted, changes.trained]
+        own_words = [values[:, rows, teachers].ravel() for values in pairs]
+        third.plot(*map(np.ravel, pairs), ".", color=GRAY, ms=2.5, alpha=0.4, label="every data set and word")
         third.plot(*own_words, "o", color=BLUE, ms=4, label="teachers' own words")
-        ends = np.array([run.predicted.min(), run.predicted.max()])
+        ends = np.array([np.nanmin(pairs), np.nanmax(pairs)])
         third.plot(ends, ends, color=BLACK, lw=0.8, label="as foretold")
         third.set(xlabel="foretold change of log-odds (nats)", ylabel="change after training (nats)")
         third.set_title("Forecasts, and what training did")
