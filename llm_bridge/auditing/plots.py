@@ -85,6 +85,9 @@ def draw_study(record: Record) -> Figure:
         ends = np.array([np.nanmin(pairs), np.nanmax(pairs)])
         third.plot(ends, ends, color=BLACK, lw=0.8, label="as foretold")
         third.set(xlabel="foretold change of log-odds (nats)", ylabel="change after training (nats)")
+        for scale, axis in ((third.set_xscale, third.xaxis), (third.set_yscale, third.yaxis)):
+            scale("symlog", linthresh=1)
+            axis.set_ticks(ticks := [-5, -1, -0.5, 0, 0.5, 1, 5], [f"{tick:g}".replace("-", "−") for tick in ticks])
         third.set_title("Forecasts, and what training did")
         third.legend(loc="upper left")
     return figure
