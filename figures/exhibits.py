@@ -187,6 +187,16 @@ EXHIBITS = (
         extra="smol",
     ),
     Exhibit(
+        folder="llm-bridge-study-audit",
+        title="What an audit sees before training",
+        claim="Data sets of teachers, of the base and of strangers, and mixtures of them, are audited for twelve "
+        "animals on bases and for teachers on which nothing was chosen, beside what students that learn them become.",
+        command=("llm_bridge", "study"),
+        arguments=("audit", "--seed", "20"),
+        full_only=True,
+        asserts=True,
+    ),
+    Exhibit(
         folder="mlp-mnist-theory",
         title="The theory on the digits' rung",
         claim="What the tangent kernel at the init predicts of a student, before it is trained, beside what it does, "

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from llm_bridge.auditing.study import Run
+from llm_bridge.auditing.study_verdicts import POWER, power_rows
 from llm_bridge.linearized.results import IMITATED, INITS, TARGETS
 from llm_bridge.linearized.tables import GROUPS, cell, group_shares
 from llm_bridge.matrix.cells import INITS as MATRIX_INITS
@@ -85,6 +87,14 @@ def smollm2_theory() -> str:
         for name, (values, digits) in quantities.items()
     ]
     return _table_of_steps(record, "compare-smollm2", "runs, each", rows)
+
+
+def audit() -> str:
+    """Lay out how well an audit tells teachers, and what became of every check of its study."""
+    record = GALLERY.record("study-audit")
+    link = GALLERY.link(f"texts, {record.config['num_seeds']} base models", "study-audit")
+    rows = [tuple(map(str, row)) for row in power_rows(Run(**record.results))]
+    return f"{page_table((link, *POWER), rows)}\n{page_verdicts(record)}"
 
 
 def _each(values: np.ndarray, digits: int) -> str:
@@ -209,6 +219,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "smollm2": smollm2,
     "smollm2-run": smollm2_run,
     "smollm2-theory": smollm2_theory,
+    "audit": audit,
     "run": run,
     "vocabulary": vocabulary,
     "studies": studies,
