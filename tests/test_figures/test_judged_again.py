@@ -10,6 +10,9 @@ import pytest
 
 from figures.exhibits import EXHIBITS
 from figures.ladder import ladder
+from llm_bridge.auditing.report import report_of, verdicts_of
+from llm_bridge.auditing.study import Run as AuditRun
+from llm_bridge.auditing.study_verdicts import judge_study as judge_audits
 from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.verdicts import judge_compare
 from llm_bridge.matrix.cells import Run as MatrixRun
@@ -59,6 +62,8 @@ def judge_traits(record: Record) -> Sequence[Verdict]:
 
 
 def judge_language_study(record: Record) -> Sequence[Verdict]:
+    if record.config["study"] == "audit":
+        return judge_audits(AuditRun(**record.results)).verdicts
     run = StudyRun(*(record.results[name] for name in StudyRun._fields))
     return judge_study(LANGUAGE_STUDIES[record.config["study"]], run).verdicts
 
@@ -77,6 +82,7 @@ JUDGES: dict[str, Callable[[Record], Sequence[Verdict]]] = {
     ),
     "llm_bridge matrix": judge_traits,
     "llm_bridge study": judge_language_study,
+    "llm_bridge audit": lambda record: verdicts_of(report_of(record)),
     "llm_bridge compare": lambda record: (
         judge_compare(record.results, record.config["traits"], restore(Extent, record.config["extent"])).verdicts
     ),
