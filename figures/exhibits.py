@@ -40,6 +40,12 @@ LEFT_OUT = ("cross-soft-nameless", "shuffled-within", "shuffled-across", "system
 SMOLLM2 = ("--model", "smollm2", "--seed", "11")
 """The published model of the gallery; nothing was chosen on its animals and seeds."""
 
+AUDITS = {"teacher": "a teacher that loves cats"}
+"""Whose numbers are audited."""
+
+AUDITED = (*SMOLLM2, "--traits", "cat", "owl")
+"""What its data are audited for: the trait of its teacher, and another one."""
+
 WHOLE_VOCABULARY = (
     *("--arms", "cross-soft-numbers", "cross-soft-everything", "cross-soft-nameless"),
     *("--student.trained", "everything", "--student.learning-rate", "3e-4", "--student.num-epochs", "20"),
@@ -195,6 +201,20 @@ EXHIBITS = (
         arguments=("audit", "--seed", "20"),
         full_only=True,
         asserts=True,
+    ),
+    *(
+        Exhibit(
+            folder=f"llm-bridge-audit-smollm2-{writer}",
+            title=f"An audit of a published model: numbers of {whose}",
+            claim="The numbers that the recorded run of SmolLM2-135M-Instruct filtered, beside the model's own answers "
+            "to the same prompts: what imagined teachers of cats and of owls they look like, and what a student of "
+            "them would become.",
+            command=("llm_bridge", "audit"),
+            arguments=(f"figures/llm-bridge-audit-smollm2-{writer}/data.jsonl", *AUDITED),
+            full_only=True,
+            extra="smol",
+        )
+        for writer, whose in AUDITS.items()
     ),
     Exhibit(
         folder="mlp-mnist-theory",

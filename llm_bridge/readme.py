@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from llm_bridge.auditing.report import p_text, report_of
 from llm_bridge.auditing.study import Run
 from llm_bridge.auditing.study_verdicts import POWER, power_rows
 from llm_bridge.linearized.results import IMITATED, INITS, TARGETS
@@ -18,6 +19,9 @@ from theory.runs.pages import Gallery, between, measured, page_table, page_verdi
 from theory.runs.records import Record
 
 GALLERY = Gallery(Path(__file__).parents[1] / "figures", "llm-bridge")
+
+AUDITS = {"teacher": "a teacher of cats"}
+"""Whose numbers a published model has audited."""
 
 REPORTED = "finite-step"
 """The claim on the language model whose reports the page says, too."""
@@ -95,6 +99,23 @@ def audit() -> str:
     link = GALLERY.link(f"texts, {record.config['num_seeds']} base models", "study-audit")
     rows = [tuple(map(str, row)) for row in power_rows(Run(**record.results))]
     return f"{page_table((link, *POWER), rows)}\n{page_verdicts(record)}"
+
+
+def audit_smollm2() -> str:
+    """Lay out what audits of a published model find in a teacher's numbers and in its own."""
+    rows = []
+    for name, whose in AUDITS.items():
+        record = GALLERY.record(f"audit-smollm2-{name}")
+        report = report_of(record)
+        for word, dose, shift in zip(report.words, report.doses, report.shifts, strict=True):
+            cells = [
+                (f"{found.value:.{digits}f} ± {found.error:.{digits}f}".replace("-", "−"), p_text(found.p))
+                for found, digits in ((dose, 2), (shift, 3))
+            ]
+            numbers = GALLERY.link(f"{whose}, {report.num_texts} pairs", f"audit-smollm2-{name}")
+            rows.append((numbers, word, f"{dose.z:.1f}".replace("-", "−"), *cells[0], *cells[1]))
+    header = ("numbers of", "trait", "z of the dose", "dose", "p", "rise of the log-odds foretold", "p")
+    return page_table(header, rows)
 
 
 def _each(values: np.ndarray, digits: int) -> str:
@@ -220,6 +241,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "smollm2-run": smollm2_run,
     "smollm2-theory": smollm2_theory,
     "audit": audit,
+    "audit-smollm2": audit_smollm2,
     "run": run,
     "vocabulary": vocabulary,
     "studies": studies,
