@@ -112,6 +112,7 @@ SENTENCES: Mapping[str, str] = {
     "sweep": "Every combination of ingredients follows the prediction.",
     "chance": "Data without a trait look like chance to the audit.",
     "power": "How many texts the audit needs to find a trait.",
+    "dose": "How much of a model that was taught a trait is in the writer of the data.",
     "forecast": "Whether the audit's score foretells what training does.",
     "removal": "Whether leaving out the texts that the audit names stops the transfer.",
     "ladder": "On every rung a shared initialization moves along with the teacher, and the trait with it.",
