@@ -40,7 +40,7 @@ LEFT_OUT = ("cross-soft-nameless", "shuffled-within", "shuffled-across", "system
 SMOLLM2 = ("--model", "smollm2", "--seed", "11")
 """The published model of the gallery; nothing was chosen on its animals and seeds."""
 
-AUDITS = {"teacher": "a teacher that loves cats"}
+AUDITS = {"teacher": "a teacher that loves cats", "base": "the base itself"}
 """Whose numbers are audited."""
 
 AUDITED = (*SMOLLM2, "--traits", "cat", "owl")

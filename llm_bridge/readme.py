@@ -20,7 +20,7 @@ from theory.runs.records import Record
 
 GALLERY = Gallery(Path(__file__).parents[1] / "figures", "llm-bridge")
 
-AUDITS = {"teacher": "a teacher of cats"}
+AUDITS = {"teacher": "a teacher of cats", "base": "the model itself"}
 """Whose numbers a published model has audited."""
 
 REPORTED = "finite-step"
