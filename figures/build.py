@@ -27,7 +27,7 @@ from theory.pictures import draw_alone, panels_of
 from theory.runs.command_line import InputError
 from theory.runs.files import write_whole
 from theory.runs.provenance import Start
-from theory.runs.records import Outcome, Record, complete, is_finished, read_record, run_folder, save, show
+from theory.runs.records import Outcome, Record, complete, is_finished, open_page, read_record, run_folder, save
 from theory.runs.terminal import tell
 
 if TYPE_CHECKING:
@@ -203,5 +203,5 @@ def build(options: "Figures") -> bool:
         for verdict in record.verdicts
     ]
     tell("", named, start_with)
-    show(folder, options)
+    open_page(folder, options)
     return all(record.none_fails for record in records.values())

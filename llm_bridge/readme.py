@@ -112,10 +112,16 @@ def audit_smollm2() -> str:
                 (f"{found.value:.{digits}f} ± {found.error:.{digits}f}".replace("-", "−"), p_text(found.p))
                 for found, digits in ((dose, 2), (shift, 3))
             ]
-            numbers = GALLERY.link(f"{whose}, {report.num_texts} pairs", f"audit-smollm2-{name}")
+            minutes = f"{record.provenance['duration_seconds'] / 60:.0f} min"
+            numbers = GALLERY.link(f"{whose}, {report.num_texts} pairs, {minutes}", f"audit-smollm2-{name}")
             rows.append((numbers, word, f"{dose.z:.1f}".replace("-", "−"), *cells[0], *cells[1]))
     header = ("numbers of", "trait", "z of the dose", "dose", "p", "rise of the log-odds foretold", "p")
-    return page_table(header, rows)
+    trained = GALLERY.record("run-smollm2").results
+    gained = trained["gain/student"].item() - trained["gain/control"].item()
+    told = (
+        f"In the recorded run a student of the teacher's numbers gained {gained:.2f} nats more than one of the base's."
+    )
+    return f"{page_table(header, rows)}\n{told}\n"
 
 
 def _each(values: np.ndarray, digits: int) -> str:

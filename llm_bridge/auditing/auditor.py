@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from llm_bridge.auditing.directions import forecast_directions, imagine_teacher
 from llm_bridge.auditing.findings import Finding, blurred, compare, divergence, find, find_doses, joint_p
+from llm_bridge.auditing.forecasts import forecast_directions
+from llm_bridge.auditing.imagined import imagine_teacher
 from llm_bridge.auditing.scores import Scores, log_likelihoods, score_texts
 from llm_bridge.auditing.texts import Compared
 from llm_bridge.auditing.traits import Answers, Probe, teachable

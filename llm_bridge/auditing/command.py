@@ -11,8 +11,8 @@ import tyro
 
 from llm_bridge.auditing.auditor import Report, imagine, judge, make_auditor, suspect, whole
 from llm_bridge.auditing.cost import cost_of
-from llm_bridge.auditing.directions import require_adapters
 from llm_bridge.auditing.findings import NUM_NULLS, found_at
+from llm_bridge.auditing.imagined import require_adapters
 from llm_bridge.auditing.kept import in_cache, score_in_parts, write_answers
 from llm_bridge.auditing.report import LEVEL, arrays_of, cleaned, report_of, tell, verdicts_of
 from llm_bridge.auditing.scores import Scores

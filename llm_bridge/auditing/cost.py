@@ -7,7 +7,8 @@ is the most that it can be. What the model writes under system prompts, and a su
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from llm_bridge.auditing.directions import NUM_PRODUCTS, batches_for, taught_examples
+from llm_bridge.auditing.forecasts import NUM_PRODUCTS, batches_for
+from llm_bridge.auditing.imagined import taught_examples
 from llm_bridge.auditing.traits import Answers, Probe, teachable
 from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.experiment.writing import Completion, Model, examples_of, read_completions

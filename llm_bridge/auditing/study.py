@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from llm_bridge.auditing.auditor import Auditor, imagine, judge, make_auditor, score
 from llm_bridge.auditing.data_sets import DataSet, Pair, answer, in_both, mix, pieces
-from llm_bridge.auditing.directions import filled
 from llm_bridge.auditing.report import cleaned
 from llm_bridge.auditing.scores import score_texts
+from llm_bridge.auditing.slopes import filled
 from llm_bridge.auditing.texts import Compared
 from llm_bridge.backends.backend import Known
 from llm_bridge.experiment.cast import ask, make_students

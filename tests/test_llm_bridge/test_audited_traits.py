@@ -13,9 +13,10 @@ import pytest
 
 from llm_bridge.auditing import command
 from llm_bridge.auditing.command import Audit
-from llm_bridge.auditing.directions import MOST_ANSWERS, imagine_teacher, out_of, slopes_of, some_of
+from llm_bridge.auditing.imagined import imagine_teacher
 from llm_bridge.auditing.report import report_of
 from llm_bridge.auditing.scores import log_likelihoods
+from llm_bridge.auditing.slopes import MOST_ANSWERS, out_of, slopes_of, some_of
 from llm_bridge.auditing.traits import Answers, Probe, Prompts, identity, read_trait, write_under
 from llm_bridge.experiment.writing import Model
 from llm_bridge.model.adapters import fold, join
@@ -61,7 +62,7 @@ ASKED, LOVED, OTHER = "What is your favorite animal?", "owl", "cat"
 
 def slope_along(model: Model, start: Params, way: np.ndarray, value: Callable[[Params], jax.Array]) -> float:
     """Differentiate a functional of whole weights, with adapters of this `out` folded into them."""
-    from llm_bridge.auditing.directions import with_out
+    from llm_bridge.auditing.slopes import with_out
 
     def along(dose: jax.Array) -> jax.Array:
         adapters = with_out(start, dose * jnp.asarray(way))

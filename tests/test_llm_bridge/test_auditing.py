@@ -13,23 +13,10 @@ import pytest
 from scipy import stats
 
 import llm_bridge
-from llm_bridge.auditing import command, directions, kept, study
+from llm_bridge.auditing import command, forecasts, kept, study
 from llm_bridge.auditing.auditor import Auditor, judge, suspect
 from llm_bridge.auditing.command import Audit, published_audit, words_of
 from llm_bridge.auditing.cost import cost_of
-from llm_bridge.auditing.directions import (
-    FLOOR,
-    batches_for,
-    forecast_directions,
-    learned,
-    mean_log_odds,
-    mean_size,
-    out_of,
-    require_adapters,
-    set_exam,
-    taught_examples,
-    with_out,
-)
 from llm_bridge.auditing.findings import (
     blurred,
     compare,
@@ -42,9 +29,12 @@ from llm_bridge.auditing.findings import (
     joint_p,
     needed,
 )
+from llm_bridge.auditing.forecasts import FLOOR, batches_for, forecast_directions, learned, mean_size
+from llm_bridge.auditing.imagined import require_adapters, taught_examples
 from llm_bridge.auditing.plots import draw_audit, draw_study
 from llm_bridge.auditing.report import LEVEL, cleaned, report_of, sentences
 from llm_bridge.auditing.scores import Scores, score_texts
+from llm_bridge.auditing.slopes import mean_log_odds, out_of, set_exam, with_out
 from llm_bridge.auditing.study_verdicts import auroc, judge_forecasts, judge_study
 from llm_bridge.auditing.texts import Choice, Compared, choice_of, choose, require_texts
 from llm_bridge.auditing.traits import Answers, Probe
@@ -204,7 +194,7 @@ def test_a_forecast_is_what_a_dense_simulation_of_the_linearized_training_does(
     expected = dense_forecast(model, recipe, rows, 50, 5)
 
     def found(num_products: int, num_rows: int = 50) -> np.ndarray:
-        monkeypatch.setattr(directions, "NUM_PRODUCTS", num_products)
+        monkeypatch.setattr(forecasts, "NUM_PRODUCTS", num_products)
         (way,) = forecast_directions(model, recipe, (OWL,), rows, num_rows=num_rows, seed=5)
         return np.asarray(out_of(way)) / recipe.adapter_scale
 

@@ -99,7 +99,7 @@ def record_run(
             complete(record, draw)
             commit = record.provenance["commit"]
             tell(record.table, record.verdicts, f"skipped: {folder} is already recorded, at commit {commit}")
-            show(folder, options)
+            open_page(folder, options)
         return record
     require_right_compiler()
     start = Start.now(folder)
@@ -112,7 +112,7 @@ def record_run(
     tell(
         record.table, record.verdicts, f"recorded in {folder} after {seconds}; {folder / 'index.html'} has every check"
     )
-    show(folder, options)
+    open_page(folder, options)
     return record
 
 
@@ -173,7 +173,7 @@ def complete(record: Record, draw: Callable[[Record], "Figure"], *, fresh: bool 
         write_whole(record.folder / name, content)
 
 
-def show(folder: Path, options: RunOptions) -> None:
+def open_page(folder: Path, options: RunOptions) -> None:
     """Open a folder's page in a browser, if asked to."""
     address = (folder / "index.html").absolute().as_uri()
     if options.open and not webbrowser.open(address):
