@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlp_mnist.data import DataName
-from theory.runs.command_line import RunOptions, require_seeds, run_commands
+from theory.runs.command_line import RunOptions, require_count, require_seeds, run_commands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,13 @@ class Figures(RunOptions):
     num_seeds: int | None = None
     """Seeds of every run, instead of the preset's."""
 
+    at_once: int | None = None
+    """Runs beside each other, each a process. Default: two in the quick preset on a processor of several cores, else
+    one."""
+
     def __post_init__(self) -> None:
         require_seeds(self.seed, 1 if self.num_seeds is None else self.num_seeds)
+        require_count("at_once", 1 if self.at_once is None else self.at_once)
 
 
 def run(options: Figures) -> bool:

@@ -26,8 +26,6 @@ class Exhibit(NamedTuple):
     """What it is told in the quick preset alone."""
     full_arguments: tuple[str, ...] = ()
     """What it is told in the publication preset alone."""
-    full_only: bool = False
-    """Whether only the publication preset has it."""
     asserts: bool = False
     """Whether the sentence states a result, which the record's verdicts must bear out."""
     extra: str = ""
@@ -77,7 +75,6 @@ EXHIBITS = (
         "teacher's outputs by about one; what is left is of second order.",
         command=("theory", "verify"),
         arguments=("alignment", "--cases", "few", "--teacher-steps", *SIX_DECADES),
-        full_only=True,
         asserts=True,
     ),
     Exhibit(
@@ -85,7 +82,6 @@ EXHIBITS = (
         title="How fast",
         claim="Random instances of claims 1 and 2 checked a second, beside other ways to compute the same numbers.",
         command=("theory", "benchmark"),
-        full_only=True,
     ),
     Exhibit(
         folder="mlp-mnist-demo",
@@ -122,7 +118,6 @@ EXHIBITS = (
         "numbers alone, or over all tokens but the names of animals and trees.",
         command=("llm_bridge", "run"),
         arguments=("--seed", "10", *WHOLE_VOCABULARY),
-        full_only=True,
         asserts=True,
     ),
     Exhibit(
@@ -132,7 +127,6 @@ EXHIBITS = (
         "most if it shares the init, and theory's matrix foretells part of the pattern.",
         command=("llm_bridge", "matrix"),
         arguments=("--seed", "10"),
-        full_only=True,
         asserts=True,
     ),
     Exhibit(
@@ -147,7 +141,6 @@ EXHIBITS = (
             *("--student.num-steps", "30", "--student.num-epochs", "3", "--student.batch", "2"),
             *("--student.rows-at-once", "2", "--num-prompts", "200", "--num-completions", "600"),
         ),
-        full_only=True,
         extra="smol",
     ),
     Exhibit(
@@ -157,7 +150,6 @@ EXHIBITS = (
         "strangers compute the same function with every unit rescaled.",
         command=("llm_bridge", "run"),
         arguments=(*SMOLLM2, "--trait", "cat"),
-        full_only=True,
         extra="smol",
     ),
     *(
@@ -168,7 +160,6 @@ EXHIBITS = (
             f"{LANGUAGE_STUDIES[name].axis}.",
             command=("llm_bridge", "study"),
             arguments=(name, "--seed", first_base),
-            full_only=True,
         )
         for name, first_base in FIRST_BASES.items()
     ),
@@ -179,7 +170,6 @@ EXHIBITS = (
         "strangers, in double precision.",
         command=("llm_bridge", "compare"),
         arguments=("--seed", "10"),
-        full_only=True,
     ),
     Exhibit(
         folder="llm-bridge-compare-smollm2",
@@ -189,7 +179,6 @@ EXHIBITS = (
         "weights.",
         command=("llm_bridge", "compare"),
         arguments=(*SMOLLM2, "--stranger", "random", "--traits", "cat", "eagle", "dolphin"),
-        full_only=True,
         extra="smol",
     ),
     Exhibit(
@@ -199,7 +188,6 @@ EXHIBITS = (
         "animals on bases and for teachers on which nothing was chosen, beside what students that learn them become.",
         command=("llm_bridge", "study"),
         arguments=("audit", "--seed", "20"),
-        full_only=True,
         asserts=True,
     ),
     *(
@@ -211,7 +199,6 @@ EXHIBITS = (
             "them would become.",
             command=("llm_bridge", "audit"),
             arguments=(f"figures/llm-bridge-audit-smollm2-{writer}/data.jsonl", *AUDITED),
-            full_only=True,
             extra="smol",
         )
         for writer, whose in AUDITS.items()
@@ -222,7 +209,6 @@ EXHIBITS = (
         claim="What the tangent kernel at the init predicts of a student, before it is trained, beside what it does, "
         "over the number of auxiliary logits.",
         command=("mlp_mnist", "theory"),
-        full_only=True,
     ),
     *(
         Exhibit(
@@ -231,7 +217,6 @@ EXHIBITS = (
             claim=f"Students imitate auxiliary logits; varied is {study.axis}.",
             command=("mlp_mnist", "study"),
             arguments=(name,),
-            full_only=True,
         )
         for name, study in STUDIES.items()
     ),
@@ -240,7 +225,6 @@ EXHIBITS = (
         title="How fast the digits are learned",
         claim="Seconds a seed for all six arms, and the share of what a bare matrix product reaches.",
         command=("mlp_mnist", "benchmark"),
-        full_only=True,
     ),
 )
 """Every figure that one command makes."""

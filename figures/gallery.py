@@ -12,35 +12,12 @@ from figures.exhibits import EXHIBITS, Exhibit
 from llm_bridge.studies.catalog import STUDIES as LANGUAGE_STUDIES
 from mlp_mnist.pictures import draw_arms, draw_inits
 from mlp_mnist.studies import STUDIES
-from theory.claim import all_claims
 from theory.claims import signs
 from theory.claims.signs import SHARING
 from theory.pictures import panels_of
-from theory.runs.records import Outcome, Record
+from theory.runs.records import PICTURES, Record
 from theory.runs.style import STYLE, new_figure
 from theory.runs.verdicts import markdown_table
-
-
-def slide(name: str, record: Record) -> Outcome:
-    """Take from a run what one picture shows.
-
-    Args:
-        name: The picture's name.
-        record: The run's record.
-
-    Returns:
-        The arrays that the picture shows, and the verdicts of its claim.
-    """
-    claim = next(claim for claim in all_claims().values() if name in claim.panels)
-    panel = claim.panels[name]
-
-    def is_shown(array: str) -> bool:
-        owner, *_, field = array.split("/")
-        return (owner == claim.name and field in panel.shows) or owner in panel.beside
-
-    arrays = {array: values for array, values in record.results.items() if is_shown(array)}
-    verdicts = [verdict for verdict in record.verdicts if verdict["claim"] in (claim.name, *panel.beside)]
-    return Outcome(arrays, verdicts, summary_table(verdicts))
 
 
 def draw_overview(records: Mapping[str, Record]) -> Figure:
@@ -203,8 +180,8 @@ def slide_links(record: Record) -> str:
     Returns:
         A line of Markdown; empty if there are none.
     """
-    links = [f"[{name}](theory-{name}/figure.png)" for name, _, _ in panels_of(record)]
-    return f"Each panel by itself, with its numbers: {' · '.join(links)}.\n\n" if links else ""
+    links = [f"[{name}](theory-verify/{PICTURES}/{name}.png)" for name, _, _ in panels_of(record)]
+    return f"Each panel by itself: {' · '.join(links)}.\n\n" if links else ""
 
 
 def summary_counts(records: Mapping[str, Record]) -> str:

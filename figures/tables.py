@@ -23,7 +23,7 @@ def claim_table() -> str:
     record, rows = read_record(GALLERY / "theory-verify"), []
     for name, claim in all_claims().items():
         outcomes = [verdict["verdict"] for verdict in record.verdicts if verdict["claim"] == name]
-        pictures = " ".join(f"[{one}](../figures/theory-{one}/figure.png)" for one in claim.panels)
+        pictures = " ".join(f"[{one}](../figures/theory-verify/pictures/{one}.png)" for one in claim.panels)
         file = f"[`{name}`](claims/{name.replace('-', '_')}.py)"
         rows.append((file, claim.statement, outcomes.count("holds"), outcomes.count("reported"), pictures))
     header = ("claim", "statement", "checks that hold, every control flips", "reported", "pictures")

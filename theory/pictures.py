@@ -27,11 +27,11 @@ def panels_of(record: Record) -> Iterator[tuple[str, Panel, Evidence]]:
                     yield name, panel, evidence
 
 
-def draw(record: Record) -> Figure:
-    """Draw the figure of a `verify` run: its panels or, of many, an index of those that are drawn by themselves."""
+def draw(record: Record) -> dict[str, Figure]:
+    """Draw a `verify` run: its panels side by side or, of many, an index of them, and of several each by itself."""
     panels = list(panels_of(record))
     if not panels:
-        return Figure(figsize=(5.0, 0.5))
+        return {"figure": Figure(figsize=(5.0, 0.5))}
     is_index = len(panels) > MOST_IN_FULL
     columns, width, height = (4, 2.7, 2.1) if is_index else (min(len(panels), 2), 5.6, 4.0)
     rows = -(-len(panels) // columns)
@@ -42,7 +42,8 @@ def draw(record: Record) -> Figure:
             panel.draw(place.subplots(), evidence)
             if is_index:
                 shrink(place, name)
-    return figure
+    alone = {name: draw_alone(panel, evidence) for name, panel, evidence in panels} if len(panels) > 1 else {}
+    return {"figure": figure} | alone
 
 
 def shrink(place: SubFigure, name: str) -> None:
@@ -58,11 +59,8 @@ def shrink(place: SubFigure, name: str) -> None:
     place.suptitle(name, fontsize=9, fontweight="bold", x=0.02, ha="left")
 
 
-def draw_alone(name: str, record: Record) -> Figure:
-    """Draw one picture of a record by itself, as for a slide."""
-    claim = next(claim for claim in all_claims().values() if name in claim.panels)
-    panel = claim.panels[name]
-    evidence = claim.read(record, panel.shows)
+def draw_alone(panel: Panel, evidence: Evidence) -> Figure:
+    """Draw one picture by itself."""
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_figure(1, 1, 6.0, 4.2)
         panel.draw(axes, evidence)

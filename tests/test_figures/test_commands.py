@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any, NamedTuple
 import pytest
 
 import figures.__main__
-import figures.build
 import llm_bridge.__main__
 import mlp_mnist.__main__
 import theory.__main__
+from figures import runs
+from figures.runs import Ended, run_together
+from mlp_mnist.data import resolve
 from theory.runs.command_line import InputError, require_writable, run_commands
 from theory.runs.progress import QUIET
 
@@ -175,42 +178,67 @@ def test_no_color_means_none(colors, monkeypatch):
     assert ("\x1b[" in terminal.getvalue()) == colors
 
 
+def alone(program: str) -> Ended:
+    (ended,) = run_together({"program": ["-c", program]}, at_once=1)
+    return ended
+
+
 def test_a_command_of_the_figures_leaves_ctrl_c_to_them_and_writes_utf_8(monkeypatch):
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    program = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, 'ε')"
-    ended = figures.build.run_alone([sys.executable, "-c", program])
-    assert (ended.returncode, ended.stdout) == (0, "True ε\n")
+    program = f"import os; print(os.getpgrp() == os.getpid() != {os.getpgrp()}, 'ε')"
+    assert alone(program) == ("program", 0, "True ε\n")
 
 
-def test_the_figures_count_their_steps(monkeypatch, capsys):
-    build = figures.build
-    exhibits = [each for each in build.EXHIBITS if not each.full_only]
+def test_commands_run_beside_each_other_and_what_they_say_is_passed_on(tmp_path, capfd):
+    """Each waits for the other's sign, which would never come if they ran one after the other."""
+    meet = "import sys, pathlib, time; mine, other = map(pathlib.Path, sys.argv[1:]); mine.touch()\n"
+    meet += "while not other.exists(): time.sleep(0.01)\nprint('met'); print('said', mine.name, file=sys.stderr)"
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    commands = {"one": ["-c", meet, one, two], "two": ["-c", meet, two, one], "bad": ["-c", "raise SystemExit(3)"]}
+    ended = list(run_together(commands, at_once=2))
+    assert sorted(ended) == [("bad", 3, ""), ("one", 0, "met\n"), ("two", 0, "met\n")]
+    captured = capfd.readouterr()
+    assert sorted(captured.err.splitlines()) == ["said one", "said two"]
+    steps = [line.split(": ")[0] for line in captured.out.splitlines() if line.startswith("step")]
+    assert steps == ["step 1 of 3", "step 2 of 3", "step 3 of 3"]
 
-    class Ended(NamedTuple):
-        returncode: int = 0
-        stdout: str = "done\n"
 
-    monkeypatch.setattr(build, "run_alone", lambda command: Ended())
-    monkeypatch.setattr(build, "read_record", lambda place: place)
-    build.run_exhibits(figures.__main__.Figures(), Path("runs"), build.resolve("digits"))
-    lines = capsys.readouterr().out.splitlines()[::2]
-    assert len(exhibits) == len(lines)
-    for step, line in enumerate(lines, start=1):
-        assert line.startswith(f"step {step} of {len(exhibits)}: python -m ")
+def test_who_leaves_early_ends_what_is_under_way_and_what_that_has_started(tmp_path):
+    inner = f"import time, pathlib; time.sleep(3); pathlib.Path({str(tmp_path / 'late')!r}).touch()"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    for ended in run_together({"long": ["-c", outer], "short": ["-c", ""]}, at_once=2):
+        assert ended.name == "short"
+        break
+    time.sleep(4)
+    assert not (tmp_path / "late").exists()
+
+
+def test_the_quick_preset_begins_with_what_has_a_picture_soon(monkeypatch, capsys):
+    started = []
+
+    def run(commands, at_once):
+        started.extend(commands)
+        assert at_once in (1, 2)
+        return [Ended(name, 0, "done\n") for name in commands]
+
+    monkeypatch.setattr(runs, "run_together", run)
+    monkeypatch.setattr(runs, "read_record", lambda place: place)
+    records = runs.run_exhibits(figures.__main__.Figures(), Path("runs"), resolve("digits"))
+    assert started == list(runs.QUICK)
+    assert list(records) == [each.folder for each in runs.EXHIBITS if each.folder in runs.QUICK]
+    assert capsys.readouterr().out == "  done\n" * len(started)
 
 
 def test_a_figure_whose_extra_is_missing_is_shown_as_recorded_or_left_out_in_a_line(monkeypatch, capsys, tmp_path):
-    build, gallery = figures.build, Path(figures.__path__[0])
-    needing = tuple(each for each in build.EXHIBITS if each.extra)
-    monkeypatch.setattr(build, "EXHIBITS", needing)
-    monkeypatch.setattr(build, "find_spec", lambda module: None)
-    options, source = figures.__main__.Figures(full=True), build.resolve("digits")
+    gallery = Path(figures.__path__[0])
+    needing = tuple(each for each in runs.EXHIBITS if each.extra)
+    monkeypatch.setattr(runs, "EXHIBITS", needing)
+    monkeypatch.setattr(runs, "find_spec", lambda module: None)
+    options, source = figures.__main__.Figures(full=True), resolve("digits")
     (tmp_path / needing[0].folder / "chunks").mkdir(parents=True)
-    assert build.run_exhibits(options, tmp_path, source) == {}
-    assert set(build.run_exhibits(options, gallery, source)) == {each.folder for each in needing}
-    lines = [
-        f"step {step} of {len(needing)}: {each.folder} needs the extra smol" for step, each in enumerate(needing, 1)
-    ]
+    assert runs.run_exhibits(options, tmp_path, source) == {}
+    assert set(runs.run_exhibits(options, gallery, source)) == {each.folder for each in needing}
+    lines = [f"{each.folder} needs the extra smol" for each in needing]
     expected = [f"{line}: {said}" for said in ("left out", "as it is recorded") for line in lines]
     assert capsys.readouterr().out.splitlines() == expected
 
@@ -218,5 +246,4 @@ def test_a_figure_whose_extra_is_missing_is_shown_as_recorded_or_left_out_in_a_l
 @pytest.mark.parametrize("package", MAINS)
 def test_help_waits_for_neither_pictures_nor_statistics(package):
     program = f"import sys, {package}.__main__; print({{'matplotlib', 'scipy.stats', 'sklearn'}} & {{*sys.modules}})"
-    ended = figures.build.run_alone([sys.executable, "-c", program])
-    assert (ended.returncode, ended.stdout) == (0, "set()\n")
+    assert alone(program) == ("program", 0, "set()\n")

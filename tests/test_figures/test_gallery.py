@@ -1,7 +1,6 @@
 """The gallery: what is committed is complete and says what its records say, and bad input is refused in a line."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import pytest
 from figures import __main__ as command
 from figures.exhibits import EXHIBITS
 from figures.gallery import claim_of, gallery_page, summary_table
-from theory.runs.records import FILES, PAGE, read_record
+from figures.runs import Ended
+from theory.runs.records import FILES, PICTURES, read_record
 from theory.runs.style import stated
 
 GALLERY = Path(__file__).parents[2] / "figures"
@@ -21,7 +21,7 @@ AUDITED = ("data.jsonl", "data.jsonl.origin.json", "attestation.json")
 @pytest.mark.parametrize("folder", [*(exhibit.folder for exhibit in EXHIBITS), "overview", "ladder"])
 def test_committed_record_is_whole_and_from_a_clean_commit(folder: str):
     names = {path.name for path in (GALLERY / folder).iterdir()}
-    assert names - {"report.md", *AUDITED, *PAGE} == set(FILES) - set(PAGE)
+    assert names - {"report.md", PICTURES, *AUDITED} == set(FILES)
     provenance = json.loads((GALLERY / folder / "provenance.json").read_text())
     assert provenance["commit"].isalnum()
     assert "/" not in provenance["command"].replace("figures/", "").replace("/data.jsonl", "")
@@ -89,10 +89,10 @@ def test_bad_option_is_refused_with_status_2_and_nothing_written(arguments, tmp_
 
 
 def test_failed_command_stops_the_figures_with_status_2(tmp_path, monkeypatch, capsys):
-    def refuse(arguments):
-        return subprocess.CompletedProcess(arguments, 2, stdout="")
+    def refuse(commands, at_once):
+        return [Ended(name, 2, "") for name in commands]
 
-    monkeypatch.setattr("figures.build.run_alone", refuse)
+    monkeypatch.setattr("figures.runs.run_together", refuse)
     monkeypatch.setattr(sys, "argv", ["figures", "--data", "digits", "--output", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as stopped:
         command.main()

@@ -14,8 +14,8 @@ import jax
 import pytest
 
 import figures
-from figures.build import EXTRAS, FULL
 from figures.exhibits import EXHIBITS, Exhibit
+from figures.runs import EXTRAS, FULL
 from llm_bridge import __main__ as command_line
 from llm_bridge.auditing import command as auditing
 from llm_bridge.backends import published

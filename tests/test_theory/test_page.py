@@ -39,6 +39,9 @@ def verdict(value: float = 2.0, **about: Any) -> Verdict:
     return Verdict(**(told | about))
 
 
+FORMATS = ("png", "pdf", "svg")
+
+
 def record(*verdicts: Verdict, command: str = "theory toy", **config: Any) -> Record:
     results = {"toy/order": np.arange(6.0)}
     outcome = Outcome(results, verdicts, f"| a | b |\n| - | - |\n| x | -1 |\n\n{verdict_table(verdicts)}")
@@ -53,7 +56,7 @@ def draw(record: Record, points: int = 6) -> Figure:
 
 
 def written(record: Record) -> str:
-    return page(record, svg_bytes(draw(record))).decode()
+    return page(record, {"figure": svg_bytes(draw(record)).decode()}).decode()
 
 
 def test_same_record_gives_the_same_bytes():
@@ -198,6 +201,19 @@ def test_record_without_a_page_gets_the_same_one_from_its_numbers(tmp_path, open
         (tmp_path / name).unlink()
     run(tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in PAGE} == before
+
+
+def test_parts_of_a_figure_are_drawn_by_themselves_and_stand_beside_their_claims(tmp_path, opened):
+    made = Outcome({"x": np.arange(3.0)}, [verdict()], verdict_table([verdict()]))
+
+    def draw_parts(record: Record) -> dict[str, Figure]:
+        return {"figure": draw(record), "alignment": draw(record, points=7)}
+
+    record_run("theory verify", RunOptions(output=tmp_path), {"seed": 0}, lambda: made, draw_parts)
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {f"alignment.{kind}" for kind in FORMATS}
+    text = (tmp_path / "index.html").read_text()
+    assert 'id="picture-alignment' in text
+    assert 'id="figure-' not in text
 
 
 def test_record_that_is_too_old_to_be_drawn_is_still_read(tmp_path, opened, capsys):

@@ -5,23 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from figures.gallery import slide
-from theory.claim import all_claims
+from theory.claim import Claim, all_claims
 from theory.pictures import draw, draw_alone, panels_of
-from theory.runs.records import Record, in_memory, read_record
+from theory.runs.records import Record, read_record
 
 RECORD = read_record(Path(__file__).parents[2] / "figures" / "theory-verify")
 NAMES = [name for claim in all_claims().values() for name in claim.panels]
 
 
-def owner(name: str) -> str:
-    return next(claim.name for claim in all_claims().values() if name in claim.panels)
+def claim_of(name: str) -> Claim:
+    return next(claim for claim in all_claims().values() if name in claim.panels)
 
 
-def main_axes(figure: Figure) -> Axes:
-    return figure.axes[0]
+def alone(name: str, record: Record) -> Axes:
+    claim = claim_of(name)
+    return draw_alone(claim.panels[name], claim.read(record, claim.panels[name].shows)).axes[0]
 
 
 def numbers(axes: Axes) -> list[np.ndarray]:
@@ -34,18 +33,26 @@ def numbers(axes: Axes) -> list[np.ndarray]:
 
 def test_every_picture_is_in_the_committed_record_in_the_order_of_the_claims():
     assert [name for name, _, _ in panels_of(RECORD)] == NAMES
-    assert len(draw(RECORD).axes) >= len(NAMES)
+    drawn = draw(RECORD)
+    assert list(drawn) == ["figure", *NAMES]
+    assert len(drawn["figure"].axes) >= len(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_slide_is_drawn_from_its_own_numbers_with_labels_and_the_same_picture(name):
-    alone = main_axes(draw_alone(name, RECORD))
-    outcome = slide(name, RECORD)
-    assert set(outcome.results) < set(RECORD.results)
-    again = main_axes(draw_alone(name, in_memory(outcome, Path(), RECORD.config, {})))
-    assert alone.get_xlabel()
-    assert alone.get_ylabel() or alone.get_yticklabels() or alone.texts
-    for one, other in zip(numbers(alone), numbers(again), strict=True):
+def test_a_picture_needs_no_other_numbers_than_those_it_names_and_has_labels(name):
+    axes = alone(name, RECORD)
+    claim, panel = claim_of(name), claim_of(name).panels[name]
+    shown = {
+        array: values
+        for array, values in RECORD.results.items()
+        if (array.split("/")[0] == claim.name and array.split("/")[-1] in panel.shows)
+        or array.split("/")[0] in panel.beside
+    }
+    assert set(shown) < set(RECORD.results)
+    again = alone(name, RECORD._replace(results=shown))
+    assert axes.get_xlabel()
+    assert axes.get_ylabel() or axes.get_yticklabels() or axes.texts
+    for one, other in zip(numbers(axes), numbers(again), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -53,8 +60,7 @@ def test_a_slide_is_drawn_from_its_own_numbers_with_labels_and_the_same_picture(
 def test_the_title_is_true_of_the_verdicts(name):
     def title(outcome: str) -> str:
         verdicts = [verdict | {"verdict": outcome} for verdict in RECORD.verdicts]
-        axes = main_axes(draw_alone(name, RECORD._replace(verdicts=verdicts)))
-        return axes.get_title(loc="left")
+        return alone(name, RECORD._replace(verdicts=verdicts)).get_title(loc="left")
 
     holds = title("holds")
     assert holds
@@ -74,5 +80,5 @@ def test_other_numbers_are_another_picture(name):
         }
         return record._replace(results=arrays)
 
-    one, other = (numbers(main_axes(draw_alone(name, record))) for record in (RECORD, changed(RECORD)))
+    one, other = (numbers(alone(name, record)) for record in (RECORD, changed(RECORD)))
     assert len(one) != len(other) or any(a.shape != b.shape or np.any(a != b) for a, b in zip(one, other, strict=True))

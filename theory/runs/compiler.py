@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -56,12 +57,14 @@ def is_right() -> bool:
     inputs = draws.normal(size=(networks, 32, SIZES[0]))
     units = functools.reduce(lambda units, layer: np.tanh(units @ layer), weights[:-1], inputs)
     expected = np.sum((units @ weights[-1]) ** 2, axis=(1, 2))
-    with jax.enable_x64(True):
-        for options in itertools.islice(itertools.cycle(KINDS), COMPILATIONS):
+
+    def agrees(options: dict[str, str | bool] | None) -> bool:
+        with jax.enable_x64(True):
             compiled = jax.jit(jax.vmap(lambda *arguments: slope(*arguments)), compiler_options=options)
-            if not np.allclose(compiled(weights, inputs), expected, rtol=1e-9):
-                return False
-    return True
+            return np.allclose(compiled(weights, inputs), expected, rtol=1e-9)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return all(pool.map(agrees, itertools.islice(itertools.cycle(KINDS), COMPILATIONS)))
 
 
 def processor() -> str:

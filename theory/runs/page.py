@@ -5,7 +5,7 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -70,21 +70,22 @@ class Card(NamedTuple):
         return counts(self.rows)
 
 
-def page(record: "Record", figure: bytes) -> bytes:
+def page(record: "Record", figures: Mapping[str, str]) -> bytes:
     """Write the page of a run.
 
     Args:
         record: The run.
-        figure: Its figure as SVG, as `svg_bytes` makes it; shown unless the claims have pictures of their own.
+        figures: Its `figure` as SVG, as `svg_bytes` makes it, or the parts of it that are drawn by themselves, too, by
+            name: then these are shown, each beside its claim.
 
     Returns:
         HTML in UTF-8, the same bytes for the same record.
     """
-    subject, pictures = subject_of(record), dict(_pictures(record))
+    subject, pictures = subject_of(record), _pictures(figures)
     gathered = record.config["command"] in GATHERED
     cards = [] if gathered else cards_of(record, pictures)
     rows = [(verdict["claim"], row_of(verdict)) for verdict in record.verdicts]
-    whole = Markup() if pictures else picture(figure.decode(), "figure", subject.sentence)
+    whole = Markup() if pictures else picture(figures["figure"], "figure", subject.sentence)
     tables = [] if gathered else [Markup(prose.html(text)) for text in beside_verdicts(record.table)]
     text = template("page.html.jinja").render(
         subject=subject,
@@ -192,8 +193,6 @@ def without_places(command: str) -> str:
 def _command_for(name: str, record: "Record") -> str:
     """Say what runs one claim of a `theory verify` record again."""
     words = shlex.split(command_of(record))
-    if "drawn_from" in record.provenance:
-        words = shlex.split(without_places(record.provenance["drawn_from"].split(" at commit ")[0]))
     if words[:4] != ["python", "-m", "theory", "verify"]:
         return f"python -m theory verify {name}"
     claims = set(record.config.get("claims", ()))
@@ -203,7 +202,7 @@ def _command_for(name: str, record: "Record") -> str:
 def _is_theory(record: "Record") -> bool:
     """Whether a record's claims are those of the theory, rather than of an experiment."""
     command = record.config["command"]
-    return command in {"theory verify", "theory.verify"} or command.startswith("figures theory-")
+    return command in {"theory verify", "theory.verify"}
 
 
 @cache
@@ -232,20 +231,13 @@ def _sentence(name: str, record: "Record") -> str:
     return (_plain(name) if _is_theory(record) else "") or SENTENCES.get(name, "") or _plain(name) or name
 
 
-def _pictures(record: "Record") -> Iterator[tuple[str, Markup]]:
-    """Draw the picture of each claim of a `theory verify` run of several claims."""
-    if record.config["command"] not in {"theory verify", "theory.verify"}:
-        return
+def _pictures(figures: Mapping[str, str]) -> dict[str, Markup]:
+    """Put each picture that is drawn by itself beside the claim that it is of."""
     from theory.claim import all_claims
-    from theory.pictures import draw_alone, panels_of
 
-    owners = {name: claim.name for claim in all_claims().values() for name in claim.panels}
-    found: dict[str, list[str]] = {}
-    for name, _, _ in panels_of(record):
-        found.setdefault(owners[name], []).append(name)
-    for owner, names in found.items():
-        drawn = [
-            picture(svg.svg_bytes(draw_alone(name, record)).decode(), f"picture-{name}", _plain(owner))
-            for name in names
-        ]
-        yield owner, Markup().join(drawn)
+    found: dict[str, Markup] = {}
+    for claim in all_claims().values() if len(figures) > 1 else ():
+        names = [name for name in claim.panels if name in figures]
+        own = [picture(figures[name], f"picture-{name}", _plain(claim.name)) for name in names]
+        found |= {claim.name: Markup().join(own)} if own else {}
+    return found

