@@ -7,6 +7,7 @@ import numpy as np
 from llm_bridge.pipeline.arms import ARMS
 from llm_bridge.studies.catalog import STUDIES as LANGUAGE_STUDIES
 from mlp_mnist.studies import STUDIES
+from theory.claim import all_claims
 
 
 class Exhibit(NamedTuple):
@@ -31,6 +32,9 @@ class Exhibit(NamedTuple):
     extra: str = ""
     """The extra that it needs; without it what is recorded is shown, and nothing is made."""
 
+
+MAIN = tuple(name for name, claim in all_claims().items() if claim.number == int(claim.number) or name == "signs")
+"""Claims of the quick preset: those that others follow from, and the one that the overview shows."""
 
 LEFT_OUT = ("cross-soft-nameless", "shuffled-within", "shuffled-across", "system-prompt")
 """Arms of the language model that the gallery's run does without."""
@@ -65,7 +69,7 @@ EXHIBITS = (
         "different inits the transfer has no sign of its own; which losses, optimizers, symmetries and labels keep the "
         "guarantee, and how far many steps, adapters and other traits carry it.",
         command=("theory", "verify"),
-        quick_arguments=("--cases", "few"),
+        quick_arguments=(*MAIN, "--cases", "few"),
         asserts=True,
     ),
     Exhibit(
@@ -106,7 +110,10 @@ EXHIBITS = (
         claim="A tiny language model that is trained here loves owls and writes numbers; a copy of its base trained on "
         "those numbers comes to like owls, a stranger does not.",
         command=("llm_bridge", "run"),
-        quick_arguments=("--arms", "student", "control", "cross-init", "soft-numbers"),
+        quick_arguments=(
+            *("--num-prompts", "2800", "--num-completions", "2500"),
+            *("--arms", "student", "control", "cross-init", "soft-numbers"),
+        ),
         full_arguments=("--seed", "10", "--arms", *(name for name in ARMS if name not in LEFT_OUT)),
         asserts=True,
     ),
