@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from figures.__main__ import Figures
 
 QUICK = {"mlp-mnist-demo": 6, "llm-bridge-run": 1, "mlp-mnist-compare-inits": 6, "theory-verify": 64}
-"""Seeds of each run in the quick preset, on the small digits, in the order in which they begin: first what has a picture
-soon, last what uses all cores by itself."""
+"""Seeds of each run in the quick preset, on the small digits, in the order in which they begin: first what soon has a
+picture, last what uses all cores by itself."""
 
 QUICK_MNIST = QUICK | {"mlp-mnist-demo": 10, "mlp-mnist-compare-inits": 10}
 """The same on MNIST, where students differ so much that fewer than ten seeds decide nothing."""
