@@ -42,8 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def all_claims(record: Record) -> bytes:
     """Every claim of the theory with its derivation, under one picture."""
     verdicts = json.loads((GALLERY / "theory-verify" / "verdicts.json").read_text())
-    svg = (record.folder / "figure.svg").read_bytes()
-    return page_of(record._replace(verdicts=verdicts, results={}), svg)
+    figures = {"figure": (record.folder / "figure.svg").read_text(encoding="utf-8")}
+    return page_of(record._replace(verdicts=verdicts, results={}), figures)
 
 
 @pytest.fixture(scope="module")
