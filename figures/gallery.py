@@ -111,7 +111,8 @@ def gallery_page(records: Mapping[str, Record], command: str) -> str:
             f"Made by `{made['command']}` at commit {made['commit']} on {made['device']}, {made['precision']}, "
             f"{made['duration_seconds']:.0f} s after its last start{numbers}.\n\n{links}{record.table}"
         )
-    return "\n".join([*parts, findings_section(records)])
+    found = findings(records)
+    return "\n".join([*parts, f"## What others found\n\n{found}" if found else ""])
 
 
 def claim_of(exhibit: Exhibit, record: Record) -> str:
@@ -147,14 +148,14 @@ def ladder_section(record: Record) -> str:
     return f"## The ladder\n\n{claim}\n\n![The ladder](ladder/figure.png)\n\n{record.table}"
 
 
-def findings_section(records: Mapping[str, Record]) -> str:
+def findings(records: Mapping[str, Record]) -> str:
     """Gather what others found, beside what the studies measured.
 
     Args:
         records: Each exhibit's record, by folder.
 
     Returns:
-        Markdown; empty if no study has run.
+        A Markdown table; empty if no study has run.
     """
     rows = []
     names = {f"mlp-mnist-{name}": name for name in STUDIES}
@@ -168,7 +169,7 @@ def findings_section(records: Mapping[str, Record]) -> str:
                     found = (f"[{name}]({folder}/figure.png)", verdict["predicted"], verdict["check"])
                     rows.append((*found, measured, verdict["control"]))
     header = ("study", "reported by others", "point", "measured here [95 % interval]", "verdict")
-    return f"## What others found\n\n{markdown_table(header, rows)}" if rows else ""
+    return markdown_table(header, rows) if rows else ""
 
 
 def slide_links(record: Record) -> str:

@@ -58,9 +58,9 @@ def draw_arms(axes: Axes, record: Record) -> None:
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
     axes.set(ylabel="test accuracy", ylim=(0, 1.18), yticks=np.arange(0, 1.1, 0.2))
     axes.set_xlabel("aux, all: the logits that are imitated; cross-model: from another init", fontsize=8)
-    text = f"From auxiliary logits on noise a shared init learns digits ({TITLES[record.config['data']]})"
+    text = "From auxiliary logits on noise a shared init learns digits"
     axes.set_title(stated(text, record, "auxiliary-logits"), fontsize=9)
-    note_seeds(axes, record, JUDGED)
+    note_seeds(axes, record, f"{JUDGED}; {TITLES[record.config['data']]}")
 
 
 def draw_comparison(record: Record) -> Figure:
@@ -92,9 +92,9 @@ def draw_inits(axes: Axes, record: Record, quantity: str) -> None:
         axes.axhline(CHANCE_LEVEL, color=BLACK, lw=0.8, ls=":", label="chance")
         axes.legend(loc="upper left", ncols=3, columnspacing=1.2)
         axes.set(ylabel="test accuracy", ylim=(0, 1.18), yticks=np.arange(0, 1.1, 0.2))
-        text = f"A stranger learns nothing from auxiliary logits ({TITLES[record.config['data']]})"
+        text = "A stranger learns nothing from auxiliary logits"
         axes.set_title(stated(text, record, "different-initialization"))
-        note_seeds(axes, record, JUDGED)
+        note_seeds(axes, record, f"{JUDGED}; {TITLES[record.config['data']]}")
     else:
         axes.axhline(0, color=BLACK, lw=0.8)
         axes.set(ylabel="cosine with the teacher's displacement", ylim=(None, 1), yticks=np.arange(0, 1.1, 0.2))

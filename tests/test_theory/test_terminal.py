@@ -53,8 +53,8 @@ def test_the_answer_counts_what_holds_fails_and_is_reported_and_says_why():
     assert answer(recorded(HELD, HELD)) == "2 checks hold, every control flips, none fails.\n"
     said = answer(recorded(HELD, STATED, STATED, FEW))
     assert said == (
-        "1 checks hold, every control flips, none fails; 3 are reported: theory guarantees nothing there, and 1 of "
-        "them have too few seeds to decide.\n"
+        "1 checks hold, every control flips, none fails; 3 are reported: for 2 of them theory guarantees nothing, and "
+        "1 have too few seeds to decide.\n"
     )
     assert answer(recorded(FAILED, HELD)).splitlines()[0].startswith("FAILS: b")
     assert "1 FAIL" in answer(recorded(FAILED, HELD))

@@ -104,7 +104,7 @@ def test_a_trait_that_imitation_can_not_see_is_reported_and_its_null_space_holds
     outcome = verify(blind, claims=["alignment", "null-space"], sampling=few)
     assert [verdict.outcome for verdict in outcome.verdicts if verdict.claim != "conditions"] == ["reported", "holds"]
     assert "nothing: no instance with A > 0" in outcome.table
-    assert not draw(in_memory(outcome, Path(), few.config(), {})).axes
+    assert not draw(in_memory(outcome, Path(), few.config(), {}))["figure"].axes
 
 
 def test_an_init_that_no_key_changes_is_refused(few):

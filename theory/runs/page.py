@@ -171,7 +171,7 @@ def no_verdict(record: "Record") -> str:
     if not ends or any(math.isfinite(low) or math.isfinite(high) for low, high in ends):
         return ""
     unit = "base" if record.config["command"].startswith("llm_bridge") else "seed"
-    return f"One {unit}: no verdict. Its figures stand as they are, and chance alone may have made them."
+    return f"One {unit}: no verdict. Its figures stand as they are, and chance alone may have made them; more decide."
 
 
 def command_of(record: "Record") -> str:

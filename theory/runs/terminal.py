@@ -90,8 +90,9 @@ def answer(verdicts: Verdicts) -> str:
     failed = f"{counts['fails']} FAIL" if counts["fails"] else "none fails"
     said = f"{counts['holds']} checks hold{controls}, {failed}"
     if counts["reported"]:
-        why = ["theory guarantees nothing there"] if counts["reported"] > few else []
-        why += [f"{few} of them have too few seeds to decide"] if few else []
+        rest = counts["reported"] - few
+        why = [f"for {rest} of them theory guarantees nothing"] if rest else []
+        why += [f"{few} have too few seeds to decide"] if few else []
         said += f"; {counts['reported']} are reported: {', and '.join(why)}"
     return f"{failures(verdicts)}{said}.\n"
 
