@@ -124,7 +124,7 @@ def draw_student(axes: Axes, place: float, values: np.ndarray, init: str) -> Non
         init: One of `INITS`.
     """
     mean, _, high = mean_estimate(values)
-    reach = high - mean if len(values) >= LEAST_SHOWN else 0.0
+    reach = high - mean if len(values) >= LEAST_SHOWN else np.nan
     axes.errorbar(place, mean, reach, capsize=2.5, ls="none", zorder=3, label=LABELS[init], **LOOKS[init])
     if len(values) <= MOST_DOTS:
         spread = np.linspace(0.06, 0.12, len(values))

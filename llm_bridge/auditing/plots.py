@@ -9,35 +9,37 @@ from theory.runs.style import BLACK, BLUE, GRAY, ORANGE, STYLE
 
 
 def draw_audit(record: Record) -> Figure:
-    """Draw every trait's dose and forecast, with what chance does."""
-    words = record.config["words"]
-    found = {
-        claim: np.array([[each["measured"], *each["interval"]] for each in record.verdicts if each["claim"] == claim])
-        for claim in ("dose", "forecast")
-    }
+    """Draw every trait's dose and forecast, with what chance does at the level at which something is found."""
+    from scipy import stats
+
+    from llm_bridge.auditing.findings import found_at
+    from llm_bridge.auditing.report import LEVEL, report_of
+
+    report, words = report_of(record), record.config["words"]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 1.6 + 0.28 * len(words)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         places = np.arange(len(words))
-        value, low, high = found["dose"].reshape(-1, 3).T
-        told = places[: len(value)]
-        left.errorbar(value, told, xerr=[value - low, high - value], fmt="o", color=BLUE, capsize=2.5, lw=1.1)
-        left.axvline(1, color=GRAY, lw=0.8, ls="--", label="the imagined teacher itself")
-        left.set(xlabel="dose of an imagined teacher in the writer, with 95 % intervals")
-        value, low, high = found["forecast"].T
-        reach = (high - low) / 2
-        right.barh(places, 2 * reach, left=-reach, color="#DDDDDD", height=0.7, label="by chance (95 %)")
-        right.plot(value, places, "s", color=ORANGE, label="foretold")
-        right.set(xlabel="rise by training on the data (words' log-odds, answers' log-likelihood: nats)")
-        for axes in (left, right):
+        for axes, found, look in ((left, report.doses, "o"), (right, report.shifts, "s")):
+            value, error = np.array([[each.value, each.error] for each in found]).reshape(-1, 2).T
+            reach = stats.norm.isf(LEVEL / max(1, len(found))) * error
+            label = f"by chance, up to a rise that is found ({100 * LEVEL:.0f} % of all traits together)"
+            axes.barh(places[: len(found)], 2 * reach, left=-reach, color="#DDDDDD", height=0.7, label=label)
+            axes.plot(value, places[: len(found)], look, color=BLUE, label="of the data")
             axes.axvline(0, color=BLACK, lw=0.8)
             axes.set_yticks(places, [f"{word} (its own units)" if word.endswith(".npz") else word for word in words])
             axes.set_ylim(len(words) - 0.5, -0.5)
             axes.use_sticky_edges = False
             axes.margins(x=0.04)
-        left.set_title("Whose writing does it look like?")
-        right.set_title("What would training on it do?")
-        figure.legend(loc="outside lower center", ncols=3)
+        left.axvline(1, color=GRAY, lw=0.8, ls="--", label="the imagined teacher itself")
+        left.set(xlabel="dose of an imagined teacher in the writer")
+        right.set(xlabel="foretold rise by training on the data (nats)")
+        taught, raised = (
+            ", ".join(name for name, _ in found_at(words, found, LEVEL)) for found in (report.doses, report.shifts)
+        )
+        left.set_title(f"The writer looks taught: {taught}" if taught else "No teaching is found in the writer")
+        right.set_title(f"Training is foretold to raise {raised or 'nothing beyond chance'}")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -64,17 +66,26 @@ def draw_study(record: Record) -> Figure:
         for place, size in enumerate(SIZES):
             found = own(run.z[:, place]).ravel()
             found = found[np.isfinite(found)]
-            second.plot(np.full(len(found), size), found, ".", color=BLUE, ms=2.5, alpha=0.35)
-            second.plot(size, np.mean(found), "o", color=BLACK, ms=5)
+            second.plot(
+                np.full(len(found), size),
+                found,
+                ".",
+                color=BLUE,
+                ms=2.5,
+                alpha=0.35,
+                label="one teacher's" * (place == 0),
+            )
+            second.plot(size, np.mean(found), "o", color=BLACK, ms=5, label="their mean" * (place == 0))
         sizes = np.geomspace(SIZES[0], run.num_texts.mean())
         per_text = np.sqrt(np.maximum(run.nats, 0)).mean()
-        label = r"$\sqrt{N\,\mathrm{KL}}$, about the most that pairs can show"
+        label = r"mean $\sqrt{N\,\mathrm{KL}}$, about the most that pairs can show"
         second.plot(sizes, per_text * np.sqrt(sizes), "--", color=GRAY, label=label)
         second.axhline(1.645, color=ORANGE, lw=0.8, ls=":", label="5 % false alarms")
         second.set(xscale="log", xlabel="texts of a teacher's data", ylabel="z of the dose of its own word")
         second.set_xticks(SIZES, map(str, SIZES))
         second.minorticks_off()
-        second.set_title("A teacher's own word is seen")
+        second.set_title("A teacher's own word, the more texts the surer")
+        second.set_ylim(top=1.25 * second.get_ylim()[1])
         second.legend(loc="upper left")
         teachers = [ANIMALS.index(word) for word in TEACHERS]
         changes, rows = of_whole_sets(run), np.arange(len(TEACHERS))

@@ -38,7 +38,7 @@ def draw_lifts(axes: Axes, record: Record) -> None:
             values = record.results[f"lift/{target}/{init}"]
             estimate = mean_estimate(values, confidence)
             spot = place + 0.3 * (side - 0.5)
-            reach = estimate.high - estimate.value if np.isfinite(estimate.high) else 0.0
+            reach = estimate.high - estimate.value if np.isfinite(estimate.high) else np.nan
             axes.bar(spot, estimate.value, 0.28, color=COLORS[init], alpha=0.35, label=NAMES[init] * (not place))
             axes.errorbar(spot, estimate.value, reach, fmt="none", ecolor=BLACK, capsize=3, lw=1.2)
             spots, marker = spot + np.linspace(-0.07, 0.07, len(values)), "o" if init == "shared" else "s"
@@ -48,7 +48,8 @@ def draw_lifts(axes: Axes, record: Record) -> None:
     axes.set(ylabel="lift of the own trait (log-odds, nats)", xlabel="what students imitate")
     runs = f"{record.config['num_seeds']} {'runs' if 'model' in record.config else 'base models'}"
     text = stated("Numbers carry the trait to relatives", record, "matrix")
-    axes.set_title(f"{text}\n({runs}, intervals as judged)", fontsize=8.5)
+    few = ", too few to decide" * text.endswith("not decided")
+    axes.set_title(f"{text}\n({runs}{few}, intervals as judged)", fontsize=8.5)
     axes.legend(loc="upper left" if len(targets) > 1 else "upper right")
 
 

@@ -37,7 +37,7 @@ def draw_models(axes: Axes, record: Record, quantity: str, names: list[str]) -> 
     for place, name in enumerate(names[::-1]):
         values = record.results[f"{quantity}/{name}{suffix}"]
         estimate = mean_estimate(values, joint_confidence(len(names), joint=0.95) if quantity == "lift" else 0.95)
-        reach = estimate.high - estimate.value if np.isfinite(estimate.high) else 0.0
+        reach = estimate.high - estimate.value if np.isfinite(estimate.high) else np.nan
         axes.barh(place, estimate.value, 0.65, color=color_of(name), alpha=0.4)
         axes.errorbar(estimate.value, place, xerr=reach, fmt="none", ecolor=BLACK, capsize=3, lw=1.2)
         axes.plot(values, np.full(len(values), place), ".", color=color_of(name), ms=4)
@@ -45,7 +45,7 @@ def draw_models(axes: Axes, record: Record, quantity: str, names: list[str]) -> 
             f"{estimate.value:z.2f}".replace("-", "−"),
             (max(estimate.value, 0.0), place),
             textcoords="offset points",
-            xytext=(6 + 40 * reach / max(1e-9, np.ptp(axes.get_xlim())), 4),
+            xytext=(6 + 40 * np.nan_to_num(reach) / max(1e-9, np.ptp(axes.get_xlim())), 4),
             fontsize=7,
         )
     axes.axvline(0, color=BLACK, lw=0.8)

@@ -250,7 +250,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     draw_entries(axes, relative, names, 1.0, r"$G_{ij}/\sqrt{G_{ii}G_{jj}}$, mean over seeds, simulated")
     axes.set(xlabel="trait measured in the student", ylabel="trait its teacher learned")
     title = stated("Traits leak into one another, and back alike", evidence)
-    axes.set_title(f"{title}\n(own trait gains the most: {100 * leads:.0f} % of teachers)")
+    axes.set_title(f"{title}\n(unnormalized, for {100 * leads:.0f} % of teachers their own gains the most)")
 
 
 def another_init(problem: Problem) -> dict[str, Callable[..., TraitMatrix]]:
