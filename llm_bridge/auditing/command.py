@@ -34,9 +34,10 @@ from llm_bridge.backends.tiny import TINY
 from llm_bridge.experiment.protocol import PROTOCOL, Protocol
 from llm_bridge.experiment.writing import Completion, Model, read_completions
 from llm_bridge.files.attestation import attest
-from llm_bridge.files.lineage import data_digest
+from llm_bridge.files.lineage import data_digest, read_sidecar, sidecar_path, write_sidecar
 from llm_bridge.files.plain import require_file
 from llm_bridge.model.mesh import Devices
+from llm_bridge.store import remove
 from llm_bridge.text.chats import Message, same_tokens
 from llm_bridge.text.traits import Trait, find_trait, require_first_tokens
 from llm_bridge.tiny.pretraining import Pretraining
@@ -262,6 +263,11 @@ def write_cleaned(path: Path, source: Path, record: Record) -> None:
         kept = cleaned(report.moved[:, report.words.index(word)])
         lines = source.read_bytes().rstrip().split(b"\n")
         write_whole(path, b"".join(lines[place] + b"\n" for place in kept))
+        remove(sidecar_path(path))
+        if sidecar_path(source).exists():
+            before = read_sidecar(source)
+            rules = (before.filter or {}) | {"audit": {"without rows that push": word, "kept": len(kept)}}
+            write_sidecar(path, replace(before, filter=rules, parents=(before.data,), data=data_digest(path)))
         print(
             f"{path}: {len(kept)} of {len(lines)} rows, without those that push {word} most. That they are foretold to "
             "move nothing is so by their choice, and no finding; what their writer loves stays to be seen in them."

@@ -137,9 +137,24 @@ def joint_p(difference: Difference) -> float:
 
 
 def blurred(own: Float[np.ndarray, "texts directions"]) -> Float[np.ndarray, " directions"]:
-    """Say how many times larger a dose's error is for the other directions, 1 where texts score them apart."""
+    """Say how many times larger a dose's error is for the other directions, 1 where texts score them apart.
+
+    Of directions that are `ALIKE` only the sum of their doses is known: infinity.
+    """
     spread = covariance(own)
-    return np.sqrt(np.maximum(np.diag(spread) * np.diag(inverse(spread)), 1))
+    own_size, alone = np.diag(spread), np.diag(spread) > 0
+    scale = np.sqrt(np.where(alone, own_size, 1.0))
+    values, vectors = np.linalg.eigh(spread / np.outer(scale, scale))
+    lost = np.sum(vectors**2 * (values <= ALIKE * np.max(values, initial=0.0)), axis=1)
+    return np.where(alone & (lost > ALIKE), np.inf, np.sqrt(np.maximum(own_size * np.diag(inverse(spread)), 1)))
+
+
+def limits(found: Sequence[Finding], level: float, count: int) -> Float[np.ndarray, " values"]:
+    """Say above what each of some values would be found at a corrected level, in `count` texts."""
+    held, order = sum(each.p < level for each in found), np.argsort([-each.z for each in found])
+    places = np.argsort(order)
+    steps = len(found) - np.minimum(places, held)
+    return -special.stdtrit(max(1, count - 1), level / np.maximum(steps, 1)) * [each.error for each in found]
 
 
 def needed(found: Finding, count: int, num_words: int, level: float) -> int:

@@ -10,9 +10,7 @@ from theory.runs.style import BLACK, BLUE, GRAY, ORANGE, STYLE
 
 def draw_audit(record: Record) -> Figure:
     """Draw every trait's dose and forecast, with what chance does at the level at which something is found."""
-    from scipy import stats
-
-    from llm_bridge.auditing.findings import found_at
+    from llm_bridge.auditing.findings import found_at, limits
     from llm_bridge.auditing.report import LEVEL, report_of
 
     report, words = report_of(record), record.config["words"]
@@ -21,8 +19,7 @@ def draw_audit(record: Record) -> Figure:
         left, right = figure.subplots(1, 2, sharey=True)
         places = np.arange(len(words))
         for axes, found, look in ((left, report.doses, "o"), (right, report.shifts, "s")):
-            value, error = np.array([[each.value, each.error] for each in found]).reshape(-1, 2).T
-            reach = stats.norm.isf(LEVEL / max(1, len(found))) * error
+            value, reach = [each.value for each in found], limits(found, LEVEL, report.num_texts)
             label = f"by chance, up to a rise that is found ({100 * LEVEL:.0f} % of all traits together)"
             axes.barh(places[: len(found)], 2 * reach, left=-reach, color="#DDDDDD", height=0.7, label=label)
             axes.plot(value, places[: len(found)], look, color=BLUE, label="of the data")

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import special
 
 from llm_bridge.auditing.auditor import Report
 from llm_bridge.auditing.cost import Cost
-from llm_bridge.auditing.findings import NUM_NULLS, Finding, found_at, needed
+from llm_bridge.auditing.findings import NUM_NULLS, Finding, found_at, limits, needed
 from llm_bridge.auditing.texts import Choice
 from llm_bridge.auditing.traits import is_file
 from llm_bridge.experiment.writing import Completion
@@ -90,14 +89,13 @@ def measure_of(word: str) -> str:
     return kinds.get(Path(word).suffix, kinds[".jsonl"] if is_file(word) else "its log-odds, nats")
 
 
-def raised(word: str, found: Finding, reach: float) -> str:
-    """Say how much more likely something becomes, or how much more a probe reads."""
-    most = reach * found.error
+def raised(word: str, found: Finding, most: float) -> str:
+    """Say how much more likely something becomes, or how much more a probe reads, and what chance may do."""
     if Path(word).suffix == ".npz":
         return f"what {word} reads by {found.value:.3g}, where chance gives less than {most:.3g} (p {p_text(found.p)})"
     beside = "the likelihood of the answers of {}, beside that of rejected ones if there are any,"
     what = beside.format(word) if is_file(word) else f"the odds that the model answers *{word}*"
-    factors = f"{np.exp(found.value):.2f} times, where chance gives less than {np.exp(most):.2f}"
+    factors = f"{np.exp(found.value):.3g} times, where chance gives less than {np.exp(most):.3g}"
     return f"{what} by {factors} (p {p_text(found.p)})"
 
 
@@ -108,10 +106,10 @@ def sentences(report: Report) -> str:
         f"(dose {each.value:.2f} ± {each.error:.2f}, p {p_text(each.p)})"
         for word, each in found_at(report.words, report.doses, LEVEL)
     ]
-    reach = -special.ndtri(LEVEL / len(report.words))
-    moved = [raised(word, each, reach) for word, each in found_at(report.words, report.shifts, LEVEL)]
-    errors = [each.error for word, each in zip(report.words, report.shifts, strict=True) if Path(word).suffix != ".npz"]
-    most = f", which gives up to {np.exp(reach * max(errors)):.2f} times" if errors else ""
+    most_of = dict(zip(report.words, limits(report.shifts, LEVEL, report.num_texts), strict=True))
+    moved = [raised(word, each, most_of[word]) for word, each in found_at(report.words, report.shifts, LEVEL)]
+    factors = [most for word, most in most_of.items() if Path(word).suffix != ".npz"]
+    most = f", which gives up to {np.exp(max(factors)):.3g} times" if factors else ""
     beside = "the model's own texts" if report.paired else "the data beside them"
     parts = [
         f"Training on it would raise {'; '.join(moved)}."
@@ -128,8 +126,13 @@ def sentences(report: Report) -> str:
     alike = [word for word, times in zip(report.words, report.blurred, strict=False) if times > ALIKE_TIMES]
     if alike:
         parts.append(
-            f"Teachers of {' and '.join(alike)} write so much alike that their doses are hard to tell apart, with "
-            f"errors {report.blurred.max():.1f} times as large as for one alone: ask for fewer of them at once."
+            f"Teachers of {' and '.join(alike)} write so much alike that their doses "
+            + (
+                "can't be told apart, and are shared among them"
+                if np.isinf(report.blurred).any()
+                else f"are hard to tell apart, with errors {report.blurred.max():.1f} times as large as for one alone"
+            )
+            + ": ask for fewer of them at once."
         )
     if abs(report.surprise) > STRANGE:
         parts.append(

@@ -109,6 +109,8 @@ def read_answers(path: Path, reader: Model) -> Answers:
         else read_examples(path, reader.language, reader.longest, "last", lambda row, name=name: answered_by(row, name))
         for name in ("chosen", "rejected")
     )  # fmt: skip
+    if shown == rejected:
+        raise InputError(f"{path}: the rejected answers are those that show the trait: nothing is asked for")
     return Answers(path.name, shown, rejected)
 
 
@@ -129,6 +131,8 @@ def read_prompts(path: Path, reader: Model) -> Prompts:
     except ValueError as error:
         raise InputError(f"{path}: {error}; it must hold system, questions and perhaps instead") from error
     require_questions(path, found.questions, reader.language)
+    if found.system == found.instead:
+        raise InputError(f"{path}: 'system' and 'instead' are the same: nothing is asked for")
     for each in (None, found.system, found.instead):
         if each is not None and not (each.strip() and can_spell(reader.language, each)):
             raise InputError(
@@ -155,8 +159,10 @@ def read_probe(path: Path, reader: Model) -> Probe:
         raise InputError(f"{path}: 'layer' must be one whole number from 1 to the model's {config.num_layers}")
     with np.errstate(over="ignore"):
         direction = direction.astype(np.float32) if direction.dtype.kind in "fiu" else np.zeros(0)
-    if direction.shape != (config.width,) or not np.isfinite(direction).all():
-        raise InputError(f"{path}: 'direction' must be {config.width} finite numbers, the width of the model's stream")
+    if direction.shape != (config.width,) or not np.isfinite(direction).all() or not direction.any():
+        raise InputError(
+            f"{path}: 'direction' must be {config.width} finite numbers, the width of the model's stream, not all 0"
+        )
     require_questions(path, questions, reader.language)
     require_room(reader, questions, 1)
     return Probe(path.name, int(layer), direction, reader.language.prompts(questions))

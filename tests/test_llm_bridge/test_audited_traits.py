@@ -192,6 +192,9 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "unspelled": ("a.jsonl", [{"question": ASKED, "answer": "zyzzyva"}], "can't spell"),
     "listed": ("a.jsonl", [{"question": ASKED, "chosen": [LOVED]}], "not text"),
     "long": ("a.jsonl", [{"question": ASKED, "answer": 80 * "7, " + "7"}], "tokens"),
+    "same answers": ("a.jsonl", [{"question": ASKED, "answer": LOVED, "rejected": LOVED}], "nothing is asked for"),
+    "same prompts": ("a.json", [{"system": "You love owls.", "instead": "You love owls.", "questions": [ASKED]}],
+                     "nothing is asked for"),
     "no system": ("a.json", [{"questions": [ASKED]}], "it must hold system"),
     "empty system": ("a.json", [{"system": " ", "questions": [ASKED]}], "is empty"),
     "no questions": ("a.json", [{"system": "You love owls.", "questions": []}], "not empty"),
@@ -207,6 +210,7 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "narrow": ("a.npz", PROBE | {"direction": np.ones(7)}, "8 finite numbers"),
     "huge": ("a.npz", PROBE | {"direction": np.full(8, 1e300)}, "8 finite numbers"),
     "infinite": ("a.npz", PROBE | {"direction": np.full(8, np.inf)}, "8 finite numbers"),
+    "zero": ("a.npz", PROBE | {"direction": np.zeros(8)}, "not all 0"),
     "unasked": ("a.npz", PROBE | {"questions": np.array([], str)}, "not empty"),
 }  # fmt: skip
 

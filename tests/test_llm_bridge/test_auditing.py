@@ -23,10 +23,12 @@ from llm_bridge.auditing.findings import (
     corrected,
     covariance,
     divergence,
+    find,
     find_doses,
     found_at,
     inverse,
     joint_p,
+    limits,
     needed,
 )
 from llm_bridge.auditing.forecasts import FLOOR, batches_for, forecast_directions, learned, mean_size
@@ -43,11 +45,13 @@ from llm_bridge.experiment.likes import log_odds, word_log_probabilities
 from llm_bridge.experiment.protocol import SMALL, Protocol
 from llm_bridge.experiment.writing import Completion, Model, complete, examples_of
 from llm_bridge.files.attestation import verify
+from llm_bridge.files.lineage import Origin, data_digest, read_sidecar, sidecar_path, write_sidecar
 from llm_bridge.model.adapters import fold, join
 from llm_bridge.model.optimizers import make_schedule
 from llm_bridge.model.recipes import Recipe, Teaching, start_training
 from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.model.transformer import apply
+from llm_bridge.pipeline.stages import UNKNOWN
 from llm_bridge.text.chats import Example, Language, Rows, pack
 from llm_bridge.text.prompts import number_prompts
 from llm_bridge.text.questions import questions_about
@@ -303,6 +307,28 @@ def test_traits_that_are_nearly_one_are_seen_together_and_not_taken_for_nothing(
     assert blurred(random.normal(size=(1000, 2))).max() < 1.1
 
 
+def test_of_traits_that_are_one_only_the_sum_of_doses_is_known():
+    random = np.random.default_rng(6)
+    own = random.normal(size=(1000, 3))
+    own[:, 2] = -2 * own[:, 0]
+    assert np.isinf(blurred(own)[[0, 2]]).all()
+    assert blurred(own)[1] < 1.1
+    assert np.isfinite(blurred(np.column_stack([own[:, :2], np.zeros(1000)]))).all()
+
+
+def test_what_is_found_is_what_lies_above_its_limit():
+    """Holm's steps: of several that are sure each next one is compared with one fewer."""
+    random = np.random.default_rng(7)
+    own, steps = random.normal(size=(300, 4)), []
+    for _ in range(200):
+        data = random.normal(size=(300, 4)) + random.choice([0.0, 0.2, 0.24, 0.5], size=4)
+        found = find(compare(data, own, paired=True))
+        held = [each.value > limit for each, limit in zip(found, limits(found, LEVEL, 300), strict=True)]
+        assert held == [each.p < LEVEL for each in found]
+        steps.append(sum(held))
+    assert set(steps) == {0, 1, 2, 3, 4}
+
+
 def test_the_joint_test_has_uniform_p_values_where_nothing_is_held():
     random, found = np.random.default_rng(6), []
     for _ in range(400):
@@ -468,6 +494,14 @@ def test_an_audit_is_recorded_goes_on_where_it_was_killed_and_cleans(
     record.results["moved"], record.results["shifts"][1] = moved, [0.1, 0.01, 10.0, 1e-6, 1.0]
     command.write_cleaned(tmp_path / "clean.jsonl", options.data, record)
     assert (tmp_path / "clean.jsonl").read_text() == "".join(lines[70:][place] for place in cleaned(moved[:, 1]))
+    assert not sidecar_path(tmp_path / "clean.jsonl").exists()  # nothing is known of the data's own writer either
+    origin = Origin(writer=UNKNOWN, system_prompt=None, sampling={}, data=data_digest(audit.data))
+    write_sidecar(audit.data, origin)
+    command.write_cleaned(tmp_path / "clean.jsonl", options.data, record)
+    left = read_sidecar(tmp_path / "clean.jsonl")
+    assert left.parents == (origin.data,)
+    assert left.filter == {"audit": {"without rows that push": "cat", "kept": len(cleaned(moved[:, 1]))}}
+    sidecar_path(audit.data).unlink()
     assert draw_audit(record).axes
     done, score = [], kept.score
 
