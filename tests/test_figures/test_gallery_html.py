@@ -44,6 +44,12 @@ def test_every_exhibit_links_to_its_page_and_numbers(page):
             assert f'href="{name}/{file}"' in page
 
 
+def test_what_others_found_is_on_the_page_with_its_study(page):
+    found = page[page.index('id="findings"') :]
+    assert '<a href="mlp-mnist-width/figure.png">width</a>' in found
+    assert re.search(r"<td>(reproduced|refuted|undecided)</td>", found)
+
+
 def test_verdicts_are_counted_as_they_are_recorded(page, records):
     counts = Counter(verdict["verdict"] for name in FOLDERS[:-1] for verdict in records[name].verdicts)
     for outcome in ("holds", "fails", "reported"):

@@ -151,6 +151,8 @@ def test_tables_lists_and_emphasis_are_read():
     text = prose.html("| a | b |\n| - | - |\n| 1 \\| 2 | `x` |\n\n- one\n- *two*\n\nL_T & $x^2$")
     assert "<td>1 | 2</td><td><code>x</code></td>" in text
     assert "<ul><li>one</li><li><em>two</em></li></ul>" in text
+    assert prose.inline("[a_b](c/d-e.png) in [0, 1]") == '<a href="c/d-e.png">a<sub>b</sub></a> in [0, 1]'
+    assert "href" not in prose.inline("[x](https://elsewhere)")
     assert '<p class="scroll">L<sub>T</sub> &amp; <math' in text
 
 

@@ -8,8 +8,11 @@ from latex2mathml.converter import convert
 
 from theory.runs.svg import NO_BREAK
 
-INLINE = re.compile(r"\$(?P<math>[^$]+)\$|`(?P<code>[^`]+)`|(?<!\w)\*(?P<stress>[^*\s][^*]*)\*(?!\w)")
-"""What stands inside a line: a formula, code, stress."""
+INLINE = re.compile(
+    r"\$(?P<math>[^$]+)\$|`(?P<code>[^`]+)`|(?<!\w)\*(?P<stress>[^*\s][^*]*)\*(?!\w)"
+    r"|\[(?P<link>[^\]]+)\]\((?P<place>[\w./#-]+)\)"
+)
+"""What stands inside a line: a formula, code, stress, a link to a place beside the page."""
 
 SUBSCRIPT = re.compile(r"(?<![^\W\d_])([^\W\d_]|∇)_([^\W_]{1,3}|∞)(?![^\W_])")
 """A symbol of one letter with up to three letters or digits below it."""
@@ -57,6 +60,8 @@ def inline(text: str) -> str:
             parts.append(convert(math))
         elif code := found["code"]:
             parts.append(f"<code>{escape(code)}</code>")
+        elif link := found["link"]:
+            parts.append(f'<a href="{found["place"]}">{symbols(link)}</a>')
         else:
             parts.append(f"<em>{symbols(found['stress'])}</em>")
         end = found.end()
