@@ -97,10 +97,13 @@ def run_exhibits(options: "Figures", folder: Path, source: Source) -> dict[str, 
     if commands:
         require_right_compiler()
     for name, status, stdout in run_together(commands, options.at_once or usually_at_once(options.full)):
+        failed = InputError(f"python -m {' '.join(exhibits[name].command)} ended with exit status {status}")
         if status not in {0, 1}:
-            raise InputError(f"python -m {' '.join(exhibits[name].command)} ended with exit status {status}")
-        print(f"  {stdout.splitlines()[-1]}", flush=True)
+            raise failed
         records[name] = read_record(folder / name)
+        if status == 1 and records[name].none_fails:
+            raise failed
+        print(f"  {stdout.splitlines()[-1]}", flush=True)
     return {name: records[name] for name in exhibits if name in records}
 
 

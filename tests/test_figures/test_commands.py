@@ -229,6 +229,12 @@ def test_the_quick_preset_begins_with_what_has_a_picture_soon(monkeypatch, capsy
     assert capsys.readouterr().out == "  done\n" * len(started)
 
 
+def test_a_command_that_dies_is_no_failing_verdict(monkeypatch):
+    monkeypatch.setattr(runs, "run_together", lambda commands, at_once: [Ended(name, 1, "") for name in commands])
+    with pytest.raises(InputError, match="theory verify ended with exit status 1"):
+        runs.run_exhibits(figures.__main__.Figures(full=True), Path(figures.__path__[0]), resolve("digits"))
+
+
 def test_a_figure_whose_extra_is_missing_is_shown_as_recorded_or_left_out_in_a_line(monkeypatch, capsys, tmp_path):
     gallery = Path(figures.__path__[0])
     needing = tuple(each for each in runs.EXHIBITS if each.extra)

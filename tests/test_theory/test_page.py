@@ -88,6 +88,13 @@ def test_nothing_fails_where_nothing_failed():
     assert "What failed</h2>" not in text
 
 
+def test_where_nothing_is_judged_the_numbers_come_first_and_nothing_is_counted():
+    judged, stated = written(record(verdict())), written(record(verdict(accepted=None)))
+    assert judged.index('id="answer"') < judged.index('id="picture"') < judged.index('id="numbers"')
+    assert 'id="answer"' not in stated
+    assert stated.index('id="numbers"') < stated.index('id="picture"')
+
+
 @pytest.mark.parametrize(
     ("made", "outcome", "why", "said"),
     [

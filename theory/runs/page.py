@@ -91,6 +91,7 @@ def page(record: "Record", figures: Mapping[str, str]) -> bytes:
         subject=subject,
         answer=answer(subject, record.verdicts),
         cards=cards,
+        judged=any(verdict["accepted"] is not None for verdict in record.verdicts),
         failed=[(claim, row) for claim, row in rows if row.outcome == "fails"],
         counts=counts([row for _, row in rows]),
         gathered=gathered,
