@@ -65,7 +65,7 @@ EXHIBITS = (
         folder="theory-verify",
         title="The theorem on random networks",
         claim="One step of imitation moves a student that shares the teacher's init towards the teacher and lowers the "
-        "teacher's trait loss; how small a step is small enough; what imitation can't see is not transferred; between "
+        "teacher's trait loss, surely so within a known radius; what imitation can't see is not transferred; between "
         "different inits the transfer has no sign of its own; which losses, optimizers, symmetries and labels keep the "
         "guarantee, and how far many steps, adapters and other traits carry it.",
         command=("theory", "verify"),

@@ -105,7 +105,7 @@ def gallery_page(records: Mapping[str, Record], command: str) -> str:
         record = records[exhibit.folder]
         made = record.provenance
         numbers = f", from the numbers of {made['numbers_from']}" if "numbers_from" in made else ""
-        links = slide_links(record) if exhibit.folder == "theory-verify" else ""
+        links = picture_links(record) if exhibit.folder == "theory-verify" else ""
         parts.append(
             f"## {exhibit.title}\n\n{claim_of(exhibit, record)}\n\n![{exhibit.title}]({exhibit.folder}/figure.png)\n\n"
             f"Made by `{made['command']}` at commit {made['commit']} on {made['device']}, {made['precision']}, "
@@ -172,7 +172,7 @@ def findings(records: Mapping[str, Record]) -> str:
     return markdown_table(header, rows) if rows else ""
 
 
-def slide_links(record: Record) -> str:
+def picture_links(record: Record) -> str:
     """Link to the pictures that are drawn by themselves.
 
     Args:
