@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import lzma
 import os
 import threading
 import zipfile
@@ -20,7 +21,17 @@ from theory.runs.startup import WRITING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 """What reading a damaged file may raise; RuntimeError where bits of a zip header were flipped."""
 
 
@@ -49,10 +60,13 @@ def write_whole(path: Path, content: bytes) -> None:
             aside.unlink(missing_ok=True)
 
 
-def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Pack arrays as a compressed `.npz`, always the same bytes for the same arrays."""
+def npz_bytes(arrays: Mapping[str, np.ndarray], *, smallest: bool = False) -> bytes:
+    """Pack arrays as a compressed `.npz`, always the same bytes for the same arrays; the smallest takes its time."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA if smallest else zipfile.ZIP_DEFLATED) as file:
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w") as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
     return buffer.getvalue()
 
 

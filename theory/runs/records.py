@@ -142,7 +142,7 @@ def save(
     pictures = pictures_of(record, draw)
     contents = {
         "config.json": json_text(config),
-        "results.npz": npz_bytes(record.results),
+        "results.npz": npz_bytes(record.results, smallest=True),
         "verdicts.json": json_text(record.verdicts),
         "table.md": outcome.table.encode(),
         **pictures,
