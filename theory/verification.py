@@ -15,6 +15,7 @@ import numpy as np
 
 from theory.claim import Cases, Claim, all_claims, claim_names, measure_claims
 from theory.claims import conditions
+from theory.digits import shortened
 from theory.pictures import draw
 from theory.problem import Problem, in_double_precision
 from theory.requirements import check_problems
@@ -108,7 +109,7 @@ def verify(
     def compute() -> Outcome:
         require_right_compiler()
         asked = [known[name] for name in dict.fromkeys([conditions.CLAIM.name, *named])]
-        evidence = dict(zip(asked, measure_claims(asked, problems, chosen), strict=True))
+        evidence = measure(asked, problems, chosen)
         why = conditions.what_breaks(evidence[conditions.CLAIM])
         return gather(evidence, why)
 
@@ -133,7 +134,7 @@ def verify_zoo(claims: Sequence[str], sampling: Sampling) -> Outcome:
     tasks = sorted(together.values(), key=lambda names: SLOW.index(names[0]) if names[0] in SLOW else len(SLOW))
     workers = min(os.cpu_count() or 1, len(tasks))
     if workers == 1 or jax.process_count() > 1 or jax.default_backend() != "cpu":
-        return gather(dict(zip(chosen, measure_claims(chosen, None, sampling), strict=True)))
+        return gather(measure(chosen, None, sampling))
     plain, start = Sampling(**sampling.config()), (start_worker, (current_place(),))
     with ProcessPoolExecutor(workers, get_context("spawn"), *start) as pool:
         parts = list(follow(pool.map(measure_task, tasks, repeat(plain)), "verify", "parts", len(tasks)))
@@ -152,7 +153,14 @@ def start_worker(place: Place | None) -> None:
 
 def measure_task(names: Sequence[str], sampling: Sampling) -> dict[str, Evidence]:
     """Measure claims one after the other, in a worker."""
-    return dict(zip(names, measure_claims([all_claims()[name] for name in names], None, sampling), strict=True))
+    measured = measure([all_claims()[name] for name in names], None, sampling)
+    return {claim.name: evidence for claim, evidence in measured.items()}
+
+
+def measure(claims: Sequence[Claim], problems: Sequence[Problem] | None, sampling: Sampling) -> dict[Claim, Evidence]:
+    """Measure claims one after the other, in as many digits as are recorded."""
+    measured = zip(claims, measure_claims(claims, problems, sampling), strict=True)
+    return {claim: shortened(claim, evidence) for claim, evidence in measured}
 
 
 def check_claims(claims: Sequence[str]) -> list[str]:
