@@ -77,6 +77,12 @@ def random_networks(records: Mapping[str, Record]) -> Rung | None:
     step, rate = sampling.num_fitted - 1, sampling.learning_rates.index(1.0)
     same_rate = rescaling.LEARNING_RATES.index(1.0)
 
+    predicted = trait_loss.changed(shared).leading
+    predicted_stranger = different_initialization.changed(stranger).leading
+    predicted_scaled, shared_scaled, largest = (
+        rescaling.over_steps(scaled, change) for change in (scaled.predicted, scaled.shared, scaled.largest)
+    )
+
     def fall(change: np.ndarray) -> np.ndarray:
         return -change[:, rate, step]
 
@@ -84,21 +90,19 @@ def random_networks(records: Mapping[str, Record]) -> Rung | None:
         return change[:, rescaling.SPREADS.index(spread), same_rate, step]
 
     def rescaled_change(change: np.ndarray, spread: float = SPREAD) -> np.ndarray:
-        return rescaled(change, spread) / rescaled(scaled.shared, spread).mean()
+        return rescaled(change, spread) / rescaled(shared_scaled, spread).mean()
 
-    unit, wider = fall(shared.predicted).mean(), rescaled_change(scaled.predicted, RESCALING_SPREAD).mean()
+    unit, wider = fall(predicted).mean(), rescaled_change(predicted_scaled, RESCALING_SPREAD).mean()
     return Rung(
         name="random networks",
         students={
-            "shared": Student(cosines["shared"], fall(shared.predicted) / unit, fall(shared.measured) / unit),
+            "shared": Student(cosines["shared"], fall(predicted) / unit, fall(shared.measured) / unit),
             "matched": Student(
-                -rescaled(scaled.predicted) / rescaled(scaled.largest),
-                rescaled_change(scaled.predicted),
+                -rescaled(predicted_scaled) / rescaled(largest),
+                rescaled_change(predicted_scaled),
                 rescaled_change(scaled.change),
             ),
-            "stranger": Student(
-                cosines["different"], fall(stranger.predicted_change) / unit, fall(stranger.change) / unit
-            ),
+            "stranger": Student(cosines["different"], fall(predicted_stranger) / unit, fall(stranger.change) / unit),
         },
         unit=float(unit),
         trait="fall of the trait loss",

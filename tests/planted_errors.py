@@ -473,8 +473,8 @@ ERRORS = (
     Error(
         "change of the trait loss predicted upwards",
         "claims/trait_loss.py",
-        "predicted = -one.curvature[:, None, None]",
-        "predicted = one.curvature[:, None, None]",
+        "predicted = -one.curvature[:, None]",
+        "predicted = one.curvature[:, None]",
         ("trait-loss",),
         ("test_trait_loss",),
     ),
@@ -573,8 +573,8 @@ ERRORS = (
     Error(
         "groups exchanged with themselves: a control that is the claim",
         "claims/channels.py",
-        "one._replace(predicted=np.swapaxes(one.predicted, 1, 2))",
-        "one._replace(predicted=one.predicted)",
+        "compared._replace(leading=np.swapaxes(compared.leading, 1, 2))",
+        "compared",
         ("channels",),
         ("test_channels",),
     ),
@@ -701,8 +701,8 @@ ERRORS = (
     Error(
         "noise of one label, not of N",
         "data_sets.py",
-        "alignment / np.sqrt(curvature / size)[:, None]",
-        "alignment / np.sqrt(curvature)[:, None]",
+        "average / np.sqrt(curvature / size)",
+        "average / np.sqrt(curvature)",
         ("sampled-labels",),
         ("test_sampled_labels",),
     ),

@@ -72,10 +72,14 @@ class SampledLabels(NamedTuple):
     """KL at those steps."""
     visible: Bool[Array, ""]
     """Whether $A > 0$ by more than rounding."""
-    alignment: Any = None
-    r"""$\Delta_S\cdot\Delta_T$ of each drawn data set, `(label_steps, num_labels, repetitions)`."""
-    hard_alignment: Any = None
-    """The same on the same inputs, each with its most likely label."""
+    average: Any = None
+    r"""$\Delta_S\cdot\Delta_T$ of drawn data sets of one kind, their mean, `(label_steps, num_labels)`."""
+    spread: Any = None
+    """Its variance among them."""
+    positive: Any = None
+    """How many of them have a positive one."""
+    hard_spread: Any = None
+    """Its variance on the same inputs, each with its most likely label."""
 
 
 def draw_data_sets(source: LabelSource) -> tuple[np.ndarray, np.ndarray]:
@@ -104,8 +108,12 @@ def draw_data_sets(source: LabelSource) -> tuple[np.ndarray, np.ndarray]:
 class Cell(NamedTuple):
     r"""Data sets of one size from teachers of one step size, in units of the predicted noise $\sqrt{A/N}$."""
 
-    alignment: Float[np.ndarray, "num_seeds repetitions"]
-    """Measured."""
+    average: Float[np.ndarray, " num_seeds"]
+    """Mean, measured."""
+    spread: Float[np.ndarray, " num_seeds"]
+    """Variance, measured."""
+    positive: Bool[np.ndarray, "num_seeds repetitions"]
+    """Which have a positive alignment, those that have one first."""
     mean: Float[np.ndarray, " num_seeds"]
     """Predicted, with its drift."""
     variance: Float[np.ndarray, " num_seeds"]
@@ -119,19 +127,21 @@ class Cell(NamedTuple):
 def cut(sampled: SampledLabels, row: int, column: int, heaviest: float) -> Cell:
     """Cut data sets of one kind out of a case's measurements, without those whose excess kurtosis is larger."""
     seen, size = np.asarray(sampled.visible), NUM_LABELS[column]
-    curvature, mean_drift, variance_drift, kurtosis, steps, nats, alignment = (
+    curvature, mean_drift, variance_drift, kurtosis, steps, nats, average, spread, positive = (
         np.asarray(field)[seen]
         for field in (
             *sampled[:4],
             sampled.label_steps[:, row],
             sampled.label_information[:, row],
-            sampled.alignment[:, row, column],
+            *(drawn[:, row, column] for drawn in (sampled.average, sampled.spread, sampled.positive)),
         )
     )
     signal, drifts = steps * np.sqrt(curvature * size), np.array([mean_drift, variance_drift]) * steps / curvature
     kept = np.all(np.abs(drifts) <= LARGEST_DRIFT, axis=0) & (kurtosis / size <= heaviest)
     cell = Cell(
-        alignment=alignment / np.sqrt(curvature / size)[:, None],
+        average=average / np.sqrt(curvature / size),
+        spread=spread / (curvature / size),
+        positive=np.arange(REPETITIONS) < positive[:, None],
         mean=signal * (1 + drifts[0]),
         variance=1 + drifts[1],
         kurtosis=kurtosis / size,
@@ -170,7 +180,7 @@ class DataSets(NamedTuple):
 
 def mean_excess(cell: Cell, confidence: float) -> Estimate:
     """Measured mean minus the predicted one, in units of the noise; Student's interval over instances."""
-    return mean_estimate(cell.alignment.mean(axis=1) - cell.mean, confidence)
+    return mean_estimate(cell.average - cell.mean, confidence)
 
 
 def variance_ratio(cell: Cell, confidence: float) -> Estimate:
@@ -181,9 +191,8 @@ def variance_ratio(cell: Cell, confidence: float) -> Estimate:
     """
     from scipy import stats
 
-    repetitions = cell.alignment.shape[1]
-    ratio = float(np.var(cell.alignment, axis=1, ddof=1).sum() / cell.variance.sum())
-    spread = cell.variance**2 * (2 / (repetitions - 1) + cell.kurtosis / repetitions)
+    ratio = float(cell.spread.sum() / cell.variance.sum())
+    spread = cell.variance**2 * (2 / (REPETITIONS - 1) + cell.kurtosis / REPETITIONS)
     degrees = 2 * cell.variance.sum() ** 2 / spread.sum()
     tails = stats.chi2.ppf([(1 + confidence) / 2, (1 - confidence) / 2], degrees) / degrees
     return Estimate(ratio, *map(float, ratio / tails))
@@ -208,7 +217,7 @@ def share_excess(cell: Cell, confidence: float) -> Estimate:
     from scipy import stats
 
     predicted = stats.norm.cdf(np.sqrt(2 * cell.nats)).mean()
-    return Estimate(*map(float, np.array(rate_estimate(cell.alignment.ravel() > 0, confidence)) - predicted))
+    return Estimate(*map(float, np.array(rate_estimate(cell.positive.ravel(), confidence)) - predicted))
 
 
 def worst(judge: Judge, accepted: Accepted) -> Figure:

@@ -91,16 +91,14 @@ JUDGES: dict[str, Callable[[Record], Sequence[Verdict]]] = {
 
 
 def assert_same(verdicts: Sequence[Verdict], committed: Sequence[dict[str, Any]]) -> None:
-    """Small singular values come from a recorded product, of which LAPACK rounds the last digits as processors do."""
     again = [verdict.record() for verdict in verdicts]
     assert [(each["claim"], each["check"]) for each in again] == [(each["claim"], each["check"]) for each in committed]
     for one, other in zip(again, committed, strict=True):
         for name in COMPARED:
             expected = other[name]
             if isinstance(expected, list | float):
-                rtol = 1e-4 if "singular value" in one["check"] else 1e-9
                 np.testing.assert_allclose(
-                    np.array(one[name], float), np.array(expected, float), rtol=rtol, atol=1e-12, err_msg=one["check"]
+                    np.array(one[name], float), np.array(expected, float), rtol=1e-9, atol=1e-12, err_msg=one["check"]
                 )
             else:
                 assert one[name] == expected, one["check"]

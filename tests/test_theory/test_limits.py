@@ -8,7 +8,7 @@ import pytest
 from theory import Sampling
 from theory.claim import Report
 from theory.claims import dimensions, limits
-from theory.claims.dimensions import BOUND, NUM_TEACHERS, Dimensions
+from theory.claims.dimensions import BOUND, Dimensions
 from theory.claims.limits import Limits
 
 STEPS = (1e-5, 1e-4, 1e-3)
@@ -27,7 +27,7 @@ def transferred() -> Report:
 
 def test_few_inputs_and_outputs_confine_every_student_to_few_dimensions(spanned):
     assert [verdict.outcome for verdict in spanned.verdicts] == ["holds"]
-    within = spanned.measurements["dimensions"].singular_values()[..., BOUND - 1]
+    within = spanned.measurements["dimensions"].singular_values[..., BOUND - 1]
     orders = np.polyfit(np.log(STEPS), np.log(within).reshape(-1, len(STEPS)).T, 1)[0]
     np.testing.assert_allclose(orders, 1.0, atol=0.05)
 
@@ -43,8 +43,8 @@ def test_masked_outputs_and_repeated_inputs_transfer_what_is_predicted(transferr
 
 def test_claim_fails_if_students_spanned_more_dimensions(spanned, judge_again):
     def leaky(one: Any) -> Dimensions:
-        size = np.trace(one.products, axis1=-2, axis2=-1)[..., None, None]
-        return Dimensions(one.products + 1e-6 * size * np.eye(NUM_TEACHERS))
+        size = np.sum(one.singular_values**2, axis=-1, keepdims=True)
+        return Dimensions(np.sqrt(one.singular_values**2 + 1e-6 * size))
 
     assert judge_again(dimensions.CLAIM, SAMPLING, spanned, leaky) == ["fails"]
 

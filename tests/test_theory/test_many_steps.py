@@ -114,13 +114,12 @@ def test_claim_holds_for_the_reference(report):
 
 def wrong_distance(result: ManySteps) -> ManySteps:
     """As if the prediction had been wrong by ten percent in length."""
-    return result._replace(error=result.error + 0.1 * result.distance)
+    return result._replace(error=result.error + 0.1 * result.distance[..., None] * result.steps[:, None])
 
 
 def wrong_fraction(result: ManySteps) -> ManySteps:
     """As if the steps' effects had simply added up."""
-    first = result.predicted[:, :1]
-    return result._replace(predicted=first * np.array(many_steps.TIMES)[None, :, None])
+    return result._replace(predicted=result.predicted[:, :1] * np.array(many_steps.TIMES))
 
 
 def wrong_edges(result: ManySteps) -> ManySteps:

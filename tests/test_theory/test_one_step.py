@@ -113,8 +113,8 @@ def test_both_claims_look_at_one_sweep_of_the_zoo(sweeps):
     assert len(sweeps) == 1
 
 
-def test_claims_record_no_array_twice(sweeps):
+def test_no_two_claims_record_what_was_measured(sweeps):
     first, second = (evidence.first for evidence in measure_claims(CLAIMS, PROBLEMS, Sampling()))
     assert first._fields == ("predicted", "steps", "measured", "visible", "rounding")
-    assert second._fields == ("predicted", "measured", "visible", "rounding")
+    assert second._fields == ("predicted", "steps", "measured", "visible", "rounding")
     assert sweeps

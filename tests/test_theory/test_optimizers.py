@@ -82,7 +82,7 @@ def result(report: Report) -> OptimizerSteps:
 
 
 def test_remainder_is_of_second_order_with_the_same_matrix(result):
-    remainder = (result.fall - result.predicted_fall)[:, FALLS.index(SHARED), :, 1:]
+    remainder = claim.falls(SHARED)(result).remainder
     orders = np.polyfit(np.log(STEPS), np.log(np.abs(remainder)).reshape(-1, len(STEPS)).T, 1)[0]
     np.testing.assert_allclose(np.median(orders.reshape(remainder.shape[:-1]), axis=0), 2.0, atol=0.05)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from theory import Sampling, losses, zoo
 from theory.claim import Report
 from theory.claims.sampled_labels import CLAIM, measure
-from theory.data_sets import NUM_LABELS, LabelSource, SampledLabels, draw_data_sets
+from theory.data_sets import NUM_LABELS, REPETITIONS, LabelSource, SampledLabels, draw_data_sets
 from theory.labels import label_alignments, softmax_labels
 from theory.problem import Params, draw_instance, inner_product, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
@@ -197,7 +197,7 @@ def test_claim_says_nothing_of_other_losses():
         (lambda case: {"mean_drift": case.mean_drift / 2}, [2]),
         (lambda case: {"information": case.information / 2}, [1, 2]),
         (lambda case: {"label_information": case.label_information / 2}, [6]),
-        (lambda case: {"alignment": -case.alignment}, [3, 5, 6]),
+        (lambda case: {"average": -case.average, "positive": REPETITIONS - case.positive}, [3, 5, 6]),
     ],
 )
 def test_claim_fails_for_a_wrong_factor_in_its_formula(change, failing, report, judge_again):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from theory.claim import Panel, any_visible
-from theory.data_sets import LABEL_STEPS, MANY_LABELS, NUM_LABELS, cells, signal_to_noise
+from theory.data_sets import LABEL_STEPS, MANY_LABELS, NUM_LABELS, REPETITIONS, cells, signal_to_noise
 from theory.runs.checks import Evidence
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def draw_information(axes: "Axes", evidence: Evidence) -> None:
 
     cases = evidence.proper.values()
     drawn = [cell for case in cases for cell in cells(case, least=MANY_LABELS, largest=max(LABEL_STEPS))]
-    nats = np.concatenate([np.repeat(cell.nats, cell.alignment.shape[1]) for cell in drawn])
-    positive = np.concatenate([cell.alignment.ravel() > 0 for cell in drawn])
+    nats = np.concatenate([np.repeat(cell.nats, REPETITIONS) for cell in drawn])
+    positive = np.concatenate([cell.positive.ravel() for cell in drawn])
     edges = np.geomspace(1e-3, 10, 29)
     look: dict[str, Any] = {"fmt": "o", "color": BLUE, "capsize": 2, "lw": 1}
     for low, high in pairwise(edges):
@@ -96,7 +96,7 @@ def draw_drift(axes: "Axes", evidence: Evidence) -> None:
 MOMENTS = ("curvature", "mean_drift", "variance_drift", "visible")
 """What all pictures show."""
 
-OF_DATA_SETS = (*MOMENTS, "kurtosis", "label_steps", "label_information", "alignment")
+OF_DATA_SETS = (*MOMENTS, "kurtosis", "label_steps", "label_information", "average", "spread", "positive")
 """What pictures of data sets show."""
 
 

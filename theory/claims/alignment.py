@@ -38,9 +38,9 @@ class Alignment(NamedTuple):
     """Predicted and measured alignment of every instance."""
 
     predicted: Float[np.ndarray, " num_seeds"]
-    r"""$A$; the alignment is $\epsilon A$ to leading order."""
+    r"""$\epsilon A$, the alignment to leading order, at the smallest $\epsilon$."""
     steps: Float[np.ndarray, "num_seeds teacher_steps"]
-    r"""$\epsilon$: the natural step sizes times each instance's unit."""
+    r"""$\epsilon$ over the smallest, the same in every instance."""
     measured: Float[np.ndarray, "num_seeds teacher_steps"]
     r"""$\Delta_S(\epsilon)\cdot\Delta_T$."""
     visible: Bool[np.ndarray, " num_seeds"]
@@ -51,7 +51,8 @@ class Alignment(NamedTuple):
 
 def keep(one: OneStep) -> Alignment:
     """Keep the alignment of both steps."""
-    kept = (one.curvature, one.steps, one.alignment, one.visible, one.alignment_rounding)
+    steps = one.steps / one.steps[:, :1]
+    kept = (one.curvature * one.steps[:, 0], steps, one.alignment, one.visible, one.alignment_rounding)
     return Alignment(*map(np.asarray, kept))
 
 
@@ -77,7 +78,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     sampling, steps = evidence.settings, np.array(evidence.settings.teacher_steps)
 
     def in_units(one: Alignment) -> np.ndarray:
-        return (one.measured * steps / (one.predicted[:, None] * one.steps))[evidence.first.visible]
+        return (one.measured * steps / aligned(one).leading)[evidence.first.visible]
 
     def plot(values: np.ndarray, color: str, look: str, label: str, **style: Any) -> None:
         fitted = np.nanmedian(sampling.orders(values))

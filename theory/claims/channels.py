@@ -31,7 +31,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from theory import losses, zoo
-from theory.claim import Claim, Panel, measure_with, steps
+from theory.claim import Claim, Panel, fitted_steps, measure_with
 from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement, split_by_group, transfer_channels
 from theory.problem import (
@@ -99,8 +99,8 @@ class Forms(NamedTuple):
     r"""$B(P_g v, P_h \Delta_T)$ along the student's own descent $v = -\nabla L_T(\theta_S^0)$."""
     cosine: Float[Array, "imitated inits"]
     r"""Between $v$ and what the teacher's step adds to the student's, to first order."""
-    predicted: Float[Array, "groups groups teacher_steps"]
-    r"""$\epsilon B(P_g v, P_h \Delta_T)$ for all outputs, different inits."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$: the natural step sizes times this instance's unit."""
     simulated: Float[Array, "groups groups teacher_steps"]
     r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot P_g v$ if the teacher moves by $\epsilon P_h \Delta_T$."""
     visible: Bool[Array, ""]
@@ -128,9 +128,8 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     channels, cosine = (jnp.stack(parts) for parts in zip(*forms, strict=True))
     units = natural_units(problems[ALL], strangers, direction)
     steps = jnp.array(teacher_steps) * units.teacher_step
-    predicted = jnp.tensordot(channels[ALL, DIFFERENT], steps, axes=0)
     simulated = simulate_channels(problems[ALL], strangers, direction, steps)
-    return Forms(channels, cosine, predicted, simulated, units.visible)
+    return Forms(channels, cosine, steps, simulated, units.visible)
 
 
 def simulate_channels(
@@ -152,13 +151,15 @@ def simulate_channels(
 
 
 def simulated(one: Forms) -> Comparison:
-    """Every entry of the table beside what the steps did."""
-    return Comparison(*map(np.asarray, (one.predicted, one.simulated, one.visible)))
+    r"""Every entry of the table for all outputs and different inits, times $\epsilon$, beside what the steps did."""
+    leading = one.channels[:, ALL, DIFFERENT, ..., None] * one.steps[:, None, None]
+    return Comparison(*map(np.asarray, (leading, one.simulated, one.visible)))
 
 
 def exchanged(one: Forms) -> Comparison:
     """The same with the student's groups taken for the teacher's."""
-    return simulated(one._replace(predicted=np.swapaxes(one.predicted, 1, 2)))
+    compared = simulated(one)
+    return compared._replace(leading=np.swapaxes(compared.leading, 1, 2))
 
 
 def through_head(imitated: int) -> Callable[[Forms], np.ndarray]:
@@ -318,7 +319,7 @@ CLAIM = Claim(
     statement="another init: B splits by layer; disjoint outputs use the body alone, a shared init gives a Gram matrix",
     measurement=Forms,
     problems=zoo_problems,
-    cases=measure_with(measure, steps),
+    cases=measure_with(measure, fitted_steps),
     checks=checks,
     panels={"forms": Panel(draw=draw, shows=("cosine",))},
     any_problem=False,

@@ -28,7 +28,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from theory import zoo
-from theory.claim import Claim, measure_with, steps_and_rates
+from theory.claim import Claim, fitted_steps_and_rates, measure_with
 from theory.losses import Scalar
 from theory.predictions import natural_units, transfer_channels, transfer_form
 from theory.problem import (
@@ -48,24 +48,25 @@ from theory.runs.verdicts import Accepted
 class Transfer(NamedTuple):
     """What the teacher's step adds to the student's, in one instance."""
 
-    predicted_alignment: Float[Array, " teacher_steps"]
-    r"""$\epsilon B(\Delta_T, \Delta_T)$."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$ in natural units, the same in every instance."""
+    predicted_alignment: Scalar
+    r"""$\epsilon B(\Delta_T, \Delta_T)$ for a natural step of 1."""
     alignment: Float[Array, " teacher_steps"]
     r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot\Delta_T$."""
-    predicted_change: Float[Array, "learning_rates teacher_steps"]
-    r"""$-\epsilon\alpha B(v, \Delta_T)$."""
+    predicted_change: Float[Array, " learning_rates"]
+    r"""$-\epsilon\alpha B(v, \Delta_T)$ for a natural step of 1."""
     change: Float[Array, "learning_rates teacher_steps"]
     r"""$L_T$ after the step minus $L_T$ after the step that a teacher with $\epsilon = 0$ causes."""
     idle_alignment: Scalar
     r"""$\Delta_S(0)\cdot\Delta_T$: the teacher has learned nothing."""
     idle_change: Float[Array, " learning_rates"]
     r"""$L_T(\theta_S^0 + \alpha\Delta_S(0)) - L_T(\theta_S^0)$, likewise."""
-    channels: Float[Array, "groups groups"]
-    r"""$B(P_g \Delta_T, P_h \Delta_T)$ by parameter group of student and teacher."""
-    form: Scalar
-    r"""$B(\Delta_T, \Delta_T)$ in one piece."""
-    rounding: Scalar
-    """Bound on the rounding of either: a rounding error of every product's size for each term of a sum."""
+    gap: Scalar
+    r"""What the sum of $B(P_g \Delta_T, P_h \Delta_T)$ over parameter groups of student and teacher lacks of
+    $B(\Delta_T, \Delta_T)$, in bounds of the rounding of either: an error of every product's size for each term."""
+    largest_channel: Scalar
+    """What it would lack without its largest channel, likewise."""
     visible: Bool[Array, ""]
     """Whether imitation sees the trait at all."""
 
@@ -80,8 +81,8 @@ def measure(
     idle = imitation_descent(problem, instance.student, instance.inputs, labels)
     before = problem.trait_loss(instance.student, instance.trait_key)
     units = natural_units(problem, instance, direction)
-    steps = jnp.array(teacher_steps) * units.teacher_step
-    moved = jax.lax.map(partial(student_displacement, problem, instance, direction), steps)
+    steps = jnp.array(teacher_steps)
+    moved = jax.lax.map(partial(student_displacement, problem, instance, direction), steps * units.teacher_step)
 
     def trait_after(displacement: Params, learning_rate: Scalar) -> Scalar:
         params = optax.tree.add_scale(instance.student, learning_rate, displacement)
@@ -99,28 +100,30 @@ def measure(
     form = transfer_form(problem, instance, direction, direction)
     channels = transfer_channels(problem, instance, direction, direction)
     num_terms = optax.tree.size(direction) + labels.size
+    rounding = num_terms * jnp.finfo(form.dtype).eps * jnp.sum(channels.sizes)
     return Transfer(
-        predicted_alignment=form * steps,
+        steps=steps,
+        predicted_alignment=form * units.teacher_step,
         alignment=jax.vmap(inner_product, in_axes=(0, None))(moved, direction) - idle_alignment,
-        predicted_change=predicted_change[:, None] * steps[None, :],
+        predicted_change=predicted_change * units.teacher_step,
         change=after - after_idle[:, None],
         idle_alignment=idle_alignment,
         idle_change=after_idle - before,
-        channels=channels.forms,
-        form=form,
-        rounding=num_terms * jnp.finfo(form.dtype).eps * jnp.sum(channels.sizes),
+        gap=jnp.abs(jnp.sum(channels.forms) - form) / rounding,
+        largest_channel=jnp.max(jnp.abs(channels.forms)) / rounding,
         visible=units.visible,
     )
 
 
 def aligned(one: Transfer) -> Comparison:
     r"""$(\Delta_S(\epsilon) - \Delta_S(0))\cdot\Delta_T$ beside $\epsilon B(\Delta_T, \Delta_T)$."""
-    return Comparison(*map(np.asarray, (one.predicted_alignment, one.alignment, one.visible)))
+    return Comparison(*map(np.asarray, (one.predicted_alignment[:, None] * one.steps, one.alignment, one.visible)))
 
 
 def changed(one: Transfer) -> Comparison:
     r"""The change of $L_T$ beside $-\epsilon\alpha B(v, \Delta_T)$."""
-    return Comparison(*map(np.asarray, (one.predicted_change, one.change, one.visible)))
+    leading = one.predicted_change[..., None] * one.steps[:, None]
+    return Comparison(*map(np.asarray, (leading, one.change, one.visible)))
 
 
 def forgetful(one: Transfer) -> Transfer:
@@ -131,12 +134,12 @@ def forgetful(one: Transfer) -> Transfer:
 
 def gap(one: Transfer) -> np.ndarray:
     """What the channels' sum lacks of the form, in bounds of rounding, in every visible instance."""
-    return np.asarray(np.abs(one.channels.sum(axis=(1, 2)) - one.form) / one.rounding)[one.visible]
+    return np.asarray(one.gap)[one.visible]
 
 
 def largest_channel(one: Transfer) -> np.ndarray:
     """What it would lack without its largest channel, likewise."""
-    return np.asarray(np.abs(one.channels).max(axis=(1, 2)) / one.rounding)[one.visible]
+    return np.asarray(one.largest_channel)[one.visible]
 
 
 SQUARED = zoo.Case(name="ReLU, squared error", activation="relu", loss="squared error")
@@ -198,6 +201,6 @@ CLAIM = Claim(
     statement="another init: what the teacher learned adds εB + O(ε²), a bilinear form without a sign of its own",
     measurement=Transfer,
     problems=zoo_problems,
-    cases=measure_with(measure, steps_and_rates),
+    cases=measure_with(measure, fitted_steps_and_rates),
     checks=checks,
 )

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
@@ -46,16 +46,14 @@ SHORT = 10
 class Dimensions(NamedTuple):
     """How many dimensions the students of many teachers span after real training."""
 
-    products: Float[Array, "num_inputs teacher_steps teachers teachers"]
-    """Inner products of their displacements."""
-
-    def singular_values(self) -> np.ndarray:
-        """Of the matrix whose rows are the displacements, largest first, last axis `(teachers,)`."""
-        return np.sqrt(np.abs(np.linalg.eigvalsh(np.asarray(self.products))[..., ::-1]))
+    singular_values: Float[np.ndarray, "num_seeds num_inputs teacher_steps teachers"]
+    """Of the matrix whose rows are the students' displacements, largest first."""
 
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Dimensions:
-    """Train students of several random teachers on the same few inputs."""
+def measure(
+    problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]
+) -> Float[Array, "num_inputs teacher_steps teachers teachers"]:
+    """Train students of several random teachers on the same few inputs; inner products of their displacements."""
     instance = draw_instance(problem, key)
     keys = jax.random.split(instance.trait_key, NUM_TEACHERS)
     directions = jax.vmap(lambda key: optax.tree.random_like(key, instance.teacher, jax.random.normal))(keys)
@@ -73,14 +71,19 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
         students = jax.vmap(jax.vmap(displacement, (0, None)), (None, 0))(directions, jnp.array(teacher_steps))
         return students @ students.swapaxes(1, 2)
 
-    return Dimensions(jax.vmap(displacement_products)(jnp.array(NUM_INPUTS)))
+    return jax.vmap(displacement_products)(jnp.array(NUM_INPUTS))
+
+
+def keep(products: ArrayLike) -> Dimensions:
+    """Keep the singular values of what has these inner products."""
+    return Dimensions(np.sqrt(np.abs(np.linalg.eigvalsh(np.asarray(products))[..., ::-1])))
 
 
 def orders(index: int) -> Callable[[Evidence], list[np.ndarray]]:
     """Order of the first singular value beyond the bound, in every instance, for one of the numbers of inputs."""
 
     def select(evidence: Evidence) -> list[np.ndarray]:
-        beyond = [one.singular_values()[:, index, :, BOUND] for one in evidence.proper.values()]
+        beyond = [one.singular_values[:, index, :, BOUND] for one in evidence.proper.values()]
         return [evidence.settings.orders(values) for values in beyond]
 
     return select
@@ -100,6 +103,7 @@ CLAIM = Claim(
     measurement=Dimensions,
     problems=zoo_problems,
     cases=measure_with(measure, fitted_steps),
+    keep=keep,
     checks=(
         Check(
             says=f"order of singular value {BOUND + 1} of {NUM_TEACHERS} students' displacements, "

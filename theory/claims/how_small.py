@@ -52,7 +52,7 @@ ANOTHER_INIT = "another init"
 
 
 class Expansions(NamedTuple):
-    """Closed form and simulation of the change $g$ to second order in one instance; axis `learning_rates`."""
+    r"""Change $g$ to second order in one instance, in natural units of $\epsilon$; axis `learning_rates`."""
 
     first: Float[Array, " learning_rates"]
     r"""$-\alpha A$."""
@@ -65,7 +65,7 @@ class Expansions(NamedTuple):
     simulated_second: Float[Array, " learning_rates"]
     r"""$g''(0)$ likewise, by forward mode twice."""
     steps: Float[Array, "learning_rates steps"]
-    r"""$\epsilon$."""
+    r"""$\epsilon$, the same in every instance."""
     measured: Float[Array, "learning_rates steps"]
     r"""$g(\epsilon)$."""
     visible: Bool[Array, ""]
@@ -91,18 +91,18 @@ def measure(problem: Problem, key: jax.Array, *, learning_rates: Sequence[float]
         return jax.jvp(slope, (0.0,), (1.0,))
 
     units = natural_units(problem, instance, direction)
-    natural = jnp.array(learning_rates)
+    natural, unit = jnp.array(learning_rates), units.teacher_step
     rates = natural * units.learning_rate
-    steps = jnp.array(STEPS)[None] * units.teacher_step / (1 + natural[:, None])
+    steps = jnp.array(STEPS)[None] / (1 + natural[:, None])
     first, second = jax.vmap(differentiate)(rates)
     return Expansions(
-        first=expansion.first_derivative(rates),
-        second=expansion.second_derivative(rates),
-        size=expansion.size(rates),
-        simulated_first=first,
-        simulated_second=second,
+        first=expansion.first_derivative(rates) * unit,
+        second=expansion.second_derivative(rates) * unit**2,
+        size=expansion.size(rates) * unit**2,
+        simulated_first=first * unit,
+        simulated_second=second * unit**2,
         steps=steps,
-        measured=jax.vmap(jax.vmap(change, in_axes=(None, 0)))(rates, steps),
+        measured=jax.vmap(jax.vmap(change, in_axes=(None, 0)))(rates, steps * unit),
         visible=units.visible,
     )
 

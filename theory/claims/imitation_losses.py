@@ -66,8 +66,10 @@ r"""A remainder $O(\epsilon^2)$; of third order for a linear model under a loss 
 class LossSteps(NamedTuple):
     """One instance under every imitation loss; axis `losses` as in `loss_table.NAMES`."""
 
-    leading: Float[Array, "losses teacher_steps"]
-    r"""Predicted $\Delta_S\cdot\Delta_T$ to leading order in $\epsilon$."""
+    leading: Float[Array, " losses"]
+    r"""Predicted $\Delta_S\cdot\Delta_T$ to leading order in $\epsilon$, at the smallest."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$ over the smallest, the same in every instance."""
     measured: Float[Array, "losses teacher_steps"]
     r"""Simulated $\Delta_S(\epsilon)\cdot\Delta_T$."""
     predicted_fall: Float[Array, "losses learning_rates"]
@@ -114,8 +116,9 @@ def measure(
         before, after = (problem.trait_loss(params, instance.trait_key) for params in (instance.student, moved))
         return before - after
 
-    leading = jnp.stack([jax.vmap(partial(predict, response))(jnp.append(steps, unit)) for _, response in table])
-    smallest, leading, full = leading[:, 0], leading[:, 1:-1], leading[:, -1]
+    sizes = jnp.append(steps[:2], unit)
+    leading = jnp.stack([jax.vmap(partial(predict, response))(sizes) for _, response in table])
+    smallest, leading, full = leading[:, 0], leading[:, 1], leading[:, 2]
     undefined = jnp.isnan(full) & ~jnp.any(jnp.isnan(outputs))
     visible = ~(full * unit <= 1e3 * jnp.finfo(full.dtype).eps) & ~undefined
     norm = inner_product(direction, direction)
@@ -124,13 +127,16 @@ def measure(
     labels = jax.vmap(label)(steps)
     gradients = jnp.stack([gradient(outputs, labels) for gradient in descend])
     measured, falls = jax.lax.map(simulate, (gradients, rates))
-    return LossSteps(leading, measured, rates * smallest[:, None], falls, visible)
+    return LossSteps(
+        leading, jnp.array(teacher_steps) / teacher_steps[0], measured, rates * smallest[:, None], falls, visible
+    )
 
 
 def aligned(one: LossSteps, name: str) -> Comparison:
     r"""$\Delta_S\cdot\Delta_T$ beside its leading order under a loss."""
     row = NAMES.index(name)
-    return Comparison(*map(np.asarray, (one.leading[:, row], one.measured[:, row], one.visible[:, row])))
+    leading = np.asarray(one.leading)[:, row, None] * one.steps ** (POWERS.get(name, 2.0) - 1)
+    return Comparison(*map(np.asarray, (leading, one.measured[:, row], one.visible[:, row])))
 
 
 def whole(one: LossSteps, name: str) -> Comparison:
@@ -353,5 +359,5 @@ CLAIM = Claim(
     problems=zoo_problems,
     cases=measure_with(measure, fitted_steps_and_rates),
     checks=checks,
-    panels={"imitation-losses": Panel(draw=draw, shows=("leading", "measured", "visible"))},
+    panels={"imitation-losses": Panel(draw=draw, shows=("leading", "steps", "measured", "visible"))},
 )

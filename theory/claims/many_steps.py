@@ -60,14 +60,14 @@ ANOTHER_INIT = "another init"
 class ManySteps(NamedTuple):
     """One instance's training, predicted and simulated."""
 
-    fraction: Float[Array, " times"]
-    r"""Transfer fraction $\rho_t$ by Lanczos."""
-    predicted: Float[Array, "times teacher_steps"]
-    r"""$\Delta_T\cdot(\theta_S - \theta^0)$ to first order."""
-    measured: Float[Array, "times teacher_steps"]
+    predicted: Float[Array, " times"]
+    r"""$\Delta_T\cdot(\theta_S - \theta^0)$ to first order, at the smallest $\epsilon$."""
+    measured: Float[Array, " times"]
     """The same in real training."""
-    distance: Float[Array, "times teacher_steps"]
-    r"""$\epsilon\,\|[I - (I - \eta K)^t]\Delta_T\|$."""
+    distance: Float[Array, " times"]
+    r"""$\epsilon\,\|[I - (I - \eta K)^t]\Delta_T\|$ at the smallest $\epsilon$."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$ over the smallest, the same in every instance."""
     error: Float[Array, "times teacher_steps"]
     """Distance of the trained student from its predicted parameters."""
     second_step: Float[Array, " edges"]
@@ -98,7 +98,13 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float],
     distance = jax.vmap(optax.tree.norm)(expected)
     second_step = measure_edges(problem, instance, spectrum, teacher_steps[0])
     return ManySteps(
-        fraction, jnp.outer(predicted, steps), measured, jnp.outer(distance, steps), error, second_step, units.visible
+        predicted=predicted * steps[0],
+        measured=measured[:, 0],
+        distance=distance * steps[0],
+        steps=jnp.array(teacher_steps) / teacher_steps[0],
+        error=error,
+        second_step=second_step,
+        visible=units.visible,
     )
 
 
@@ -122,12 +128,13 @@ def measure_edges(
 
 def parameters(one: ManySteps) -> Comparison:
     r"""How far the student went beside $\epsilon\,\|[I - (I - \eta K)^t]\Delta_T\|$, plus what it missed."""
-    return Comparison(*map(np.asarray, (one.distance, one.distance + one.error, one.visible)))
+    distance = one.distance[..., None] * one.steps[:, None]
+    return Comparison(*map(np.asarray, (distance, distance + one.error, one.visible)))
 
 
 def ratio(one: ManySteps) -> np.ndarray:
     r"""$\Delta_T\cdot(\theta_S - \theta^0) / \epsilon\rho_t\|\Delta_T\|^2$ at the smallest $\epsilon$."""
-    return Comparison(*map(np.asarray, (one.predicted, one.measured, one.visible))).ratio
+    return np.asarray(one.measured / one.predicted)[one.visible]
 
 
 def check_edge(says: str, inside: int, shift: float) -> Check:

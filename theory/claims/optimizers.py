@@ -106,10 +106,12 @@ FALLS = (SHARED, SKEWED, BELOW, ABOVE)
 class OptimizerSteps(NamedTuple):
     """One instance under every pair of optimizers, axes `arms` as in `ARMS` and `falls` as in `FALLS`."""
 
-    predicted_fall: Float[Array, "falls learning_rates teacher_steps"]
-    r"""Leading order of the fall of $L_T$, as the claim has it."""
+    predicted_fall: Float[Array, "falls learning_rates"]
+    r"""Leading order of the fall of $L_T$ for a natural step of 1, as the claim has it."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$ in natural units, the same in every instance; the first is `FALL_STEP`."""
     fall: Float[Array, "falls learning_rates teacher_steps"]
-    r"""Simulated fall of $L_T$; the first step is `FALL_STEP`."""
+    """Simulated."""
     cosine: Float[Array, " arms"]
     r"""Between the student's simulated step, of a teacher at `FALL_STEP`, and $-\nabla L_T$."""
     angle: Scalar
@@ -141,7 +143,8 @@ def measure(
     kernels = jax.vmap(partial(predicted_displacement, problem, instance))(directions)
     curvatures = jax.vmap(inner_product)(directions, kernels)
     units = jax.vmap(partial(natural_units, problem, instance))(directions)
-    steps = units.teacher_step[:, None] * jnp.array([FALL_STEP, *teacher_steps])[None]
+    natural = jnp.array([FALL_STEP, *teacher_steps])
+    steps = units.teacher_step[:, None] * natural[None]
     displace = jax.vmap(partial(student_displacement, problem, instance), in_axes=(None, 0))
     displacements = jax.vmap(displace)(directions, steps)
 
@@ -168,10 +171,10 @@ def measure(
     falls = jax.vmap(jax.vmap(fall, in_axes=(None, 0)), in_axes=(0, None))
     measured = jax.lax.map(lambda arm: falls(*arm), (rates, stack_trees(*(moved[ARMS.index(arm)] for arm in FALLS))))
     forms = jnp.stack([curvatures[0], curvatures[1], MARGIN * curvatures[-1], MARGIN * curvatures[-1]])
-    predicted = forms[:, None, None] * rates[:, :, None] * steps[teachers[chosen], None, :]
+    predicted = forms[:, None] * rates * units.teacher_step[teachers[chosen], None]
     cosines = [cosine(pick(step, -1 if arm in SIGNS else 0), descent) for arm, step in zip(ARMS, moved, strict=True)]
     bounded = jnp.array([arm not in (BELOW, ABOVE) for arm in ARMS]) | (angle < WIDEST)
-    return OptimizerSteps(predicted, measured, jnp.stack(cosines), angle, units.visible[teachers] & bounded)
+    return OptimizerSteps(predicted, natural, measured, jnp.stack(cosines), angle, units.visible[teachers] & bounded)
 
 
 Take = Callable[[OptimizerSteps], np.ndarray]
@@ -181,7 +184,8 @@ Take = Callable[[OptimizerSteps], np.ndarray]
 def compare(one: OptimizerSteps, arm: str) -> Comparison:
     """Predicted and simulated fall of the trait loss of an arm in `FALLS`, at `FALL_STEP` and at larger steps."""
     row, column = FALLS.index(arm), ARMS.index(arm)
-    return Comparison(*map(np.asarray, (one.predicted_fall[:, row], one.fall[:, row], one.visible[:, column])))
+    leading = one.predicted_fall[:, row, :, None] * one.steps[:, None]
+    return Comparison(*map(np.asarray, (leading, one.fall[:, row], one.visible[:, column])))
 
 
 def falls(arm: str) -> Callable[[OptimizerSteps], Comparison]:

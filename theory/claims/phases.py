@@ -39,11 +39,11 @@ ANGLES = tuple(float(angle) for angle in np.arange(1, 5) * np.pi / 8)
 class Phases(NamedTuple):
     """One instance over the whole plane, and along the way to another init."""
 
-    alignment: Float[Array, "displacements teacher_steps"]
-    r"""$\Delta_S(\epsilon)\cdot\Delta_T$ for a student displaced by noise whose component along $K\Delta_T$ is one
-    standard deviation, both as in `GRID`."""
-    idle_alignment: Float[Array, " displacements"]
-    r"""$\Delta_S(0)\cdot\Delta_T$ of the same students."""
+    positive: Bool[Array, "displacements teacher_steps"]
+    r"""Whether $\Delta_S(\epsilon)\cdot\Delta_T > 0$ for a student displaced by noise whose component along
+    $K\Delta_T$ is one standard deviation, both as in `GRID`."""
+    added: Bool[Array, " displacements"]
+    r"""Whether it is larger than $\Delta_S(0)\cdot\Delta_T$ of the same student, at the smallest $\epsilon$."""
     init_size: Scalar
     """Size of the displacement, in natural units, that is as long as the teacher's init."""
     rotated: Float[Array, " angles"]
@@ -74,17 +74,24 @@ def measure(problem: Problem, key: jax.Array) -> Phases:
     plane, away = alignments[: len(GRID)], alignments[len(GRID) :]
     rotated, interpolated = jnp.split((away[:, 1] - away[:, 0]) / (steps[1] * around.curvature), 2)
     init_size = optax.tree.norm(teacher) / optax.tree.norm(noise) / around.noise_unit
-    return Phases(plane[:, 1:], plane[:, 0], jnp.asarray(init_size), rotated, interpolated, around.visible)
+    return Phases(
+        positive=plane[:, 1:] > 0,
+        added=plane[:, 1] > plane[:, 0],
+        init_size=jnp.asarray(init_size),
+        rotated=rotated,
+        interpolated=interpolated,
+        visible=around.visible,
+    )
 
 
 def raw(one: Phases) -> np.ndarray:
-    r"""$\Delta_S\cdot\Delta_T$ at `FAR` and the smallest step, in every visible instance."""
-    return np.asarray(one.alignment)[one.visible, GRID.index(FAR), 0]
+    r"""Whether $\Delta_S\cdot\Delta_T > 0$ at `FAR` and the smallest step, in every visible instance."""
+    return np.asarray(one.positive)[one.visible, GRID.index(FAR), 0]
 
 
 def beyond_idle(one: Phases) -> np.ndarray:
     """The same less that of a student whose teacher learned nothing."""
-    return raw(one) - np.asarray(one.idle_alignment)[one.visible, GRID.index(FAR)]
+    return np.asarray(one.added)[one.visible, GRID.index(FAR)]
 
 
 def zoo_problems(sampling: Sampling) -> list[Problem]:
@@ -103,8 +110,8 @@ HALF_WAY, ARRIVED = ANGLES.index(np.pi / 4), -1
 """Places on the way at which the transfer is reported."""
 
 CHECKS = (
-    report(says=f"{BEYOND}, raw", of=first_case(lambda one: raw(one) > 0), by=share()),
-    report(says=f"{BEYOND}, ε = 0 student subtracted", of=first_case(lambda one: beyond_idle(one) > 0), by=share()),
+    report(says=f"{BEYOND}, raw", of=first_case(raw), by=share()),
+    report(says=f"{BEYOND}, ε = 0 student subtracted", of=first_case(beyond_idle), by=share()),
     report(
         says="transfer / εA half way to another init, variance kept, median",
         of=first_case(lambda one: one.rotated[one.visible, HALF_WAY]),
@@ -131,11 +138,9 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
 
     shades = LinearSegmentedColormap.from_list("never to always", ["#FFF3E6", "#9CC9E3", BLUE])
     one = evidence.first
-    alignment = one.alignment[one.visible]
-    transferred = alignment - one.idle_alignment[one.visible][..., None]
     init_size = float(np.median(one.init_size[one.visible]))
     grid = np.array(GRID)
-    shares = np.mean(alignment > 0, axis=0)
+    shares = np.mean(one.positive[one.visible], axis=0)
     mesh = axes.pcolormesh(grid, grid, shares, cmap=shades, vmin=0, vmax=1, shading="gouraud", rasterized=True)
     figure = cast("Figure", axes.get_figure(root=True))
     bar = figure.colorbar(mesh, ax=axes, pad=0.02, ticks=[0, 0.5, 1])
@@ -144,7 +149,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.plot(grid, grid, color=BLACK, label=r"predicted, $\delta = \epsilon A/d^\top K\Delta_T$")
     axes.plot(grid, half_way(shares), "o", color="white", mec=BLACK, ms=4, label="simulated, half of the seeds")
     axes.axhline(init_size, color=BLACK, lw=0.9, ls="--")
-    axes.axhline(reach(np.mean(transferred > 0, axis=0)), color=BLACK, lw=1.4, ls=":")
+    axes.axhline(reach(np.mean(one.added[one.visible], axis=0)), color=BLACK, lw=1.4, ls=":")
     note: Any = {"fontsize": 8, "color": BLACK, "ha": "left"}
     axes.text(1.4 * grid[0], 0.93 * init_size, "as long as the init itself", va="top", **note)
     axes.text(1.4 * grid[0], 0.5, r"$\epsilon = 0$ student subtracted: 95 % up to here", va="bottom", **note)
@@ -158,8 +163,8 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
 
 
 def reach(shares: np.ndarray) -> float:
-    """Distance up to which at least 95 % are positive, for the smallest step of the teacher; interpolated."""
-    return float(np.interp(-0.95, -np.minimum.accumulate(shares[:, 0]), GRID))
+    """Distance up to which at least 95 % are positive, interpolated."""
+    return float(np.interp(-0.95, -np.minimum.accumulate(shares), GRID))
 
 
 def half_way(shares: np.ndarray) -> np.ndarray:
@@ -187,7 +192,7 @@ CLAIM = Claim(
     panels={
         "initialization-distance": Panel(
             draw=draw,
-            shows=("alignment", "idle_alignment", "init_size", "visible"),
+            shows=("positive", "added", "init_size", "visible"),
             beside=("initialization-distance",),
         ),
     },

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps, measure_with
@@ -69,14 +69,16 @@ RESCALED = "rescaled: "
 class Rescaled(NamedTuple):
     """Predicted and measured change of the trait loss in students with rescaled units."""
 
-    predicted: Float[Array, "spreads learning_rates teacher_steps"]
-    r"""$-\epsilon\alpha\,\Delta_T^\top S^{-2}K\Delta_T$."""
-    shared: Float[Array, "spreads learning_rates teacher_steps"]
-    r"""$-\epsilon\alpha A$, which ignores $S$."""
+    predicted: Float[Array, "spreads learning_rates"]
+    r"""$-\epsilon\alpha\,\Delta_T^\top S^{-2}K\Delta_T$ for a natural step of 1."""
+    shared: Float[Array, "spreads learning_rates"]
+    r"""$-\epsilon\alpha A$, which ignores $S$, likewise."""
     change: Float[Array, "spreads learning_rates teacher_steps"]
     """Simulated."""
-    largest: Float[Array, "spreads learning_rates teacher_steps"]
-    r"""$\epsilon\alpha\|S^{-1}\Delta_T\|\|S^{-1}K\Delta_T\|$: what it is at most, to first order."""
+    largest: Float[Array, "spreads learning_rates"]
+    r"""$\epsilon\alpha\|S^{-1}\Delta_T\|\|S^{-1}K\Delta_T\|$: what it is at most, to first order, likewise."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$ in natural units, the same in every instance."""
     shared_cosine: Scalar
     r"""Cosine $A/\|\Delta_T\|\|K\Delta_T\|$ of a shared init."""
     visible: Bool[Array, ""]
@@ -94,29 +96,34 @@ def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float])
     direction = trait_descent(problem, teacher, instance.trait_key)
     kernel = predicted_displacement(problem, instance, direction)
     units = natural_units(problem, instance, direction)
-    steps = jnp.array(teacher_steps) * units.teacher_step
+    steps = jnp.array(teacher_steps)
 
-    def at_spread(spread: Scalar) -> tuple[Float[Array, "learning_rates teacher_steps"], ...]:
+    def at_spread(spread: Scalar) -> tuple[jax.Array, ...]:
         rescale = random_rescaling(map_key, hidden_sizes(teacher), spread)
         scales = rescale(jax.tree.map(jnp.ones_like, teacher))
         own_direction, own_kernel = (jax.tree.map(jnp.divide, tree, scales) for tree in (direction, kernel))
         preconditioned = jax.tree.map(jnp.divide, own_kernel, scales)
         moved = output_change(problem, teacher, instance.inputs, preconditioned).change
         rates = jnp.array(LEARNING_RATES) / jnp.sqrt(jnp.mean(moved**2)) / units.teacher_step
-        both = rates[:, None] * steps[None, :]
-        change = change_trait(problem, instance._replace(student=rescale(teacher)), direction, rates, steps)
+        both, student = rates * units.teacher_step, rescale(teacher)
+        change = change_trait(problem, instance._replace(student=student), direction, rates, steps * units.teacher_step)
         largest = both * optax.tree.norm(own_direction) * optax.tree.norm(own_kernel)
         form, shared = inner_product(direction, preconditioned), inner_product(direction, kernel)
         return -both * form, -both * shared, change, largest
 
     changes = jax.lax.map(at_spread, jnp.array(SPREADS))
     cosine = inner_product(direction, kernel) / (optax.tree.norm(direction) * optax.tree.norm(kernel))
-    return Rescaled(*changes, shared_cosine=cosine, visible=units.visible)
+    return Rescaled(*changes, steps=steps, shared_cosine=cosine, visible=units.visible)
 
 
 def preconditioned(one: Rescaled) -> Comparison:
     """The change of the trait loss beside its prediction, at every spread."""
-    return Comparison(*map(np.asarray, (one.predicted, one.change, one.visible)))
+    return Comparison(*map(np.asarray, (over_steps(one, one.predicted), one.change, one.visible)))
+
+
+def over_steps(one: Rescaled, change: ArrayLike) -> np.ndarray:
+    """Multiply a change for a natural step of 1 with every step of the teacher, as a last axis."""
+    return np.asarray(change)[..., None] * np.asarray(one.steps)[:, None, None]
 
 
 def ignorant(one: Rescaled) -> Comparison:
@@ -186,7 +193,10 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
 
     beside = evidence.record and symmetry.CLAIM.read(evidence.record).cases.get(symmetry.RELU)
     one = evidence.cases[DRAWN]
-    predicted, change, largest = (array[one.visible, :, 0, 0] for array in (one.predicted, one.change, one.largest))
+    predicted, change, largest = (
+        array[one.visible, :, 0, 0]
+        for array in (over_steps(one, one.predicted), one.change, over_steps(one, one.largest))
+    )
     shared = -largest * one.shared_cosine[one.visible, None]
     spreads = np.array([0.0, *SPREADS])
     simulated, expected = (
@@ -201,7 +211,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     points = np.repeat(spreads[None, 1:], 3, axis=0)
     axes.plot(points.ravel(), simulated[::2, 1:].ravel(), "o", color=BLUE, label="simulated, units rescaled")
     if beside:
-        same = np.median(beside.matched / beside.shared)
+        same = np.median(beside.ratio)
         axes.plot(0, same, "D", color=ORANGE, ms=7, clip_on=False, label="simulated, units reordered")
     axes.axhline(0, color=BLACK, lw=0.8, ls=":")
     for spread, rate in zip(SPREADS, np.mean(change > 0, axis=0), strict=True):
@@ -228,7 +238,7 @@ CLAIM = Claim(
     panels={
         "symmetry": Panel(
             draw=draw,
-            shows=("predicted", "change", "largest", "shared_cosine", "visible"),
+            shows=("predicted", "change", "largest", "steps", "shared_cosine", "visible"),
             needs=lambda evidence: DRAWN in evidence.cases,
             beside=("symmetry",),
         ),

@@ -131,10 +131,12 @@ def measure(
 
 
 def keep(measured: tuple[SampledLabels, LabelSource]) -> SampledLabels:
-    """Draw the data sets, and keep the student's steps on them."""
+    """Draw the data sets, and keep the moments and signs of the student's steps on those of one kind."""
     sampled, source = measured
     alignment, hard_alignment = draw_data_sets(source)
-    return sampled._replace(alignment=alignment, hard_alignment=hard_alignment)
+    spread, hard_spread = (np.var(drawn, axis=-1, ddof=1) for drawn in (alignment, hard_alignment))
+    positive = np.sum(alignment > 0, axis=-1, dtype=np.int8)
+    return sampled._replace(average=alignment.mean(axis=-1), spread=spread, positive=positive, hard_spread=hard_spread)
 
 
 def variances(one: SampledLabels) -> Comparison:
@@ -175,17 +177,19 @@ def hard_nats(one: SampledLabels) -> Comparison:
 
 def from_base(one: SampledLabels) -> SampledLabels:
     """The data sets of a teacher that learned nothing, in place of the teacher's."""
-    return one._replace(alignment=np.broadcast_to(one.alignment[:, :1], one.alignment.shape))
+    average, positive = (np.broadcast_to(drawn[:, :1], drawn.shape) for drawn in (one.average, one.positive))
+    return one._replace(average=average, positive=positive)
 
 
 def copied(one: SampledLabels) -> SampledLabels:
     """Data sets of one label, as many times as there should be labels."""
-    return one._replace(alignment=np.broadcast_to(one.alignment[:, :, :1], one.alignment.shape))
+    average, spread = (np.broadcast_to(drawn[:, :, :1], drawn.shape) for drawn in (one.average, one.spread))
+    return one._replace(average=average, spread=spread)
 
 
 def hard(one: SampledLabels) -> SampledLabels:
     """Data sets of the most likely labels."""
-    return one._replace(alignment=one.hard_alignment)
+    return one._replace(spread=one.hard_spread)
 
 
 def check_drawn(

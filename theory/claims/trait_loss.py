@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 class TraitChange(NamedTuple):
     """Predicted and measured change of the trait loss in every instance."""
 
-    predicted: Float[np.ndarray, "num_seeds learning_rates teacher_steps"]
-    r"""$-\epsilon\alpha A$."""
+    predicted: Float[np.ndarray, "num_seeds learning_rates"]
+    r"""$-\epsilon\alpha A$ at the smallest $\epsilon$."""
+    steps: Float[np.ndarray, "num_seeds teacher_steps"]
+    r"""$\epsilon$ over the smallest, the same in every instance."""
     measured: Float[np.ndarray, "num_seeds learning_rates teacher_steps"]
     r"""$g(\epsilon)$, in units of the trait loss."""
     visible: Bool[np.ndarray, " num_seeds"]
@@ -45,14 +47,15 @@ class TraitChange(NamedTuple):
 
 def keep(one: OneStep) -> TraitChange:
     """Keep the change of the trait loss."""
-    predicted = -one.curvature[:, None, None] * one.rates[:, :, None] * one.steps[:, None, :]
-    kept = (predicted, np.swapaxes(one.change, 1, 2), one.visible, one.change_rounding)
+    predicted = -one.curvature[:, None] * one.rates * one.steps[:, :1]
+    steps = one.steps / one.steps[:, :1]
+    kept = (predicted, steps, np.swapaxes(one.change, 1, 2), one.visible, one.change_rounding)
     return TraitChange(*map(np.asarray, kept))
 
 
 def changed(one: TraitChange) -> Comparison:
     r"""$g$ beside $-\epsilon\alpha A$."""
-    return Comparison(*one)
+    return Comparison(one.predicted[..., None] * one.steps[:, None], one.measured, one.visible, one.rounding)
 
 
 def ratio(one: TraitChange) -> np.ndarray:
@@ -88,7 +91,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STEP_LABEL, stated
 
     one, sampling = evidence.first, evidence.settings
-    ratios = (one.measured / one.predicted)[one.visible]
+    ratios = (one.measured / changed(one).leading)[one.visible]
     looks = itertools.cycle([(BLUE, "o-"), (GREEN, "s--"), (ORANGE, "^:"), (GRAY, "x-.")])
     for index, (rate, (color, line)) in enumerate(zip(sampling.learning_rates, looks, strict=False)):
         low, middle, high = np.quantile(ratios[:, index], (0.05, 0.5, 0.95), axis=0)

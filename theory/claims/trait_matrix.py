@@ -88,7 +88,32 @@ class TraitMatrix(NamedTuple):
     r"""Fall of every trait's loss over $\alpha$, last row the mixture."""
     drift: Float[Array, " traits"]
     r"""The same behind a teacher that stands still; rounding for a shared init."""
+    steps: Float[Array, " teacher_steps"]
+    r"""$\epsilon$ in natural units."""
     visible: Bool[Array, ""]
+    """Whether imitation sees every trait."""
+
+
+class Traits(NamedTuple):
+    """What is kept of it: norms of matrices are Frobenius'."""
+
+    size: Float[np.ndarray, " num_seeds"]
+    """Of $G$."""
+    remainder: Float[np.ndarray, "num_seeds teacher_steps"]
+    r"""Of what the teachers' steps added less $\epsilon G$, six teachers and their mixture."""
+    asymmetry: Float[np.ndarray, "num_seeds teacher_steps"]
+    """Of what they added less its transpose."""
+    superposition: Float[np.ndarray, "num_seeds teacher_steps"]
+    """Of what the mixed teacher changed less the mixture of what the others did, a student's own drift left in."""
+    smallest: Float[np.ndarray, "num_seeds traits traits"]
+    r"""What they added at the smallest $\epsilon$: $G$, measured."""
+    leads: Bool[np.ndarray, "num_seeds traits"]
+    """Whether a teacher's own trait gains the most in its student, in the losses' own units."""
+    alike: Bool[np.ndarray, " num_seeds"]
+    """Whether all six traits are one, as those of a trait loss that ignores its key."""
+    steps: Float[np.ndarray, "num_seeds teacher_steps"]
+    r"""$\epsilon$ in natural units, the same in every instance."""
+    visible: Bool[np.ndarray, " num_seeds"]
     """Whether imitation sees every trait."""
 
 
@@ -126,7 +151,7 @@ def measure(
     steps = jnp.array((0.0, *teacher_steps))
     falls = jax.lax.map(lambda teacher: jax.lax.map(partial(fall, teacher), steps), teachers)
     changes = jnp.moveaxis(falls[:, 1:], 1, 2)
-    return TraitMatrix(predicted, matrix, changes, falls[0, 0], jnp.all(units.visible))
+    return TraitMatrix(predicted, matrix, changes, falls[0, 0], steps[1:], jnp.all(units.visible))
 
 
 def several_kinds(problem: Problem) -> TraitLosses:
@@ -156,68 +181,67 @@ def change(one: TraitMatrix) -> np.ndarray:
     return np.asarray(one.changes - one.drift[:, None, :, None])
 
 
-def eigenvalues(one: TraitMatrix) -> np.ndarray:
+def keep(one: TraitMatrix) -> Traits:
+    """Keep what is judged and drawn: norms, and the matrix at the smallest step."""
+    one = jax.tree.map(np.asarray, one)
+    rows = np.concatenate([one.predicted, np.einsum("i,nij->nj", MIXTURE, one.predicted)[:, None]], axis=1)
+    pure = change(one)[:, :NUM_TRAITS]
+    first = one.predicted[:, :1, :1]
+    return Traits(
+        size=np.linalg.norm(one.predicted, axis=(1, 2)),
+        remainder=norm(change(one) - rows[..., None] * one.steps[:, None, None]),
+        asymmetry=norm(pure - pure.swapaxes(1, 2)),
+        superposition=norm(one.changes[:, NUM_TRAITS] - np.einsum("i,nijs->njs", MIXTURE, one.changes[:, :NUM_TRAITS])),
+        smallest=pure[..., 0],
+        leads=np.argmax(one.own_units, axis=2) == np.arange(NUM_TRAITS),
+        alike=np.all(np.abs(one.predicted - first) <= VANISHING * np.abs(first), axis=(1, 2)),
+        steps=np.asarray(one.steps),
+        visible=np.asarray(one.visible),
+    )
+
+
+def norm(parts: np.ndarray) -> np.ndarray:
+    """Frobenius norm over all axes between the first and the last."""
+    return np.sqrt(np.sum(parts**2, axis=tuple(range(1, parts.ndim - 1))))
+
+
+def beside(one: Traits, remainder: np.ndarray) -> Comparison:
+    r"""A remainder beside $\epsilon\|G\|$."""
+    matrix = one.size[:, None] * one.steps
+    return Comparison(matrix, matrix + remainder, one.visible)
+
+
+def eigenvalues(one: Traits) -> np.ndarray:
     """Smallest eigenvalue of the measured symmetric part over the largest, at the smallest step."""
-    matrix = change(one)[one.visible, :NUM_TRAITS, :, 0]
+    matrix = one.smallest[one.visible]
     symmetric = (matrix + matrix.swapaxes(1, 2)) / 2
     return np.linalg.eigvalsh(symmetric)[:, 0] / np.linalg.norm(symmetric, 2, axis=(1, 2))
 
 
-def alike(one: TraitMatrix) -> bool:
-    """Whether all six traits are one, as those of a trait loss that ignores its key."""
-    first = one.predicted[:, :1, :1]
-    return bool(np.all(np.abs(one.predicted - first) <= VANISHING * np.abs(first)))
-
-
-def leading(one: TraitMatrix) -> np.ndarray:
-    """Share of teachers whose own trait gains the most in their student, in the losses' own units."""
-    return np.mean(np.argmax(one.own_units, axis=2) == np.arange(NUM_TRAITS), axis=1)
-
-
 def checks(evidence: Evidence) -> list[Check]:
     """Order, symmetry, superposition and definiteness by real steps; how often the diagonal leads."""
-    steps = np.array(fitted_steps(evidence.settings)["teacher_steps"])
-
-    def beside(one: TraitMatrix, remainder: np.ndarray) -> Comparison:
-        size = np.sqrt(np.sum(remainder**2, axis=tuple(range(1, remainder.ndim - 1))))
-        matrix = np.linalg.norm(one.predicted, axis=(1, 2))[:, None] * steps
-        return Comparison(matrix, matrix + size, np.asarray(one.visible))
-
-    def remainder(one: TraitMatrix) -> Comparison:
-        mixed = np.einsum("i,nij->nj", MIXTURE, one.predicted)
-        rows = np.concatenate([one.predicted, mixed[:, None]], axis=1)
-        return beside(one, change(one) - rows[..., None] * steps)
-
-    def asymmetry(one: TraitMatrix) -> Comparison:
-        pure = change(one)[:, :NUM_TRAITS]
-        return beside(one, pure - pure.swapaxes(1, 2))
-
-    def superposition(one: TraitMatrix) -> Comparison:
-        """A student's own drift is left in."""
-        mixture = np.einsum("i,nijs->njs", MIXTURE, one.changes[:, :NUM_TRAITS])
-        return beside(one, (one.changes[:, NUM_TRAITS] - mixture)[:, None])
-
-    matrices = {
-        "‖all losses' changes + εαG, six teachers and their mixture‖": remainder,
-        "‖antisymmetric part of the measured matrix‖": asymmetry,
-        "‖mixed teacher's student − mixture of the others'‖": superposition,
+    smallest = evidence.settings.teacher_steps[0]
+    norms: dict[str, Callable[[Traits], Comparison]] = {
+        "‖all losses' changes + εαG, six teachers and their mixture‖": lambda one: beside(one, one.remainder),
+        "‖antisymmetric part of the measured matrix‖": lambda one: beside(one, one.asymmetry),
+        "‖mixed teacher's student − mixture of the others'‖": lambda one: beside(one, one.superposition),
     }
     control = "student from another init"
     orders = [
         check
-        for says, quantity in matrices.items()
+        for says, quantity in norms.items()
         for check in second_order(
             says, of=every_case(quantity), control=control, broken=case(STRANGER, quantity), optional=True
         )
     ]
     same = "the trait ignores its key, so that six traits are one"
-    why = {name: f"{name}: {same}" for name, one in evidence.proper.items() if alike(one)}
+    why = {name: f"{name}: {same}" for name, one in evidence.proper.items() if np.all(one.alike)}
     definite = Check(
         says="smallest eigenvalue of the measured matrix / largest, smallest ε, {cases}",
         predicted="≥ 0 (up to O(ε))",
         of=every_case(eigenvalues),
         by=every,
-        accepted=Accepted(low=-FIRST_ORDER * steps[0], high=1.0),
+        accepted=Accepted(low=-FIRST_ORDER * smallest, high=1.0),
         control=control,
         broken=case(STRANGER, eigenvalues),
         unjudged="; ".join(why.values()),
@@ -226,7 +250,7 @@ def checks(evidence: Evidence) -> list[Check]:
         Check(
             says=f"share of teachers whose own trait gains the most in their student: {name}",
             predicted="no guarantee",
-            of=case(name, leading),
+            of=case(name, lambda one: np.mean(one.leads, axis=1)),
             by=mean(),
             unjudged=why.get(name, ""),
         )
@@ -241,10 +265,10 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     from theory.runs.style import stated
 
     one = evidence.first
-    matrices = one.changes[one.visible, :NUM_TRAITS, :, 0]
+    matrices = one.smallest[one.visible]
     sizes = np.sqrt(np.abs(np.diagonal(matrices, axis1=1, axis2=2)))
     relative = np.mean(matrices / (sizes[:, :, None] * sizes[:, None, :]), axis=0)
-    leads = np.mean(np.argmax(one.own_units[one.visible], axis=2) == np.arange(NUM_TRAITS))
+    leads = np.mean(one.leads[one.visible])
     brought = evidence.record is not None and "problems" in evidence.record.config
     names = [str(index + 1) for index in range(NUM_TRAITS)] if brought else KINDS
     draw_entries(axes, relative, names, 1.0, r"$G_{ij}/\sqrt{G_{ii}G_{jj}}$, mean over seeds, simulated")
@@ -262,9 +286,10 @@ CLAIM = Claim(
     number=12,
     name="trait-matrix",
     statement="trait j passes to a student of teacher i as i to j: one positive semi-definite matrix, not its diagonal",
-    measurement=TraitMatrix,
+    measurement=Traits,
     problems=zoo_problems,
     cases=measure_with(measure, fitted_steps, another_init),
+    keep=keep,
     checks=checks,
-    panels={"trait-matrix": Panel(draw=draw, shows=("own_units", "changes", "visible"), needs=any_visible)},
+    panels={"trait-matrix": Panel(draw=draw, shows=("leads", "smallest", "visible"), needs=any_visible)},
 )
