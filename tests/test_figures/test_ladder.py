@@ -39,19 +39,23 @@ def measurement(claim: Claim, case: str, num_seeds: int, **known: np.ndarray) ->
 
 
 def theory_record(draw: np.random.Generator, num_seeds: int) -> Record:
-    fall, steps = draw.uniform(0.5, 1.5, num_seeds), np.array([1e-5, 1e-4, 1e-3, 1e-1])
-    change = -fall[:, None, None] * np.array([0.1, 1.0])[:, None] * steps
-    strange = change * draw.normal(0, 0.1, (num_seeds, 1, 1))
-    scaled = np.broadcast_to(change[:, None, :, :3], (num_seeds, len(SPREADS), 2, 3))
-    further = np.exp(np.array(SPREADS))[:, None, None] * scaled
+    fall, steps = draw.uniform(0.5, 1.5, num_seeds), np.tile([1e-5, 1e-4, 1e-3, 1e-1], (num_seeds, 1))
+    slope = -fall[:, None] * np.array([0.1, 1.0])
+    strange = slope * draw.normal(0, 0.1, (num_seeds, 1))
+    change, strange_change = (one[..., None] * steps[:, None] for one in (slope, strange))
+    scaled = np.broadcast_to(slope[:, None], (num_seeds, len(SPREADS), 2))
+    further = np.exp(np.array(SPREADS))[:, None] * scaled
     cosines = np.stack([draw.uniform(0.1, 0.3, (num_seeds, 3)), draw.normal(0, 0.1, (num_seeds, 3))], axis=-1)
-    rescaled = {"predicted": further, "shared": scaled, "change": 0.99 * further, "largest": -5 * further}
+    rescaled = {"predicted": further, "shared": scaled, "largest": -5 * further, "steps": steps}
+    rescaled["change"] = 0.99 * further[..., None] * steps[:, None, None]
+    predicted = {"predicted": slope * steps[:, :1], "steps": steps / steps[:, :1]}
+    predicted_strange = {"predicted_change": strange, "steps": steps}
     auxiliary = "auxiliary outputs"
     arrays = {
         **measurement(channels.CLAIM, "forms: tanh", num_seeds, cosine=cosines),
-        **measurement(trait_loss.CLAIM, auxiliary, num_seeds, predicted=change, measured=0.98 * change),
+        **measurement(trait_loss.CLAIM, auxiliary, num_seeds, measured=0.98 * change, **predicted),
         **measurement(
-            different_initialization.CLAIM, auxiliary, num_seeds, predicted_change=strange, change=0.9 * strange
+            different_initialization.CLAIM, auxiliary, num_seeds, change=0.9 * strange_change, **predicted_strange
         ),
         **measurement(rescaling.CLAIM, f"rescaled: ReLU, {auxiliary}", num_seeds, **rescaled),
     }
@@ -192,7 +196,8 @@ def test_numbers_in_the_table_are_those_of_some_obvious_lines():
 
     rows = rows_of(ladder(records).table)
     fall = -theory["trait-loss/auxiliary outputs/measured"][:, 1, 2]
-    unit = -theory["trait-loss/auxiliary outputs/predicted"][:, 1, 2].mean()
+    predicted, steps = (theory[f"trait-loss/auxiliary outputs/{name}"] for name in ("predicted", "steps"))
+    unit = -(predicted[:, 1] * steps[:, 2]).mean()
     assert rows["random networks", "shared init"][2] == written(fall / unit)
     strange = theory["different-initialization/auxiliary outputs/predicted_change"][:, 1, 2]
     assert rows["random networks", "another init"][1] == written(-strange / unit)
