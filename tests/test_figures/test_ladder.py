@@ -32,6 +32,10 @@ def made_up(config: dict[str, Any], **arrays: np.ndarray) -> Record:
     return Record(Path(), config, {name.replace("__", "/"): array for name, array in arrays.items()}, [], "", {})
 
 
+STEPS, STEP = (1e-5, 1e-4, 1e-3, 1e-1), 1e-3
+"""The made-up teachers' steps, and the one at which the ladder stands."""
+
+
 def measurement(claim: Claim, case: str, num_seeds: int, **known: np.ndarray) -> dict[str, np.ndarray]:
     """Arrays of one case, those that the ladder doesn't read being zeros."""
     fields = dict.fromkeys(claim.measurement._fields, np.zeros(num_seeds)) | known
@@ -39,7 +43,7 @@ def measurement(claim: Claim, case: str, num_seeds: int, **known: np.ndarray) ->
 
 
 def theory_record(draw: np.random.Generator, num_seeds: int) -> Record:
-    fall, steps = draw.uniform(0.5, 1.5, num_seeds), np.tile([1e-5, 1e-4, 1e-3, 1e-1], (num_seeds, 1))
+    fall, steps = draw.uniform(0.5, 1.5, num_seeds), np.tile(STEPS, (num_seeds, 1))
     slope = -fall[:, None] * np.array([0.1, 1.0])
     strange = slope * draw.normal(0, 0.1, (num_seeds, 1))
     change, strange_change = (one[..., None] * steps[:, None] for one in (slope, strange))
@@ -59,9 +63,7 @@ def theory_record(draw: np.random.Generator, num_seeds: int) -> Record:
         ),
         **measurement(rescaling.CLAIM, f"rescaled: ReLU, {auxiliary}", num_seeds, **rescaled),
     }
-    sampling = Sampling(
-        num_seeds=num_seeds, teacher_steps=(1e-5, 1e-4, 1e-3, 1e-1), learning_rates=(0.1, 1.0), largest_fitted_step=1e-3
-    )
+    sampling = Sampling(num_seeds=num_seeds, teacher_steps=STEPS, learning_rates=(0.1, 1.0), largest_fitted_step=STEP)
     return made_up(sampling.config(), **arrays)
 
 
@@ -196,14 +198,13 @@ def test_numbers_in_the_table_are_those_of_some_obvious_lines():
 
     rows = rows_of(ladder(records).table)
     fall = -theory["trait-loss/auxiliary outputs/measured"][:, 1, 2]
-    predicted, steps = (theory[f"trait-loss/auxiliary outputs/{name}"] for name in ("predicted", "steps"))
-    unit = -(predicted[:, 1] * steps[:, 2]).mean()
+    unit = -theory["trait-loss/auxiliary outputs/predicted"][:, 1].mean() * STEP / STEPS[0]
     assert rows["random networks", "shared init"][2] == written(fall / unit)
-    strange = theory["different-initialization/auxiliary outputs/predicted_change"][:, 1, 2]
+    strange = theory["different-initialization/auxiliary outputs/predicted_change"][:, 1] * STEP
     assert rows["random networks", "another init"][1] == written(-strange / unit)
     cosine = theory["channels/forms: tanh/cosine"][:, 1, 1]
     assert rows["random networks", "another init"][0] == f"{written(cosine)} †"
-    further = np.exp(SPREAD) * theory["rescaling/rescaled: ReLU, auxiliary outputs/shared"][:, 0, 1, 2]
+    further = np.exp(SPREAD) * theory["rescaling/rescaled: ReLU, auxiliary outputs/shared"][:, 0, 1] * STEP
     assert rows["random networks", "same function, units rescaled"][1] == written(-further / unit)
     assert rows["random networks", "same function, units rescaled"][0] == "0.200 ± 0.000 †"
     gain = linearized["linearized/accuracies"][:, 1, 0].mean() - 0.1
