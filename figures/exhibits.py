@@ -70,6 +70,7 @@ EXHIBITS = (
         "guarantee, and how far many steps, adapters and other traits carry it.",
         command=("theory", "verify"),
         quick_arguments=(*MAIN, "--cases", "few"),
+        full_arguments=("--digits", "printed"),
         asserts=True,
     ),
     Exhibit(
@@ -79,6 +80,7 @@ EXHIBITS = (
         "teacher's outputs by about one; what is left is of second order.",
         command=("theory", "verify"),
         arguments=("alignment", "--cases", "few", "--teacher-steps", *SIX_DECADES),
+        full_arguments=("--digits", "printed"),
         asserts=True,
     ),
     Exhibit(

@@ -32,6 +32,8 @@ class Verify(RunOptions, Processes, Sampling):
 
     claims: tyro.conf.Positional[tuple[ClaimName, ...]] = ()
     """Claims to verify; all if none is named."""
+    digits: Literal["all", "printed"] = "all"
+    """Digits of the recorded numbers: all, or as few as leave every verdict as it is printed."""
 
     def __post_init__(self) -> None:
         Sampling.__post_init__(self)
@@ -55,8 +57,9 @@ def verify(options: Verify) -> bool:
     jax.config.update("jax_enable_x64", True)
     claims = check_claims(options.claims or claim_names())
     with joined(options):
-        config = {"claims": claims, **options.config()}
-        record = record_run("theory verify", options, config, lambda: verify_zoo(claims, options), draw)
+        fewer = options.digits == "printed"
+        config = {"claims": claims, **options.config()} | ({"digits": options.digits} if fewer else {})
+        record = record_run("theory verify", options, config, lambda: verify_zoo(claims, options, fewer), draw)
     return record.none_fails
 
 

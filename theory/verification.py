@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from itertools import repeat
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def verify(
     def compute() -> Outcome:
         require_right_compiler()
         asked = [known[name] for name in dict.fromkeys([conditions.CLAIM.name, *named])]
-        evidence = measure(asked, problems, chosen)
+        evidence = dict(zip(asked, measure_claims(asked, problems, chosen), strict=True))
         why = conditions.what_breaks(evidence[conditions.CLAIM])
         return gather(evidence, why)
 
@@ -122,10 +122,10 @@ def verify(
     return outcome
 
 
-def verify_zoo(claims: Sequence[str], sampling: Sampling) -> Outcome:
+def verify_zoo(claims: Sequence[str], sampling: Sampling, fewer_digits: bool = False) -> Outcome:
     """Verify claims over the zoo, in as many workers as there are cores, since most of the time is Python's.
 
-    The numbers are the same with one worker.
+    The numbers are the same with one worker. With fewer digits they have as many as their verdicts need.
     """
     chosen = [all_claims()[name] for name in check_claims(claims)]
     together: dict[Cases, list[str]] = {}
@@ -134,10 +134,11 @@ def verify_zoo(claims: Sequence[str], sampling: Sampling) -> Outcome:
     tasks = sorted(together.values(), key=lambda names: SLOW.index(names[0]) if names[0] in SLOW else len(SLOW))
     workers = min(os.cpu_count() or 1, len(tasks))
     if workers == 1 or jax.process_count() > 1 or jax.default_backend() != "cpu":
-        return gather(measure(chosen, None, sampling))
-    plain, start = Sampling(**sampling.config()), (start_worker, (current_place(),))
+        return gather(measure(chosen, sampling, fewer_digits))
+    start = (start_worker, (current_place(),))
+    task = partial(measure_task, sampling=Sampling(**sampling.config()), fewer_digits=fewer_digits)
     with ProcessPoolExecutor(workers, get_context("spawn"), *start) as pool:
-        parts = list(follow(pool.map(measure_task, tasks, repeat(plain)), "verify", "parts", len(tasks)))
+        parts = list(follow(pool.map(task, tasks), "verify", "parts", len(tasks)))
     measured = {name: evidence for part in parts for name, evidence in part.items()}
     return gather({claim: measured[claim.name] for claim in chosen})
 
@@ -151,16 +152,16 @@ def start_worker(place: Place | None) -> None:
     keep_in(place)
 
 
-def measure_task(names: Sequence[str], sampling: Sampling) -> dict[str, Evidence]:
+def measure_task(names: Sequence[str], sampling: Sampling, fewer_digits: bool) -> dict[str, Evidence]:
     """Measure claims one after the other, in a worker."""
-    measured = measure([all_claims()[name] for name in names], None, sampling)
+    measured = measure([all_claims()[name] for name in names], sampling, fewer_digits)
     return {claim.name: evidence for claim, evidence in measured.items()}
 
 
-def measure(claims: Sequence[Claim], problems: Sequence[Problem] | None, sampling: Sampling) -> dict[Claim, Evidence]:
-    """Measure claims one after the other, in as many digits as are recorded."""
-    measured = zip(claims, measure_claims(claims, problems, sampling), strict=True)
-    return {claim: shortened(claim, evidence) for claim, evidence in measured}
+def measure(claims: Sequence[Claim], sampling: Sampling, fewer_digits: bool) -> dict[Claim, Evidence]:
+    """Measure claims over the zoo one after the other."""
+    measured = zip(claims, measure_claims(claims, None, sampling), strict=True)
+    return {claim: shortened(claim, evidence) if fewer_digits else evidence for claim, evidence in measured}
 
 
 def check_claims(claims: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Digits of a record: none too many, and never so few that a verdict is printed differently."""
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,9 @@ from theory import Sampling
 from theory.claim import Claim
 from theory.digits import DIGITS, rounded, shortened
 from theory.runs.checks import SECOND_ORDER, Check, Comparison, Evidence, every_case, first_case, median, order
+from theory.runs.files import npz_bytes
 from theory.runs.verdicts import verdict_table
+from theory.verification import verify_zoo
 
 SAMPLING = Sampling(num_seeds=64, teacher_steps=(1e-5, 1e-4, 1e-3))
 
@@ -101,3 +104,11 @@ def test_as_few_digits_for_all_are_another_verdict():
 def test_zero_infinity_and_what_is_not_a_number_are_themselves(number):
     values = np.array([0.0, -np.inf, np.inf, np.nan])
     np.testing.assert_array_equal(rounded(values, number), values)
+
+
+def test_a_run_of_fewer_digits_is_smaller_and_says_the_same(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    sampling = Sampling(num_seeds=8, cases="few")
+    whole, fewer = (verify_zoo(["null-space"], sampling, fewer_digits) for fewer_digits in (False, True))
+    assert fewer.table == whole.table
+    assert len(npz_bytes(fewer.results)) < len(npz_bytes(whole.results))
