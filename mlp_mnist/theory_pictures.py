@@ -163,4 +163,4 @@ def draw_adam(axes: Axes, record: Record) -> None:
     axes.plot(scales, young * (scales / scales[0]) ** 0.5, "-.", color=BLACK, lw=1, label="slope 1/2")
     axes.set(xscale="log", yscale="log", xlabel=r"teacher's distance from the init, $s$")
     axes.set_ylabel(f"relative error of the predicted\ndisplacement after {adam.STEPS[place]} steps of Adam")
-    axes.set_title(stated("Adam's memory predicts young teachers, a kept $P$ does not", record, "adam"))
+    axes.set_title(stated("Young teachers: Adam foretold, with its memory", record, "adam"))

@@ -314,7 +314,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
         xlabel=r"third-order share $t = \epsilon^*\max|g'''|\,/\,3c$, the largest estimated",
         ylabel=r"teacher's step at which the fall of $L_T$ ends, $\epsilon\,/\,\epsilon^*$",
     )
-    axes.set_title(stated("How small is small enough: predicted, and bounded", evidence))
+    axes.set_title(stated("How small is small enough: sure below the curve, exact where $t$ is small", evidence))
     axes.legend(
         loc="upper left",
         title="simulated ends, share within 10 %\n($\\kappa$: curvature added to $L_T$)",

@@ -153,7 +153,7 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     order = np.argsort(seen)
     plot(seen, one.random, GRAY, "x", "trained, teacher moved at random")
     ceiling = one.ceiling[0][order]
-    axes.plot(seen[order], ceiling, ":", color=BLACK, lw=1, label="ceiling of a random teacher, $N(m-1)/p$")
+    axes.plot(seen[order], ceiling, ":", color=BLACK, lw=1, label="mean ceiling of a random teacher, $N(m-1)/p$")
     axes.plot([], [], color=BLACK, lw=1, label="predicted by Lanczos")
     axes.set(xscale="log", yscale="log", xlim=(13, 280), ylim=(0.013, 0.8))
     axes.set_xticks([15, 30, 60, 120, 240], ["15", "30", "60", "120", "240"])
