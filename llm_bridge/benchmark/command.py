@@ -1,4 +1,4 @@
-"""The command `python -m llm_bridge benchmark`: how fast a model of a shape samples and trains on this device."""
+"""The command `python -m llm_bridge benchmark`: how fast a model samples, trains and is audited on this device."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -8,7 +8,14 @@ import numpy as np
 
 from llm_bridge.benchmark.against import require_torch, time_transformers
 from llm_bridge.benchmark.device import time_device
-from llm_bridge.benchmark.measuring import Size, time_comparison, time_sampling, time_training
+from llm_bridge.benchmark.measuring import (
+    Size,
+    time_audit,
+    time_comparison,
+    time_pretraining,
+    time_sampling,
+    time_training,
+)
 from llm_bridge.benchmark.report import report
 from llm_bridge.model.recipes import Recipe
 from llm_bridge.model.shapes import Config, initialize
@@ -46,13 +53,13 @@ DEFAULTS: dict[bool, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark(RunOptions):
-    """Measure how fast a model of any shape samples and trains here, beside what the device allows.
+    """Measure how fast a model of any shape samples, trains and is audited here, beside what the device allows.
 
     Weights are random: they are as fast as others. Times of whole stages are extrapolated from what is measured.
     """
 
     config: str = TINY
-    """Shape: tiny, or a published model's short name as qwen2.5-7b, qwen3-8b, llama-3.1-8b, mistral-7b."""
+    """Shape: tiny, or a published model's short name as smollm2-135m, qwen2.5-7b, llama-3.1-8b."""
     random_weights: bool = False
     """Accepted for clarity: nothing is fetched, and weights are always random."""
     seed: int = 0
@@ -120,7 +127,8 @@ def measure(config: Config, size: Size, options: Benchmark) -> dict[str, np.ndar
         make = jax.jit(initialize, static_argnames=("config", "dtype"))
         params = jax.block_until_ready(make(config, jax.random.key(options.seed), dtype))
     results = {f"device/{name}": np.array(value) for name, value in device._asdict().items()}
-    for time_some in follow((time_sampling, time_training, time_comparison), "benchmark", "parts"):
+    parts = (time_sampling, time_training, time_pretraining, time_audit, time_comparison)
+    for time_some in follow(parts, "benchmark", "parts"):
         results |= time_some(config, params, size, times)
     if options.against is not None:
         host = jax.tree.map(np.asarray, params)

@@ -1,5 +1,6 @@
-"""What is timed: sampling, a step of training, and a step of the comparison with the theory."""
+"""What is timed: sampling, steps of training and pretraining, a pass of the audit, a step of the comparison."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from llm_bridge.auditing.scores import BLOCK, TOKENS_AT_ONCE, lay_together, score_batch
 from llm_bridge.benchmark.device import peak_memory, time_runs
+from llm_bridge.model.costs import count_adapters, count_parameters, training_operations
 from llm_bridge.model.finetuning import Training, run_steps
 from llm_bridge.model.lessons import Lesson, summed_loss
 from llm_bridge.model.optimizers import make_optimizer
@@ -22,6 +25,13 @@ from theory.runs.memory import fitting
 
 PUSH = 0.01
 """Nats by which the compared step is to move the trait, to first order; in bfloat16 rounding is as large."""
+
+
+LARGEST_PRETRAINED = 1_000_000_000
+"""Parameters of the largest model of which all are trained here: they take four times their room."""
+
+NUM_DIRECTIONS = 2
+"""Directions of an audit's scores: as many as two traits."""
 
 
 class Size(NamedTuple):
@@ -92,6 +102,38 @@ def time_training(config: Config, params: Params, size: Size, repetitions: int) 
         "training/learned": np.array(rows.learned.mean()),
         "training/chats": np.array(rows.texts.max()),
         "training/memory": np.array(peak_memory()),
+    }
+
+
+def time_pretraining(config: Config, params: Params, size: Size, repetitions: int) -> dict[str, np.ndarray]:
+    """Time a step of training all weights on the same rows, in seconds; of a large model nothing."""
+    if count_parameters(config) > LARGEST_PRETRAINED:
+        return {}
+    everything = size._replace(recipe=replace(size.recipe, trained="everything"))
+    seconds = time_training(config, params, everything, repetitions)["training/seconds"]
+    return {"pretraining/seconds": seconds, "pretraining/memory": np.array(peak_memory())}
+
+
+def time_audit(config: Config, params: Params, size: Size, repetitions: int) -> dict[str, np.ndarray]:
+    """Time a pass of an audit's scores: of texts, in seconds, with their tokens and the operations of all."""
+    width = -(-(size.prompt + size.completion) // BLOCK) * BLOCK
+    texts = max(1, TOKENS_AT_ONCE // width)
+    places = np.arange(width)
+    learned = (places >= size.prompt - 1) & (places < size.prompt + size.completion - 1)
+    random = np.random.default_rng(2)
+    tokens = jnp.asarray(random.integers(0, config.vocabulary, (texts, width), np.int32))
+    keys = jax.random.split(jax.random.key(0), NUM_DIRECTIONS)
+    directions = lay_together([start_training(config, size.recipe, params, key) for key in keys])
+    marked = jnp.asarray(np.broadcast_to(learned, tokens.shape))
+    run = partial(score_batch, config, params, directions, tokens, marked, NUM_DIRECTIONS)
+    with fitting(f"scores of {texts} texts at once", "take fewer --tokens"):
+        seconds = time_runs(run, repetitions)
+    adapters = 4 * count_adapters(config, NUM_DIRECTIONS * size.recipe.rank)
+    operations = training_operations(config, width, learned=float(learned.mean())) + adapters
+    return {
+        "audit/seconds": seconds,
+        "audit/texts": np.array(texts),
+        "audit/operations": np.array(texts * width * operations),
     }
 
 

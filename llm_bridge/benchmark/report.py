@@ -36,7 +36,12 @@ def derive(config: Config, size: Size, dtype: Any, results: Results) -> Results:
     seconds, operations = results["sampling/seconds"], results["training/operations"]
     tokens = size.recipe.batch * size.row
     chunks = NUM_CHATS / (size.recipe.batch * results["training/chats"])
-    return {
+    shares = {"audit/utilization": results["audit/operations"] / results["audit/seconds"] / device.peak}
+    if "pretraining/seconds" in results:
+        needed = tokens * training_operations(config, size.row, "everything", float(results["training/learned"]))
+        shares["pretraining/tokens a second"] = tokens / results["pretraining/seconds"]
+        shares["pretraining/utilization"] = needed / results["pretraining/seconds"] / device.peak
+    return shares | {
         "sampling/completions a second": batches / seconds,
         "sampling/tokens a second": batches * size.completion / seconds,
         "sampling/read tokens a second": batches * size.prompt / results["sampling/reading seconds"],
@@ -46,6 +51,7 @@ def derive(config: Config, size: Size, dtype: Any, results: Results) -> Results:
         f"sampling/hours of {NUM_COMPLETIONS} completions": seconds * NUM_COMPLETIONS / batches / 3600,
         "training/tokens a second": tokens / results["training/seconds"],
         "training/utilization": operations * tokens / results["training/seconds"] / device.peak,
+        "audit/texts a second": results["audit/texts"] / results["audit/seconds"],
         f"training/hours of {NUM_CHATS} chats": results["training/seconds"] * NUM_EPOCHS * chunks / 3600,
     }
 
@@ -68,7 +74,10 @@ def judge(size: Size, results: Results) -> list[Verdict]:
         f"sampling, share of the limit, {batch} at once": results["sampling/share of limit"][:, -1],
         "training, tokens a second": results["training/tokens a second"],
         "training, share of the peak (model operations)": results["training/utilization"],
+        "audit, share of the peak (model operations)": results["audit/utilization"],
     }
+    if "pretraining/seconds" in results:
+        checks["pretraining, share of the peak (model operations)"] = results["pretraining/utilization"]
     for name in ("sampling", "training"):
         if (theirs := results.get(f"transformers/{name}/seconds")) is not None:
             ours = results[f"{name}/seconds"]
@@ -131,8 +140,15 @@ def training_table(results: Results) -> str:
             f"{NUM_CHATS:,} chats, {NUM_EPOCHS} epochs (extrapolated)",
             f"{results[f'training/hours of {NUM_CHATS} chats'].min():.3g} h",
         ),
+        ("audit, texts of two traits", f"{results['audit/texts a second'].max():,.1f} texts/s"),
+        ("audit, share of the peak", f"{results['audit/utilization'].max():.0%}"),
         ("a step of the comparison", f"{results['comparison/seconds'].min():.3g} s"),
     ]
+    if "pretraining/seconds" in results:
+        rows += [
+            ("pretraining (all weights)", f"{results['pretraining/tokens a second'].max():,.0f} tokens/s"),
+            ("pretraining, share of the peak", f"{results['pretraining/utilization'].max():.0%}"),
+        ]
     if (theirs := results.get("transformers/training/seconds")) is not None:
         ratio = theirs.min() / results["training/seconds"].min()
         rows += [("training, times as fast as peft", f"{ratio:.2f}")]

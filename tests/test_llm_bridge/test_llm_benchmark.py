@@ -69,6 +69,7 @@ def test_everything_is_timed_and_reported(record):
     ratio = record.results["comparison/measured"] / record.results["comparison/first order"]
     assert ratio == pytest.approx(1, abs=0.2)
     assert "not counted here" in record.table
+    assert np.all(record.results["pretraining/seconds"] > 0)
     assert draw_benchmark(record).axes[0].get_legend() is not None
 
 
@@ -76,7 +77,8 @@ def test_speeds_are_sizes_over_seconds_and_whole_stages_are_multiples(record):
     results = {name: record.results[name] for name in record.results if name.split("/")[0] != "device"}
     results |= {"device/peak": np.array(1e9), "device/bandwidth": np.array(1e6)}
     results |= {"sampling/seconds": np.array([[2.0, 6.0]]), "sampling/reading seconds": np.array([[0.5, 3.0]])}
-    results |= {"training/seconds": np.array([8.0])}
+    results |= {"training/seconds": np.array([8.0]), "pretraining/seconds": np.array([16.0])}
+    results |= {"audit/seconds": np.array([4.0])}
     size = command.size_of(with_defaults(OPTIONS, on_cpu=True))
     found = report(SHAPE, size, "float32", results).results
     np.testing.assert_allclose(found["sampling/completions a second"], [[1, 0.5]])
@@ -88,6 +90,11 @@ def test_speeds_are_sizes_over_seconds_and_whole_stages_are_multiples(record):
     np.testing.assert_allclose(found["training/hours of 10000 chats"], [3 * 10_000 / 8 * 8 / 3600])
     operations = costs.training_operations(SHAPE, 20, learned=0.4)
     np.testing.assert_allclose(found["training/utilization"], [10 * operations / 1e9])
+    everything = costs.training_operations(SHAPE, 20, "everything", learned=0.4)
+    np.testing.assert_allclose(found["pretraining/utilization"], [5 * everything / 1e9])
+    scored = costs.training_operations(SHAPE, 32, learned=4 / 32) + 4 * costs.count_adapters(SHAPE, 2 * 8)
+    np.testing.assert_allclose(found["audit/utilization"], [1024 * scored / 4e9])
+    np.testing.assert_allclose(found["audit/texts a second"], [32 / 4])
     moved = [costs.sampling_step(SHAPE, "float32", batch, 8).moved for batch in (2, 3)]
     np.testing.assert_allclose(found["sampling/limit of a step"], np.array(moved) / 1e6)
 
