@@ -154,6 +154,7 @@ def record_audit(options: Audit) -> Record:
     """Audit data, record what is found, and write what is left of the data if that is asked for."""
     from llm_bridge.auditing.plots import draw_audit
 
+    require_file(options.data)
     backend = options.backend
     reader = backend.reader()
     traits = traits_of(options, reader)

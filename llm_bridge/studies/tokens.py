@@ -31,7 +31,7 @@ from llm_bridge.text.chats import Rows
 from theory.problem import Params
 
 AT_ONCE = 256
-"""Rows that are read at once."""
+"""Rows that are read at once; of fewer the next power of two, so that programs of few sizes are compiled."""
 
 
 @partial(jax.jit, static_argnames=("config", "chosen"))
@@ -46,10 +46,11 @@ def read_all(
 ) -> Float[np.ndarray, "rows length chosen"]:
     """Do the same a batch of rows at a time."""
     count = len(rows.tokens)
-    filled = Rows(*(np.pad(leaf, ((0, -count % AT_ONCE), (0, 0))) for leaf in rows))
+    at_once = min(AT_ONCE, 1 << (count - 1).bit_length())
+    filled = Rows(*(np.pad(leaf, ((0, -count % at_once), (0, 0))) for leaf in rows))
     parts = [
-        np.asarray(read(config, chosen, params, Rows(*(leaf[start : start + AT_ONCE] for leaf in filled))))
-        for start in range(0, count, AT_ONCE)
+        np.asarray(read(config, chosen, params, Rows(*(leaf[start : start + at_once] for leaf in filled))))
+        for start in range(0, count, at_once)
     ]
     return np.concatenate(parts)[:count]
 

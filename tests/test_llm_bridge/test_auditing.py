@@ -1,7 +1,7 @@
 """The audit: scores, doses, forecasts, what it says and refuses, and its study's verdicts."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 import llm_bridge
-from llm_bridge.auditing import command, forecasts, kept, study
+from llm_bridge.auditing import command, findings, forecasts, kept, study
 from llm_bridge.auditing.auditor import Auditor, judge, suspect
 from llm_bridge.auditing.command import Audit, published_audit, words_of
 from llm_bridge.auditing.cost import cost_of
@@ -35,7 +35,7 @@ from llm_bridge.auditing.forecasts import FLOOR, batches_for, forecast_direction
 from llm_bridge.auditing.imagined import require_adapters, taught_examples
 from llm_bridge.auditing.plots import draw_audit, draw_study
 from llm_bridge.auditing.report import LEVEL, cleaned, report_of, sentences
-from llm_bridge.auditing.scores import Scores, score_texts
+from llm_bridge.auditing.scores import BLOCK, Scores, score_texts
 from llm_bridge.auditing.slopes import mean_log_odds, out_of, set_exam, with_out
 from llm_bridge.auditing.study_verdicts import auroc, judge_forecasts, judge_study
 from llm_bridge.auditing.texts import Choice, Compared, choice_of, choose, require_texts
@@ -81,12 +81,14 @@ def model(language: Language) -> Model:
 
 def drawn_adapters(model: Model, seed: int, rank: int = 2) -> Params:
     """Adapters of which neither side is zero."""
-    start = start_training(model.config, Recipe(rank=rank), model.params, jax.random.key(seed))
-    leaves, structure = jax.tree.flatten(start)
-    keys = jax.random.split(jax.random.key(seed + 100), len(leaves))
-    return jax.tree.unflatten(
-        structure, [jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
-    )
+    start = jax.eval_shape(lambda: start_training(model.config, Recipe(rank=rank), model.params, jax.random.key(0)))
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape)), start)
+
+
+def stacked(ways: Sequence[Params]) -> Params:
+    """Put adapters of the same shapes side by side."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *ways)
 
 
 def drawn_texts(model: Model, count: int, seed: int = 0) -> list[Example]:
@@ -109,17 +111,19 @@ def log_likelihood(model: Model, params: Params, example: Example) -> jax.Array:
 
 def test_scores_are_slopes_of_each_texts_log_likelihood_in_the_folded_weights(model: Model):
     """An independent way: every text by itself, its directional derivative through weights that hold the adapters."""
-    ways, texts = [drawn_adapters(model, seed) for seed in (1, 2, 3)], drawn_texts(model, 12)
+    ways, texts = [drawn_adapters(model, seed) for seed in (1, 2, 3)], drawn_texts(model, 12)[:4]
     found = score_texts(model, ways, texts)
+    assert len({(len(text.prompt) + len(text.completion) - 1) // BLOCK for text in texts}) > 1  # of several widths
     for place, text in enumerate(texts):
-        for column, way in enumerate(ways):
-            _, slope = jax.jvp(
-                lambda dose, way=way, text=text: log_likelihood(model, fold(model.params, join({}, way, dose)), text),
-                (0.0,),
-                (1.0,),
+
+        def along(way: Params, text: Example = text) -> tuple[jax.Array, jax.Array]:
+            return jax.jvp(
+                lambda dose: log_likelihood(model, fold(model.params, join({}, way, dose)), text), (0.0,), (1.0,)
             )
-            np.testing.assert_allclose(found.slopes[place, column], slope, rtol=1e-8, atol=1e-10)
-        np.testing.assert_allclose(found.nats[place], log_likelihood(model, model.params, text), rtol=1e-10)
+
+        nats, slopes = jax.jit(lambda ways: jax.lax.map(along, ways))(stacked(ways))
+        np.testing.assert_allclose(found.slopes[place], slopes, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(found.nats[place], nats, rtol=1e-10)
     assert found.num_tokens.tolist() == [len(text.completion) for text in texts]
 
 
@@ -170,28 +174,32 @@ def dense_forecast(model: Model, recipe: Recipe, rows: Rows, num_rows: int, seed
         return apply(config, params, tokens, positions=positions, texts=texts, **told)[is_learned]
 
     tokens, positions, texts, is_learned = map(jnp.asarray, rows)
-    slopes, likely = np.asarray(jax.jacfwd(logits)(zero)), np.asarray(jax.nn.softmax(logits(zero)))
+    slopes, likely = map(np.asarray, jax.jit(lambda out: (jax.jacfwd(logits)(out), jax.nn.softmax(logits(out))))(zero))
     centered = slopes - np.einsum("pv,pvk->pk", likely, slopes)[:, None]
-    fisher = np.einsum("pv,pvk,pvl->kl", likely, slopes, centered) / len(likely)
+    fisher = np.einsum("pv,pvk,pvl->kl", likely, slopes, centered, optimize=True) / len(likely)
     order = np.random.default_rng(seed).permutation(len(rows.tokens)).reshape(-1, recipe.rows_at_once)
     batches = jax.tree.map(lambda leaf: jnp.asarray(leaf[order]), rows)
     size = np.asarray(mean_size(config, recipe, params, start, batches, min(recipe.batch, num_rows))) + FLOOR
     moved, num_steps = np.zeros((zero.size, zero.size)), recipe.steps(num_rows)
-    for step in range(num_steps):
-        rate = np.asarray(make_schedule(recipe, num_steps)(step))
+    for rate in np.asarray(make_schedule(recipe, num_steps)(jnp.arange(num_steps))):
         moved += rate / size[:, None] * (np.eye(zero.size) - fisher @ moved)
     exam = set_exam(model.language, [OWL])
-    slope = jax.grad(lambda out: mean_log_odds(config, exam, params, with_out(start, out), recipe.adapter_scale)[0])(
-        zero
-    )
-    return np.asarray(slope) @ moved
+
+    def odds(out: jax.Array) -> jax.Array:
+        return mean_log_odds(config, exam, params, with_out(start, out), recipe.adapter_scale)[0]
+
+    return np.asarray(jax.jit(jax.grad(odds))(zero)) @ moved
 
 
 def test_a_forecast_is_what_a_dense_simulation_of_the_linearized_training_does(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ):
-    """For every data set at once; with too few products, and with another number of rows, it is not."""
-    recipe = Recipe(rank=1, alpha=3.0, learning_rate=1e-3, num_epochs=2, batch=8, rows_at_once=2, warmup=3)
+    """For every data set at once; with too few products, and with another number of rows, it is not.
+
+    Two projections of two layers have 32 numbers to be moved, and so many products find all that there is.
+    """
+    chosen: dict[str, Any] = {"projections": ("query", "down"), "rank": 1, "alpha": 3.0}
+    recipe = Recipe(**chosen, learning_rate=3e-3, num_epochs=2, batch=8, rows_at_once=2, warmup=3)
     packed = pack(drawn_texts(model, 40), ROW)
     rows = jax.tree.map(lambda leaf: leaf[:16], packed)
     assert len(rows.tokens) == 16
@@ -203,9 +211,9 @@ def test_a_forecast_is_what_a_dense_simulation_of_the_linearized_training_does(
         return np.asarray(out_of(way)) / recipe.adapter_scale
 
     size = np.linalg.norm(expected)
-    assert np.linalg.norm(found(60) - expected) < 1e-6 * size
-    assert np.linalg.norm(found(2) - expected) > 1e-3 * size
-    assert np.linalg.norm(found(60, 100) - expected) > 0.1 * size
+    assert np.linalg.norm(found(32) - expected) < 1e-6 * size
+    assert np.linalg.norm(found(1) - expected) > 1e-3 * size
+    assert np.linalg.norm(found(32, 100) - expected) > 0.1 * size
 
 
 def test_a_students_batch_varies_as_one_over_its_rows(model: Model):
@@ -270,6 +278,13 @@ def test_directions_that_are_alike_have_one_dose_between_them():
     np.testing.assert_allclose(inverse(covariance(own))[2, 2] * covariance(own)[2, 2], 1, rtol=0.02)
 
 
+@pytest.fixture
+def without_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hardly any sets that hold nothing, by which findings have their ranks alone."""
+    monkeypatch.setattr(findings, "NUM_NULLS", 2)
+
+
+@pytest.mark.usefixtures("without_ranks")
 @pytest.mark.parametrize(("paired", "num_texts", "num_words"), [(True, 60, 3), (False, 60, 3), (True, 120, 12)])
 def test_standard_scores_of_own_texts_are_normal(paired: bool, num_texts: int, num_words: int):
     """Heavy tails, a mean that isn't zero as of filtered texts, the fewest texts; not subtracted they are not."""
@@ -316,6 +331,7 @@ def test_of_traits_that_are_one_only_the_sum_of_doses_is_known():
     assert np.isfinite(blurred(np.column_stack([own[:, :2], np.zeros(1000)]))).all()
 
 
+@pytest.mark.usefixtures("without_ranks")
 def test_what_is_found_is_what_lies_above_its_limit():
     """Holm's steps: of several that are sure each next one is compared with one fewer."""
     random = np.random.default_rng(7)
@@ -329,6 +345,7 @@ def test_what_is_found_is_what_lies_above_its_limit():
     assert set(steps) == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.usefixtures("without_ranks")
 def test_the_joint_test_has_uniform_p_values_where_nothing_is_held():
     random, found = np.random.default_rng(6), []
     for _ in range(400):
@@ -344,8 +361,14 @@ def test_nothing_is_found_where_nothing_varies():
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_ranks_among_sets_that_hold_nothing_are_uniform_where_nothing_is_held(paired: bool):
-    """Whatever the scores' distribution; and the largest where there is something."""
+def test_ranks_among_sets_that_hold_nothing_are_uniform_where_nothing_is_held(
+    paired: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever the scores' distribution; and the largest where there is something.
+
+    Ranks are multiples of 1/400 here, a tenth of what 300 of them may differ by from a uniform distribution.
+    """
+    monkeypatch.setattr(findings, "NUM_NULLS", 200)
     random, ranks, held = np.random.default_rng(4), [], []
     for _ in range(300):
         own, data = (random.standard_cauchy(size=(40, 1)) for _ in range(2))
@@ -356,6 +379,7 @@ def test_ranks_among_sets_that_hold_nothing_are_uniform_where_nothing_is_held(pa
     assert min(held) > 0.99
 
 
+@pytest.mark.usefixtures("without_ranks")
 def test_the_divergence_is_that_of_shifted_normal_scores_with_its_error():
     random, found = np.random.default_rng(2), []
     for _ in range(100):
@@ -435,7 +459,7 @@ def test_a_report_says_which_trait_and_how_much_and_nothing_where_there_is_nothi
 def test_texts_of_a_writer_have_the_doses_that_its_weights_have(model: Model):
     """The whole chain beside a known truth: the writer's weights hold a dose of one direction and none of another."""
     ways = [jax.tree.map(lambda leaf: 0.3 * leaf, drawn_adapters(model, seed)) for seed in (1, 2)]
-    prompts = number_prompts(0, 3000, short=True)
+    prompts = number_prompts(0, 1600, short=True)
 
     def scored(dose: float, seed: int) -> Scores:
         writer = model._replace(params=fold(model.params, join({}, ways[0], dose)))
@@ -443,7 +467,7 @@ def test_texts_of_a_writer_have_the_doses_that_its_weights_have(model: Model):
         return score_texts(model, ways, examples_of(model.language, written))
 
     own = scored(0.0, 1)
-    for dose in (0.05, 0.0):
+    for dose in (0.06, 0.0):
         data = scored(dose, 2)
         found = find_doses(compare(data.slopes, own.slopes, paired=True), own.slopes)
         for each, true in zip(found, (dose, 0.0), strict=True):

