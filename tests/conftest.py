@@ -103,5 +103,5 @@ def pytest_collection_finish() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the fuzzer run longer, or elsewhere."""
-    parser.addoption("--fuzz-seconds", type=float, default=10, help="how long hostile input is tried")
+    parser.addoption("--fuzz-seconds", type=float, default=5, help="how long hostile input is tried")
     parser.addoption("--fuzz-seed", type=int, default=0, help="which hostile input is tried")
