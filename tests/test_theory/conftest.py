@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -36,7 +37,7 @@ class OperationByOperation:
 
     def __call__(self, start: int) -> Drawn:
         """Measure the chunk that begins with an instance."""
-        return jax.device_get(jax.vmap(self.measure_one)(start + np.arange(self.chunk_size, dtype=np.uint32)))
+        return jax.device_get(jax.vmap(self.measure_one)(start + jnp.arange(self.chunk_size, dtype=jnp.uint32)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
