@@ -20,8 +20,6 @@ from theory.curvature import expand
 from theory.problem import draw_instance, student_displacement, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
-pytestmark = pytest.mark.by_operation
-
 REFERENCE = zoo.variant("small", hidden=(8,))
 SQUARED = zoo.variant("squared error, one hidden layer", loss="squared error", hidden=(4,))
 CROSS_ENTROPY = zoo.variant("cross-entropy, one hidden layer", hidden=(4,))
