@@ -56,7 +56,7 @@ install_import_hook(
 
 @pytest.fixture(autouse=True, scope="module")
 def dialects_loaded_once() -> Iterator[None]:
-    """Every program is written in a context of its own, whose dialects take a sixth of a small program's time to load."""
+    """Every program has a context of its own, whose dialects take a sixth of a small program's time to load."""
     thread, make = local(), mlir.make_ir_context
 
     def context() -> Any:
