@@ -390,9 +390,10 @@ def main() -> None:
             import transformers  # noqa: F401
         for number in (signal.SIGALRM, signal.SIGPROF):
             signal.signal(number, interrupt)
-        from theory.runs.compiler import require_right_compiler
+        from theory.runs import compiler
 
-        require_right_compiler()
+        compiler.COMPILATIONS = len(compiler.KINDS)
+        compiler.require_right_compiler()
         commands, recorded = discover(), recorded_config()
         corpus, place = Path(home, "corpus"), Path(home, "case", "here")
         corpus.mkdir()

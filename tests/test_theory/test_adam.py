@@ -17,7 +17,7 @@ from theory.predictions import natural_units
 from theory.problem import draw_instance, flatten, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
-REFERENCE = zoo.build(zoo.REFERENCE)
+REFERENCE = zoo.variant("reference", hidden=(16,))
 SAMPLING = Sampling(num_seeds=32, cases="few")
 
 

@@ -19,7 +19,7 @@ from theory.predictions import label_response, transfer_form
 from theory.problem import Params, draw_instance
 from theory.runs.programs import COMPILER_OPTIONS
 
-REFERENCE = zoo.build(zoo.REFERENCE)
+REFERENCE = zoo.variant("reference", hidden=(16,))
 STEPS = tuple(float(step) for step in np.geomspace(1e-5, 1e-3, 5))
 NUM_SEEDS = 32
 SAMPLING = Sampling(num_seeds=NUM_SEEDS, teacher_steps=STEPS)

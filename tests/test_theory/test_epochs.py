@@ -18,7 +18,7 @@ from theory.claims.epochs import CLAIM, SIGNAL_TO_NOISE, TIMES, Epochs
 from theory.problem import Params, draw_instance, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
-REFERENCE = zoo.build(zoo.REFERENCE)
+REFERENCE = zoo.variant("reference", hidden=(16,))
 LABELS = (0, 1, 2, 3, 4, 5)
 SAMPLING = Sampling(num_seeds=32, cases="few")
 

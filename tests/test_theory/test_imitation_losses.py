@@ -17,7 +17,7 @@ from theory.predictions import transfer_form
 from theory.problem import draw_instance, inner_product, student_displacement, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
-REFERENCE = zoo.build(zoo.REFERENCE)
+REFERENCE = zoo.variant("reference", hidden=(16,))
 STEPS = (1e-5, 1e-4, 1e-3)
 SAMPLING = Sampling(num_seeds=32, teacher_steps=STEPS, learning_rates=(0.1, 10.0))
 

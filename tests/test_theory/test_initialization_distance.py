@@ -21,7 +21,7 @@ from theory.displaced_inits import displaced_alignment, draw_neighborhood, draw_
 from theory.problem import Problem
 from theory.runs.programs import COMPILER_OPTIONS
 
-REFERENCE = zoo.build(zoo.REFERENCE)
+REFERENCE = zoo.variant("reference", hidden=(16,))
 SMALL = zoo.variant("softmax regression", hidden=())
 STEPS = tuple(float(step) for step in np.geomspace(1e-5, 1e-3, 5))
 NUM_SEEDS = 32

@@ -19,7 +19,7 @@ from theory.problem import draw_instance, inner_product, student_displacement, t
 from theory.runs.programs import COMPILER_OPTIONS
 from theory.tangent_kernel import train_student, transfer_fraction, transfer_spectrum, transferred_displacement
 
-REFERENCE = zoo.build(zoo.REFERENCE)
+REFERENCE = zoo.variant("reference", hidden=(16,))
 STEPS = (1e-5, 1e-4, 1e-3)
 SAMPLING = Sampling(num_seeds=32, teacher_steps=STEPS, cases="few")
 TIMES = (1, 2, 3, 30)

@@ -13,7 +13,7 @@ from theory.claim import Report
 from theory.claims import optimizers as claim
 from theory.claims.optimizers import ABOVE, ARMS, BELOW, FALLS, RANDOM, SHARED, OptimizerSteps
 
-REFERENCE = zoo.build(zoo.REFERENCE)
+REFERENCE = zoo.variant("reference", hidden=(16,))
 STEPS = (1e-5, 1e-4, 1e-3)
 SAMPLING = Sampling(num_seeds=32, teacher_steps=STEPS, learning_rates=(0.1, 10.0))
 SIZE = 12

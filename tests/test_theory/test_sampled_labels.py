@@ -20,7 +20,7 @@ from theory.labels import label_alignments, softmax_labels
 from theory.problem import Params, draw_instance, inner_product, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
-REFERENCE = zoo.build(zoo.REFERENCE)
+REFERENCE = zoo.variant("reference", hidden=(16,))
 LABELS = (0, 1, 2, 3, 4, 5)
 SAMPLING = Sampling(num_seeds=48, teacher_steps=(1e-5, 1e-4, 3e-4, 1e-3, 1e-2))
 

@@ -10,7 +10,7 @@ from theory.claim import Report
 from theory.claims.signs import AUXILIARY, CLAIM, EVERYTHING, SHARING, Signs, measure
 from theory.runs.sweeps import sweep
 
-REFERENCE = zoo.build(zoo.REFERENCE)
+REFERENCE = zoo.variant("reference", hidden=(16,))
 DISJOINT = zoo.variant("auxiliary outputs", imitated=zoo.AUXILIARY)
 NUM_SEEDS = 256
 SAMPLING = Sampling(num_seeds=NUM_SEEDS)

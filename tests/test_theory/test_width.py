@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theory import Sampling, zoo
@@ -70,6 +70,7 @@ def test_units_that_are_switched_off_neither_start_nor_move(seed):
 
 
 @given(seed=seeds)
+@settings(max_examples=10)
 def test_tangent_kernel_sees_as_much_with_auxiliary_outputs_and_less_by_the_width_squared_with_classes(seed):
     """Both are the same function at first; only the head's gradient differs, by 1/n."""
     seen = MEASURE(seed).predicted
