@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier, local
+from threading import Barrier
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,7 +30,6 @@ if sys.dont_write_bytecode:
 import jax
 import pytest
 from hypothesis import settings
-from jax._src.interpreters import mlir
 from jaxtyping import install_import_hook
 
 os.environ["TQDM_DISABLE"] = "1"
@@ -52,21 +51,6 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def dialects_loaded_once() -> Iterator[None]:
-    """Every program has a context of its own, whose dialects take a sixth of a small program's time to load."""
-    thread, make = local(), mlir.make_ir_context
-
-    def context() -> Any:
-        if not hasattr(thread, "context"):
-            thread.context = make()
-        return thread.context
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlir, "make_ir_context", context)
-        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
