@@ -20,8 +20,6 @@ from theory.problem import draw_instance, inner_product, student_displacement
 from theory.runs.checks import CONTROL, Comparison
 from theory.runs.programs import COMPILER_OPTIONS
 
-pytestmark = pytest.mark.by_operation
-
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = tuple(float(step) for step in np.geomspace(1e-5, 1e-3, 5))
 NUM_SEEDS = 32

@@ -17,8 +17,6 @@ from theory.claims import architecture
 from theory.claims.architecture import COIN, SAME, pair
 from theory.problem import Problem, draw_instance, trait_descent
 
-pytestmark = pytest.mark.by_operation
-
 SAMPLING = Sampling(num_seeds=48, cases="few")
 STEPS = (1e-5, 1e-4, 1e-3)
 PAIRS = {one.name: one for one in architecture.zoo_problems(SAMPLING)}

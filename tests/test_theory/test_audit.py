@@ -20,8 +20,6 @@ from theory.claims.audit import CLAIM
 from theory.problem import draw_instance, flatten, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS, OPTIMIZED
 
-pytestmark = pytest.mark.by_operation
-
 REFERENCE = zoo.build(zoo.REFERENCE)
 AUXILIARY = zoo.variant("auxiliary outputs", imitated=zoo.AUXILIARY)
 SAMPLING = Sampling(num_seeds=48, cases="few", teacher_steps=(1e-5, 1e-4, 1e-3))

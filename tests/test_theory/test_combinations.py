@@ -9,8 +9,6 @@ from theory.combinations import Combinations, draw_combinations, sweep_combinati
 from theory.runs.command_line import InputError
 from theory.runs.records import Outcome, Record
 
-pytestmark = pytest.mark.by_operation
-
 OPTIONS = Combinations(
     depth=(0,),
     loss=("cross-entropy", "squared error"),

@@ -11,8 +11,6 @@ from theory.claims.conditions import CLAIM
 from theory.predictions import natural_units
 from theory.problem import Params, draw_instance, trait_descent
 
-pytestmark = pytest.mark.by_operation
-
 
 def apply(params: Params, inputs: jax.Array) -> jax.Array:
     return jnp.tanh(inputs @ params["in"]) @ params["out"]

@@ -19,8 +19,6 @@ from theory.finite_step import FiniteStep, finite_step, output_divergence
 from theory.problem import draw_instance, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
-pytestmark = pytest.mark.by_operation
-
 REFERENCE = zoo.build(zoo.REFERENCE)
 SAMPLING = Sampling(num_seeds=48, cases="few")
 

@@ -17,8 +17,6 @@ from theory.predictions import natural_units
 from theory.problem import draw_instance, flatten, trait_descent
 from theory.runs.programs import COMPILER_OPTIONS
 
-pytestmark = pytest.mark.by_operation
-
 REFERENCE = zoo.build(zoo.REFERENCE)
 LINEAR = zoo.variant("linear", hidden=())
 LABELS = (0, 1, 2, 3, 4, 5)

@@ -17,8 +17,6 @@ from theory.claims.null_space import CLAIM, NullCase, NullSpace
 from theory.runs.checks import ROUNDING
 from theory.runs.programs import COMPILER_OPTIONS
 
-pytestmark = pytest.mark.by_operation
-
 CASES = null_space.NULL_CASES
 STEPS = tuple(float(step) for step in np.geomspace(1e-5, 1e-3, 5))
 

@@ -16,8 +16,6 @@ import theory
 from theory import Problem, Sampling, losses, verify
 from theory.requirements import check_problems
 
-pytestmark = pytest.mark.by_operation
-
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import equinox

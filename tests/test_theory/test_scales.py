@@ -16,8 +16,6 @@ from theory.problem import Params, draw_instance, in_double_precision, inner_pro
 from theory.runs.checks import CONTROL, Evidence
 from theory.runs.verdicts import Verdict
 
-pytestmark = pytest.mark.by_operation
-
 SCALES = (1e-8, 1e-4, 1.0, 1e4)
 
 

@@ -16,8 +16,6 @@ from theory.claims import steering
 from theory.claims.steering import ACTIVATIONS, RELU, TANH, Steering, along_bias, steer
 from theory.problem import draw_instance, own_key
 
-pytestmark = pytest.mark.by_operation
-
 SAMPLING = Sampling(num_seeds=64)
 STEPS = (1e-5, 1e-4, 1e-3)
 PROBLEMS = {one.name: one for one in steering.zoo_problems(SAMPLING)}

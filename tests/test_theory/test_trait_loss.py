@@ -20,8 +20,6 @@ from theory.problem import draw_instance, student_displacement, trait_descent
 from theory.runs.checks import CONTROL, Comparison
 from theory.runs.programs import COMPILER_OPTIONS
 
-pytestmark = pytest.mark.by_operation
-
 REFERENCE = zoo.build(zoo.REFERENCE)
 STEPS = (*(float(step) for step in np.geomspace(1e-5, 1e-3, 5)), 10.0)
 RATES = (0.1, 1.0, 10.0)
