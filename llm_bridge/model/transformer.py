@@ -24,6 +24,10 @@ from theory.problem import Params
 Recompute = Literal["nothing", "elementwise", "layers"]
 """What a derivative computes once more instead of keeping it: nothing; all but a layer's projections; whole layers."""
 
+FEW_PLACES = 64
+"""Up to so many, an embedding times places takes XLA for processors half as long as places times its transpose, and
+less if they are fewer; from 128 on it takes longer."""
+
 
 def precise(values: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Bring values to float32, unless they are more precise already."""
@@ -183,8 +187,14 @@ def run_layers(
 
 def read_out(config: Config, params: Params, stream: Float[Array, "*batch width"]) -> Float[Array, "*batch vocabulary"]:
     """Compute logits of the next token, in at least float32."""
-    head = params["embedding"].T if config.tied else params["head"]
-    logits = jnp.matmul(stream, head, preferred_element_type=jnp.promote_types(stream.dtype, jnp.float32))
+    precision = jnp.promote_types(stream.dtype, jnp.float32)
+    if config.tied and stream.size <= FEW_PLACES * config.width:
+        places = stream.reshape(-1, config.width).T
+        logits = jax.lax.optimization_barrier(jnp.matmul(params["embedding"], places, preferred_element_type=precision))
+        logits = logits.T.reshape(*stream.shape[:-1], -1)
+    else:
+        head = params["embedding"].T if config.tied else params["head"]
+        logits = jnp.matmul(stream, head, preferred_element_type=precision)
     return constrain(logits, DATA, *[None] * (logits.ndim - 2), TENSOR)
 
 

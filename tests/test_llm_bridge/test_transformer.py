@@ -58,6 +58,23 @@ def random_tokens(config: Config, rows: int = 3) -> jax.Array:
     return jax.random.randint(jax.random.key(7), (rows, LENGTH), 0, config.vocabulary)
 
 
+def test_logits_and_their_derivatives_are_the_same_for_few_places_as_for_many(monkeypatch):
+    config = Config(
+        vocabulary=13, width=8, num_layers=1, num_heads=2, num_key_heads=1, head_size=4, hidden=8, tied=True
+    )
+    stream = jax.random.normal(jax.random.key(0), (2, 3, config.width))
+    embedding = jax.random.normal(jax.random.key(1), (config.vocabulary, config.width))
+
+    def curve(embedding: jax.Array, stream: jax.Array) -> jax.Array:
+        return jnp.sum(jax.nn.log_softmax(read_out(config, {"embedding": embedding}, stream))[..., 0])
+
+    few = read_out(config, {"embedding": embedding}, stream), *jax.grad(curve, (0, 1))(embedding, stream)
+    monkeypatch.setattr(transformer, "FEW_PLACES", 5)
+    many = read_out(config, {"embedding": embedding}, stream), *jax.grad(curve, (0, 1))(embedding, stream)
+    jax.tree.map(assert_close, few, many)
+    assert_close(few[0], np.asarray(stream) @ np.asarray(embedding).T)
+
+
 def normed(values: np.ndarray, scale: np.ndarray, config: Config) -> np.ndarray:
     return scale * values / np.sqrt(np.mean(values**2) + config.norm_floor)
 
