@@ -13,6 +13,9 @@ from llm_bridge.model.shapes import Config
 from llm_bridge.model.transformer import read_out, run_layers
 from theory.problem import Params
 
+NUMBERS_AT_ONCE = 2**20
+"""Logits of all rows that a processor draws from at once: 4 MiB in float32, and several times that in between."""
+
 
 class Sampled(NamedTuple):
     """Completions, token by token."""
@@ -38,6 +41,28 @@ class Progress(NamedTuple):
     """What is drawn, with a single leading axis of rows."""
     stopped: Bool[Array, " rows"]
     """Whether a row has ended."""
+
+
+def draw_token(key: Key[Array, ""], logits: Float[Array, " vocabulary"]) -> tuple[Int[Array, ""], Float[Array, ""]]:
+    """Draw a token, the same as `jax.random.categorical` does, and give its log-probability.
+
+    XLA for processors takes several times as long to find where a maximum is as to find the maximum.
+    """
+    scores = logits + jax.random.gumbel(key, logits.shape, logits.dtype)
+    last = len(logits) - 1
+    token = jnp.min(jnp.where(scores == jnp.max(scores), jnp.arange(len(logits)), last))
+    return token, logits[token] - jax.nn.logsumexp(logits)
+
+
+def draw_tokens(
+    keys: Key[Array, " rows"], logits: Float[Array, "rows vocabulary"]
+) -> tuple[Int[Array, " rows"], Float[Array, " rows"]]:
+    """Draw a token a row; processors do some rows at a time, whose random numbers stay in their caches."""
+    at_once = max(1, NUMBERS_AT_ONCE // logits.shape[1])
+    alone = jax.default_backend() == "cpu" and jax.sharding.get_abstract_mesh().empty
+    if not alone or len(logits) <= at_once:
+        return jax.vmap(draw_token)(keys, logits)
+    return jax.lax.map(lambda row: draw_token(*row), (keys, logits), batch_size=at_once)
 
 
 @partial(jax.jit, static_argnames=("config", "num_samples", "num_tokens", "stops", "temperature"))
@@ -78,10 +103,8 @@ def sample(
 
     def draw(logits: Float[Array, "rows vocabulary"], progress: Progress) -> Progress:
         step, _, cache, sampled, stopped = progress
-        scaled = logits / temperature
-        chosen = jax.vmap(jax.random.categorical)(jax.vmap(jax.random.fold_in, (0, None))(own_keys, step), scaled)
+        chosen, gained = draw_tokens(jax.vmap(jax.random.fold_in, (0, None))(own_keys, step), logits / temperature)
         chosen = jnp.where(stopped, 0, chosen)
-        gained = jnp.take_along_axis(scaled, chosen[:, None], axis=1)[:, 0] - jax.nn.logsumexp(scaled, axis=1)
         sampled = Sampled(
             sampled.tokens.at[:, step].set(chosen),
             sampled.log_probabilities.at[:, step].set(jnp.where(stopped, 0, gained)),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from llm_bridge.model.sampling import Sampled, sample
+from llm_bridge.model import sampling
+from llm_bridge.model.sampling import Sampled, draw_tokens, sample
 from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.model.transformer import apply
 from theory.problem import Params
@@ -80,6 +81,16 @@ def test_a_temperature_without_a_distribution_is_refused(config, params):
     for temperature in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="temperature must be above 0"):
             draw(config, params, temperature=temperature)
+
+
+@pytest.mark.parametrize("at_once", [2, 5], ids=["rows in turn", "all rows"])
+def test_tokens_are_those_of_the_categorical_draw(monkeypatch, at_once):
+    monkeypatch.setattr(sampling, "NUMBERS_AT_ONCE", at_once * 40)
+    keys, logits = jax.random.split(jax.random.key(3), 5), 3 * jax.random.normal(jax.random.key(4), (5, 40))
+    tokens, gained = jax.jit(draw_tokens)(keys, logits)
+    np.testing.assert_array_equal(tokens, jax.vmap(jax.random.categorical)(keys, logits))
+    np.testing.assert_allclose(gained, special.log_softmax(logits, axis=1)[np.arange(5), tokens], rtol=1e-12)
+    assert len(np.unique(tokens)) > 1
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
