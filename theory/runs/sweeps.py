@@ -12,7 +12,7 @@ import numpy as np
 
 from theory.runs.command_line import require, require_positive, require_seeds
 from theory.runs.processes import gathered
-from theory.runs.programs import Drawn, compile_chunks
+from theory.runs.programs import ChunkProgram, Drawn, compile_chunks
 from theory.runs.progress import Progress
 from theory.runs.statistics import fitted_order
 
@@ -57,13 +57,17 @@ def sweep_share(
     chunk_size: int | None = None,
     progress: Progress | None = None,
 ) -> Drawn:
+    """Compile a program and measure the instances that fall to this process."""
+    if num_seeds < 1 or (chunk_size is not None and chunk_size < 1):
+        raise ValueError(f"num_seeds and chunk_size must be at least 1, not {num_seeds} and {chunk_size}")
+    return run_share(compile_chunks(measure, seed, num_seeds, chunk_size), num_seeds, progress)
+
+
+def run_share(program: ChunkProgram, num_seeds: int, progress: Progress | None = None) -> Drawn:
     """Measure the instances that fall to this process: every process has as many, in the order of the processes.
 
     There are whole chunks of them; what lies beyond `num_seeds` is void.
     """
-    if num_seeds < 1 or (chunk_size is not None and chunk_size < 1):
-        raise ValueError(f"num_seeds and chunk_size must be at least 1, not {num_seeds} and {chunk_size}")
-    program = compile_chunks(measure, seed, num_seeds, chunk_size)
     num_chunks = -(-num_seeds // (program.chunk_size * jax.process_count()))
     first = jax.process_index() * num_chunks * program.chunk_size
     void = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), program.shapes)
