@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mlp_mnist.against import require_script
 from mlp_mnist.arms import COMPARED_ARMS, DEMO_ARMS, Arm, Measured, Results
 from mlp_mnist.benchmark import time_seeds
 from mlp_mnist.data import load, load_others
@@ -90,7 +91,9 @@ def run_benchmark(options: Benchmark) -> bool:
     config = {"data": source.name, **options.config(), "protocol": shown}
 
     def compute() -> Outcome:
-        return time_seeds(protocol, load(source), options)
+        if options.against is not None:
+            require_script(options.against)
+        return time_seeds(protocol, source, options)
 
     return record_run("mlp_mnist benchmark", options, config, compute, draw_benchmark, data=source.reason).none_fails
 
