@@ -31,6 +31,8 @@ class Exhibit(NamedTuple):
     """Whether the sentence states a result, which the record's verdicts must bear out."""
     extra: str = ""
     """The extra that it needs; without it what is recorded is shown, and nothing is made."""
+    file: str = ""
+    """A file of others that it needs, likewise."""
 
 
 MAIN = tuple(name for name, claim in all_claims().items() if claim.number == int(claim.number) or name == "signs")
@@ -56,6 +58,12 @@ WHOLE_VOCABULARY = (
 
 FIRST_BASES = {"divergence": "16", "layers": "20", "rank": "20", "optimizers": "20"}
 """First base of each study of the language model that the gallery shows."""
+
+SCRIPT = "runs/run_mnist_experiment.py"
+"""The published script of the digits, with `SCRIPT_SEEDS` models; it is not ours, and not in the repository."""
+
+SCRIPT_SEEDS = "25"
+"""Models of each arm that it trains there; its 100 take more memory than a small machine has."""
 
 SIX_DECADES = tuple(f"{step:.3g}" for step in np.geomspace(1e-5, 10, 13))
 """The teacher's step sizes, as one writes them."""
@@ -234,6 +242,8 @@ EXHIBITS = (
         title="How fast the digits are learned",
         claim="Seconds a seed for all six arms, and the share of what a bare matrix product reaches.",
         command=("mlp_mnist", "benchmark"),
+        arguments=("--num-seeds", "1", "10", "100", "--against", SCRIPT, "--against-seeds", SCRIPT_SEEDS),
+        file=SCRIPT,
     ),
 )
 """Every figure that one command makes."""
