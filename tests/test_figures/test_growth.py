@@ -10,6 +10,7 @@ from figures.build import save_growth
 from figures.gallery import gallery_page
 from figures.growth import curves_of, growth, is_measured
 from figures.growth_plots import draw_growth
+from figures.page import gallery_html
 from theory.runs.records import FILES, Record, read_record
 
 THEORY, DIGITS = "theory-benchmark", "mlp-mnist-benchmark"
@@ -85,3 +86,6 @@ def test_growth_is_saved_once_and_shown_in_the_gallery(tmp_path):
     other = save_growth(make_records(noise=0.2), tmp_path, config, fresh=False)
     assert other["growth"].table != saved["growth"].table
     assert "## How time and memory grow" in gallery_page(saved, "python -m figures")
+    page = gallery_html(saved, "python -m figures", tmp_path).decode()
+    assert 'href="growth/index.html"' in page
+    assert page.count("<svg") == 1
