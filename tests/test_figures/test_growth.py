@@ -17,6 +17,7 @@ THEORY, DIGITS = "theory-benchmark", "mlp-mnist-benchmark"
 SEEDS, CHUNK = (1, 10, 1000), 64
 WAYS = {"1 device": 1.0, "2 devices": 0.5, "4 devices": 0.6, "2 processes of 1 device": 0.8}
 GIB = 2**30
+GALLERY = Path(__file__).parents[2] / "figures"
 
 
 def made_up(config: dict[str, Any], arrays: dict[str, Any]) -> Record:
@@ -89,3 +90,9 @@ def test_growth_is_saved_once_and_shown_in_the_gallery(tmp_path):
     page = gallery_html(saved, "python -m figures", tmp_path).decode()
     assert 'href="growth/index.html"' in page
     assert page.count("<svg") == 1
+
+
+@pytest.mark.skipif(not (GALLERY / "growth").exists(), reason="not committed yet")
+def test_committed_growth_is_made_from_the_committed_records():
+    records = {folder: read_record(GALLERY / folder) for folder in (THEORY, DIGITS)}
+    assert read_record(GALLERY / "growth").table == growth(records).table

@@ -60,7 +60,8 @@ class Benchmark(RunOptions):
     repetitions: int = 5
     """How often everything is timed, by turns; the median counts, of one or two the fastest."""
     devices: tuple[int, ...] = (1, 2, 4, 8)
-    """Virtual devices of the processor on which the sweep of `verify` is timed, too, in processes of its own."""
+    """Virtual devices of the processor on which the sweep of `verify` is timed, too, in processes of its own;
+    one always is."""
     processes: tuple[int, ...] = (1, 2)
     """Processes that share the seeds of that sweep, likewise."""
 
