@@ -182,7 +182,7 @@ def check_instances(problem: Problem, key: jax.Array) -> None:
 
     def take_steps(key: jax.Array) -> Any:
         instance = draw_instance(problem, key)
-        direction = trait_descent(problem, instance.teacher, instance.trait_key)
+        direction = trait_descent(problem, instance.teacher, instance.trait_data)
         displacement = student_displacement(problem, instance, direction, jnp.ones(()))
         return displacement, transfer_form(problem, instance, direction, direction)
 
