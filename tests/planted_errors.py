@@ -107,8 +107,8 @@ ERRORS = (
     Error(
         "trait descent goes up",
         "problem.py",
-        "optax.tree.scale(-1.0, jax.grad(problem.trait_loss)(params, trait_key))",
-        "optax.tree.scale(1.0, jax.grad(problem.trait_loss)(params, trait_key))",
+        "optax.tree.scale(-1.0, jax.grad(problem.trait_loss)(params, trait_data))",
+        "optax.tree.scale(1.0, jax.grad(problem.trait_loss)(params, trait_data))",
         ("trait-loss",),
         ("test_problems",),
     ),
@@ -557,8 +557,8 @@ ERRORS = (
     Error(
         "trait descended before the idle step, not after",
         "claims/different_initialization.py",
-        "own = trait_descent(problem, idle_student, instance.trait_key)",
-        "own = trait_descent(problem, instance.student, instance.trait_key)",
+        "own = trait_descent(problem, idle_student, instance.trait_data)",
+        "own = trait_descent(problem, instance.student, instance.trait_data)",
         ("different-initialization",),
         ("test_different_initialization",),
     ),

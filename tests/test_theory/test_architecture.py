@@ -29,7 +29,7 @@ def explicit(problem: Problem, seed: jax.Array) -> tuple[jax.Array, list[jax.Arr
     assert problem.teacher_apply is not None
     instance = draw_instance(problem, jax.random.key(seed))
     flat, restore = ravel_pytree(instance.student)
-    descent, _ = ravel_pytree(trait_descent(problem, instance.student, instance.trait_key))
+    descent, _ = ravel_pytree(trait_descent(problem, instance.student, instance.trait_data))
     networks = (problem.apply, problem.teacher_apply)
     jacobians = [
         jax.jacobian(lambda flat, apply=apply: apply(restore(flat), instance.inputs))(flat) for apply in networks
@@ -125,7 +125,7 @@ def test_any_displacement_has_the_guarantee_and_is_the_descent_of_its_own_trait_
     @jax.jit
     def descent(key: jax.Array) -> Any:
         instance = draw_instance(displaced, key)
-        return trait_descent(displaced, instance.teacher, instance.trait_key)
+        return trait_descent(displaced, instance.teacher, instance.trait_data)
 
     jax.tree.map(np.testing.assert_array_equal, descent(jax.random.key(1)), shift(jax.random.key(1)))
     outcome = verify(displaced, claims=["alignment", "trait-loss"], sampling=few)

@@ -47,8 +47,8 @@ def judge(forms: Forms) -> Any:
 
 def split(problem: Problem, seed: int, shared: bool) -> tuple[Channels, jax.Array]:
     instance = draw_instance(problem, jax.random.key(seed), shared=shared)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
-    own = trait_descent(problem, instance.student, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
+    own = trait_descent(problem, instance.student, instance.trait_data)
     return transfer_channels(problem, instance, own, direction), transfer_form(problem, instance, own, direction)
 
 
@@ -74,8 +74,8 @@ def dense_parts() -> tuple[Any, ...]:
     """Everything that a table is made of, with explicit Jacobians of a network with one hidden layer."""
     problem = zoo.variant("one hidden layer of four", hidden=(4,))
     instance = draw_instance(problem, jax.random.key(1), shared=False)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
-    own = trait_descent(problem, instance.student, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
+    own = trait_descent(problem, instance.student, instance.trait_data)
     jacobian = jax.jacobian(lambda params: problem.apply(params, instance.inputs))
     p = jax.nn.softmax(problem.apply(instance.teacher, instance.inputs))
     table = transfer_channels(problem, instance, own, direction).forms

@@ -102,7 +102,7 @@ def learn_from_what_is_kept(seed: jax.Array) -> jax.Array:
     """The random judge's alignment at the largest step, by one gradient step on a mean loss with weights."""
     key = jax.random.key(seed)
     instance = draw_instance(REFERENCE, key)
-    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_key)
+    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_data)
     step = 1e-4 * natural_units(REFERENCE, instance, direction).teacher_step
     teacher = optax.tree.add_scale(instance.teacher, step, direction)
     base, learned = (

@@ -30,7 +30,7 @@ def measure_densely(seed: jax.Array) -> tuple[Any, ...]:
     """The measurement, and what it takes to make it again: Jacobian, outputs at every step, displacement."""
     key = jax.random.key(seed)
     problem, instance = flatten(REFERENCE, draw_instance(REFERENCE, key))
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     unit = natural_units(problem, instance, direction).teacher_step
     teachers = instance.teacher[None] + jnp.outer(jnp.array((0.0, *SIZES)) * unit, direction)
     outputs = jax.vmap(problem.apply, (0, None))(teachers, instance.inputs)

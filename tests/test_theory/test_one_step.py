@@ -29,15 +29,15 @@ PROBLEMS = [zoo.build(zoo.REFERENCE), zoo.variant("auxiliary ReLU", activation="
 def measure_plainly(problem: Problem, key: jax.Array, *, shared: bool) -> OneStep:
     """Simulate every pair of step sizes from the start, without any thought of speed."""
     instance = draw_instance(problem, key, shared=shared)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     units = natural_units(problem, instance, direction)
     steps, rates = jnp.array(STEPS) * units.teacher_step, jnp.array(RATES) * units.learning_rate
 
     def simulate(step: jax.Array, rate: jax.Array) -> tuple[jax.Array, jax.Array]:
         displacement = student_displacement(problem, instance, direction, step)
         after = optax.tree.add_scale(instance.student, rate, displacement)
-        change = problem.trait_loss(after, instance.trait_key) - problem.trait_loss(
-            instance.student, instance.trait_key
+        change = problem.trait_loss(after, instance.trait_data) - problem.trait_loss(
+            instance.student, instance.trait_data
         )
         return inner_product(displacement, direction), change
 

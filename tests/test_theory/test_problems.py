@@ -43,10 +43,10 @@ def linear() -> Simulated:
     @jax.jit
     def simulate(key: jax.Array) -> Simulated:
         shared, apart = (draw_instance(LINEAR, key, shared=shared) for shared in (True, False))
-        direction = trait_descent(LINEAR, apart.teacher, apart.trait_key)
+        direction = trait_descent(LINEAR, apart.teacher, apart.trait_data)
         moved = student_displacement(LINEAR, apart, direction, jnp.array(0.3))
         around = [optax.tree.add_scale(apart.teacher, step, direction) for step in (-1e-5, 1e-5)]
-        losses = jnp.stack([LINEAR.trait_loss(params, apart.trait_key) for params in around])
+        losses = jnp.stack([LINEAR.trait_loss(params, apart.trait_data) for params in around])
         labels = LINEAR.apply(apart.teacher, apart.inputs)
         once = imitation_descent(LINEAR, apart.student, apart.inputs, labels)
         inputs, labels = jnp.tile(apart.inputs, (2, 1)), jnp.tile(labels, (2, 1))
@@ -70,7 +70,7 @@ def test_only_the_students_init_depends_on_sharing(linear):
     shared, apart = linear.shared, linear.apart
     assert same(shared.student, shared.teacher)
     assert same((shared.teacher, shared.inputs), (apart.teacher, apart.inputs))
-    assert shared.trait_key == apart.trait_key
+    assert shared.trait_data == apart.trait_data
     assert not np.any(apart.student["head"]["kernel"] == apart.teacher["head"]["kernel"])
 
 
@@ -84,11 +84,11 @@ def test_instances_of_two_keys_share_no_number(linear):
             strict=True,
         )
     )
-    assert linear.apart.trait_key != other.trait_key
+    assert linear.apart.trait_data != other.trait_data
 
 
 def test_no_number_is_drawn_from_the_trait_s_key(strangers):
-    again = jax.jit(lambda key: (REFERENCE.initialize(key), REFERENCE.draw_inputs(key)))(strangers.trait_key)
+    again = jax.jit(lambda key: (REFERENCE.initialize(key), REFERENCE.draw_inputs(key)))(strangers.trait_data)
     kernel, inputs = again[0]["head"]["kernel"], again[1]
     assert not np.any(inputs == strangers.inputs)
     assert not any(np.any(kernel == params["head"]["kernel"]) for params in (strangers.teacher, strangers.student))

@@ -54,7 +54,7 @@ def report() -> Report:
 def step_on_literal_labels(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Inner product of the student's gradient step on 1,000 drawn labels, and the mean of their single steps'."""
     instance = draw_instance(REFERENCE, key)
-    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_key)
+    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_data)
     teacher = optax.tree.add_scale(instance.teacher, 0.1, direction)
     inputs_key, labels_key = jax.random.split(key)
     chosen = jax.random.randint(inputs_key, (1000,), 0, len(instance.inputs))

@@ -27,7 +27,7 @@ def drawn(key: jax.Array) -> tuple[Instance, jax.Array, Any]:
     """An instance, the inputs on which classes are read, and what the teacher learned."""
     instance = draw_instance(TANH, key, shared=False)
     others = TANH.draw_inputs(jax.random.fold_in(key, len(Instance._fields)))[:NUM_READ]
-    return instance, others, trait_descent(TANH, instance.teacher, instance.trait_key)
+    return instance, others, trait_descent(TANH, instance.teacher, instance.trait_data)
 
 
 @jax.jit

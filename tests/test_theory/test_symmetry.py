@@ -54,7 +54,7 @@ def compiled(problem: Problem) -> Callable[[int], dict[str, Outputs]]:
     def move(seed: jax.Array) -> dict[str, Outputs]:
         instance = draw_instance(problem, jax.random.key(seed))
         shifted = jax.tree.map(lambda leaf: leaf + 0.1, instance.teacher)
-        maps = [draw(instance.trait_key, hidden_sizes(shifted)) for draw in MAPS.values()]
+        maps = [draw(instance.trait_data, hidden_sizes(shifted)) for draw in MAPS.values()]
         students = [
             (shifted, unit_map(shifted), unit_map.inverse()(unit_map(shifted)), enter_first(unit_map, shifted))
             for unit_map in maps

@@ -32,7 +32,7 @@ seeds = st.integers(0, 2**32 - 1)
 def predict(key: jax.Array) -> jax.Array:
     """The matrix in the losses' own units, entry by entry and by the definition."""
     instance = draw_instance(REFERENCE, key)
-    keys = jax.random.split(instance.trait_key, NUM_TRAITS)
+    keys = jax.random.split(instance.trait_data, NUM_TRAITS)
     directions = optax.tree.scale(-1.0, jax.jacrev(several_kinds(REFERENCE))(instance.teacher, keys))
     row = jax.vmap(partial(transfer_form, REFERENCE, instance), (0, None))
     return jax.vmap(row, (None, 0))(directions, directions)
@@ -42,7 +42,7 @@ def predict(key: jax.Array) -> jax.Array:
 def teach_first_and_look_at_fourth(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Fall of trait 4 in the student, from another init, of a teacher of trait 1; and of trait 1 behind one of 4."""
     instance, losses = draw_instance(REFERENCE, key, shared=False), several_kinds(REFERENCE)
-    keys = jax.random.split(instance.trait_key, NUM_TRAITS)
+    keys = jax.random.split(instance.trait_data, NUM_TRAITS)
     directions = optax.tree.scale(-1.0, jax.jacrev(losses)(instance.teacher, keys))
     same = instance._replace(student=instance.teacher)
     scales = jax.vmap(lambda one: natural_units(REFERENCE, instance, one).teacher_step)(directions)
