@@ -36,7 +36,7 @@ def experiment(
     """
     constant = ignores_key(problem.draw_inputs)
 
-    def draw(keys: jax.Array, run: Run) -> Instance:
+    def draw(keys: Any, run: Run) -> Instance:
         teacher_keys, student_keys, inputs_keys, data_keys = run(
             split_keys, keys if key_of is None else run(key_of, keys)
         )
