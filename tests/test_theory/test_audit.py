@@ -17,7 +17,7 @@ from theory import Sampling, zoo
 from theory.auditing import Audit, audit
 from theory.claim import Report
 from theory.claims.audit import CLAIM
-from theory.problem import draw_instance, flatten, trait_descent
+from theory.problem import draw_instance, flatten, trait_descent, trait_key
 from theory.runs.programs import COMPILER_OPTIONS, OPTIMIZED
 
 REFERENCE = zoo.build(zoo.REFERENCE)
@@ -32,7 +32,7 @@ def audit_densely(seed: jax.Array) -> tuple[Any, ...]:
     """An audit of labels of the auxiliary outputs, and what it takes to make it again."""
     problem, instance = flatten(AUXILIARY, draw_instance(AUXILIARY, jax.random.key(seed)))
     labels = jax.random.choice(jax.random.key(seed + 1), jnp.array(zoo.AUXILIARY), (len(instance.inputs),))
-    found = audit(problem, instance.teacher, instance.inputs, labels, trait_key=instance.trait_data)
+    found = audit(problem, instance.teacher, instance.inputs, labels, trait_key=trait_key(instance.key))
     direction = trait_descent(problem, instance.teacher, instance.trait_data)
     jacobian = jax.jacrev(problem.apply)(instance.teacher, instance.inputs)
     return found, labels, jacobian, problem.apply(instance.teacher, instance.inputs), direction
@@ -62,7 +62,7 @@ def audit_literal_labels(key: jax.Array, teacher_step: jax.Array) -> tuple[Audit
     inputs = jnp.tile(instance.inputs, (200, 1))
     teacher = optax.tree.add_scale(instance.teacher, teacher_step, direction)
     labels = jax.random.categorical(key, REFERENCE.apply(teacher, inputs))
-    found = audit(REFERENCE, instance.teacher, inputs, labels, trait_key=instance.trait_data)
+    found = audit(REFERENCE, instance.teacher, inputs, labels, trait_key=trait_key(instance.key))
 
     def loss(params: Any) -> jax.Array:
         logits = REFERENCE.apply(params, inputs)

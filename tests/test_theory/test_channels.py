@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from theory import Problem, Sampling, zoo
 from theory.claims import channels
 from theory.claims.channels import GROUPS, IMITATED, INITS, Forms
+from theory.experiments import experiment
 from theory.predictions import Channels, group_names, split_by_group, transfer_channels, transfer_form
 from theory.problem import Params, draw_instance, trait_descent
 from theory.runs.checks import Evidence
@@ -31,7 +32,9 @@ seeds = st.integers(0, 2**32 - 1)
 
 @pytest.fixture(scope="module")
 def forms() -> Forms:
-    return sweep(partial(channels.measure, REFERENCE, teacher_steps=STEPS), 0, NUM_SEEDS, chunk_size=NUM_SEEDS)
+    return sweep(
+        experiment(REFERENCE, channels.measure, shared=False, teacher_steps=STEPS), 0, NUM_SEEDS, chunk_size=NUM_SEEDS
+    )
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,8 @@ seeds = st.integers(0, 2**32 - 1)
 
 @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 def filter_labels(seed: jax.Array) -> Filtering:
-    return measure(REFERENCE, jax.random.key(seed), labels=LABELS, teacher_steps=(0.0, 1e-6, 1e-4))
+    instance = draw_instance(REFERENCE, jax.random.key(seed))
+    return measure(REFERENCE, instance, labels=LABELS, teacher_steps=(0.0, 1e-6, 1e-4))
 
 
 def filtered(seed: int) -> Any:

@@ -16,7 +16,7 @@ from theory.claim import Report
 from theory.claims.rescaling import CLAIM, SPREADS, Rescaled, preconditioned
 from theory.claims.symmetry import change_trait
 from theory.predictions import predicted_displacement
-from theory.problem import Params, draw_instance, student_displacement, trait_descent
+from theory.problem import Params, draw_instance, student_displacement, trait_descent, trait_key
 from theory.runs.programs import COMPILER_OPTIONS
 from theory.symmetries import hidden_sizes, random_rescaling
 
@@ -60,7 +60,7 @@ def form_dense(seed: jax.Array) -> tuple[jax.Array, ...]:
     problem = zoo.variant("small", activation="relu", hidden=(4,))
     instance = draw_instance(problem, jax.random.key(seed))
     flat, unravel = ravel_pytree(instance.teacher)
-    rescale = random_rescaling(instance.trait_data, hidden_sizes(instance.teacher), 1.0)
+    rescale = random_rescaling(trait_key(instance.key), hidden_sizes(instance.teacher), 1.0)
     direction = trait_descent(problem, instance.teacher, instance.trait_data)
     kernel = predicted_displacement(problem, instance, direction)
 

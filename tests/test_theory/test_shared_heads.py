@@ -39,7 +39,11 @@ def jacobian(body: Any, inputs: jax.Array) -> jax.Array:
 
 @pytest.fixture(scope="module")
 def measured() -> Any:
-    return jax.device_get(jax.jit(lambda key: shared_heads.measure(TANH, key, teacher_step=1e-5))(jax.random.key(11)))
+    @jax.jit
+    def measure(key: jax.Array) -> Any:
+        return shared_heads.measure(TANH, draw_instance(TANH, key, shared=False), teacher_step=1e-5)
+
+    return jax.device_get(measure(jax.random.key(11)))
 
 
 @pytest.fixture(scope="module")
