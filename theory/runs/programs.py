@@ -1,11 +1,12 @@
 """The compiled program of a sweep: a chunk of instances at once, as large as memory allows, on all local devices."""
 
 from collections.abc import Callable, Mapping
-from functools import cached_property, lru_cache
-from threading import Lock, RLock
+from functools import cached_property, lru_cache, partial
+from threading import Lock
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import psutil
 
@@ -64,14 +65,12 @@ class Program:
 
     def __init__(self, function: Callable[[Any], Any], arguments: Any, options: Mapping[str, str | bool]):
         """Trace it for arguments of these shapes; it is compiled when first called, on CPUs with these options."""
-        split = arguments_split(arguments)
-        chunk = jax.shard_map(
-            jax.vmap(function), mesh=split.mesh, in_specs=split.spec, out_specs=split.spec, check_vma=False
-        )
-        traced = jax.jit(chunk).trace(arguments)
-        self.shapes = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=split), traced.out_info
-        )
+        split = chunk_split()
+        chunk = jax.vmap(function)
+        traced = jax.jit(
+            jax.shard_map(chunk, mesh=split.mesh, in_specs=split.spec, out_specs=split.spec, check_vma=False)
+        ).trace(arguments)
+        self.shapes = jax.tree.map(partial(shape_of_chunk, split=split), traced.out_info)
         self.lowered = traced.lower()
         self.options = dict(options) if jax.default_backend() == "cpu" else None
         self.lock = Lock()
@@ -99,31 +98,65 @@ def chunk_split() -> jax.NamedSharding:
     return jax.NamedSharding(mesh, jax.P("instances"))
 
 
-def arguments_split(arguments: Any) -> jax.NamedSharding:
-    """How these arguments are."""
-    return jax.tree.leaves(arguments)[0].sharding
-
-
-DRAWING = RLock()
-"""Held while a program that draws is traced, so that several threads share one."""
-
-
-def drawing(function: Callable[[jax.Array], Any], keys: Any, options: Mapping[str, str | bool]) -> Program:
-    """The program that draws what a function draws from a key, the same one for whoever draws it."""
-    with DRAWING:
-        return _drawing(function, keys.shape[0], tuple(sorted(options.items())))
-
-
-@lru_cache(maxsize=256)
-def _drawing(
-    function: Callable[[jax.Array], Any], chunk_size: int, options: tuple[tuple[str, str | bool], ...]
-) -> Program:
-    return Program(function, key_shapes(chunk_size), dict(options))
+def shape_of_chunk(leaf: Any, split: jax.NamedSharding) -> jax.ShapeDtypeStruct:
+    """The shape of an array, spread like this."""
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=split)
 
 
 def key_shapes(chunk_size: int) -> jax.ShapeDtypeStruct:
     """The keys of a chunk."""
     return jax.ShapeDtypeStruct((chunk_size,), jax.random.key(0).dtype, sharding=chunk_split())
+
+
+class Itself(NamedTuple):
+    """A function, equal to itself alone, whether it can be hashed or not."""
+
+    function: Callable[[jax.Array], Any]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Itself) and self.function is other.function
+
+    def __hash__(self) -> int:
+        return id(self.function)
+
+
+DRAWING = Lock()
+"""Held while a program that draws is traced, so that several threads share one."""
+
+
+def drawing(function: Callable[[jax.Array], Any], chunk_size: int, options: Mapping[str, str | bool]) -> Program:
+    """The program that draws what a function draws from a key, the same one for whoever draws it."""
+    with DRAWING:
+        return _drawing(Itself(function), chunk_size, tuple(options.items()), jnp.result_type(float))
+
+
+@lru_cache(maxsize=256)
+def _drawing(draw: Itself, chunk_size: int, options: tuple[tuple[str, str | bool], ...], precision: Any) -> Program:
+    del precision
+    return Program(draw.function, key_shapes(chunk_size), dict(options))
+
+
+class Wiring:
+    """What is drawn from what, in words: in which programs, and from which keys."""
+
+    def __init__(self, chunk_size: int, options: Mapping[str, str | bool]):
+        self.chunk_size, self.options = chunk_size, options
+        self.keys = key_shapes(chunk_size)
+        self.places = {id(self.keys): "key"}
+        self.drawn: list[tuple[str, Any]] = []
+
+    def __call__(self, function: Callable[[jax.Array], Any], keys: Any) -> Any:
+        """Note a draw, and say of which shapes its results are."""
+        program = drawing(function, self.chunk_size, self.options)
+        results = jax.tree.map(partial(shape_of_chunk, split=chunk_split()), program.shapes)
+        self.places |= {id(leaf): f"{len(self.drawn)}.{place}" for place, leaf in enumerate(jax.tree.leaves(results))}
+        self.drawn.append((f"{self.places[id(keys)]}: {program.text}", results))
+        return results
+
+    def text(self, arguments: Any) -> str:
+        """All draws, and which of their results these arguments are."""
+        places = [self.places[id(leaf)] for leaf in jax.tree.leaves(arguments)]
+        return "\n".join([*(text for text, _ in self.drawn), *places])
 
 
 class ChunkProgram:
@@ -140,18 +173,11 @@ class ChunkProgram:
         num_devices = jax.local_device_count()
         self.chunk_size = -(-chunk_size // num_devices) * num_devices
         self.experiment, self.seed, self.options = experiment, seed, options
-        self.draws: dict[str, None] = {}
-
-        def shapes(function: Callable[[jax.Array], Any], keys: Any) -> Any:
-            program = drawing(function, keys, options)
-            self.draws[program.text] = None
-            return program.shapes
-
-        keys = key_shapes(self.chunk_size)
-        self.measuring = Program(experiment.measure, experiment.draw(keys, shapes), options)
-        words = jax.eval_shape(jax.random.key_data, keys)
-        self.shapes = Drawn(words, self.measuring.shapes)
-        self.keeper = Keeper("\n".join((str(seed), *self.draws, self.measuring.text)))
+        wiring = Wiring(self.chunk_size, options)
+        arguments = experiment.draw(wiring.keys, wiring)
+        self.measuring = Program(experiment.measure, arguments, options)
+        self.shapes = Drawn(jax.eval_shape(jax.random.key_data, wiring.keys), self.measuring.shapes)
+        self.keeper = Keeper(f"fold_in(key({seed}), index)\n{wiring.text(arguments)}\n{self.measuring.text}")
 
     @property
     def result_size(self) -> float:
@@ -166,14 +192,18 @@ class ChunkProgram:
         parts = ("argument", "temp", "output")
         return sum(getattr(memory, f"{part}_size_in_bytes") for part in parts) / each if memory else 0.0
 
+    def run(self, function: Callable[[jax.Array], Any], keys: Any) -> Any:
+        """Draw what a function draws from the keys of a chunk."""
+        return drawing(function, self.chunk_size, self.options)(keys)
+
     def __call__(self, start: int) -> Drawn:
         """Measure the chunk that begins with an instance, or take it from disk if an earlier run has finished it."""
 
         def compute() -> Drawn:
             indices = jax.device_put(start + np.arange(self.chunk_size, dtype=np.uint32), chunk_split())
             keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(self.seed), indices)
-            drawn = self.experiment.draw(keys, lambda function, keys: drawing(function, keys, self.options)(keys))
-            return jax.device_get(Drawn(jax.random.key_data(keys), self.measuring(drawn)))
+            arguments = self.experiment.draw(keys, self.run)
+            return jax.device_get(Drawn(jax.random.key_data(keys), self.measuring(arguments)))
 
         return self.keeper.kept(start, self.shapes, compute)
 
