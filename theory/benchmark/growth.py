@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ import numpy as np
 import psutil
 
 from theory import one_step, zoo
+from theory.experiments import experiment
 from theory.runs.command_line import InputError
 from theory.runs.memory import gibibytes, process_memory
 from theory.runs.processes import Processes, joined
@@ -58,8 +58,9 @@ def time_sweeps(
     Lists, ready for JSON: `seconds` of shape `(repetitions, counts)`, peak bytes of `memory` of this process from its
     start to after each count's first run, `(counts,)`, and the seeds `at_once`, those of a chunk of all processes.
     """
-    measure = partial(one_step.measure, zoo.build(zoo.REFERENCE), learning_rates=(1.0,), steps_at_once=2)
-    program = compile_chunks(partial(measure, teacher_steps=teacher_steps), seed, max(num_seeds), None)
+    options: Any = {"teacher_steps": teacher_steps, "learning_rates": (1.0,), "steps_at_once": 2}
+    both = experiment(zoo.build(zoo.REFERENCE), one_step.measure, **options)
+    program = compile_chunks(both, seed, max(num_seeds), None)
 
     def run(count: int) -> float:
         start = time.perf_counter()
