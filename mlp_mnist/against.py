@@ -37,6 +37,8 @@ def time_processes(source: Source, options: Benchmark) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as output:
             words = ["demo", "--data", source.name, *folder, "--seed", str(options.seed), "--precision", name]
             words += ["--num-seeds", str(options.against_seeds), "--output", str(Path(output, "run"))]
+            if options.epochs is not None:
+                words += [word for name in ("teacher", "student") for word in (f"--{name}.epochs", str(options.epochs))]
             seconds[name] = time_process(["-m", "mlp_mnist", *words], {QUIET: "1"}, {0, 1})
     return seconds
 

@@ -1,7 +1,7 @@
 """The commands with one protocol, and the benchmark: each is run, judged and recorded."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from mlp_mnist.against import require_script
@@ -87,6 +87,8 @@ def run_benchmark(options: Benchmark) -> bool:
     """Time the six arms; say whether no verdict fails."""
     source = options.source()
     protocol = PROTOCOLS[source.name]
+    if options.epochs is not None:
+        protocol = replace(protocol, teacher_epochs=options.epochs, student_epochs=options.epochs)
     shown = {name: value for name, value in asdict(protocol).items() if name != "precision"}
     config = {"data": source.name, **options.config(), "protocol": shown}
 

@@ -130,6 +130,8 @@ class Benchmark(DataOptions):
     """Precisions of the matrix products."""
     repetitions: int = 5
     """How often everything is timed, by turns; the median counts, of one or two the fastest."""
+    epochs: int | None = None
+    """Epochs of teachers and of students, for a shorter run of the same steps; the protocol's by default."""
     against: Path | None = None
     """A Python script of the same experiment, such as the published one, to time in the same run: from its start to its
     end, beside our own processes from theirs to theirs. It finds the images' folder in $MNIST_DIR."""
@@ -144,6 +146,8 @@ class Benchmark(DataOptions):
         require(distinct, "precisions", "'float32', 'bf16' or both", self.precisions)
         require(self.repetitions >= 1, "repetitions", "at least 1", self.repetitions)
         require_count("against_seeds", self.against_seeds)
+        if self.epochs is not None:
+            require_count("epochs", self.epochs)
 
     def config(self) -> dict[str, Any]:
         """List the fields that define the run."""

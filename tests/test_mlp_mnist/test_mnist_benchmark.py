@@ -205,7 +205,8 @@ def test_the_script_and_ours_are_processes_on_the_same_images_and_as_many_seeds(
         ours = f"-m mlp_mnist demo --data mnist --data-dir images --seed 7 --precision {name} --num-seeds 10 --output "
         assert words.startswith(ours)
         assert statuses == {0, 1}
-    assert time_processes(resolve("digits"), options)
+    assert time_processes(resolve("digits"), dataclasses.replace(options, epochs=1))
+    assert asked[4][0].endswith(" --teacher.epochs 1 --student.epochs 1")
     assert asked[3][1] == {"MPLBACKEND": "agg"}
     assert "--data-dir" not in asked[4][0]
 
@@ -271,6 +272,7 @@ def test_ratios_to_the_other_script_are_those_of_each_repetition_a_seed():
         ({"precisions": ("bf16", "bf16")}, "precisions must be"),
         ({"repetitions": 0}, "repetitions must be"),
         ({"against_seeds": 0}, "against_seeds must be"),
+        ({"epochs": 0}, "epochs must be"),
         ({"seed": -1}, "seed must be"),
     ],
     ids=str,
