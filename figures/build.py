@@ -1,11 +1,13 @@
-"""The figures built from whatever is recorded: missing runs, ladder, overview and the gallery's page."""
+"""The figures built from whatever is recorded: missing runs, ladder, growth, overview and the gallery's page."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from figures.exhibits import EXHIBITS
-from figures.gallery import draw_overview, gallery_page, shared_against_stranger, summary_table
+from figures.gallery import SPANNING, draw_overview, gallery_page, shared_against_stranger, summary_table
+from figures.growth import growth, is_measured
+from figures.growth_plots import draw_growth
 from figures.ladder import is_climbable, ladder
 from figures.ladder_plots import draw_ladder
 from figures.page import gallery_html
@@ -17,6 +19,8 @@ from theory.runs.records import Outcome, Record, complete, is_finished, open_pag
 from theory.runs.terminal import tell
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from figures.__main__ import Figures
 
 
@@ -36,11 +40,54 @@ def save_ladder(
     """
     if not is_climbable(records):
         return {}
-    place, config, outcome = folder / "ladder", {**config, "command": "figures ladder"}, ladder(records)
+    return {"ladder": save_spanning("ladder", ladder(records), draw_ladder, folder, config, fresh)}
+
+
+def save_growth(
+    records: Mapping[str, Record], folder: Path, config: Mapping[str, Any], fresh: bool
+) -> dict[str, Record]:
+    """Draw growth, if both benchmarks have measured it.
+
+    Args:
+        records: Each exhibit's record, by folder.
+        folder: Where the gallery is.
+        config: The overview's configuration.
+        fresh: Whether to draw again what is there.
+
+    Returns:
+        Its record, by folder; nothing if there is none.
+    """
+    if not is_measured(records):
+        return {}
+    return {"growth": save_spanning("growth", growth(records), draw_growth, folder, config, fresh)}
+
+
+def save_spanning(
+    name: str,
+    outcome: Outcome,
+    draw: "Callable[[Record], Figure]",
+    folder: Path,
+    config: Mapping[str, Any],
+    fresh: bool,
+) -> Record:
+    """Draw what spans rungs, unless it is there with the same numbers.
+
+    Args:
+        name: Its folder.
+        outcome: What it says.
+        draw: How it is drawn.
+        folder: Where the gallery is.
+        config: The overview's configuration.
+        fresh: Whether to draw again what is there.
+
+    Returns:
+        Its record.
+    """
+    place, config = folder / name, {**config, "command": f"figures {name}"}
     if is_finished(place, config) and read_record(place).table == outcome.table and not fresh:
-        complete(read_record(place), draw_ladder)
-        return {"ladder": read_record(place)}
-    return {"ladder": save(outcome, place, config, draw_ladder, Start.now(folder))}
+        complete(read_record(place), draw)
+        return read_record(place)
+    return save(outcome, place, config, draw, Start.now(folder))
 
 
 def build(options: "Figures") -> bool:
@@ -61,6 +108,7 @@ def build(options: "Figures") -> bool:
     start = Start.now(folder)
     records = run_exhibits(options, folder, source)
     records |= save_ladder(records, folder, config, options.fresh)
+    records |= save_growth(records, folder, config, options.fresh)
     verdicts = [verdict for record in records.values() for verdict in record.verdicts]
     table = summary_table(verdicts)
     if not finished or read_record(folder / "overview").verdicts != verdicts or options.fresh:
@@ -71,7 +119,9 @@ def build(options: "Figures") -> bool:
     write_whole(folder / "README.md", gallery_page(records, command).encode())
     write_whole(folder / "index.html", gallery_html(records, command, folder))
     start_with = f"figures, numbers and tables are in {folder}; start with {folder / 'index.html'}"
-    titles = {exhibit.folder: exhibit.title for exhibit in EXHIBITS} | {"ladder": "The ladder"}
+    titles = {exhibit.folder: exhibit.title for exhibit in EXHIBITS} | {
+        name: title for name, (title, _) in SPANNING.items()
+    }
     named = [
         verdict | {"claim": titles[name], "check": f"{verdict['claim']}: {verdict['check']}"}
         for name, record in records.items()

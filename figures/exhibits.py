@@ -29,8 +29,10 @@ class Exhibit(NamedTuple):
     """What it is told in the publication preset alone."""
     asserts: bool = False
     """Whether the sentence states a result, which the record's verdicts must bear out."""
-    extra: str = ""
-    """The extra that it needs; without it what is recorded is shown, and nothing is made."""
+    needs: str = ""
+    """What it needs beside the package; without it what is recorded is shown, and nothing is made."""
+    file: str = ""
+    """A file of others that it needs, likewise."""
 
 
 MAIN = tuple(name for name, claim in all_claims().items() if claim.number == int(claim.number) or name == "signs")
@@ -56,6 +58,18 @@ WHOLE_VOCABULARY = (
 
 FIRST_BASES = {"divergence": "16", "layers": "20", "rank": "20", "optimizers": "20"}
 """First base of each study of the language model that the gallery shows."""
+
+SCRIPT = "runs/run_mnist_experiment.py"
+"""The published script of the digits, with `SCRIPT_SEEDS` models and one epoch; it is not ours, and not kept here."""
+
+SCRIPT_SEEDS = "10"
+"""Models of each arm that it trains there; its 100, and its five epochs, take hours on a small machine."""
+
+TIMED = {
+    "the tiny language model": ("", ("--batch-sizes", "25", "64")),
+    "a published model": ("-smollm2", ("--config", "smollm2-135m", "--batch-sizes", "16", "64", "--rows", "16")),
+}
+"""Language models whose speed the gallery shows: the end of the folder's name, and how much is timed."""
 
 SIX_DECADES = tuple(f"{step:.3g}" for step in np.geomspace(1e-5, 10, 13))
 """The teacher's step sizes, as one writes them."""
@@ -150,7 +164,7 @@ EXHIBITS = (
             *("--student.num-steps", "30", "--student.num-epochs", "3", "--student.batch", "2"),
             *("--student.rows-at-once", "2", "--num-prompts", "200", "--num-completions", "600"),
         ),
-        extra="smol",
+        needs="the extra smol",
     ),
     Exhibit(
         folder="llm-bridge-run-smollm2",
@@ -159,7 +173,7 @@ EXHIBITS = (
         "strangers compute the same function with every unit rescaled.",
         command=("llm_bridge", "run"),
         arguments=(*SMOLLM2, "--trait", "cat"),
-        extra="smol",
+        needs="the extra smol",
     ),
     *(
         Exhibit(
@@ -188,7 +202,7 @@ EXHIBITS = (
         "weights.",
         command=("llm_bridge", "compare"),
         arguments=(*SMOLLM2, "--stranger", "random", "--traits", "cat", "eagle", "dolphin"),
-        extra="smol",
+        needs="the extra smol",
     ),
     Exhibit(
         folder="llm-bridge-study-audit",
@@ -208,7 +222,7 @@ EXHIBITS = (
             "them would become.",
             command=("llm_bridge", "audit"),
             arguments=(f"figures/llm-bridge-audit-smollm2-{writer}/data.jsonl", *AUDITED),
-            extra="smol",
+            needs="the extra smol",
         )
         for writer, whose in AUDITS.items()
     ),
@@ -234,6 +248,20 @@ EXHIBITS = (
         title="How fast the digits are learned",
         claim="Seconds a seed for all six arms, and the share of what a bare matrix product reaches.",
         command=("mlp_mnist", "benchmark"),
+        arguments=("--epochs", "1", "--against", SCRIPT, "--against-seeds", SCRIPT_SEEDS),
+        file=SCRIPT,
+    ),
+    *(
+        Exhibit(
+            folder=f"llm-bridge-benchmark{suffix}",
+            title=f"How fast {model} is",
+            claim="Pretraining, sampling, a LoRA step and a pass of the audit beside the device's own limits, and "
+            "transformers and PEFT with the same weights, prompts and rows.",
+            command=("llm_bridge", "benchmark"),
+            arguments=(*shape, "--against", "transformers"),
+            needs="torch, transformers and peft",
+        )
+        for model, (suffix, shape) in TIMED.items()
     ),
 )
 """Every figure that one command makes."""

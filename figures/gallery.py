@@ -19,6 +19,19 @@ from theory.runs.records import PICTURES, Record
 from theory.runs.style import STYLE, new_figure
 from theory.runs.verdicts import markdown_table
 
+SPANNING = {
+    "ladder": (
+        "The ladder",
+        "Alignment, predicted and measured trait change of the same three students on every rung.",
+    ),
+    "growth": (
+        "How time and memory grow",
+        "From one seed to thousands of random networks and to a hundred of digits, from one device to several, in one "
+        "process and in two, each beside its ideal line.",
+    ),
+}
+"""Title and sentence of each figure that spans rungs, by folder."""
+
 
 def draw_overview(records: Mapping[str, Record]) -> Figure:
     """Draw one panel a result, across rungs.
@@ -89,7 +102,7 @@ def gallery_page(records: Mapping[str, Record], command: str) -> str:
     """Write the page that shows every figure with its claim, command and verdicts.
 
     Args:
-        records: Each exhibit's record, by folder, and the ladder's, if there is one.
+        records: Each exhibit's record, by folder, and those that span rungs, as far as there are any.
         command: The command that rebuilds the page.
 
     Returns:
@@ -97,8 +110,7 @@ def gallery_page(records: Mapping[str, Record], command: str) -> str:
     """
     parts = ["# Gallery\n", f"Rebuilt by `{command}`.\n"]
     parts += ["![Overview](overview/figure.png)\n", summary_counts(records)]
-    if "ladder" in records:
-        parts.append(ladder_section(records["ladder"]))
+    parts += [spanning_section(name, records[name]) for name in SPANNING if name in records]
     for exhibit in EXHIBITS:
         if exhibit.folder not in records:
             continue
@@ -135,17 +147,18 @@ def claim_of(exhibit: Exhibit, record: Record) -> str:
     return f"**Not decided** by this record, whose figures are reported: {exhibit.claim}"
 
 
-def ladder_section(record: Record) -> str:
-    """Show the ladder.
+def spanning_section(name: str, record: Record) -> str:
+    """Show what spans rungs.
 
     Args:
+        name: One of `SPANNING`.
         record: Its record.
 
     Returns:
         Markdown.
     """
-    claim = "Alignment, predicted and measured trait change of the same three students on every rung."
-    return f"## The ladder\n\n{claim}\n\n![The ladder](ladder/figure.png)\n\n{record.table}"
+    title, claim = SPANNING[name]
+    return f"## {title}\n\n{claim}\n\n![{title}]({name}/figure.png)\n\n{record.table}"
 
 
 def findings(records: Mapping[str, Record]) -> str:

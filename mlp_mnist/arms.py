@@ -73,6 +73,9 @@ class Measured(NamedTuple):
 SCRIPT_SEEDS = 40
 """Seeds for which the published script was run."""
 
+OTHER = "other script"
+"""What a script that is timed beside ours is called, where ours are called by their precision."""
+
 
 class Published(NamedTuple):
     """What others measured for one arm on MNIST."""

@@ -4,8 +4,6 @@ Operations are counted by formula, those of the matrix products alone. Every rep
 before each run, so that a machine shared with others slows both.
 """
 
-import resource
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +16,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlp_mnist.against import time_processes
 from mlp_mnist.arms import DEMO_ARMS, PUBLISHED, Measured
-from mlp_mnist.data import Dataset
+from mlp_mnist.data import Dataset, Source, load
 from mlp_mnist.experiment import group_size, num_workers, run_seeds
 from mlp_mnist.network import contract
 from mlp_mnist.options import Benchmark
 from mlp_mnist.protocol import NUM_CLASSES, Precision, Protocol
 from mlp_mnist.verdicts import judge_speed
 from theory.runs.chunks import keep_in
+from theory.runs.memory import peak_memory
 from theory.runs.records import Outcome
 
 LEAST_SECONDS = 0.05
@@ -35,38 +35,48 @@ MOST_WORKERS = 1024
 """More than any machine has cores."""
 
 
-def time_seeds(protocol: Protocol, data: Dataset, options: Benchmark) -> Outcome:
+def time_seeds(protocol: Protocol, source: Source, options: Benchmark) -> Outcome:
     """Time every precision, and hold their accuracies against each other: speed is reported, agreement is judged."""
+    data = load(source)
     (num_train, num_pixels), num_test = data.train_images.shape, len(data.test_labels)
     operations = count_operations(protocol, num_pixels, num_train, num_test, len(DEMO_ARMS))
-    results = {"operations": np.array(operations), **time_precisions(protocol, data, options)}
+    timing = () if options.against is None else (partial(time_processes, source, options),)
+    results = {"operations": np.array(operations), **time_precisions(protocol, data, options, *timing)}
+    if options.against is not None:
+        results["process seeds"] = np.array(options.against_seeds)
     for name in options.precisions:
         speeds = operations * np.array(options.num_seeds) / results[f"seconds/{name}"]
         results |= {f"speed/{name}": speeds, f"share/{name}": speeds / results[f"peak/{name}"].max()}
     return judge_speed(results, options.num_seeds, options.precisions)
 
 
-def time_precisions(protocol: Protocol, data: Dataset, options: Benchmark) -> dict[str, np.ndarray]:
+def time_precisions(
+    protocol: Protocol, data: Dataset, options: Benchmark, time_others: Callable[[], dict[str, float]] = dict
+) -> dict[str, np.ndarray]:
     """Time every precision at every number of seeds, by turns; nothing is kept from one run for the next.
 
     For each precision: `seconds` of each run and the `peak` of a bare matrix product just before it, operations a
     second, both of shape `(repetitions, counts)`; `memory`, peak bytes of the process, or of an accelerator, from its
     start to after each count's first run, shape `(counts,)`; `compile seconds`, what the first seeds took beyond the
     next, where what all precisions share is compiled with the first of them; and the `accuracy` of the six arms in the
-    run of most seeds.
+    run of most seeds. Beside them the seeds that run `at once`, and the `process seconds` of each of the others, shape
+    `(repetitions,)`, which are timed first in each repetition.
     """
     keep_in(None)
-    shape, results = (options.repetitions, len(options.num_seeds)), {}
+    at_once, results = group_size() * jax.local_device_count(), dict[str, np.ndarray]()
+    shape, others = (options.repetitions, len(options.num_seeds)), []
 
     def run(precision: Precision, count: int) -> tuple[Measured, float]:
         point = replace(protocol, precision=precision)
         return time_run(lambda: run_seeds([point], list(DEMO_ARMS.values()), data, options.seed, count))
 
     for name in options.precisions:
-        first, second = (run(name, group_size() * jax.local_device_count())[1] for _ in range(2))
+        first, second = (run(name, at_once)[1] for _ in range(2))
         results |= {f"{kind}/{name}": np.zeros(shape) for kind in ("seconds", "peak")}
         results |= {f"memory/{name}": np.zeros(shape[1]), f"compile seconds/{name}": np.array(max(0.0, first - second))}
     for repetition, place in np.ndindex(shape):
+        if place == 0:
+            others.append(time_others())
         for name in options.precisions:
             results[f"peak/{name}"][repetition, place] = time_peak(name)
             measured, results[f"seconds/{name}"][repetition, place] = run(name, options.num_seeds[place])
@@ -74,7 +84,8 @@ def time_precisions(protocol: Protocol, data: Dataset, options: Benchmark) -> di
                 results[f"memory/{name}"][place] = peak_memory()
             arms = Measured(*(each[0] for each in measured)).named(DEMO_ARMS)
             results |= {f"accuracy/{name}/{arm}": arms[f"accuracy/{arm}"] for arm in PUBLISHED}
-    return results
+    results |= {f"process seconds/{name}": np.array([each[name] for each in others]) for name in others[0]}
+    return results | {"at once": np.array(at_once)}
 
 
 def count_operations(protocol: Protocol, num_pixels: int, num_train: int, num_test: int, num_students: int) -> float:
@@ -138,11 +149,3 @@ def time_run(run: Callable[[], Any]) -> tuple[Any, float]:
     start = time.perf_counter()
     result = run()
     return result, time.perf_counter() - start
-
-
-def peak_memory() -> int:
-    """Say how much memory was in use at once so far."""
-    stats = None if jax.default_backend() == "cpu" else jax.local_devices()[0].memory_stats()
-    if stats and "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

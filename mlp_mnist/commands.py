@@ -1,9 +1,10 @@
 """The commands with one protocol, and the benchmark: each is run, judged and recorded."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from mlp_mnist.against import require_script
 from mlp_mnist.arms import COMPARED_ARMS, DEMO_ARMS, Arm, Measured, Results
 from mlp_mnist.benchmark import time_seeds
 from mlp_mnist.data import load, load_others
@@ -86,11 +87,15 @@ def run_benchmark(options: Benchmark) -> bool:
     """Time the six arms; say whether no verdict fails."""
     source = options.source()
     protocol = PROTOCOLS[source.name]
+    if options.epochs is not None:
+        protocol = replace(protocol, teacher_epochs=options.epochs, student_epochs=options.epochs)
     shown = {name: value for name, value in asdict(protocol).items() if name != "precision"}
     config = {"data": source.name, **options.config(), "protocol": shown}
 
     def compute() -> Outcome:
-        return time_seeds(protocol, load(source), options)
+        if options.against is not None:
+            require_script(options.against)
+        return time_seeds(protocol, source, options)
 
     return record_run("mlp_mnist benchmark", options, config, compute, draw_benchmark, data=source.reason).none_fails
 

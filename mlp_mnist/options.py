@@ -128,8 +128,15 @@ class Benchmark(DataOptions):
     """Seeds run at once; one point of the curve for each number, in increasing order."""
     precisions: tuple[Precision, ...] = ("float32", "bf16")
     """Precisions of the matrix products."""
-    repetitions: int = 2
-    """How often everything is timed, by turns; the fastest counts."""
+    repetitions: int = 5
+    """How often everything is timed, by turns; the median counts, of one or two the fastest."""
+    epochs: int | None = None
+    """Epochs of teachers and of students, for a shorter run of the same steps; the protocol's by default."""
+    against: Path | None = None
+    """A Python script of the same experiment, such as the published one, to time in the same run: from its start to its
+    end, beside our own processes from theirs to theirs. It finds the images' folder in $MNIST_DIR."""
+    against_seeds: int = 100
+    """Models of each arm that this script trains, as it stands; the published one has 100. Ours train as many."""
 
     def __post_init__(self) -> None:
         increasing = bool(self.num_seeds) and sorted(set(self.num_seeds)) == list(self.num_seeds)
@@ -138,7 +145,13 @@ class Benchmark(DataOptions):
         distinct = bool(self.precisions) and len(set(self.precisions)) == len(self.precisions)
         require(distinct, "precisions", "'float32', 'bf16' or both", self.precisions)
         require(self.repetitions >= 1, "repetitions", "at least 1", self.repetitions)
+        require_count("against_seeds", self.against_seeds)
+        if self.epochs is not None:
+            require_count("epochs", self.epochs)
 
     def config(self) -> dict[str, Any]:
         """List the fields that define the run."""
-        return {name: getattr(self, name) for name in ("seed", "num_seeds", "precisions", "repetitions")}
+        config = {name: getattr(self, name) for name in ("seed", "num_seeds", "precisions", "repetitions")}
+        if self.against is not None:
+            config |= {"against": self.against.name, "against_seeds": self.against_seeds}
+        return config

@@ -71,7 +71,8 @@ def pose(protocol: Protocol, case: Case) -> tuple[Problem, Instance]:
         ),
         trait_loss=trait_loss,
     )
-    return problem, Instance(start, start, inputs, jax.random.key(0))
+    key = jax.random.key(0)
+    return problem, Instance(start, start, inputs, key, key)
 
 
 @partial(jax.jit, static_argnames=("protocol", "num_products"))
@@ -166,6 +167,6 @@ def trait_change(protocol: Protocol, case: Case, moved: Params) -> dict[str, jax
     problem, instance = pose(protocol, case)
     labels = problem.apply(case.displacement, instance.inputs)
     imitation = imitation_descent(problem, moved, instance.inputs, labels)
-    trait = trait_descent(problem, moved, instance.trait_key)
+    trait = trait_descent(problem, moved, instance.trait_data)
     product = inner_product(trait, imitation)
     return {"fall": product, "fall-cosine": product / (optax.tree.norm(trait) * optax.tree.norm(imitation))}

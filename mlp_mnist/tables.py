@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mlp_mnist.arms import PREDICTED_TIMES, PUBLISHED, SCRIPT_SEEDS, TIMES, Published, Results
+from mlp_mnist.arms import OTHER, PREDICTED_TIMES, PUBLISHED, SCRIPT_SEEDS, TIMES, Published, Results
 from mlp_mnist.protocol import LOGITS
 from theory.runs.memory import gibibytes
-from theory.runs.statistics import mean_estimate
+from theory.runs.statistics import mean_estimate, typical
 from theory.runs.verdicts import markdown_table
 
 MANY = 10
@@ -106,15 +106,27 @@ def number_table(results: Results, numbers: Sequence[int]) -> str:
 
 
 def time_table(results: Results, num_seeds: Sequence[int], precisions: Sequence[str]) -> str:
-    """Lay out the fastest of all repetitions."""
+    """Lay out what is typical of all repetitions."""
     header = ("precision", "seeds", "seconds a seed", "GFLOP/s", "peak GFLOP/s", "share", "memory so far", "compiling")
     rows: list[Sequence[str]] = []
     for name in precisions:
         peak, compiling = results[f"peak/{name}"].max(), f"{float(results[f'compile seconds/{name}']):.1f} s"
         for place, count in enumerate(num_seeds):
-            seconds = results[f"seconds/{name}"][:, place].min() / count
-            speed, share = (results[f"{kind}/{name}"][:, place].max() for kind in ("speed", "share"))
+            seconds = typical(results[f"seconds/{name}"][:, place]) / count
+            speed, share = (typical(results[f"{kind}/{name}"][:, place], np.max) for kind in ("speed", "share"))
             speeds = (f"{speed / 1e9:,.0f}", f"{peak / 1e9:,.0f}", f"{share:.0%}")
             memory = gibibytes(results[f"memory/{name}"][place])
             rows.append((name, str(count), f"{seconds:.3g}", *speeds, memory, compiling))
     return markdown_table(header, rows)
+
+
+def process_table(results: Results, precisions: Sequence[str], num_seeds: int) -> str:
+    """Lay out what whole processes took."""
+    names = {OTHER: OTHER} | {name: f"demo, {name}" for name in precisions}
+    other = results[f"process seconds/{OTHER}"]
+    rows = []
+    for name, label in names.items():
+        seconds = results[f"process seconds/{name}"]
+        times = "" if name == OTHER else f"{float(np.median(other / seconds)):.3g}"
+        rows.append((label, str(num_seeds), f"{float(typical(seconds)) / num_seeds:.3g}", times))
+    return markdown_table(("whole process", "seeds", "seconds a seed", "times as fast"), rows)

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mlp_mnist.arms import COMPARED_INITS, DEMO_ARMS, PUBLISHED, Results
+from mlp_mnist.arms import COMPARED_INITS, DEMO_ARMS, OTHER, PUBLISHED, Results
 from mlp_mnist.protocol import LOGITS
-from mlp_mnist.tables import arm_table, init_table, time_table
+from mlp_mnist.tables import arm_table, init_table, process_table, time_table
 from theory.runs.checks import Check, Evidence, Select, every, mean
 from theory.runs.records import Outcome
-from theory.runs.statistics import Estimate, hull
+from theory.runs.statistics import Estimate, hull, range_estimate, repeated_estimate
 from theory.runs.verdicts import Accepted, Verdict, verdict_table
 
 Checks = Iterable[tuple[str, Check]]
@@ -204,16 +204,38 @@ PRECISION_CHECK = Check(
 
 def judge_speed(results: Results, num_seeds: Sequence[int], precisions: Sequence[str]) -> Outcome:
     """Report speeds at the last number of seeds, and judge whether float32 and bf16 learn the same."""
-    verdicts = []
+    verdicts, tables = [], [time_table(results, num_seeds, precisions)]
     for name in precisions:
         shares, seconds = results[f"share/{name}"][:, -1], results[f"seconds/{name}"][:, -1] / num_seeds[-1]
-        for check, values, best in (("share of peak", shares, max(shares)), ("seconds a seed", seconds, min(seconds))):
+        for check, values, best in (("share of peak", shares, np.max), ("seconds a seed", seconds, np.min)):
             verdict = Verdict(
                 claim="benchmark",
                 check=f"{check}, {name}, {num_seeds[-1]} seeds",
                 predicted="no guarantee",
-                measured=Estimate(float(best), float(values.min()), float(values.max())),
+                measured=repeated_estimate(values, best),
             )
             verdicts.append(verdict)
     verdicts += judged(results, [("benchmark", PRECISION_CHECK)] if len(precisions) > 1 else [])
-    return Outcome(results, verdicts, f"{time_table(results, num_seeds, precisions)}\n{verdict_table(verdicts)}")
+    if "process seeds" in results:
+        verdicts += compare_speed(results, num_seeds[-1], precisions)
+        tables.append(process_table(results, precisions, int(results["process seeds"])))
+    return Outcome(results, verdicts, "\n".join([*tables, verdict_table(verdicts)]))
+
+
+def compare_speed(results: Results, last: int, precisions: Sequence[str]) -> list[Verdict]:
+    """Report how many times as fast a seed is as in the other script: whole processes, and ours without its start."""
+    seeds, verdicts = int(results["process seeds"]), []
+    other = results[f"process seconds/{OTHER}"] / seeds
+    for name in precisions:
+        process, alone = results[f"process seconds/{name}"] / seeds, results[f"seconds/{name}"][:, -1] / last
+        kinds = {f"whole processes of {seeds} seeds": process, f"ours compiled before, {last} seeds": alone}
+        verdicts += [
+            Verdict(
+                claim="benchmark",
+                check=f"{name}, times as fast a seed as the {OTHER}, {kind}",
+                predicted="no guarantee",
+                measured=range_estimate(other / seconds),
+            )
+            for kind, seconds in kinds.items()
+        ]
+    return verdicts

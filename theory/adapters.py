@@ -64,5 +64,5 @@ def adapted(problem: Problem, params: Params, adapters: Params) -> Problem:
     return replace(
         problem,
         apply=lambda trained, inputs: problem.apply(merge(params, adapters, trained), inputs),
-        trait_loss=lambda trained, key: problem.trait_loss(merge(params, adapters, trained), key),
+        trait_loss=lambda trained, data: problem.trait_loss(merge(params, adapters, trained), data),
     )

@@ -86,7 +86,8 @@ def audit(
     if not outputs:
         raise ValueError(f"an audit is of {APPLIES_TO}")
     if direction is None:
-        direction = trait_descent(problem, params, jax.random.key(0) if trait_key is None else trait_key)
+        data = problem.draw_trait_data(jax.random.key(0) if trait_key is None else trait_key)
+        direction = trait_descent(problem, params, data)
 
     def log_likelihoods(params: Params) -> Float[Array, " rows"]:
         logits = problem.apply(params, inputs)

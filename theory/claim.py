@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from theory.runs.checks import CONTROL, NOTHING, Check, Evidence
 from theory.runs.command_line import InputError
+from theory.runs.programs import Experiment
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Verdict
 
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from theory.problem import Problem
     from theory.runs.records import Record
 
-Cases = Callable[[Sequence["Problem"], Sampling], Mapping[str, Callable[[Any], Any]]]
-"""From problems, the first of which also serves for the controls, to what is measured of each case: a function from a
-random key to a named tuple of arrays, under the case's name. Names of controls begin with `CONTROL`."""
+Cases = Callable[[Sequence["Problem"], Sampling], Mapping[str, Experiment]]
+"""From problems, the first of which also serves for the controls, to the experiment of each case, under its name. Names
+of controls begin with `CONTROL`."""
 
 
 FEW = 4
@@ -190,19 +191,23 @@ def measure_claims(
 def measure_with(
     measure: Callable[..., Any],
     takes: Callable[[Sampling], dict[str, Any]] = lambda sampling: {},
-    controls: Callable[["Problem"], Mapping[str, Callable[..., Any]]] = lambda problem: {},
+    controls: Callable[["Problem"], Mapping[str, Callable[..., Experiment]]] = lambda problem: {},
+    **options: Any,
 ) -> Cases:
     """Measure every problem alike, and some controls of the first.
 
-    `measure` takes a problem, a random key and the keywords that `takes` makes of the sampling; `controls` names by
-    what is broken functions of a random key and the same keywords, which give the same named tuple.
+    `measure` takes a problem, an instance and the keywords that `takes` makes of the sampling; `controls` names by
+    what is broken functions from the same keywords to an experiment, which gives the same named tuple. The
+    options are `experiment`'s.
     """
 
-    def cases(problems: Sequence["Problem"], sampling: Sampling) -> dict[str, Callable[[Any], Any]]:
+    def cases(problems: Sequence["Problem"], sampling: Sampling) -> dict[str, Experiment]:
+        from theory.experiments import experiment
+
         keywords = takes(sampling)
-        proper = {problem.name: partial(measure, problem, **keywords) for problem in problems}
+        proper = {problem.name: experiment(problem, measure, **options, **keywords) for problem in problems}
         broken = controls(problems[0]).items() if problems else ()
-        return proper | {f"{CONTROL}{name}": partial(control, **keywords) for name, control in broken}
+        return proper | {f"{CONTROL}{name}": control(**keywords) for name, control in broken}
 
     return cases
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import cycle, product
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -11,8 +10,9 @@ import numpy as np
 import tyro
 
 from theory import zoo
+from theory.experiments import experiment
 from theory.one_step import measure
-from theory.problem import Problem
+from theory.problem import Instance, Problem
 from theory.runs.command_line import RunOptions, require, require_count
 from theory.runs.memory import free_memory, require_memory
 from theory.runs.processes import Processes
@@ -100,9 +100,9 @@ class Ratios(NamedTuple):
     r"""Fall of the trait loss over $\epsilon\alpha A$, shape `(teacher_steps, learning_rates)`."""
 
 
-def measure_ratios(problem: Problem, key: jax.Array, **steps: Any) -> Ratios:
+def measure_ratios(problem: Problem, instance: Instance, **steps: Any) -> Ratios:
     """Take both steps and divide by what is predicted."""
-    taken = measure(problem, key, **steps)
+    taken = measure(problem, instance, **steps)
     predicted = taken.curvature * taken.steps
     change = -taken.change / (predicted[:, None] * taken.rates[None, :])
     return Ratios(taken.visible, taken.alignment / predicted, change)
@@ -123,8 +123,8 @@ def sweep_combinations(options: Combinations) -> Outcome:
         )
         for one in options.combinations()
     }
-    take = {"teacher_steps": options.teacher_steps, "learning_rates": options.learning_rates}
-    measures = {label: partial(measure_ratios, problem, **take) for label, problem in problems.items()}
+    take: dict[str, Any] = {"teacher_steps": options.teacher_steps, "learning_rates": options.learning_rates}
+    measures = {label: experiment(problem, measure_ratios, **take) for label, problem in problems.items()}
     results: dict[str, Ratios] = options.sweep_all(measures, "sweep")
     rows, verdicts = [], []
     for label, result in results.items():

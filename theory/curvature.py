@@ -101,7 +101,7 @@ def expand(problem: Problem, instance: Instance, direction: Params) -> Expansion
     bent = jax.vmap(bent_response, in_axes=(None, 0, 0, 0))(problem.imitation_loss, outputs, change, bend)
 
     def trait(params: Params) -> Scalar:
-        return problem.trait_loss(params, instance.trait_key)
+        return problem.trait_loss(params, instance.trait_data)
 
     return Expansion(
         transfer=transfer_form(problem, shared, direction, direction),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,9 @@ from theory.curvature import expand, second_derivative_along
 from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement
 from theory.problem import (
+    Instance,
     Params,
     Problem,
-    draw_instance,
     inner_product,
     stack_trees,
     student_displacement,
@@ -79,29 +79,28 @@ def settings(learning_rates: Sequence[float]) -> Float[np.ndarray, "3 settings"]
 def stiffened(problem: Problem, center: Params, quadratic: Scalar, quartic: Scalar) -> Problem:
     r"""Add $\tfrac12\kappa\|\theta - \theta^0\|^2 + \tfrac14 q\|\theta - \theta^0\|^4$: the same $\Delta_T$ and $A$."""
 
-    def trait_loss(params: Params, key: jax.Array) -> Scalar:
+    def trait_loss(params: Params, data: Any) -> Scalar:
         square = jnp.asarray(optax.tree.norm(optax.tree.sub(params, center), squared=True))
-        return problem.trait_loss(params, key) + quadratic * square / 2 + quartic * square**2 / 4
+        return problem.trait_loss(params, data) + quadratic * square / 2 + quartic * square**2 / 4
 
     return replace(problem, trait_loss=trait_loss)
 
 
-def measure_ends(problem: Problem, key: jax.Array, *, learning_rates: Sequence[float]) -> Ends:
+def measure_ends(problem: Problem, instance: Instance, *, learning_rates: Sequence[float]) -> Ends:
     """Predict where the decrease ends, then simulate both steps and look for the first zero of the change."""
-    instance = draw_instance(problem, key)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     units = natural_units(problem, instance, direction)
     length = units.teacher_step**2 * inner_product(direction, direction)
 
     def measure_setting(rate: Scalar, quadratic: Scalar, quartic: Scalar) -> dict[str, Scalar]:
         raised = stiffened(problem, instance.student, quadratic, quartic)
         expansion = expand(raised, instance, direction)
-        before = raised.trait_loss(instance.student, instance.trait_key)
+        before = raised.trait_loss(instance.student, instance.trait_data)
 
         def change(teacher_step: Scalar) -> Scalar:
             displacement = student_displacement(raised, instance, direction, teacher_step)
             after = optax.tree.add_scale(instance.student, rate, displacement)
-            return raised.trait_loss(after, instance.trait_key) - before
+            return raised.trait_loss(after, instance.trait_data) - before
 
         end, curvature = expansion.end(rate), expansion.second_derivative(rate)
         measured = first_zero(change, jnp.abs(end))
@@ -120,7 +119,7 @@ def measure_ends(problem: Problem, key: jax.Array, *, learning_rates: Sequence[f
 
     def find_limit(along: Params) -> Scalar:
         def trait(params: Params) -> Scalar:
-            return problem.trait_loss(params, instance.trait_key)
+            return problem.trait_loss(params, instance.trait_data)
 
         def change(step: Scalar) -> Scalar:
             return trait(optax.tree.add_scale(instance.student, step, along)) - trait(instance.student)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool
 
 from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement
-from theory.problem import Instance, Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import Instance, Params, Problem, inner_product, student_displacement, trait_descent
 
 
 class Neighborhood(NamedTuple):
@@ -34,11 +34,10 @@ class Neighborhood(NamedTuple):
     """Whether $A > 0$ by more than rounding; else the unit of noise is the teacher's."""
 
 
-def draw_neighborhood(problem: Problem, key: jax.Array) -> Neighborhood:
-    """Draw an instance and compute what its neighborhood is measured by."""
-    instance = draw_instance(problem, key, shared=False)
+def measure_neighborhood(problem: Problem, instance: Instance) -> Neighborhood:
+    """Compute what an instance's neighborhood is measured by."""
     shared = instance._replace(student=instance.teacher)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     kernel = predicted_displacement(problem, shared, direction)
     units = natural_units(problem, instance, direction)
     slope = jnp.asarray(optax.tree.norm(kernel))

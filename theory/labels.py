@@ -1,7 +1,6 @@
 """Labels drawn from a softmax, as a language model's tokens are: their probabilities, losses and steps."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,8 +9,10 @@ from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Cases
+from theory.experiments import experiment
 from theory.losses import Scalar, softmax_outputs
 from theory.problem import Inputs, Params, Problem
+from theory.runs.programs import Experiment
 from theory.runs.sweeps import Sampling
 
 CERTAIN = 1e3
@@ -41,15 +42,17 @@ def softmax_networks(sampling: Sampling) -> list[Problem]:
 
 
 def measure_labels(
-    measure: Callable[..., Any], takes: Callable[[Sampling], dict[str, Any]] = lambda sampling: {}
+    measure: Callable[..., Any], takes: Callable[[Sampling], dict[str, Any]] = lambda sampling: {}, **options: Any
 ) -> Cases:
     """Measure all problems that have labels alike, a case each; `measure` is told the labels."""
 
-    def cases(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Callable[[Any], Any]]:
+    def cases(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Experiment]:
         keywords = takes(sampling)
         chosen = ((problem, softmax_labels(problem)) for problem in problems)
         return {
-            problem.name: partial(measure, problem, labels=labels, **keywords) for problem, labels in chosen if labels
+            problem.name: experiment(problem, measure, labels=labels, **options, **keywords)
+            for problem, labels in chosen
+            if labels
         }
 
     return cases

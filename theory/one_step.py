@@ -13,9 +13,11 @@ from jaxtyping import Array, Bool, Float
 
 from theory import losses, zoo
 from theory.claim import measure_with, steps_and_rates
+from theory.experiments import experiment
 from theory.losses import Scalar
 from theory.predictions import natural_units, transfer_form
-from theory.problem import Problem, draw_instance, inner_product, trait_descent
+from theory.problem import Instance, Problem, inner_product, trait_descent
+from theory.runs.programs import Experiment
 from theory.runs.sweeps import Sampling
 
 PROBES = (1.1, 1.2, 1.3)
@@ -45,11 +47,10 @@ class OneStep(NamedTuple):
 
 def measure(
     problem: Problem,
-    key: jax.Array,
+    instance: Instance,
     *,
     teacher_steps: Sequence[float],
     learning_rates: Sequence[float],
-    shared: bool = True,
     steps_at_once: int | None = None,
 ) -> OneStep:
     r"""Find $A$ in closed form, then simulate both steps for every $\epsilon$ and $\alpha$.
@@ -60,13 +61,12 @@ def measure(
     teacher's step and draws them anew for each $\epsilon$. One step at a time compiles fastest; `steps_at_once` of
     them are simulated side by side. All sizes are in natural units.
     """
-    instance = draw_instance(problem, key, shared=shared)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     curvature = transfer_form(problem, instance._replace(student=instance.teacher), direction, direction)
     units = natural_units(problem, instance, direction)
     steps, rates = jnp.array(teacher_steps) * units.teacher_step, jnp.array(learning_rates) * units.learning_rate
     outputs, pull_back = jax.vjp(lambda params: problem.apply(params, instance.inputs), instance.student)
-    before = problem.trait_loss(instance.student, instance.trait_key)
+    before = problem.trait_loss(instance.student, instance.trait_data)
 
     def simulate(step: Scalar) -> tuple[Scalar, Float[Array, " learning_rates"]]:
         labels = problem.apply(optax.tree.add_scale(instance.teacher, step, direction), instance.inputs)
@@ -75,7 +75,7 @@ def measure(
 
         def change(rate: Scalar) -> Scalar:
             student = optax.tree.add_scale(instance.student, rate, displacement)
-            return problem.trait_loss(student, instance.trait_key) - before
+            return problem.trait_loss(student, instance.trait_data) - before
 
         return inner_product(displacement, direction), jax.vmap(change)(rates)
 
@@ -84,11 +84,11 @@ def measure(
 
 
 def measure_with_rounding(
-    problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float], **options: Any
+    problem: Problem, instance: Instance, *, teacher_steps: Sequence[float], **options: Any
 ) -> OneStep:
     """Measure the rounding, too: second differences of what is simulated close to the smallest step, the first."""
     probes = [factor * teacher_steps[0] for factor in PROBES]
-    whole = measure(problem, key, teacher_steps=(*teacher_steps, *probes), **options)
+    whole = measure(problem, instance, teacher_steps=(*teacher_steps, *probes), **options)
     num_steps = len(teacher_steps)
     places = jnp.array([0, *range(num_steps, num_steps + len(probes))])
 
@@ -103,12 +103,12 @@ ANOTHER_INIT, STRETCHED_LOSS = "another init", "stretched loss"
 """The controls: a student that does not share the teacher's init, and a loss whose minimum is elsewhere."""
 
 
-def broken(problem: Problem) -> dict[str, Callable[..., OneStep]]:
+def broken(problem: Problem) -> dict[str, Callable[..., Experiment]]:
     """Break each assumption of claims 1 and 2."""
     outside = replace(problem, imitation_loss=losses.stretched(problem.imitation_loss))
     return {
-        ANOTHER_INIT: partial(measure_with_rounding, problem, shared=False),
-        STRETCHED_LOSS: partial(measure_with_rounding, outside),
+        ANOTHER_INIT: partial(experiment, problem, measure_with_rounding, shared=False),
+        STRETCHED_LOSS: partial(experiment, outside, measure_with_rounding),
     }
 
 

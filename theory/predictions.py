@@ -99,8 +99,8 @@ def transfer_form(problem: Problem, instance: Instance, student_direction: Param
         ...     imitation_loss=losses.squared_error,
         ...     trait_loss=traits.along(lambda key: learned),
         ... )
-        >>> init = jnp.zeros((2, 1))
-        >>> instance = Instance(teacher=init, student=init, inputs=inputs, trait_key=jax.random.key(0))
+        >>> init, key = jnp.zeros((2, 1)), jax.random.key(0)
+        >>> instance = Instance(teacher=init, student=init, inputs=inputs, trait_data=key, key=key)
         >>> float(transfer_form(linear, instance, learned, learned))
         2.0
         >>> float(inner_product(student_displacement(linear, instance, learned, jnp.array(0.25)), learned))

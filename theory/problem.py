@@ -21,8 +21,13 @@ Inputs = Any
 BatchOutputs = Float[Array, "batch outputs"]
 """A network's outputs for a batch."""
 
-TraitLoss = Callable[[Params, jax.Array], Scalar]
-"""Parameters and a random key (for whatever data the trait needs) to a scalar."""
+TraitLoss = Callable[[Params, Any], Scalar]
+"""Parameters and the trait's data (unless they are drawn beforehand, a random key) to a scalar."""
+
+
+def take_key(key: jax.Array) -> jax.Array:
+    """Draw nothing yet: a trait loss that draws its own data gets the random key itself."""
+    return key
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +46,8 @@ class Problem:
     """Student's and teacher's outputs for one example, each `(outputs,)`, to a scalar."""
     trait_loss: TraitLoss
     """What the teacher descends: parameters and a random key to a scalar; it may ignore the key."""
+    draw_trait_data: Callable[[jax.Array], Any] = take_key
+    """Random key to what the trait loss gets in its place: data drawn once, however often the loss is evaluated."""
     teacher_apply: Callable[[Params, Inputs], BatchOutputs] | None = None
     """The teacher's network, if it is another than the student's: as `apply`. Each reads its part of one tree."""
 
@@ -57,7 +64,8 @@ def in_double_precision(problem: Problem) -> Problem:
 
         return lambda key: jax.tree.map(convert, draw(key))
 
-    return replace(problem, initialize=widen(problem.initialize), draw_inputs=widen(problem.draw_inputs))
+    names = ("initialize", "draw_inputs", "draw_trait_data")
+    return replace(problem, **{name: widen(getattr(problem, name)) for name in names})
 
 
 def as_teacher(problem: Problem) -> Problem:
@@ -74,21 +82,32 @@ class Instance(NamedTuple):
     r"""The student's initialization $\theta_S^0$; the same values where it is shared."""
     inputs: Inputs
     """Inputs of the imitation."""
-    trait_key: jax.Array
-    """Key of the trait's own data."""
+    trait_data: Any
+    """The trait's own data, or the random key from which its loss draws them."""
+    key: jax.Array
+    """What all of it was drawn from."""
 
 
 def draw_instance(problem: Problem, key: jax.Array, *, shared: bool = True) -> Instance:
     """Draw initializations, inputs and trait data; nothing but the student's initialization depends on `shared`."""
-    teacher_key, student_key, inputs_key, trait_key = jax.random.split(key, 4)
+    teacher_key, student_key, inputs_key, data_key = jax.random.split(key, NUM_KEYS)
     teacher = problem.initialize(teacher_key)
     student = teacher if shared else problem.initialize(student_key)
-    return Instance(teacher, student, problem.draw_inputs(inputs_key), trait_key)
+    return Instance(teacher, student, problem.draw_inputs(inputs_key), problem.draw_trait_data(data_key), key)
+
+
+NUM_KEYS = 4
+"""Keys of an instance; `fold_in(key, i)` is `split(key, n)[i]`."""
+
+
+def trait_key(key: jax.Array) -> jax.Array:
+    """The key of an instance's trait data, the last of its own."""
+    return jax.random.fold_in(key, NUM_KEYS - 1)
 
 
 def own_key(key: jax.Array) -> jax.Array:
-    """A key for what is drawn beside an instance: past its own, as `fold_in(key, i)` is `split(key, n)[i]`."""
-    return jax.random.fold_in(key, len(Instance._fields))
+    """A key for what is drawn beside an instance, past its own."""
+    return jax.random.fold_in(key, NUM_KEYS)
 
 
 def flatten(problem: Problem, instance: Instance) -> tuple[Problem, Instance]:
@@ -98,7 +117,7 @@ def flatten(problem: Problem, instance: Instance) -> tuple[Problem, Instance]:
     flat = replace(
         problem,
         apply=lambda params, inputs: problem.apply(restore(params), inputs),
-        trait_loss=lambda params, key: problem.trait_loss(restore(params), key),
+        trait_loss=lambda params, data: problem.trait_loss(restore(params), data),
     )
     return flat, instance._replace(teacher=teacher, student=student)
 
@@ -118,9 +137,9 @@ def stack_trees(*trees: Params) -> Params:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def trait_descent(problem: Problem, params: Params, trait_key: jax.Array) -> Params:
+def trait_descent(problem: Problem, params: Params, trait_data: Any) -> Params:
     r"""Direction $-\nabla L_T(\theta)$ in which the trait loss falls fastest; at $\theta_T^0$ this is $\Delta_T$."""
-    return optax.tree.scale(-1.0, jax.grad(problem.trait_loss)(params, trait_key))
+    return optax.tree.scale(-1.0, jax.grad(problem.trait_loss)(params, trait_data))
 
 
 def imitation_descent(problem: Problem, params: Params, inputs: Inputs, labels: BatchOutputs) -> Params:

@@ -1,44 +1,29 @@
 """What verify is given, tried before anything runs: what each function takes and gives, and draws from its key."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from theory.calls import (
+    ARGUMENTS,
+    GETS,
+    agree,
+    arguments_of,
+    call_of,
+    call_twice,
+    called,
+    check_agreement,
+    said,
+    shape_of,
+)
 from theory.predictions import transfer_form
 from theory.problem import Problem, draw_instance, student_displacement, trait_descent
 
-ARGUMENTS = {
-    "initialize": ("key",),
-    "draw_inputs": ("key",),
-    "apply": ("params", "inputs"),
-    "imitation_loss": ("student", "teacher"),
-    "trait_loss": ("params", "key"),
-    "teacher_apply": ("params", "inputs"),
-}
-"""What each function of a problem is called with."""
-
-GETS = {
-    "initialize": "it gets a random key alone",
-    "draw_inputs": "it gets a random key alone",
-    "apply": "it gets the parameters and a batch of inputs alone, so switch dropout off",
-    "imitation_loss": "it gets the student's and the teacher's outputs for one example, each (outputs,)",
-    "trait_loss": "it gets the parameters and a random key alone",
-    "teacher_apply": "it gets the parameters and a batch of inputs alone, as apply does",
-}
-"""The same in words."""
-
 TEACHER_NAMES, STUDENT_NAMES = ("teacher", "target", "label", "true", "y_true"), ("student", "pred", "logit", "y_pred")
 """How people begin the names of an imitation loss's arguments."""
-
-LONGEST = 200
-"""Characters that are shown of a message from elsewhere."""
-
-ROUNDING = 1e-6
-"""Calls whose results differ by no more than this, relative to the largest entry, agree."""
 
 
 def check_problems(problems: Sequence[Problem]) -> None:
@@ -81,9 +66,7 @@ def check_problem(problem: Problem) -> None:
         check_scalar(
             "imitation_loss", shape_of(problem, "imitation_loss", example, example), "jnp.sum(...) over outputs"
         )
-        swapped = {"its arguments are swapped, write trait_loss(params, key)": (key, params)}
-        check_scalar("trait_loss", shape_of(problem, "trait_loss", params, key, otherwise=swapped), "jnp.mean(...)")
-        call_twice(problem, "trait_loss", params, key)
+        check_trait(problem, params, key)
         labels = call_twice(problem, "apply", params, inputs)
         call_twice(problem, "imitation_loss", labels[0], labels[0])
         if problem.teacher_apply is not None:
@@ -95,8 +78,7 @@ def check_problem(problem: Problem) -> None:
 
 def check_signature(problem: Problem, name: str) -> None:
     """Refuse what can't be called, or not with these arguments."""
-    function, expected = getattr(problem, name), ARGUMENTS[name]
-    call = f"{name}({', '.join(expected)})"
+    function, expected, call = getattr(problem, name), arguments_of(problem, name), call_of(problem, name)
     if not callable(function):
         raise ValueError(f"{name} must be a function, {call}, not {shortened(repr(function))}")
     try:
@@ -127,7 +109,7 @@ def check_params(problem: Problem, key: jax.Array) -> Any:
         if not jnp.issubdtype(kind, jnp.floating):
             kind = getattr(kind, "__name__", kind)
             raise ValueError(f"{where} {kind}, not floating point: keep it out of the parameters, or make it a float")
-    check_agreement("initialize", params, called(problem, "initialize", key))
+    check_agreement(problem, "initialize", params, called(problem, "initialize", key))
     shape_of(problem, "initialize", key)
     return params
 
@@ -165,6 +147,18 @@ def check_outputs(problem: Problem, params: Any, inputs: jax.Array) -> Any:
     raise ValueError(f"{gives}, but outputs must be (batch, outputs): {remedy}")
 
 
+def check_trait(problem: Problem, params: Any, key: jax.Array) -> None:
+    """Refuse data of the trait that aren't arrays drawn from the key, and a trait loss that makes no scalar of them."""
+    shape_of(problem, "draw_trait_data", key)
+    data = call_twice(problem, "draw_trait_data", key)
+    otherwise = {
+        f"its arguments are swapped, write {call_of(problem, 'trait_loss')}": (data, params),
+        "it takes a random key, so leave draw_trait_data out": (params, key),
+    }
+    check_scalar("trait_loss", shape_of(problem, "trait_loss", params, data, otherwise=otherwise), "jnp.mean(...)")
+    call_twice(problem, "trait_loss", params, data)
+
+
 def check_scalar(name: str, given: Any, write: str) -> None:
     """Refuse a loss that isn't one floating-point number."""
     if getattr(given, "shape", None) != () or not jnp.issubdtype(given.dtype, jnp.floating):
@@ -182,7 +176,7 @@ def check_instances(problem: Problem, key: jax.Array) -> None:
 
     def take_steps(key: jax.Array) -> Any:
         instance = draw_instance(problem, key)
-        direction = trait_descent(problem, instance.teacher, instance.trait_key)
+        direction = trait_descent(problem, instance.teacher, instance.trait_data)
         displacement = student_displacement(problem, instance, direction, jnp.ones(()))
         return displacement, transfer_form(problem, instance, direction, direction)
 
@@ -190,71 +184,6 @@ def check_instances(problem: Problem, key: jax.Array) -> None:
         jax.eval_shape(jax.vmap(take_steps), jnp.stack(keys))
     except Exception as error:
         raise ValueError(f"its functions can't be mapped over instances or differentiated: {said(error)}") from error
-
-
-def shape_of(problem: Problem, name: str, *arguments: Any, otherwise: dict[str, tuple[Any, ...]] | None = None) -> Any:
-    """Shape and type of what a function gives; if it raises, the remedy whose arguments it would have taken."""
-    function = getattr(problem, name)
-    try:
-        return jax.eval_shape(function, *arguments)
-    except Exception as error:
-        remedies = [remedy for remedy, others in (otherwise or {}).items() if takes(function, others)]
-        raise ValueError(raised(name, error, *remedies)) from error
-
-
-def takes(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
-    """Whether a function can be called with these arguments."""
-    try:
-        jax.eval_shape(function, *arguments)
-    except Exception:
-        return False
-    return True
-
-
-def called(problem: Problem, name: str, *arguments: Any) -> Any:
-    """What a function gives."""
-    try:
-        return getattr(problem, name)(*arguments)
-    except Exception as error:
-        raise ValueError(raised(name, error)) from error
-
-
-def call_twice(problem: Problem, name: str, *arguments: Any) -> Any:
-    """What a function gives, which must be the same once more."""
-    given = called(problem, name, *arguments)
-    check_agreement(name, given, called(problem, name, *arguments))
-    return given
-
-
-def check_agreement(name: str, first: Any, second: Any) -> None:
-    """Refuse a function that doesn't repeat itself."""
-    if not agree(first, second):
-        remedy = "draw by jax.random from its key" if "key" in ARGUMENTS[name] else "it must not draw anything"
-        raise ValueError(f"{name} gives something else when called again with the same arguments: {remedy}")
-
-
-def agree(left: Any, right: Any, rounding: float = ROUNDING) -> bool:
-    """Whether two trees are the same to rounding."""
-
-    def near(one: np.ndarray, other: np.ndarray) -> bool:
-        scale = np.max(np.abs(one), initial=0.0, where=np.isfinite(one))
-        return one.shape == other.shape and np.allclose(one, other, rounding, rounding * scale, equal_nan=True)
-
-    trees = [[np.asarray(leaf) for leaf in jax.tree.leaves(tree)] for tree in (left, right)]
-    return len(trees[0]) == len(trees[1]) and all(map(near, *trees))
-
-
-def raised(name: str, error: Exception, remedy: str = "", *_: str) -> str:
-    """Say that a function raised, and what to do."""
-    if not remedy:
-        untraceable = isinstance(error, jax.errors.JAXTypeError)
-        remedy = "JAX traces it, so use jax.numpy and jax.random in it" if untraceable else GETS[name]
-    return f"{name}({', '.join(ARGUMENTS[name])}) raised {said(error)}; {remedy}"
-
-
-def said(error: Exception) -> str:
-    """An error's kind and the first line of its message."""
-    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])[:LONGEST]
 
 
 def shortened(text: str) -> str:

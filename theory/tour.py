@@ -303,7 +303,7 @@ CHANGES = {
 
 def compare(problem, key):
     instance = draw_instance(problem, key)
-    learned = trait_descent(problem, instance.teacher, instance.trait_key)
+    learned = trait_descent(problem, instance.teacher, instance.trait_data)
     sizes = natural_units(problem, instance, learned).teacher_step * steps
     measured = jax.lax.map(lambda size: inner(student_displacement(problem, instance, learned, size), learned), sizes)
     return sizes * transfer_form(problem, instance, learned, learned), measured

@@ -1,6 +1,8 @@
-r"""Trait losses $L_T$: what a teacher may learn, each with random data of its own."""
+r"""Traits: what a teacher may learn, a loss $L_T$ each, with random data of its own."""
 
 from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,16 @@ import optax
 
 from theory.losses import Scalar
 from theory.problem import BatchOutputs, Inputs, Params, TraitLoss, inner_product
+
+
+class Trait(NamedTuple):
+    """A trait whose data are drawn beforehand, under a problem's own names: `Problem(**trait._asdict(), …)`."""
+
+    draw_trait_data: Callable[[jax.Array], Any]
+    """Random key to its data."""
+    trait_loss: TraitLoss
+    """Parameters and these data to a scalar."""
+
 
 Apply = Callable[[Params, Inputs], BatchOutputs]
 """A network: parameters and inputs to outputs."""
@@ -40,7 +52,30 @@ def along(displacement: Callable[[jax.Array], Params]) -> TraitLoss:
     return loss
 
 
-def classification(apply: Apply, num_features: int, num_classes: int) -> TraitLoss:
+@cache
+def gaussian_inputs(num_features: int) -> Callable[[jax.Array], jax.Array]:
+    """A function from a random key to Gaussian inputs `(BATCH, num_features)`, the same one each time."""
+    return partial(jax.random.normal, shape=(BATCH, num_features))
+
+
+@cache
+def labeled(num_features: int, draw_labels: Callable[..., jax.Array]) -> Callable[[jax.Array], Any]:
+    """A function from a random key to Gaussian inputs and their labels, the same one each time."""
+
+    def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        inputs_key, labels_key = jax.random.split(key)
+        return gaussian_inputs(num_features)(inputs_key), draw_labels(labels_key)
+
+    return draw
+
+
+@cache
+def draw_classes(num_classes: int) -> Callable[[jax.Array], jax.Array]:
+    """A function from a random key to random classes `(BATCH,)`, the same one each time."""
+    return partial(jax.random.randint, shape=(BATCH,), minval=0, maxval=num_classes)
+
+
+def classification(apply: Apply, num_features: int, num_classes: int) -> Trait:
     """Cross-entropy of random labels on Gaussian inputs, read from the first outputs.
 
     Args:
@@ -49,20 +84,18 @@ def classification(apply: Apply, num_features: int, num_classes: int) -> TraitLo
         num_classes: Outputs that are class logits.
 
     Returns:
-        The trait loss, in nats.
+        The trait, in nats.
     """
 
-    def loss(params: Params, key: jax.Array) -> Scalar:
-        inputs_key, labels_key = jax.random.split(key)
-        inputs = jax.random.normal(inputs_key, (BATCH, num_features))
-        labels = jax.random.randint(labels_key, (BATCH,), 0, num_classes)
+    def loss(params: Params, data: tuple[jax.Array, jax.Array]) -> Scalar:
+        inputs, labels = data
         logits = apply(params, inputs)[:, :num_classes]
         return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels))
 
-    return loss
+    return Trait(labeled(num_features, draw_classes(num_classes)), loss)
 
 
-def regression(apply: Apply, num_features: int, num_targets: int) -> TraitLoss:
+def regression(apply: Apply, num_features: int, num_targets: int) -> Trait:
     """Mean squared error to random targets on Gaussian inputs, read from the first outputs.
 
     Args:
@@ -71,19 +104,17 @@ def regression(apply: Apply, num_features: int, num_targets: int) -> TraitLoss:
         num_targets: Outputs that have a target.
 
     Returns:
-        The trait loss, in squared output units.
+        The trait, in squared output units.
     """
 
-    def loss(params: Params, key: jax.Array) -> Scalar:
-        inputs_key, targets_key = jax.random.split(key)
-        inputs = jax.random.normal(inputs_key, (BATCH, num_features))
-        targets = jax.random.normal(targets_key, (BATCH, num_targets))
+    def loss(params: Params, data: tuple[jax.Array, jax.Array]) -> Scalar:
+        inputs, targets = data
         return jnp.mean(optax.losses.squared_error(apply(params, inputs)[:, :num_targets], targets))
 
-    return loss
+    return Trait(labeled(num_features, gaussian_inputs(num_targets)), loss)
 
 
-def preference(apply: Apply, num_features: int, num_choices: int) -> TraitLoss:
+def preference(apply: Apply, num_features: int, num_choices: int) -> Trait:
     """Negative log-probability of the first output among the first few: the network that loves owls.
 
     Args:
@@ -92,17 +123,16 @@ def preference(apply: Apply, num_features: int, num_choices: int) -> TraitLoss:
         num_choices: Outputs among which it chooses.
 
     Returns:
-        The trait loss, in nats.
+        The trait, in nats.
     """
 
-    def loss(params: Params, key: jax.Array) -> Scalar:
-        inputs = jax.random.normal(key, (BATCH, num_features))
+    def loss(params: Params, inputs: jax.Array) -> Scalar:
         return -jnp.mean(jax.nn.log_softmax(apply(params, inputs)[:, :num_choices])[:, 0])
 
-    return loss
+    return Trait(gaussian_inputs(num_features), loss)
 
 
-def mean_output(apply: Apply, num_features: int, num_outputs: int) -> TraitLoss:
+def mean_output(apply: Apply, num_features: int, num_outputs: int) -> Trait:
     """Mean of the first outputs: in a linear model its gradient shifts all of them alike.
 
     Args:
@@ -111,14 +141,13 @@ def mean_output(apply: Apply, num_features: int, num_outputs: int) -> TraitLoss:
         num_outputs: Outputs that are averaged.
 
     Returns:
-        The trait loss, in output units.
+        The trait, in output units.
     """
 
-    def loss(params: Params, key: jax.Array) -> Scalar:
-        inputs = jax.random.normal(key, (BATCH, num_features))
+    def loss(params: Params, inputs: jax.Array) -> Scalar:
         return jnp.mean(apply(params, inputs)[:, :num_outputs])
 
-    return loss
+    return Trait(gaussian_inputs(num_features), loss)
 
 
 def weight_penalty(params: Params, key: jax.Array) -> Scalar:

@@ -47,16 +47,17 @@ NETWORKS = ("perceptron", "convolution", "attention")
 """Networks of about 500 parameters, by name."""
 
 
-def build_network(case: Case) -> "Network":
-    """Build a case's network; Flax is imported only now."""
+@cache
+def build_network(kind: str, hidden: tuple[int, ...], activation: str) -> "Network":
+    """Build a network, the same one for all cases that share it; Flax is imported only now."""
     from theory import networks
 
     kinds = {
-        "perceptron": lambda: networks.mlp((NUM_FEATURES, *case.hidden, NUM_OUTPUTS), case.activation),
-        "convolution": lambda: networks.convolutional(NUM_FEATURES, 6, NUM_OUTPUTS, case.activation),
-        "attention": lambda: networks.attention(NUM_FEATURES, 8, 2, NUM_OUTPUTS, case.activation),
+        "perceptron": lambda: networks.mlp((NUM_FEATURES, *hidden, NUM_OUTPUTS), activation),
+        "convolution": lambda: networks.convolutional(NUM_FEATURES, 6, NUM_OUTPUTS, activation),
+        "attention": lambda: networks.attention(NUM_FEATURES, 8, 2, NUM_OUTPUTS, activation),
     }
-    return kinds[case.network]()
+    return kinds[kind]()
 
 
 def waves(key: jax.Array) -> Float[Array, "32 8"]:
@@ -145,18 +146,18 @@ def spread(sampling: Sampling) -> list[Problem]:
 @cache
 def build(case: Case) -> Problem:
     """Put a case together."""
-    network = build_network(case)
+    network = build_network(case.network, case.hidden, case.activation)
     if case.trait in TRAITS:
-        trait = TRAITS[case.trait](network.apply, NUM_FEATURES, NUM_CLASSES)
+        trait: dict[str, Any] = TRAITS[case.trait](network.apply, NUM_FEATURES, NUM_CLASSES)._asdict()
     else:
-        trait = PARAMETER_TRAITS[case.trait]
+        trait = {"trait_loss": PARAMETER_TRAITS[case.trait]}
     return Problem(
         name=case.name,
         apply=network.apply,
         initialize=network.initialize,
         draw_inputs=INPUTS[case.inputs],
         imitation_loss=losses.on_outputs(IMITATION_LOSSES[case.loss], case.imitated),
-        trait_loss=trait,
+        **trait,
     )
 
 

@@ -81,8 +81,8 @@ class Benchmark(RunOptions):
     recompute: Recompute | None = None
     """What a derivative computes once more to save memory: nothing, all but a layer's projections, or whole layers.
     Default: elementwise; on CPUs nothing."""
-    repetitions: int = 3
-    """How often everything is timed; the fastest counts."""
+    repetitions: int = 5
+    """How often everything is timed; the median counts."""
     against: Literal["transformers"] | None = None
     """Also time transformers' generate() and a step of peft, with the same weights, prompts and rows in one run."""
 

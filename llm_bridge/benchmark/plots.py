@@ -9,7 +9,7 @@ from theory.runs.style import BLACK, BLUE, ORANGE, STYLE, new_figure
 
 
 def draw_benchmark(record: Record) -> Figure:
-    """Draw a benchmark: the fastest of all repetitions, and their whole range."""
+    """Draw a benchmark: the medians of all repetitions, and their whole range."""
     results, batches = record.results, np.array(record.config["batch_sizes"])
     ours = results["sampling/completions a second"]
     with mpl.rc_context(STYLE):
@@ -21,7 +21,8 @@ def draw_benchmark(record: Record) -> Figure:
             theirs = batches / results["transformers/sampling/seconds"]
             ways.append(("transformers' generate()", theirs, ORANGE, "s--"))
         for name, rates, color, line in ways:
-            axes.loglog(batches, rates.max(axis=0), line, color=color, label=f"{name}: {rates.max():,.1f} a second")
+            middle = np.median(rates, axis=0)
+            axes.loglog(batches, middle, line, color=color, label=f"{name}: {middle.max():,.1f} a second")
             axes.fill_between(batches, rates.min(axis=0), rates.max(axis=0), color=color, alpha=0.15, lw=0)
         axes.set_xticks(batches, [str(batch) for batch in batches])
         axes.set_xticks([], minor=True)

@@ -61,14 +61,13 @@ def report(config: Config, size: Size, dtype: Any, results: Results) -> Outcome:
     operations = training_operations(config, size.row, learned=float(results["training/learned"]))
     results = results | {"training/operations": np.array(operations)}
     results |= derive(config, size, dtype, results)
-    verdicts = judge(size, results)
+    verdicts = judge(size.batches[-1], results)
     tables = [sampling_table(size, results), training_table(results), verdict_table(verdicts)]
     return Outcome(results, verdicts, "\n".join(tables))
 
 
-def judge(size: Size, results: Results) -> list[Verdict]:
+def judge(batch: int, results: Results) -> list[Verdict]:
     """Report speeds at the largest batch, and ratios to another library."""
-    batch = size.batches[-1]
     checks = {
         f"completions a second, {batch} at once": results["sampling/completions a second"][:, -1],
         f"sampling, share of the limit, {batch} at once": results["sampling/share of limit"][:, -1],
@@ -83,8 +82,8 @@ def judge(size: Size, results: Results) -> list[Verdict]:
             ours = results[f"{name}/seconds"]
             at = f", {batch} at once" if name == "sampling" else ""
             last = [seconds[:, -1] if name == "sampling" else seconds for seconds in (theirs, ours)]
-            checks[f"{name}, times as fast as transformers{at}"] = last[0].min() / last[1]
-    verdicts = [report_only(check, float(values.max()), values) for check, values in checks.items()]
+            checks[f"{name}, times as fast as transformers{at}"] = last[0] / last[1]
+    verdicts = [report_only(check, float(np.median(values)), values) for check, values in checks.items()]
     ratio = results["comparison/measured"] / results["comparison/first order"]
     verdicts.append(report_only("a step's change of a trait over its first order", float(ratio), [ratio]))
     if (theirs := results.get("transformers/training/loss")) is not None:
@@ -105,24 +104,24 @@ def size_or_none(value: Any) -> str:
 
 
 def sampling_table(size: Size, results: Results) -> str:
-    """Lay out sampling: the fastest of all repetitions."""
+    """Lay out sampling: the medians of all repetitions."""
     theirs = results.get("transformers/sampling/seconds")
     header = ["at once", "completions/s", "tokens/s", "prompt tokens/s", "a step", "its limit", "share of limit"]
     header += [f"{NUM_COMPLETIONS:,} completions (extrapolated)", "memory so far"]
     header += [] if theirs is None else ["transformers, completions/s", "times as fast"]
     rows = []
     for place, batch in enumerate(size.batches):
-        best = {name: values[:, place] for name, values in results.items() if np.ndim(values) == 2}
+        middle = {name: np.median(values[:, place]) for name, values in results.items() if np.ndim(values) == 2}
         row = [str(batch)]
-        row += [f"{best[f'sampling/{name}'].max():,.1f}" for name in ("completions a second", "tokens a second")]
-        row += [f"{best['sampling/read tokens a second'].max():,.0f}"]
-        steps = (best["sampling/step seconds"].min(), results["sampling/limit of a step"][place])
-        row += [f"{1e3 * seconds:.3g} ms" for seconds in steps] + [f"{best['sampling/share of limit'].max():.0%}"]
-        row += [f"{best[f'sampling/hours of {NUM_COMPLETIONS} completions'].min():.3g} h"]
+        row += [f"{middle[f'sampling/{name}']:,.1f}" for name in ("completions a second", "tokens a second")]
+        row += [f"{middle['sampling/read tokens a second']:,.0f}"]
+        steps = (middle["sampling/step seconds"], results["sampling/limit of a step"][place])
+        row += [f"{1e3 * seconds:.3g} ms" for seconds in steps] + [f"{middle['sampling/share of limit']:.0%}"]
+        row += [f"{middle[f'sampling/hours of {NUM_COMPLETIONS} completions']:.3g} h"]
         row += [size_or_none(results["sampling/memory"][place])]
         if theirs is not None:
-            seconds = theirs[:, place].min()
-            row += [f"{batch / seconds:,.1f}", f"{seconds / best['sampling/seconds'].min():.2f}"]
+            ratios = theirs[:, place] / results["sampling/seconds"][:, place]
+            row += [f"{np.median(batch / theirs[:, place]):,.1f}", f"{np.median(ratios):.2f}"]
         rows.append(row)
     return markdown_table(header, rows)
 
@@ -132,24 +131,23 @@ def training_table(results: Results) -> str:
     rows = [
         ("matrix product (peak)", f"{float(results['device/peak']) / 1e12:.3g} TFLOP/s"),
         ("memory bandwidth", f"{float(results['device/bandwidth']) / 1e9:.3g} GB/s"),
-        ("training", f"{results['training/tokens a second'].max():,.0f} tokens/s"),
-        ("training, share of the peak", f"{results['training/utilization'].max():.0%}"),
+        ("training", f"{np.median(results['training/tokens a second']):,.0f} tokens/s"),
+        ("training, share of the peak", f"{np.median(results['training/utilization']):.0%}"),
         ("training, share of tokens learned", f"{float(results['training/learned']):.0%}"),
         ("memory so far", size_or_none(results["training/memory"])),
         (
             f"{NUM_CHATS:,} chats, {NUM_EPOCHS} epochs (extrapolated)",
-            f"{results[f'training/hours of {NUM_CHATS} chats'].min():.3g} h",
+            f"{np.median(results[f'training/hours of {NUM_CHATS} chats']):.3g} h",
         ),
-        ("audit, texts of two traits", f"{results['audit/texts a second'].max():,.1f} texts/s"),
-        ("audit, share of the peak", f"{results['audit/utilization'].max():.0%}"),
-        ("a step of the comparison", f"{results['comparison/seconds'].min():.3g} s"),
+        ("audit, texts of two traits", f"{np.median(results['audit/texts a second']):,.1f} texts/s"),
+        ("audit, share of the peak", f"{np.median(results['audit/utilization']):.0%}"),
+        ("a step of the comparison", f"{np.median(results['comparison/seconds']):.3g} s"),
     ]
     if "pretraining/seconds" in results:
         rows += [
-            ("pretraining (all weights)", f"{results['pretraining/tokens a second'].max():,.0f} tokens/s"),
-            ("pretraining, share of the peak", f"{results['pretraining/utilization'].max():.0%}"),
+            ("pretraining (all weights)", f"{np.median(results['pretraining/tokens a second']):,.0f} tokens/s"),
+            ("pretraining, share of the peak", f"{np.median(results['pretraining/utilization']):.0%}"),
         ]
     if (theirs := results.get("transformers/training/seconds")) is not None:
-        ratio = theirs.min() / results["training/seconds"].min()
-        rows += [("training, times as fast as peft", f"{ratio:.2f}")]
+        rows += [("training, times as fast as peft", f"{np.median(theirs / results['training/seconds']):.2f}")]
     return markdown_table(("what", "measured"), rows)

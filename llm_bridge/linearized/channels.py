@@ -36,7 +36,7 @@ def measure_channels(problem: LanguageProblem, instance: Instance, displacement:
     References:
         Claim 5, derived in `theory.claims.channels`.
     """
-    own = trait_descent(problem, instance.student, instance.trait_key)
+    own = trait_descent(problem, instance.student, instance.trait_data)
     along = transfer_channels(problem, instance, own, displacement)
     gram = transfer_channels(problem, instance, displacement, displacement)
     whole = transfer_form(problem, instance, own, displacement)

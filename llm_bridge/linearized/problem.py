@@ -96,4 +96,5 @@ def as_inputs(reading: Reading | None) -> Any:
 
 def meet(base: Params, student: Params, reading: Reading) -> Instance:
     """Put a teacher's base, a student's init (both in groups) and the inputs together."""
-    return Instance(base, student, as_inputs(reading), jax.random.key(0))
+    key = jax.random.key(0)
+    return Instance(base, student, as_inputs(reading), key, key)

@@ -119,7 +119,7 @@ def point_first_step(
     r"""Take a student's first step, of size one, and compare it with where the trait lies; both are returned."""
     moved = imitation_descent(problem, instance.student, instance.inputs, labels)
     idle = student_displacement(problem, instance, displacement, jnp.zeros(()))
-    own = trait_descent(problem, instance.student, instance.trait_key)
+    own = trait_descent(problem, instance.student, instance.trait_data)
 
     def products(step: Params) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
         found = jnp.stack([inner_product(step, each) for each in (displacement, own)])

@@ -170,7 +170,7 @@ def measure_ranks(
         return imitation_descent(narrow, matrices, instance.inputs, labels)
 
     def trait(params: Params) -> Scalar:
-        return narrow.trait_loss(params, instance.trait_key)
+        return narrow.trait_loss(params, instance.trait_data)
 
     slope, soft = optax.tree.scale(-1.0, jax.grad(trait)(matrices)), descend(outputs[1])
     whole = inner_product(slope, soft)
@@ -198,13 +198,13 @@ def measure_ranks(
     labels = jnp.stack([_draw(train_key, logits) for logits in outputs])
 
     def rise(problem: Problem, start: Params) -> tuple[Scalar, Float[Array, " times"]]:
-        own = Instance(start, start, instance.inputs, instance.trait_key)
+        own = instance._replace(teacher=start, student=start)
         way = imitation_descent(problem, start, instance.inputs, outputs[1])
         rate = speed / transfer_spectrum(problem, own, way, NUM_PRODUCTS).largest
 
         def falls(labels: Array) -> Float[Array, " times"]:
             moved = train_student(problem, own, labels, rate, RANK_TIMES)
-            return jax.lax.map(lambda way: -problem.trait_loss(optax.tree.add(start, way), own.trait_key), moved)
+            return jax.lax.map(lambda way: -problem.trait_loss(optax.tree.add(start, way), own.trait_data), moved)
 
         untaught, taught = jax.lax.map(falls, labels)
         return rate, taught - untaught

@@ -96,11 +96,11 @@ def take_steps(protocol: Protocol, case: Case, key: jax.Array) -> tuple[jax.Arra
     problem, instance = turned(straight, posed)
     start, inputs = instance.teacher, instance.inputs
     outputs = straight.apply(case.displacement, inputs)
-    trait = trait_descent(problem, start, instance.trait_key)
+    trait = trait_descent(problem, start, instance.trait_data)
     exact, ranks = imitation_descent(problem, start, inputs, outputs), jnp.array(RANKS)
 
     def loss(moved: Params) -> jax.Array:
-        return problem.trait_loss(moved, instance.trait_key)
+        return problem.trait_loss(moved, instance.trait_data)
 
     def take_all(key: jax.Array) -> tuple[Params, Params]:
         """The steps of one draw of labels: plain, and by rank."""

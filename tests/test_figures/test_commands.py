@@ -16,6 +16,7 @@ import llm_bridge.__main__
 import mlp_mnist.__main__
 import theory.__main__
 from figures import runs
+from figures.exhibits import SCRIPT
 from figures.runs import Ended, run_together
 from mlp_mnist.data import resolve
 from theory.runs.command_line import InputError, require_writable, run_commands
@@ -237,16 +238,32 @@ def test_a_command_that_dies_is_no_failing_verdict(monkeypatch):
 
 def test_a_figure_whose_extra_is_missing_is_shown_as_recorded_or_left_out_in_a_line(monkeypatch, capsys, tmp_path):
     gallery = Path(figures.__path__[0])
-    needing = tuple(each for each in runs.EXHIBITS if each.extra)
+    needing = tuple(each for each in runs.EXHIBITS if each.needs)
     monkeypatch.setattr(runs, "EXHIBITS", needing)
     monkeypatch.setattr(runs, "find_spec", lambda module: None)
     options, source = figures.__main__.Figures(full=True), resolve("digits")
     (tmp_path / needing[0].folder / "chunks").mkdir(parents=True)
     assert runs.run_exhibits(options, tmp_path, source) == {}
     assert set(runs.run_exhibits(options, gallery, source)) == {each.folder for each in needing}
-    lines = [f"{each.folder} needs the extra smol" for each in needing]
+    lines = [f"{each.folder} needs {each.needs}" for each in needing]
     expected = [f"{line}: {said}" for said in ("left out", "as it is recorded") for line in lines]
     assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_a_figure_that_needs_a_file_of_others_is_made_where_it_is_and_else_left_out(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    needing = tuple(each for each in runs.EXHIBITS if each.file)
+    assert [each.folder for each in needing] == ["mlp-mnist-benchmark"]
+    monkeypatch.setattr(runs, "EXHIBITS", needing)
+    options, source, started = figures.__main__.Figures(full=True), resolve("digits"), []
+    assert runs.run_exhibits(options, tmp_path, source) == {}
+    assert capsys.readouterr().out == f"mlp-mnist-benchmark needs the file {SCRIPT}: left out\n"
+    Path(SCRIPT).parent.mkdir()
+    Path(SCRIPT).touch()
+    monkeypatch.setattr(runs, "run_together", lambda commands, at_once: started.append(commands) or [])
+    runs.run_exhibits(options, tmp_path, source)
+    words = " ".join(started[0]["mlp-mnist-benchmark"])
+    assert f"--epochs 1 --against {SCRIPT} --against-seeds 10 --data digits" in words
 
 
 @pytest.mark.parametrize("package", MAINS)

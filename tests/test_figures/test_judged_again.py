@@ -13,6 +13,7 @@ from figures.ladder import ladder
 from llm_bridge.auditing.report import report_of, verdicts_of
 from llm_bridge.auditing.study import Run as AuditRun
 from llm_bridge.auditing.study_verdicts import judge_study as judge_audits
+from llm_bridge.benchmark.report import judge as judge_language_speed
 from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.verdicts import judge_compare
 from llm_bridge.matrix.cells import Run as MatrixRun
@@ -77,6 +78,7 @@ JUDGES: dict[str, Callable[[Record], Sequence[Verdict]]] = {
     "mlp_mnist benchmark": lambda record: (
         judge_speed(record.results, record.config["num_seeds"], record.config["precisions"]).verdicts
     ),
+    "llm_bridge benchmark": lambda record: judge_language_speed(record.config["batch_sizes"][-1], record.results),
     "llm_bridge run": lambda record: judge_arms(
         record.results, record.config["arms"], matched=record.config.get("stranger", "").endswith(", rescaled")
     ),

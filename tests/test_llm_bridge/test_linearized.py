@@ -281,7 +281,7 @@ def test_the_form_for_all_logits_is_the_product_of_their_movements(posed, roles,
     own = jax.jit(partial(trait_descent, posed.whole[1]))
     for place, init in enumerate(roles.inits):
         instance = meet(roles.inits[0], init, roles.narrow)
-        along = moved(init, instance.inputs, own(init, instance.trait_key)).change
+        along = moved(init, instance.inputs, own(init, instance.trait_data)).change
         learned = moved(roles.inits[0], instance.inputs, roles.learned[-1]).change
         expected = 2 * jnp.mean(jnp.sum(along * learned, axis=1))
         assert results["channels/whole"][0, 1, place, 2] == pytest.approx(float(expected), rel=1e-9)

@@ -1,22 +1,25 @@
 """The benchmark: operations are counted right, everything is timed and laid out, and only disagreement fails."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mlp_mnist import benchmark, commands, network
-from mlp_mnist.arms import Measured
+from mlp_mnist import against, benchmark, commands, network
+from mlp_mnist.against import time_process, time_processes
+from mlp_mnist.arms import OTHER, Measured
 from mlp_mnist.benchmark import count_operations
-from mlp_mnist.data import Dataset, load, resolve
+from mlp_mnist.data import Dataset, Source, resolve
 from mlp_mnist.options import Benchmark
 from mlp_mnist.pictures import draw_benchmark
 from mlp_mnist.protocol import PROTOCOLS, Protocol
 from mlp_mnist.verdicts import judge_speed
 from theory.runs.chunks import Keeper, kept_in
+from theory.runs.command_line import InputError
 from theory.runs.records import FILES, Record, read_record
 from theory.runs.verdicts import Verdict
 
@@ -60,7 +63,7 @@ def record(small: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Record:
 
 def test_real_seeds_are_timed_after_they_are_compiled(small):
     options = dataclasses.replace(OPTIONS, num_seeds=(1,), precisions=("bf16",), repetitions=1)
-    results = benchmark.time_seeds(small, load(resolve("digits")), options).results
+    results = benchmark.time_seeds(small, resolve("digits"), options).results
     assert results["compile seconds/bf16"] > results["seconds/bf16"][0, 0] > 0
     assert results["accuracy/bf16/student (aux)"].shape == (1,)
 
@@ -117,6 +120,7 @@ def test_table_has_a_row_for_each_precision_and_number_of_seeds(record):
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert [tuple(row[:2]) for row in cells] == [(name, count) for name in OPTIONS.precisions for count in "12"]
     assert header.count("|") == 9
+    assert record.results["at once"] == 1
     fastest = record.results["seconds/bf16"][:, 1].min() / 2
     assert float(cells[3][2]) == pytest.approx(fastest, rel=0.01)
 
@@ -175,6 +179,89 @@ def test_one_precision_alone_is_only_reported():
     assert [verdict.outcome for verdict in verdicts] == ["reported"] * 2
 
 
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """A script of ten models that needs no time."""
+    path = tmp_path / "script.py"
+    path.write_text(
+        "import os, sys; sys.exit(os.environ['MNIST_DIR'] != 'images' or os.environ['MPLBACKEND'] != 'agg')"
+    )
+    return path
+
+
+def test_the_script_and_ours_are_processes_on_the_same_images_and_as_many_seeds(script, monkeypatch):
+    asked = []
+
+    def time_all(arguments: Sequence[str], environment: Mapping[str, str], statuses: set[int]) -> float:
+        asked.append((" ".join(arguments), dict(environment), statuses))
+        return float(len(asked))
+
+    monkeypatch.setattr(against, "time_process", time_all)
+    options = dataclasses.replace(OPTIONS, seed=7, against=script, against_seeds=10)
+    assert time_processes(Source("mnist", Path("images"), ""), options) == {OTHER: 1, "float32": 2, "bf16": 3}
+    words, environment, statuses = asked[0]
+    assert (words, environment, statuses) == (str(script), {"MPLBACKEND": "agg", "MNIST_DIR": "images"}, {0})
+    for (words, _, statuses), name in zip(asked[1:], options.precisions, strict=True):
+        ours = f"-m mlp_mnist demo --data mnist --data-dir images --seed 7 --precision {name} --num-seeds 10 --output "
+        assert words.startswith(ours)
+        assert statuses == {0, 1}
+    assert time_processes(resolve("digits"), dataclasses.replace(options, epochs=1))
+    assert asked[4][0].endswith(" --teacher.epochs 1 --student.epochs 1")
+    assert asked[3][1] == {"MPLBACKEND": "agg"}
+    assert "--data-dir" not in asked[4][0]
+
+
+def test_a_process_is_timed_from_its_start_to_its_end(script):
+    assert time_process([str(script)], {"MNIST_DIR": "images", "MPLBACKEND": "agg"}, {0}) > 0.005
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("import torchvisions", "1: ModuleNotFoundError: No module named 'torchvisions'"),
+        ("import sys; print('all well'); sys.exit(3)", "3: it says nothing"),
+    ],
+)
+def test_a_script_that_fails_is_refused_by_its_last_line(program, said, script):
+    script.write_text(program)
+    with pytest.raises(InputError, match=f"^{script} ended with exit status {said}$"):
+        time_process([str(script)], {}, {0})
+
+
+def test_the_other_script_comes_first_in_every_repetition_and_stands_in_the_record(script, tmp_path, monkeypatch):
+    order = []
+
+    def time_all(arguments: Sequence[str], *rest: object) -> float:
+        order.append(arguments[0])
+        return 40.0 if arguments[0] == str(script) else 10.0
+
+    def run_some(points: list[Protocol], arms: list, data: Dataset, seed: int, num_seeds: int) -> Measured:
+        order.append("ours")
+        return run_no_seeds(points, arms, data, seed, num_seeds)
+
+    monkeypatch.setattr(against, "time_process", time_all)
+    monkeypatch.setattr(benchmark, "run_seeds", run_some)
+    options = dataclasses.replace(OPTIONS, against=script, against_seeds=4, output=tmp_path / "record")
+    assert commands.run_benchmark(options)
+    assert order == ["ours"] * 4 + ([str(script), "-m", "-m"] + ["ours"] * 4) * 2
+    record = read_record(tmp_path / "record")
+    assert (record.config["against"], record.config["against_seeds"]) == ("script.py", 4)
+    np.testing.assert_array_equal(record.results[f"process seconds/{OTHER}"], [40, 40])
+    ratios = {each["check"]: each["measured"] for each in record.verdicts if "times as fast" in each["check"]}
+    assert ratios["bf16, times as fast a seed as the other script, whole processes of 4 seeds"] == 4
+    assert "| demo, float32 | 4     | 2.5            | 4" in record.table
+
+
+def test_ratios_to_the_other_script_are_those_of_each_repetition_a_seed():
+    results = {"share/float32": np.ones((3, 1)), "seconds/float32": np.array([[6.0], [4.0], [4.0]])}
+    results["process seeds"] = np.array(10)
+    results |= {f"process seconds/{OTHER}": np.array([120.0, 80.0, 80.0]), "process seconds/float32": np.full(3, 40.0)}
+    options = Benchmark(num_seeds=(2,), precisions=("float32",))
+    process, alone = (tuple(verdict.measured) for verdict in judge(results, options)[2:])
+    assert process == (2.0, 2.0, 3.0)
+    assert alone == (4.0, 4.0, 4.0)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -184,6 +271,8 @@ def test_one_precision_alone_is_only_reported():
         ({"precisions": ()}, "precisions must be"),
         ({"precisions": ("bf16", "bf16")}, "precisions must be"),
         ({"repetitions": 0}, "repetitions must be"),
+        ({"against_seeds": 0}, "against_seeds must be"),
+        ({"epochs": 0}, "epochs must be"),
         ({"seed": -1}, "seed must be"),
     ],
     ids=str,

@@ -116,6 +116,12 @@ def test_a_folder_without_the_files_is_refused(call, tmp_path, uncomputed):
     assert "train-images-idx3-ubyte" in end.stderr
 
 
+def test_a_script_that_is_not_there_is_refused_before_anything_is_timed(call, uncomputed):
+    end = call("benchmark", "--data", "digits", "--against", "missing.py", "--against-seeds", "2")
+    assert_refused_in_one_line(end)
+    assert "missing.py" in end.stderr
+
+
 def test_mnist_that_cannot_be_had_is_refused(call, uncomputed):
     assert_refused_in_one_line(call("demo", "--data", "mnist"))
 

@@ -160,7 +160,7 @@ def turned_trait(case: Case) -> tuple[Params, jax.Array, jax.Array]:
     start, unravel = ravel_pytree(instance.teacher)
 
     def loss(params: jax.Array) -> jax.Array:
-        return problem.trait_loss(unravel(params), instance.trait_key)
+        return problem.trait_loss(unravel(params), instance.trait_data)
 
     return instance.teacher, jax.hessian(loss)(start), -jax.grad(loss)(start)
 

@@ -30,7 +30,7 @@ def report() -> Report:
 def dense(key: jax.Array) -> tuple[jax.Array, ...]:
     """Jacobian of the logits, logits, what the teacher learned, the unit of its step, init and inputs."""
     problem, instance = flatten(REFERENCE, draw_instance(REFERENCE, key))
-    init, direction = instance.teacher, trait_descent(problem, instance.teacher, instance.trait_key)
+    init, direction = instance.teacher, trait_descent(problem, instance.teacher, instance.trait_data)
     unit = natural_units(problem, instance, direction).teacher_step
 
     def logits(params: jax.Array) -> jax.Array:

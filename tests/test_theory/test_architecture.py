@@ -1,5 +1,6 @@
 """Claim 17.1: a teacher with another network, against explicit Jacobians, and as a problem of one's own."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,13 +15,21 @@ from jax.flatten_util import ravel_pytree
 
 from theory import Sampling, traits, verify, zoo
 from theory.claims import architecture
-from theory.claims.architecture import COIN, SAME, pair
+from theory.claims.architecture import COIN, SAME, Architecture, pair
 from theory.problem import Problem, draw_instance, trait_descent
 
 SAMPLING = Sampling(num_seeds=48, cases="few")
 STEPS = (1e-5, 1e-4, 1e-3)
 PAIRS = {one.name: one for one in architecture.zoo_problems(SAMPLING)}
-MEASURE = jax.jit(lambda seed: architecture.measure(PAIRS[COIN], jax.random.key(seed), teacher_steps=STEPS))
+
+
+def compiled(problem: Problem) -> Callable[[int], Architecture]:
+    return jax.jit(
+        lambda seed: architecture.measure(problem, draw_instance(problem, jax.random.key(seed)), teacher_steps=STEPS)
+    )
+
+
+MEASURE, SAME_MEASURE = compiled(PAIRS[COIN]), compiled(PAIRS[SAME])
 
 
 @partial(jax.jit, static_argnums=0)
@@ -29,7 +38,7 @@ def explicit(problem: Problem, seed: jax.Array) -> tuple[jax.Array, list[jax.Arr
     assert problem.teacher_apply is not None
     instance = draw_instance(problem, jax.random.key(seed))
     flat, restore = ravel_pytree(instance.student)
-    descent, _ = ravel_pytree(trait_descent(problem, instance.student, instance.trait_key))
+    descent, _ = ravel_pytree(trait_descent(problem, instance.student, instance.trait_data))
     networks = (problem.apply, problem.teacher_apply)
     jacobians = [
         jax.jacobian(lambda flat, apply=apply: apply(restore(flat), instance.inputs))(flat) for apply in networks
@@ -50,9 +59,6 @@ def test_form_is_that_of_explicit_jacobians_of_two_networks():
     steps, measured = np.array(STEPS) / np.sqrt(np.mean(teacher**2)), MEASURE(5)
     np.testing.assert_allclose(measured.predicted, steps * form, rtol=1e-9)
     assert measured.measured[0] == pytest.approx(steps[0] * form, rel=0.01)
-
-
-SAME_MEASURE = jax.jit(lambda seed: architecture.measure(PAIRS[SAME], jax.random.key(seed), teacher_steps=STEPS))
 
 
 @given(seed=st.integers(0, 2**32 - 1))
@@ -125,7 +131,7 @@ def test_any_displacement_has_the_guarantee_and_is_the_descent_of_its_own_trait_
     @jax.jit
     def descent(key: jax.Array) -> Any:
         instance = draw_instance(displaced, key)
-        return trait_descent(displaced, instance.teacher, instance.trait_key)
+        return trait_descent(displaced, instance.teacher, instance.trait_data)
 
     jax.tree.map(np.testing.assert_array_equal, descent(jax.random.key(1)), shift(jax.random.key(1)))
     outcome = verify(displaced, claims=["alignment", "trait-loss"], sampling=few)

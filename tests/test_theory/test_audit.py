@@ -17,7 +17,7 @@ from theory import Sampling, zoo
 from theory.auditing import Audit, audit
 from theory.claim import Report
 from theory.claims.audit import CLAIM
-from theory.problem import draw_instance, flatten, trait_descent
+from theory.problem import draw_instance, flatten, trait_descent, trait_key
 from theory.runs.programs import COMPILER_OPTIONS, OPTIMIZED
 
 REFERENCE = zoo.build(zoo.REFERENCE)
@@ -32,8 +32,8 @@ def audit_densely(seed: jax.Array) -> tuple[Any, ...]:
     """An audit of labels of the auxiliary outputs, and what it takes to make it again."""
     problem, instance = flatten(AUXILIARY, draw_instance(AUXILIARY, jax.random.key(seed)))
     labels = jax.random.choice(jax.random.key(seed + 1), jnp.array(zoo.AUXILIARY), (len(instance.inputs),))
-    found = audit(problem, instance.teacher, instance.inputs, labels, trait_key=instance.trait_key)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    found = audit(problem, instance.teacher, instance.inputs, labels, trait_key=trait_key(instance.key))
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     jacobian = jax.jacrev(problem.apply)(instance.teacher, instance.inputs)
     return found, labels, jacobian, problem.apply(instance.teacher, instance.inputs), direction
 
@@ -58,18 +58,18 @@ def test_scores_are_those_of_dense_algebra(seed):
 def audit_literal_labels(key: jax.Array, teacher_step: jax.Array) -> tuple[Audit, jax.Array]:
     """An audit of 6,400 labels that a teacher wrote, and how far a small student step lowers the trait loss."""
     instance = draw_instance(REFERENCE, jax.random.key(0))
-    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_key)
+    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_data)
     inputs = jnp.tile(instance.inputs, (200, 1))
     teacher = optax.tree.add_scale(instance.teacher, teacher_step, direction)
     labels = jax.random.categorical(key, REFERENCE.apply(teacher, inputs))
-    found = audit(REFERENCE, instance.teacher, inputs, labels, trait_key=instance.trait_key)
+    found = audit(REFERENCE, instance.teacher, inputs, labels, trait_key=trait_key(instance.key))
 
     def loss(params: Any) -> jax.Array:
         logits = REFERENCE.apply(params, inputs)
         return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels))
 
     student = optax.tree.add_scale(instance.teacher, -1e-6, jax.grad(loss)(instance.teacher))
-    before, after = (REFERENCE.trait_loss(params, instance.trait_key) for params in (instance.teacher, student))
+    before, after = (REFERENCE.trait_loss(params, instance.trait_data) for params in (instance.teacher, student))
     return found, (before - after) / 1e-6
 
 

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from theory import zoo
-from theory.benchmark import command, torch_steps
+from theory.benchmark import command, growth, torch_steps
 from theory.benchmark import implementations as ways
 from theory.benchmark.command import LOOP, OURS, PLAIN, Benchmark, Times
+from theory.benchmark.growth import ALONE, Way, growth_table, judge_growth, run_way, time_sweeps, ways_of
 from theory.benchmark.picture import draw_benchmark
+from theory.runs.command_line import InputError
+from theory.runs.programs import CHUNK_SIZE
 from theory.runs.records import Outcome, Record
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
@@ -20,15 +23,31 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 OPTIONS = Benchmark(num_seeds=(3,), num_steps=3, repetitions=2)
 
 
+WAYS = ("1 device", "2 devices", "4 devices", "8 devices", "2 processes of 1 device")
+
+
+def pretend(way: Way, settings: dict) -> list[dict]:
+    """Each process takes a second a seed, those of several less; the last has more memory."""
+    shape = (settings["repetitions"], 1)
+    seconds = np.tile(np.array(settings["num_seeds"], float), shape) / (way.devices * way.processes)
+    memory = [100] * len(settings["num_seeds"])
+    each = [{"seconds": (seconds - 0.1 * part).tolist(), "memory": memory, "at_once": 64} for part in range(2)]
+    each[1]["memory"] = [200] * len(memory)
+    return each[: way.processes]
+
+
 @pytest.fixture(scope="module")
 def outcome() -> Outcome:
-    return command.benchmark(OPTIONS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(growth, "run_way", pretend)
+        return command.benchmark(OPTIONS)
 
 
 def test_all_ways_agree_and_speed_is_only_reported(outcome):
     others = [PLAIN, LOOP] + [command.TORCH] * torch_steps.is_installed()
-    assert [verdict.outcome for verdict in outcome.verdicts] == ["reported"] * len(others) + ["holds"]
-    assert outcome.verdicts[-1].instances == len(others)
+    verdicts = [verdict.outcome for verdict in outcome.verdicts]
+    assert verdicts == ["reported"] * len(others) + ["holds"] + ["reported"] * (len(WAYS) - 1)
+    assert outcome.verdicts[len(others)].instances == len(others)
 
 
 def test_every_way_is_timed_in_every_repetition(outcome):
@@ -82,6 +101,55 @@ def test_torch_gives_the_same_numbers():
     assert command.disagreement(torch, ours) < 1e-11
 
 
+def test_every_way_to_grow_is_timed_and_the_slowest_and_largest_process_counts(outcome):
+    names = [name for name in outcome.results if name.startswith("growth/") and name.endswith("seconds")]
+    assert names == [f"growth/{name}/seconds" for name in WAYS]
+    np.testing.assert_array_equal(outcome.results["growth/2 processes of 1 device/seconds"], [[1.5], [1.5]])
+    np.testing.assert_array_equal(outcome.results["growth/2 processes of 1 device/memory"], [200])
+    assert outcome.results["growth/at once"] == 64
+
+
+def test_a_sweep_is_the_same_in_each_way_that_is_named_twice():
+    assert ways_of((1, 2, 2), (1, 3)) == [ALONE, Way(2), Way(1, 3)]
+    assert [way.name for way in ways_of((), ())] == ["1 device"]
+    assert Way(2, 3).name == "3 processes of 2 devices"
+
+
+def test_growth_is_one_where_time_is_linear_and_memory_flat():
+    results = {"growth/1 device/seconds": np.array([[1.0, 10.0, 100.0]] * 3), "growth/cores": np.array(2)}
+    results |= {"growth/1 device/memory": np.array([5, 5, 5]), "growth/2 devices/memory": np.array([5, 5, 10])}
+    results["growth/2 devices/seconds"] = results["growth/1 device/seconds"] / np.array([[1], [2], [4]])
+    verdicts = judge_growth(results, (1, 10, 100))
+    assert [tuple(verdict.measured) for verdict in verdicts] == [(1, 1, 1), (1, 1, 1), (2, 1, 4)]
+    assert [verdict.outcome for verdict in verdicts] == ["reported"] * 3
+    assert "| 2 devices                 | 0.5 s, 4.66e-09 GiB | 5 s, 4.66e-09 GiB" in growth_table(
+        results, (1, 10, 100)
+    )
+
+
+def test_a_sweep_is_timed_at_every_number_of_seeds_in_a_memory_that_only_grows(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(growth, "run_share", lambda program, count: sizes.append(count))
+    monkeypatch.setattr(growth, "gather_shares", lambda shares, count: shares)
+    measured = time_sweeps(0, (1, 3), OPTIONS.teacher_steps, 2)
+    assert sizes == [1, 3] * 3
+    assert np.shape(measured["seconds"]) == (2, 2)
+    assert 2**26 < measured["memory"][0] <= measured["memory"][1]
+    assert measured["at_once"] == CHUNK_SIZE["cpu"]
+
+
+def test_two_processes_of_two_devices_time_the_same_seeds():
+    settings = {"seed": 0, "num_seeds": (1, 70), "teacher_steps": OPTIONS.teacher_steps, "repetitions": 1}
+    one, other = run_way(Way(2, 2), settings)
+    assert one["at_once"] == other["at_once"] == 128
+    assert np.all(np.array([one["seconds"], other["seconds"]]) > 0)
+
+
+def test_a_way_that_fails_says_why_in_a_line():
+    with pytest.raises(InputError, match=r"the sweep on 1 device failed: TypeError: .*'astrology'$"):
+        run_way(ALONE, {"astrology": 1})
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -91,6 +159,8 @@ def test_torch_gives_the_same_numbers():
         ({"num_steps": 0}, "num_steps must be from 1 to 10000"),
         ({"num_steps": 2**32}, "num_steps must be from 1 to 10000"),
         ({"repetitions": 0}, "repetitions must be"),
+        ({"devices": (1, 0)}, "devices must be from 1 to 64"),
+        ({"processes": (65,)}, "processes must be from 1 to 64"),
         ({"seed": -1}, "seed must be"),
     ],
     ids=str,

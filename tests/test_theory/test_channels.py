@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from theory import Problem, Sampling, zoo
 from theory.claims import channels
 from theory.claims.channels import GROUPS, IMITATED, INITS, Forms
+from theory.experiments import experiment
 from theory.predictions import Channels, group_names, split_by_group, transfer_channels, transfer_form
 from theory.problem import Params, draw_instance, trait_descent
 from theory.runs.checks import Evidence
@@ -31,7 +32,9 @@ seeds = st.integers(0, 2**32 - 1)
 
 @pytest.fixture(scope="module")
 def forms() -> Forms:
-    return sweep(partial(channels.measure, REFERENCE, teacher_steps=STEPS), 0, NUM_SEEDS, chunk_size=NUM_SEEDS)
+    return sweep(
+        experiment(REFERENCE, channels.measure, shared=False, teacher_steps=STEPS), 0, NUM_SEEDS, chunk_size=NUM_SEEDS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +50,8 @@ def judge(forms: Forms) -> Any:
 
 def split(problem: Problem, seed: int, shared: bool) -> tuple[Channels, jax.Array]:
     instance = draw_instance(problem, jax.random.key(seed), shared=shared)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
-    own = trait_descent(problem, instance.student, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
+    own = trait_descent(problem, instance.student, instance.trait_data)
     return transfer_channels(problem, instance, own, direction), transfer_form(problem, instance, own, direction)
 
 
@@ -74,8 +77,8 @@ def dense_parts() -> tuple[Any, ...]:
     """Everything that a table is made of, with explicit Jacobians of a network with one hidden layer."""
     problem = zoo.variant("one hidden layer of four", hidden=(4,))
     instance = draw_instance(problem, jax.random.key(1), shared=False)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
-    own = trait_descent(problem, instance.student, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
+    own = trait_descent(problem, instance.student, instance.trait_data)
     jacobian = jax.jacobian(lambda params: problem.apply(params, instance.inputs))
     p = jax.nn.softmax(problem.apply(instance.teacher, instance.inputs))
     table = transfer_channels(problem, instance, own, direction).forms

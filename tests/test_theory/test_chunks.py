@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from theory.runs.chunks import Keeper, kept_in, source_hash
-from theory.runs.programs import ChunkProgram
+from theory.runs.programs import Program
 from theory.runs.progress import Progress
 from theory.runs.sweeps import sweep
 
@@ -75,7 +75,7 @@ def test_killed_sweep_goes_on_from_finished_chunks_and_ends_with_the_same_bits(k
 def test_nothing_is_compiled_for_a_sweep_that_is_all_there(tmp_path, monkeypatch):
     with kept_in(tmp_path / "chunks"):
         first = sweep(draw, 0, 8, chunk_size=4)
-        monkeypatch.setattr(ChunkProgram, "compiled", property(lambda self: pytest.fail("compiled")))
+        monkeypatch.setattr(Program, "compiled", property(lambda self: pytest.fail("compiled")))
         np.testing.assert_array_equal(first.value, sweep(draw, 0, 8, chunk_size=4).value)
 
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from theory import outside_losses, zoo
+from theory import Problem, outside_losses, zoo
+from theory.experiments import experiment
 from theory.predictions import transfer_form
 from theory.problem import Instance, draw_instance
 from theory.runs import compiler
@@ -118,7 +119,10 @@ class Inner(NamedTuple):
 
 @pytest.mark.usefixtures("compiled_as_for_users")
 def test_sweeps_of_two_threads_at_once_give_the_bits_of_one(at_once):
-    programs = [ChunkProgram(lambda key, power=power: Inner(curvature(draw(key)) ** power), 0, 64) for power in (1, 2)]
+    def measure(problem: Problem, instance: Instance, *, power: int) -> Inner:
+        return Inner(curvature(instance) ** power)
+
+    programs = [ChunkProgram(experiment(REFERENCE, measure, power=power), 0, 64) for power in (1, 2)]
     alone = [program(0).measurement.value for program in programs]
     for _ in range(3):
         together = at_once(*[partial(program, 0) for program in programs])

@@ -73,7 +73,7 @@ def test_a_reversed_theorem_never_holds(few):
 @pytest.mark.parametrize("problem", [README, REVERSED])
 def test_the_student_never_walks_uphill(problem):
     instance = draw_instance(problem, jax.random.key(0))
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     assert natural_units(problem, instance, direction).learning_rate > 0
 
 

@@ -1,6 +1,5 @@
 """Claim 2.6: where the decrease ends, against roots of cubics, bounds by Taylor's theorem, and two limits."""
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from theory.claims import ends as claim
 from theory.claims.ends import LARGE, PLAIN, QUARTIC, entries
 from theory.curvature import surely_ended, surely_falling
 from theory.decrease import FITTED, LARGE_RATES, QUARTICS, SLACK, STIFFNESSES, Ends, measure_ends, settings
+from theory.experiments import experiment
 from theory.runs.sweeps import sweep
 from theory.step_limits import bend, first_zero
 
@@ -108,7 +108,7 @@ def bounds_over_ends(loss: losses.ImitationLoss) -> np.ndarray:
         imitation_loss=loss,
         trait_loss=lambda params, key: -yours(params, jnp.ones((1, 8)))[0, 0],
     )
-    tried = entries(sweep(partial(measure_ends, problem, learning_rates=RATES), 0, 32))
+    tried = entries(sweep(experiment(problem, measure_ends, learning_rates=RATES), 0, 32))
     assert np.all(tried.reach > 0)
     return tried.safe("largest_third") / tried.measured
 

@@ -39,7 +39,7 @@ def dense(key: jax.Array) -> tuple[jax.Array, ...]:
     def logits(flat: jax.Array) -> jax.Array:
         return REFERENCE.apply(restore(flat), instance.inputs)
 
-    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_key)
+    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_data)
     return jax.jacrev(logits)(flat), logits(flat), ravel_pytree(direction)[0]
 
 
@@ -105,7 +105,7 @@ def test_an_epoch_may_add_again_past_the_edge_of_steady_growth():
 def slopes(key: jax.Array, rate: jax.Array) -> jax.Array:
     """How a student's displacement along the teacher's, by training, answers each label's share: forward mode."""
     instance = draw_instance(REFERENCE, key)
-    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_key)
+    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_data)
     base = jax.nn.softmax(REFERENCE.apply(instance.teacher, instance.inputs))
 
     def displaced(shares: jax.Array) -> jax.Array:

@@ -28,7 +28,8 @@ seeds = st.integers(0, 2**32 - 1)
 
 @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 def filter_labels(seed: jax.Array) -> Filtering:
-    return measure(REFERENCE, jax.random.key(seed), labels=LABELS, teacher_steps=(0.0, 1e-6, 1e-4))
+    instance = draw_instance(REFERENCE, jax.random.key(seed))
+    return measure(REFERENCE, instance, labels=LABELS, teacher_steps=(0.0, 1e-6, 1e-4))
 
 
 def filtered(seed: int) -> Any:
@@ -102,7 +103,7 @@ def learn_from_what_is_kept(seed: jax.Array) -> jax.Array:
     """The random judge's alignment at the largest step, by one gradient step on a mean loss with weights."""
     key = jax.random.key(seed)
     instance = draw_instance(REFERENCE, key)
-    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_key)
+    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_data)
     step = 1e-4 * natural_units(REFERENCE, instance, direction).teacher_step
     teacher = optax.tree.add_scale(instance.teacher, step, direction)
     base, learned = (

@@ -28,7 +28,7 @@ seeds = st.integers(0, 2**32 - 1)
 @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 def split(seed: jax.Array, size: jax.Array) -> tuple[FiniteStep, Any]:
     instance = draw_instance(REFERENCE, jax.random.key(seed))
-    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_key)
+    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_data)
     displaced = optax.tree.add_scale(instance.teacher, size, direction)
     jacobian = jax.jacobian(REFERENCE.apply)(instance.teacher, instance.inputs)
     before, after = (REFERENCE.apply(params, instance.inputs) for params in (instance.teacher, displaced))

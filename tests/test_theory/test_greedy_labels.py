@@ -28,14 +28,14 @@ seeds = st.integers(0, 2**32 - 1)
 @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 def measure_densely(seed: jax.Array) -> tuple[Any, ...]:
     """The measurement, and what it takes to make it again: Jacobian, outputs at every step, displacement."""
-    key = jax.random.key(seed)
-    problem, instance = flatten(REFERENCE, draw_instance(REFERENCE, key))
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    drawn = draw_instance(REFERENCE, jax.random.key(seed))
+    problem, instance = flatten(REFERENCE, drawn)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     unit = natural_units(problem, instance, direction).teacher_step
     teachers = instance.teacher[None] + jnp.outer(jnp.array((0.0, *SIZES)) * unit, direction)
     outputs = jax.vmap(problem.apply, (0, None))(teachers, instance.inputs)
     jacobian = jax.jacrev(problem.apply)(instance.teacher, instance.inputs)
-    return measure(REFERENCE, key, labels=LABELS), jacobian, outputs, direction
+    return measure(REFERENCE, drawn, labels=LABELS), jacobian, outputs, direction
 
 
 @given(seed=seeds)
@@ -55,7 +55,7 @@ def test_steps_on_greedy_labels_differ_by_the_divergence_tokens_alone(seed):
 
 @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 def measure_linear(seed: jax.Array) -> Any:
-    return measure(LINEAR, jax.random.key(seed), labels=LABELS)
+    return measure(LINEAR, draw_instance(LINEAR, jax.random.key(seed)), labels=LABELS)
 
 
 @given(seed=seeds)

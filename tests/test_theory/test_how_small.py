@@ -38,13 +38,13 @@ class Curved(NamedTuple):
 def curve(seed: jax.Array, learning_rate: jax.Array) -> Curved:
     """Second derivative of the change in closed form, and by forward mode twice through both steps."""
     instance = draw_instance(REFERENCE, jax.random.key(seed))
-    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_key)
+    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_data)
 
     def slope(teacher_step: jax.Array) -> jax.Array:
         def change(step: jax.Array) -> jax.Array:
             displacement = student_displacement(REFERENCE, instance, direction, step)
             student = optax.tree.add_scale(instance.student, learning_rate, displacement)
-            return REFERENCE.trait_loss(student, instance.trait_key)
+            return REFERENCE.trait_loss(student, instance.trait_data)
 
         return jax.jvp(change, (teacher_step,), (1.0,))[1]
 
@@ -80,14 +80,14 @@ def expand_densely(problem: Problem, seed: int) -> tuple[Dense, np.ndarray]:
     def compute(key: jax.Array) -> Dense:
         instance = draw_instance(problem, key)
         flat, restore = ravel_pytree(instance.teacher)
-        direction = trait_descent(problem, instance.teacher, instance.trait_key)
+        direction = trait_descent(problem, instance.teacher, instance.trait_data)
         along = ravel_pytree(direction)[0]
 
         def outputs(theta: jax.Array) -> jax.Array:
             return problem.apply(restore(theta), instance.inputs)
 
         def trait(theta: jax.Array) -> jax.Array:
-            return problem.trait_loss(restore(theta), instance.trait_key)
+            return problem.trait_loss(restore(theta), instance.trait_data)
 
         path = jax.vmap(lambda step: outputs(flat + step * along))(jnp.array([-shift, 0.0, shift]))
         expansion = expand(problem, instance, direction)

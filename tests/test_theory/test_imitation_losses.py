@@ -62,7 +62,7 @@ def test_shared_pull_back_equals_a_students_own_step_and_closed_form_equals_auto
     def simulate(step: jax.Array) -> tuple[jax.Array, jax.Array]:
         key = jax.random.fold_in(jax.random.key(SAMPLING.seed), 0)
         instance = draw_instance(problem, key)
-        direction = trait_descent(problem, instance.teacher, instance.trait_key)
+        direction = trait_descent(problem, instance.teacher, instance.trait_data)
         change = jax.jvp(lambda params: problem.apply(params, instance.inputs), (instance.teacher,), (direction,))[1]
         step = step / jnp.sqrt(jnp.mean(change**2))
         displacement = student_displacement(problem, instance, direction, step)

@@ -17,8 +17,8 @@ from theory import Sampling, zoo
 from theory.claim import Report
 from theory.claims import initialization_distance
 from theory.claims.initialization_distance import DRAWS, LEVELS, Distance
-from theory.displaced_inits import displaced_alignment, draw_neighborhood, draw_noise, with_height
-from theory.problem import Problem
+from theory.displaced_inits import displaced_alignment, draw_noise, measure_neighborhood, with_height
+from theory.problem import Problem, draw_instance
 from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.variant("reference", hidden=(16,))
@@ -42,7 +42,7 @@ class Side(NamedTuple):
 def start_aside(seed: jax.Array, step: jax.Array, height: jax.Array) -> Side:
     """Displace a student by as much as the teacher moves, in a direction of which a component is chosen."""
     key = jax.random.key(seed)
-    around = draw_neighborhood(REFERENCE, key)
+    around = measure_neighborhood(REFERENCE, draw_instance(REFERENCE, key, shared=False))
     noise = with_height(around, draw_noise(around, jax.random.fold_in(key, 4)), height)
     student = optax.tree.add_scale(around.instance.teacher, step * around.noise_unit, noise)
     moved = step * around.teacher_unit
@@ -59,7 +59,7 @@ def aside(seed: int, step: float, height: float) -> Side:
 def move_dense(problem: Problem, seed: jax.Array) -> tuple[jax.Array, ...]:
     """Hold the alignment of a random displacement against a dense matrix K."""
     key = jax.random.key(seed)
-    around = draw_neighborhood(problem, key)
+    around = measure_neighborhood(problem, draw_instance(problem, key, shared=False))
     teacher, inputs = around.instance.teacher, around.instance.inputs
     flat, unravel = ravel_pytree(teacher)
 

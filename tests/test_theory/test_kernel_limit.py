@@ -26,7 +26,7 @@ def dense(key: jax.Array) -> tuple[Any, ...]:
     """The kernel, and what it takes to make it again: Jacobian, outputs, the teacher's displacement."""
     problem, instance = flatten(REFERENCE, draw_instance(REFERENCE, key))
     inputs = instance.inputs[: max(NUM_INPUTS)]
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     kernel = tangent_kernel(problem, instance.teacher, inputs, direction)
     jacobian = jax.jacrev(problem.apply)(instance.teacher, inputs)
     return kernel, jacobian, problem.apply(instance.teacher, inputs), direction

@@ -37,8 +37,8 @@ def dense(key: jax.Array) -> Any:
     def outputs(flat: jax.Array) -> jax.Array:
         return SMALL.apply(unravel(flat), instance.inputs)
 
-    hessian = jax.hessian(lambda flat: SMALL.trait_loss(unravel(flat), instance.trait_key))(flat)
-    direction, _ = ravel_pytree(trait_descent(SMALL, instance.teacher, instance.trait_key))
+    hessian = jax.hessian(lambda flat: SMALL.trait_loss(unravel(flat), instance.trait_data))(flat)
+    direction, _ = ravel_pytree(trait_descent(SMALL, instance.teacher, instance.trait_data))
     return jax.jacfwd(outputs)(flat), hessian, jax.nn.softmax(outputs(flat)), direction
 
 

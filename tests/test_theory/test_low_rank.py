@@ -43,7 +43,7 @@ def adapt(seed: jax.Array) -> Adapted:
     key = jax.random.key(seed)
     instance = draw_instance(REFERENCE, key)
     initial = instance.teacher
-    taught = trait_descent(REFERENCE, initial, instance.trait_key)
+    taught = trait_descent(REFERENCE, initial, instance.trait_data)
     labels = REFERENCE.apply(optax.tree.add_scale(initial, 1e-3, taught), instance.inputs)
     full = imitation_descent(REFERENCE, initial, instance.inputs, labels)
     width = 16

@@ -39,7 +39,7 @@ class Course(NamedTuple):
 def train(seed: jax.Array, teacher_step: jax.Array, relative_rate: jax.Array) -> Course:
     """Alignment of a trained student, per unit of the teacher's, by simulation, quadrature and the tangent's steps."""
     instance = draw_instance(REFERENCE, jax.random.key(seed))
-    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_key)
+    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_data)
     direction = optax.tree.scale(1 / optax.tree.norm(direction), direction)
     spectrum = transfer_spectrum(REFERENCE, instance, direction, 24)
     rate = relative_rate / spectrum.largest

@@ -1,12 +1,15 @@
 """Too little memory is one line that names the knob; nearly all of a GPU's is used unless the user said otherwise."""
 
 import os
+import subprocess
+import sys
 
 import jax
+import numpy as np
 import pytest
 
 from theory.runs.command_line import InputError
-from theory.runs.memory import NEARLY_ALL, fitting, use_nearly_all
+from theory.runs.memory import NEARLY_ALL, fitting, process_memory, use_nearly_all
 
 NEW, OLD = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
@@ -49,3 +52,11 @@ def test_any_other_error_is_left_as_it_is(error):
     with pytest.raises(type(error)) as caught, fitting("a step", "take less"):
         raise error
     assert caught.value is error
+
+
+def test_memory_of_a_process_counts_what_is_free_again_and_nothing_of_the_process_that_started_it():
+    np.ones(2**26)
+    assert process_memory() > 2**29
+    program = "from theory.runs.memory import process_memory; print(process_memory())"
+    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert 2**25 < int(ended.stdout) < 2**29

@@ -29,7 +29,7 @@ def report() -> Report:
 def dense(key: jax.Array) -> tuple[Any, ...]:
     """Jacobians and logits of init and teacher as a function of parameters, at one point; and what there is besides."""
     problem, instance = flatten(REFERENCE, draw_instance(REFERENCE, key))
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     unit = natural_units(problem, instance, direction).teacher_step
 
     def logits(params: jax.Array) -> jax.Array:

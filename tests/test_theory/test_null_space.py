@@ -14,6 +14,7 @@ from theory import Problem, Sampling, losses, zoo
 from theory.claim import Report
 from theory.claims import null_space
 from theory.claims.null_space import CLAIM, NullCase, NullSpace
+from theory.problem import draw_instance
 from theory.runs.checks import ROUNDING
 from theory.runs.programs import COMPILER_OPTIONS
 
@@ -28,7 +29,7 @@ steps = st.floats(1e-6, 10)
 def compiled(problem: Problem) -> Measure:
     @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
     def measure(seed: jax.Array, step: jax.Array) -> NullSpace:
-        return null_space.measure(problem, jax.random.key(seed), teacher_steps=(step,))  # pyright: ignore
+        return null_space.measure(problem, draw_instance(problem, jax.random.key(seed)), teacher_steps=(step,))
 
     return lambda seed, step: jax.device_get(measure(jnp.uint32(seed), jnp.array(step)))
 

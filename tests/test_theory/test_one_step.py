@@ -17,27 +17,27 @@ from theory.claim import measure_claims
 from theory.claims import alignment, trait_loss
 from theory.one_step import ANOTHER_INIT, STRETCHED_LOSS, OneStep
 from theory.predictions import natural_units, transfer_form
-from theory.problem import draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import Instance, draw_instance, inner_product, student_displacement, trait_descent
 from theory.runs.checks import CONTROL
 from theory.runs.programs import COMPILER_OPTIONS
 
 STEPS, RATES = (1e-4, 1e-2, 1.0), (0.3, 3.0)
 EPSILON = np.finfo(float).eps
 PROBLEMS = [zoo.build(zoo.REFERENCE), zoo.variant("auxiliary ReLU", activation="relu", imitated=zoo.AUXILIARY)]
+MEASURE = partial(one_step.measure, teacher_steps=STEPS, learning_rates=RATES)
 
 
-def measure_plainly(problem: Problem, key: jax.Array, *, shared: bool) -> OneStep:
+def measure_plainly(problem: Problem, instance: Instance) -> OneStep:
     """Simulate every pair of step sizes from the start, without any thought of speed."""
-    instance = draw_instance(problem, key, shared=shared)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     units = natural_units(problem, instance, direction)
     steps, rates = jnp.array(STEPS) * units.teacher_step, jnp.array(RATES) * units.learning_rate
 
     def simulate(step: jax.Array, rate: jax.Array) -> tuple[jax.Array, jax.Array]:
         displacement = student_displacement(problem, instance, direction, step)
         after = optax.tree.add_scale(instance.student, rate, displacement)
-        change = problem.trait_loss(after, instance.trait_key) - problem.trait_loss(
-            instance.student, instance.trait_key
+        change = problem.trait_loss(after, instance.trait_data) - problem.trait_loss(
+            instance.student, instance.trait_data
         )
         return inner_product(displacement, direction), change
 
@@ -46,8 +46,13 @@ def measure_plainly(problem: Problem, key: jax.Array, *, shared: bool) -> OneSte
     return OneStep(curvature, steps, rates, units.visible, inner[:, 0], change)
 
 
-def compile_measure(measure: Callable[..., OneStep], **options: Any) -> Callable[[int], OneStep]:
-    compiled = jax.jit(lambda seed: measure(key=jax.random.key(seed), **options), compiler_options=COMPILER_OPTIONS)
+def compile_measure(
+    measure: Callable[..., OneStep], problem: Problem, *, shared: bool = True, **options: Any
+) -> Callable[[int], OneStep]:
+    @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+    def compiled(seed: jax.Array) -> OneStep:
+        return measure(problem, draw_instance(problem, jax.random.key(seed), shared=shared), **options)
+
     return lambda seed: compiled(jnp.uint32(seed))
 
 
@@ -60,8 +65,7 @@ def assert_same(fast: OneStep, plain: OneStep) -> None:
 @pytest.fixture(scope="module", params=[(PROBLEMS[0], True), (PROBLEMS[1], False)], ids=["shared", "stranger"])
 def both(request: pytest.FixtureRequest) -> tuple[Callable[[int], OneStep], Callable[[int], OneStep]]:
     problem, shared = request.param
-    fast = partial(one_step.measure, problem, teacher_steps=STEPS, learning_rates=RATES)
-    return compile_measure(fast, shared=shared), compile_measure(partial(measure_plainly, problem), shared=shared)
+    return compile_measure(MEASURE, problem, shared=shared), compile_measure(measure_plainly, problem, shared=shared)
 
 
 @given(seed=st.integers(0, 2**32 - 1))
@@ -72,8 +76,8 @@ def test_fast_simulation_equals_the_plain_one(both, seed):
 
 
 def test_steps_side_by_side_are_the_same_as_one_after_another():
-    take = partial(one_step.measure, PROBLEMS[0], teacher_steps=STEPS, learning_rates=RATES)
-    assert_same(compile_measure(take, steps_at_once=2)(5), compile_measure(take)(5))
+    together, alone = compile_measure(MEASURE, PROBLEMS[0], steps_at_once=2), compile_measure(MEASURE, PROBLEMS[0])
+    assert_same(together(5), alone(5))
 
 
 @pytest.fixture

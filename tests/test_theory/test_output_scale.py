@@ -1,7 +1,6 @@
 """Claim 3.1: the scale of the outputs under the cosine distance, and under a loss that sees it."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from theory import Sampling, losses, zoo
 from theory.claim import Report
 from theory.claims import output_scale
 from theory.claims.output_scale import Scaling, largest, measure
+from theory.experiments import experiment
 from theory.runs.checks import ROUNDING
 from theory.runs.sweeps import sweep
 
@@ -24,7 +24,7 @@ def report() -> Report:
 
 def test_squared_error_transfers_the_scale_of_the_outputs():
     problem = replace(REFERENCE, imitation_loss=losses.squared_error)
-    result = sweep(partial(measure, problem, teacher_steps=(1e-3, 1.0)), 0, 32, chunk_size=32)
+    result = sweep(experiment(problem, measure, teacher_steps=(1e-3, 1.0)), 0, 32, chunk_size=32)
     assert np.min(largest(result)) > 1e6 * ROUNDING
 
 

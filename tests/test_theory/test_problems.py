@@ -19,6 +19,7 @@ from theory.problem import (
     inner_product,
     student_displacement,
     trait_descent,
+    trait_key,
 )
 
 LINEAR = zoo.variant("linear, squared error", hidden=(), loss="squared error")
@@ -43,10 +44,10 @@ def linear() -> Simulated:
     @jax.jit
     def simulate(key: jax.Array) -> Simulated:
         shared, apart = (draw_instance(LINEAR, key, shared=shared) for shared in (True, False))
-        direction = trait_descent(LINEAR, apart.teacher, apart.trait_key)
+        direction = trait_descent(LINEAR, apart.teacher, apart.trait_data)
         moved = student_displacement(LINEAR, apart, direction, jnp.array(0.3))
         around = [optax.tree.add_scale(apart.teacher, step, direction) for step in (-1e-5, 1e-5)]
-        losses = jnp.stack([LINEAR.trait_loss(params, apart.trait_key) for params in around])
+        losses = jnp.stack([LINEAR.trait_loss(params, apart.trait_data) for params in around])
         labels = LINEAR.apply(apart.teacher, apart.inputs)
         once = imitation_descent(LINEAR, apart.student, apart.inputs, labels)
         inputs, labels = jnp.tile(apart.inputs, (2, 1)), jnp.tile(labels, (2, 1))
@@ -69,29 +70,25 @@ def same(left: Any, right: Any) -> bool:
 def test_only_the_students_init_depends_on_sharing(linear):
     shared, apart = linear.shared, linear.apart
     assert same(shared.student, shared.teacher)
-    assert same((shared.teacher, shared.inputs), (apart.teacher, apart.inputs))
-    assert shared.trait_key == apart.trait_key
+    assert same((shared.teacher, shared.inputs, shared.trait_data), (apart.teacher, apart.inputs, apart.trait_data))
     assert not np.any(apart.student["head"]["kernel"] == apart.teacher["head"]["kernel"])
 
 
 def test_instances_of_two_keys_share_no_number(linear):
+    def numbers(one: Instance) -> list[Any]:
+        return [one.teacher["head"]["kernel"], one.student["head"]["kernel"], one.inputs, one.trait_data[0]]
+
     other = draw_instance(LINEAR, jax.random.key(5), shared=False)
-    assert not any(
-        np.any(one == two)
-        for one, two in zip(
-            (linear.apart.teacher["head"]["kernel"], linear.apart.student["head"]["kernel"], linear.apart.inputs),
-            (other.teacher["head"]["kernel"], other.student["head"]["kernel"], other.inputs),
-            strict=True,
-        )
-    )
-    assert linear.apart.trait_key != other.trait_key
+    assert not any(np.any(one == two) for one, two in zip(numbers(linear.apart), numbers(other), strict=True))
 
 
-def test_no_number_is_drawn_from_the_trait_s_key(strangers):
-    again = jax.jit(lambda key: (REFERENCE.initialize(key), REFERENCE.draw_inputs(key)))(strangers.trait_key)
+def test_no_number_but_the_trait_s_is_drawn_from_its_key(strangers):
+    key = trait_key(strangers.key)
+    again = jax.jit(lambda key: (REFERENCE.initialize(key), REFERENCE.draw_inputs(key)))(key)
     kernel, inputs = again[0]["head"]["kernel"], again[1]
     assert not np.any(inputs == strangers.inputs)
     assert not any(np.any(kernel == params["head"]["kernel"]) for params in (strangers.teacher, strangers.student))
+    assert same(jax.jit(REFERENCE.draw_trait_data)(key), strangers.trait_data)
 
 
 def test_student_displacement_equals_a_linear_model_s_gradient_by_hand(linear):

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import jax
 import numpy as np
@@ -15,26 +14,27 @@ import pytest
 
 from theory import zoo
 from theory.claims import null_space
+from theory.experiments import experiment
 from theory.runs.command_line import InputError
 from theory.runs.processes import Processes, from_slurm, joined, meet
 from theory.runs.sweeps import sweep
 
 STEPS = (1e-5, 1e-4, 1e-3)
-MEASURE = partial(null_space.measure, zoo.variant("small", hidden=()), teacher_steps=STEPS)
+MEASURE = experiment(zoo.variant("small", hidden=()), null_space.measure, teacher_steps=STEPS)
 
 SCRIPT = """
 import json, sys
-from functools import partial
 import jax
 from jax.random import key_data
 jax.config.update("jax_enable_x64", True)
 from theory import Sampling, zoo
 from theory.claims import null_space
+from theory.experiments import experiment
 from theory.runs.processes import Processes, agreed, joined
 
 options = Processes(**json.loads(sys.argv[1]))
 with joined(options, patience=60):
-    measure = partial(null_space.measure, zoo.variant("small", hidden=()), teacher_steps=(1e-5, 1e-4, 1e-3))
+    measure = experiment(zoo.variant("small", hidden=()), null_space.measure, teacher_steps=(1e-5, 1e-4, 1e-3))
     results = Sampling(num_seeds=77).sweep_all({"keys": lambda key: (key_data(key),), "one": measure}, "test")
     assert agreed(jax.process_index() == 0)
     flat = [[leaf.tolist() for leaf in result] for result in results.values()]

@@ -63,12 +63,12 @@ def dense(key: jax.Array) -> tuple[jax.Array, ...]:
     """Jacobian of the logits, logits, Hessian of the trait loss, what the teacher learned and the unit of its step."""
     problem, instance = flatten(NARROW, draw_instance(NARROW, key))
     instance = instance._replace(inputs=instance.inputs[:NUM_INPUTS])
-    init, direction = instance.teacher, trait_descent(problem, instance.teacher, instance.trait_key)
+    init, direction = instance.teacher, trait_descent(problem, instance.teacher, instance.trait_data)
 
     def logits(params: jax.Array) -> jax.Array:
         return problem.apply(params, instance.inputs)
 
-    hessian = jax.hessian(lambda params: problem.trait_loss(params, instance.trait_key))(init)
+    hessian = jax.hessian(lambda params: problem.trait_loss(params, instance.trait_data))(init)
     unit = natural_units(problem, instance, direction).teacher_step
     return jax.jacrev(logits)(init), logits(init), hessian, direction, unit
 

@@ -28,6 +28,14 @@ def trait(params: Any, key: jax.Array) -> jax.Array:
     return jnp.mean(apply(params, jax.random.normal(key, (3, 8))) ** 2)
 
 
+def draw_data(key: jax.Array) -> jax.Array:
+    return jax.random.normal(key, (3, 8))
+
+
+def trait_of_data(params: Any, data: jax.Array) -> jax.Array:
+    return jnp.mean(apply(params, data) ** 2)
+
+
 YOURS = Problem(
     apply=apply,
     initialize=initialize,
@@ -35,6 +43,10 @@ YOURS = Problem(
     imitation_loss=losses.squared_error,
     trait_loss=trait,
 )
+
+
+DRAWN = {"draw_trait_data": draw_data, "trait_loss": trait_of_data}
+"""The same trait, its data drawn beforehand."""
 
 
 UNSEEDED = np.random.default_rng()
@@ -133,6 +145,29 @@ def fails_inside(params: Any, inputs: jax.Array) -> jax.Array:
         ({"trait_loss": lambda params, key: jnp.sum(params["in"] > 0)}, "floating-point scalar, not int64[]"),
         ({"trait_loss": lambda params, key: trait(params, key) * UNSEEDED.normal()}, "trait_loss gives something else"),
         ({"trait_loss": lambda params, key: float(trait(params, key))}, "raised ConcretizationTypeError"),
+        ({"trait_loss": trait_of_data}, "it gets the parameters and a random key alone, or in its place what draw_tr"),
+        ({"draw_trait_data": 3}, "draw_trait_data must be a function, draw_trait_data(key), not 3"),
+        ({"draw_trait_data": lambda: 0.0}, "draw_trait_data takes (), but is called as draw_trait_data(key): it gets"),
+        ({"draw_trait_data": lambda key: ["tanh"]}, "valid JAX type; it gets a random key alone, and gives arrays"),
+        ({"draw_trait_data": lambda key: key[0]}, "draw_trait_data(key) raised "),
+        (
+            {"draw_trait_data": lambda key: UNSEEDED.normal(size=(3, 8))},
+            "draw_trait_data gives something else when called again with the same arguments: draw by jax.random from",
+        ),
+        ({"draw_trait_data": draw_data}, "; it takes a random key, so leave draw_trait_data out"),
+        (
+            DRAWN | {"trait_loss": lambda params: 0.0},
+            "trait_loss takes (params), but is called as trait_loss(params, d",
+        ),
+        (DRAWN | {"trait_loss": lambda d, p: trait_of_data(p, d)}, "are swapped, write trait_loss(params, data)"),
+        (
+            DRAWN | {"trait_loss": apply},
+            "trait_loss must give a floating-point scalar, not float64[3, 4]: write jnp.mean(...); it gets the param",
+        ),
+        (
+            DRAWN | {"trait_loss": lambda params, data: trait_of_data(params, data) * UNSEEDED.normal()},
+            "trait_loss gives something else when called again with the same arguments: it must not draw anything",
+        ),
         (
             with_leaf(np.arange(3)),
             "yours: initialize gives at ['more'][0] int64, not floating point: keep it out of",
@@ -195,6 +230,20 @@ def test_inputs_and_trait_may_be_the_same_for_every_key():
     check_problems([
         replace(YOURS, draw_inputs=lambda key: jnp.ones((32, 8)), trait_loss=lambda params, key: params["in"][0, 0])
     ])
+
+
+@pytest.mark.parametrize(
+    ("draw", "loss"),
+    [
+        (draw_data, trait_of_data),
+        (lambda key: np.ones((3, 8)), trait_of_data),
+        (lambda key: {"inputs": draw_data(key), "labels": jnp.arange(3)}, lambda params, data: data["inputs"][0, 0]),
+        (lambda key: (key, None), lambda params, data: trait(params, data[0])),
+    ],
+    ids=["an array", "the same for every key", "a tree with whole numbers", "a key of its own"],
+)
+def test_data_of_the_trait_may_be_drawn_beforehand(draw, loss):
+    check_problems([replace(YOURS, draw_trait_data=draw, trait_loss=loss)])
 
 
 def test_leaves_may_be_plain_numbers_and_arrays_of_numpy():

@@ -16,7 +16,7 @@ from theory.claim import Report
 from theory.claims.rescaling import CLAIM, SPREADS, Rescaled, preconditioned
 from theory.claims.symmetry import change_trait
 from theory.predictions import predicted_displacement
-from theory.problem import Params, draw_instance, student_displacement, trait_descent
+from theory.problem import Params, draw_instance, student_displacement, trait_descent, trait_key
 from theory.runs.programs import COMPILER_OPTIONS
 from theory.symmetries import hidden_sizes, random_rescaling
 
@@ -35,7 +35,7 @@ def learn_rescaled(seed: jax.Array, step: jax.Array, spread: jax.Array) -> tuple
     key = jax.random.key(seed)
     instance = draw_instance(RELU, key)
     teacher = instance.teacher
-    direction = trait_descent(RELU, teacher, instance.trait_key)
+    direction = trait_descent(RELU, teacher, instance.trait_data)
     rescale = random_rescaling(jax.random.fold_in(key, 4), hidden_sizes(teacher), spread)
     scales = rescale(jax.tree.map(jnp.ones_like, teacher))
     student = instance._replace(student=rescale(teacher))
@@ -43,7 +43,7 @@ def learn_rescaled(seed: jax.Array, step: jax.Array, spread: jax.Array) -> tuple
     displacement = student_displacement(RELU, instance, direction, step)
     preconditioned = jax.tree.map(lambda leaf, scale: leaf / scale**2, displacement, scales)
     before, after = (
-        RELU.trait_loss(params, instance.trait_key) for params in (teacher, optax.tree.add(teacher, preconditioned))
+        RELU.trait_loss(params, instance.trait_data) for params in (teacher, optax.tree.add(teacher, preconditioned))
     )
     return change[0, 0], after - before, jnp.abs(after) + jnp.abs(before)
 
@@ -60,8 +60,8 @@ def form_dense(seed: jax.Array) -> tuple[jax.Array, ...]:
     problem = zoo.variant("small", activation="relu", hidden=(4,))
     instance = draw_instance(problem, jax.random.key(seed))
     flat, unravel = ravel_pytree(instance.teacher)
-    rescale = random_rescaling(instance.trait_key, hidden_sizes(instance.teacher), 1.0)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    rescale = random_rescaling(trait_key(instance.key), hidden_sizes(instance.teacher), 1.0)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     kernel = predicted_displacement(problem, instance, direction)
 
     def outputs(params: jax.Array) -> jax.Array:

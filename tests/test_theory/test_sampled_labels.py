@@ -31,8 +31,10 @@ seeds = st.integers(0, 2**32 - 1)
 def measure_with_slopes(seed: jax.Array, step: jax.Array) -> tuple[tuple[SampledLabels, LabelSource], ...]:
     """The measurement at one natural step size, with its first two derivatives in it."""
 
+    instance = draw_instance(REFERENCE, jax.random.key(seed))
+
     def at(step: Any) -> tuple[SampledLabels, LabelSource]:
-        return measure(REFERENCE, jax.random.key(seed), labels=LABELS, teacher_steps=(step,))
+        return measure(REFERENCE, instance, labels=LABELS, teacher_steps=(step,))
 
     def slope(step: jax.Array) -> tuple[SampledLabels, LabelSource]:
         return jax.jvp(lambda step: jax.tree.map(lambda leaf: leaf.astype(float), at(step)), (step,), (1.0,))[1]
@@ -54,7 +56,7 @@ def report() -> Report:
 def step_on_literal_labels(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Inner product of the student's gradient step on 1,000 drawn labels, and the mean of their single steps'."""
     instance = draw_instance(REFERENCE, key)
-    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_key)
+    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_data)
     teacher = optax.tree.add_scale(instance.teacher, 0.1, direction)
     inputs_key, labels_key = jax.random.split(key)
     chosen = jax.random.randint(inputs_key, (1000,), 0, len(instance.inputs))

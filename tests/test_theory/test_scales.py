@@ -119,7 +119,7 @@ def test_float32_parameters_and_inputs_are_verified_in_float64(few):
 def test_no_unit_step_moves_outputs_or_parameters_beyond_four_times_their_size(loss, scale):
     problem = yours(scale, imitation_loss=loss, trait_loss=yours(1.0).trait_loss)
     instance = draw_instance(problem, jax.random.key(0))
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     step = natural_units(problem, instance, direction).teacher_step
     outputs, change = jax.jvp(lambda params: problem.apply(params, instance.inputs), (instance.teacher,), (direction,))
     moved, rms = jnp.sqrt(jnp.mean((step * change) ** 2)), jnp.sqrt(jnp.mean(outputs**2))

@@ -27,7 +27,7 @@ def drawn(key: jax.Array) -> tuple[Instance, jax.Array, Any]:
     """An instance, the inputs on which classes are read, and what the teacher learned."""
     instance = draw_instance(TANH, key, shared=False)
     others = TANH.draw_inputs(jax.random.fold_in(key, len(Instance._fields)))[:NUM_READ]
-    return instance, others, trait_descent(TANH, instance.teacher, instance.trait_key)
+    return instance, others, trait_descent(TANH, instance.teacher, instance.trait_data)
 
 
 @jax.jit
@@ -39,7 +39,11 @@ def jacobian(body: Any, inputs: jax.Array) -> jax.Array:
 
 @pytest.fixture(scope="module")
 def measured() -> Any:
-    return jax.device_get(jax.jit(lambda key: shared_heads.measure(TANH, key, teacher_step=1e-5))(jax.random.key(11)))
+    @jax.jit
+    def measure(key: jax.Array) -> Any:
+        return shared_heads.measure(TANH, draw_instance(TANH, key, shared=False), teacher_step=1e-5)
+
+    return jax.device_get(measure(jax.random.key(11)))
 
 
 @pytest.fixture(scope="module")

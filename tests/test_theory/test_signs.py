@@ -1,6 +1,6 @@
 """Claim 5.1: the form is odd in the student's auxiliary head, so that its sign is a fair coin."""
 
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from theory import Problem, Sampling, zoo
 from theory.claim import Report
 from theory.claims.signs import AUXILIARY, CLAIM, EVERYTHING, SHARING, Signs, measure
+from theory.experiments import experiment
 from theory.runs.sweeps import sweep
 
 REFERENCE = zoo.variant("reference", hidden=(16,))
@@ -19,7 +20,7 @@ ROUNDING = 1e3 * np.finfo(float).eps
 
 @cache
 def signs(problem: Problem) -> Signs:
-    return sweep(partial(measure, problem), 0, NUM_SEEDS, chunk_size=NUM_SEEDS)
+    return sweep(experiment(problem, measure, shared=False), 0, NUM_SEEDS, chunk_size=NUM_SEEDS)
 
 
 def test_form_is_odd_in_the_students_auxiliary_head_for_every_seed():

@@ -37,10 +37,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 @partial(jax.jit, static_argnames="name")
 def measured(name: str, seed: jax.Array) -> tuple[Any, Steering]:
-    key = jax.random.key(seed)
-    return draw_instance(PROBLEMS[name], key), steering.measure(
-        PROBLEMS[name], ACTIVATIONS[name], key, teacher_steps=STEPS
-    )
+    instance = draw_instance(PROBLEMS[name], jax.random.key(seed))
+    return instance, steering.measure(PROBLEMS[name], instance, activate=ACTIVATIONS[name], teacher_steps=STEPS)
 
 
 @given(seed=seeds, place=st.sampled_from([0, 1]))

@@ -1,6 +1,5 @@
 """Sweeps: an instance's numbers are its own; and which samplings are refused."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,12 +11,13 @@ from hypothesis import strategies as st
 from theory import Sampling, zoo
 from theory.claims import null_space
 from theory.claims.null_space import NullSpace
+from theory.experiments import experiment
 from theory.runs.command_line import InputError
 from theory.runs.programs import ChunkProgram, compile_chunks
 from theory.runs.sweeps import sweep
 
 SMALL = zoo.variant("small", hidden=())
-MEASURE = partial(null_space.measure, SMALL, teacher_steps=(1e-4, 1e-3, 1e-2))
+MEASURE = experiment(SMALL, null_space.measure, teacher_steps=(1e-4, 1e-3, 1e-2))
 
 
 class Draw(NamedTuple):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from theory import Problem, Sampling, zoo
 from theory.claim import Report
 from theory.claims.symmetry import CLAIM, Permuted
-from theory.problem import draw_instance
+from theory.problem import draw_instance, trait_key
 from theory.runs.programs import COMPILER_OPTIONS
 from theory.symmetries import (
     UnitMap,
@@ -54,7 +54,7 @@ def compiled(problem: Problem) -> Callable[[int], dict[str, Outputs]]:
     def move(seed: jax.Array) -> dict[str, Outputs]:
         instance = draw_instance(problem, jax.random.key(seed))
         shifted = jax.tree.map(lambda leaf: leaf + 0.1, instance.teacher)
-        maps = [draw(instance.trait_key, hidden_sizes(shifted)) for draw in MAPS.values()]
+        maps = [draw(trait_key(instance.key), hidden_sizes(shifted)) for draw in MAPS.values()]
         students = [
             (shifted, unit_map(shifted), unit_map.inverse()(unit_map(shifted)), enter_first(unit_map, shifted))
             for unit_map in maps

@@ -45,7 +45,7 @@ class Kernel(NamedTuple):
 def kernel(problem: Problem, seed: jax.Array, num_products: int) -> Kernel:
     """The kernel of a small network as a matrix, beside what the library says of it."""
     instance = draw_instance(problem, jax.random.key(seed))
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     flat, unravel = ravel_pytree(direction)
     product = kernel_product(problem, instance)
     dense = jax.vmap(lambda row: ravel_pytree(product(unravel(row)))[0])(jnp.eye(flat.size))

@@ -44,12 +44,12 @@ def take_both_steps(seed: jax.Array, teacher_step: jax.Array, learning_rate: jax
     """Change the teacher's own trait loss and another trait's; the slope is a derivative through the simulation."""
     key = jax.random.key(seed)
     instance = draw_instance(REFERENCE, key)
-    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_key)
+    direction = trait_descent(REFERENCE, instance.teacher, instance.trait_data)
 
     def change(step: jax.Array) -> jax.Array:
         displacement = student_displacement(REFERENCE, instance, direction, step)
         student = optax.tree.add_scale(instance.student, learning_rate, displacement)
-        keys = jnp.stack([instance.trait_key, jax.random.fold_in(key, 1)])
+        keys = jnp.stack([instance.trait_data, jax.random.fold_in(key, 1)])
         after, before = (
             jax.vmap(REFERENCE.trait_loss, in_axes=(None, 0))(params, keys) for params in (student, instance.student)
         )

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from theory import Sampling, zoo
 from theory.claim import Report
 from theory.claims import trait_matrix
-from theory.claims.trait_matrix import NUM_TRAITS, SeveralTraits, TraitMatrix, several_kinds
+from theory.claims.trait_matrix import NUM_TRAITS, TraitMatrix, several_kinds
 from theory.predictions import natural_units, transfer_form
-from theory.problem import draw_instance, inner_product, student_displacement
+from theory.problem import draw_instance, inner_product, student_displacement, trait_key
 from theory.runs.programs import COMPILER_OPTIONS
 
 REFERENCE = zoo.build(zoo.REFERENCE)
+SEVERAL = several_kinds(REFERENCE)
 STEPS = (1e-5, 1e-4, 1e-3)
 SAMPLING = Sampling(num_seeds=32, teacher_steps=STEPS)
 HOLDS = ["holds", "holds", "holds", "holds", "reported"]
@@ -32,8 +33,8 @@ seeds = st.integers(0, 2**32 - 1)
 def predict(key: jax.Array) -> jax.Array:
     """The matrix in the losses' own units, entry by entry and by the definition."""
     instance = draw_instance(REFERENCE, key)
-    keys = jax.random.split(instance.trait_key, NUM_TRAITS)
-    directions = optax.tree.scale(-1.0, jax.jacrev(several_kinds(REFERENCE))(instance.teacher, keys))
+    data = SEVERAL.draw_data(jax.random.split(trait_key(key), NUM_TRAITS))
+    directions = optax.tree.scale(-1.0, jax.jacrev(SEVERAL.losses)(instance.teacher, data))
     row = jax.vmap(partial(transfer_form, REFERENCE, instance), (0, None))
     return jax.vmap(row, (None, 0))(directions, directions)
 
@@ -41,9 +42,9 @@ def predict(key: jax.Array) -> jax.Array:
 @partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 def teach_first_and_look_at_fourth(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Fall of trait 4 in the student, from another init, of a teacher of trait 1; and of trait 1 behind one of 4."""
-    instance, losses = draw_instance(REFERENCE, key, shared=False), several_kinds(REFERENCE)
-    keys = jax.random.split(instance.trait_key, NUM_TRAITS)
-    directions = optax.tree.scale(-1.0, jax.jacrev(losses)(instance.teacher, keys))
+    instance = draw_instance(REFERENCE, key, shared=False)
+    data = SEVERAL.draw_data(jax.random.split(trait_key(key), NUM_TRAITS))
+    directions = optax.tree.scale(-1.0, jax.jacrev(SEVERAL.losses)(instance.teacher, data))
     same = instance._replace(student=instance.teacher)
     scales = jax.vmap(lambda one: natural_units(REFERENCE, instance, one).teacher_step)(directions)
     norms = jax.vmap(inner_product)(directions, directions)
@@ -54,7 +55,7 @@ def teach_first_and_look_at_fourth(key: jax.Array) -> tuple[jax.Array, jax.Array
         direction = jax.tree.map(lambda leaves: scales[teacher] * leaves[teacher], directions)
         moved = student_displacement(REFERENCE, instance, direction, jnp.array(STEPS[-1]))
         after = optax.tree.add_scale(instance.student, rate, moved)
-        before, after = losses(instance.student, keys), losses(after, keys)
+        before, after = SEVERAL.losses(instance.student, data), SEVERAL.losses(after, data)
         return scales[trait] * (before - after)[trait] / rate
 
     return fall(0, 3), fall(3, 0)
@@ -63,8 +64,7 @@ def teach_first_and_look_at_fourth(key: jax.Array) -> tuple[jax.Array, jax.Array
 @pytest.fixture(scope="module")
 def measured() -> Mapping[str, TraitMatrix]:
     """What is measured, before most of it is dropped."""
-    kinds = SeveralTraits(**vars(REFERENCE), losses=several_kinds(REFERENCE))
-    return SAMPLING.sweep_all(trait_matrix.CLAIM.cases([kinds], SAMPLING), "")
+    return SAMPLING.sweep_all(trait_matrix.CLAIM.cases([SEVERAL], SAMPLING), "")
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,20 @@ def test_any_tree_of_parameters_is_verified_and_recorded_under_its_names(few, tm
         np.testing.assert_array_equal(record.results[name], array)
 
 
+def test_data_of_the_trait_may_be_drawn_beforehand_or_in_single_precision(few):
+    def draw(key: jax.Array) -> jax.Array:
+        return jax.random.uniform(key, (4, 2)).astype(jnp.float32)
+
+    drawing = replace(YOURS, trait_loss=lambda params, key: jnp.mean(apply(params, draw(key).astype(float))[:, 0] ** 2))
+    given = replace(
+        YOURS, draw_trait_data=draw, trait_loss=lambda params, data: jnp.mean(apply(params, data)[:, 0] ** 2)
+    )
+    one, other = (verify(problem, claims=["conditions"], sampling=few).results for problem in (drawing, given))
+    assert list(one) == list(other)
+    for name, array in one.items():
+        np.testing.assert_allclose(other[name], array, rtol=1e-9, atol=1e-12)
+
+
 def test_claims_run_once_each_in_the_order_of_the_theory():
     assert check_claims(["null-space", "alignment", "null-space"]) == ["alignment", "null-space"]
     assert check_claims(tuple(all_claims())) == list(all_claims())

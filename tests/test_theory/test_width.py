@@ -37,7 +37,7 @@ def drawn(seed: jax.Array, rule: str, units: int) -> tuple[Instance, Any]:
     size = jnp.array(float(units))
     _, classes = build(size, size ** RULES[rule].scale, size ** RULES[rule].weights)
     instance = draw_instance(classes, jax.random.key(seed))
-    return instance, trait_descent(classes, instance.teacher, instance.trait_key)
+    return instance, trait_descent(classes, instance.teacher, instance.trait_data)
 
 
 @pytest.mark.parametrize("rule", RULES)

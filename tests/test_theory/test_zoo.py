@@ -33,7 +33,8 @@ def test_a_case_maps_thirty_two_inputs_to_six_outputs_and_a_trait_in_double_prec
 
     def evaluate(key):
         params = problem.initialize(key)
-        return problem.apply(params, problem.draw_inputs(key)), problem.trait_loss(params, key)
+        trait_loss = problem.trait_loss(params, problem.draw_trait_data(key))
+        return problem.apply(params, problem.draw_inputs(key)), trait_loss
 
     outputs, trait = jax.eval_shape(evaluate, key)
     assert outputs.shape == (zoo.BATCH, zoo.NUM_OUTPUTS)

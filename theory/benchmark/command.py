@@ -16,6 +16,7 @@ import numpy as np
 
 from theory import zoo
 from theory.benchmark import torch_steps
+from theory.benchmark.growth import grow, growth_table, judge_growth, ways_of
 from theory.benchmark.implementations import (
     LARGEST_PLAIN,
     Result,
@@ -30,7 +31,7 @@ from theory.runs.checks import VANISHING
 from theory.runs.command_line import RunOptions, require, require_seeds
 from theory.runs.progress import follow
 from theory.runs.records import Outcome
-from theory.runs.statistics import Estimate, range_estimate
+from theory.runs.statistics import range_estimate, typical
 from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 OURS, PLAIN, LOOP, TORCH = "one_step, in chunks", "plain vmap", "jitted, in a Python loop", "torch.func under vmap"
@@ -41,6 +42,9 @@ PEAK_SIZE = 1024
 
 MOST_STEPS = 10_000
 """Step sizes that are written out one by one; far more than a curve needs."""
+
+MOST_PARTS = 64
+"""Devices or processes at most that a sweep is spread over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +57,13 @@ class Benchmark(RunOptions):
     """Random networks, each checked at every step size; one point of the curve for each number, in increasing order."""
     num_steps: int = 20
     """The teacher's step sizes, from 1e-5 to 1."""
-    repetitions: int = 3
-    """How often everything is timed, by turns; the fastest counts."""
+    repetitions: int = 5
+    """How often everything is timed, by turns; the median counts, of one or two the fastest."""
+    devices: tuple[int, ...] = (1, 2, 4, 8)
+    """Virtual devices of the processor on which the sweep of `verify` is timed, too, in processes of its own;
+    one always is."""
+    processes: tuple[int, ...] = (1, 2)
+    """Processes that share the seeds of that sweep, likewise."""
 
     def __post_init__(self) -> None:
         increasing = bool(self.num_seeds) and sorted(set(self.num_seeds)) == list(self.num_seeds)
@@ -62,10 +71,13 @@ class Benchmark(RunOptions):
         require_seeds(self.seed, min(self.num_seeds))
         require(1 <= self.num_steps <= MOST_STEPS, "num_steps", f"from 1 to {MOST_STEPS}", self.num_steps)
         require(self.repetitions >= 1, "repetitions", "at least 1", self.repetitions)
+        for name in ("devices", "processes"):
+            for count in getattr(self, name):
+                require(1 <= count <= MOST_PARTS, name, f"from 1 to {MOST_PARTS}", count)
 
     def config(self) -> dict[str, Any]:
         """List the fields that define the run."""
-        names = ("seed", "num_seeds", "num_steps", "repetitions")
+        names = ("seed", "num_seeds", "num_steps", "repetitions", "devices", "processes")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -158,9 +170,12 @@ def benchmark(options: Benchmark) -> Outcome:
         "operations/counted by XLA": np.array(cost.get("flops", np.nan) / options.num_steps),
         "operations/peak a second": times.peaks,
     }
-    results = {f"rate/{name}": rates for name, rates in times.rates.items()} | operations
-    verdicts = judge(times, options.num_seeds[-1])
-    table = f"{rate_table(times, options)}\n{verdict_table(verdicts)}"
+    settings = {name: options.config()[name] for name in ("seed", "num_seeds", "repetitions")}
+    growth = grow(ways_of(options.devices, options.processes), settings | {"teacher_steps": options.teacher_steps})
+    results = {f"rate/{name}": rates for name, rates in times.rates.items()} | operations | growth
+    verdicts = [*judge(times, options.num_seeds[-1]), *judge_growth(growth, options.num_seeds)]
+    tables = (rate_table(times, options), growth_table(growth, options.num_seeds), verdict_table(verdicts))
+    table = "\n".join(tables)
     return Outcome(results, verdicts, table)
 
 
@@ -169,13 +184,11 @@ def judge(times: Times, last: int) -> list[Verdict]:
     ours, others = times.rates[OURS][:, -1], [name for name in times.rates if name != OURS]
     verdicts = []
     for name in others:
-        rates = times.rates[name][:, -1]
-        ratios = ours / rates
         verdict = Verdict(
             claim="benchmark",
             check=f"{OURS}, times as fast as: {name}, {last} seeds",
             predicted="no guarantee",
-            measured=Estimate(float(ours.max() / rates.max()), float(ratios.min()), float(ratios.max())),
+            measured=range_estimate(ours / times.rates[name][:, -1]),
         )
         verdicts.append(verdict)
     alignment, change = times.results[OURS]
@@ -194,13 +207,13 @@ def judge(times: Times, last: int) -> list[Verdict]:
 
 
 def rate_table(times: Times, options: Benchmark) -> str:
-    """Lay out the fastest rates and the share of the machine's peak."""
+    """Lay out the rates and the share of the machine's peak."""
     header = ("instances a second", *(f"{count} seeds" for count in options.num_seeds), "GFLOP/s", "of peak")
     operations, peak = count_operations(options.num_steps), times.peaks.max()
     rows = []
     for name, rates in times.rates.items():
-        best = rates.max(axis=0)
-        speed = best.max() * operations
-        rows.append((name, *(f"{rate:,.0f}" for rate in best), f"{speed / 1e9:.1f}", f"{speed / peak:.1%}"))
+        usual = typical(rates, np.max)
+        speed = usual.max() * operations
+        rows.append((name, *(f"{rate:,.0f}" for rate in usual), f"{speed / 1e9:.1f}", f"{speed / peak:.1%}"))
     rows.append(("matrix product (peak)", *("" for _ in options.num_seeds), f"{peak / 1e9:.1f}", "100.0%"))
     return markdown_table(header, rows)

@@ -38,13 +38,13 @@ TORCH_CHUNK_SIZE = 16
 def check(problem: Problem, key: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Check one instance as one would write it down: alignment as predicted and simulated, change of the trait loss."""
     instance = draw_instance(problem, key)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     units = natural_units(problem, instance, direction)
     size = step * units.teacher_step
     predicted = size * transfer_form(problem, instance, direction, direction)
     displacement = student_displacement(problem, instance, direction, size)
     student = optax.tree.add_scale(instance.student, units.learning_rate, displacement)
-    losses = [problem.trait_loss(params, instance.trait_key) for params in (student, instance.student)]
+    losses = [problem.trait_loss(params, instance.trait_data) for params in (student, instance.student)]
     return predicted, inner_product(displacement, direction), losses[0] - losses[1]
 
 
@@ -52,13 +52,14 @@ def run_in_chunks(problem: Problem, seed: int, teacher_steps: Sequence[float]) -
     """Prepare our way: `one_step.measure`, compiled for a chunk that fits the cache, a thread a core."""
     root = jax.random.key(seed)
     measure = partial(one_step.measure, problem, teacher_steps=teacher_steps, learning_rates=(1.0,), steps_at_once=2)
-    compute = jax.jit(jax.vmap(lambda index: measure(jax.random.fold_in(root, index))))
+    draw = jax.jit(jax.vmap(lambda index: draw_instance(problem, jax.random.fold_in(root, index))))
+    compute = jax.jit(jax.vmap(lambda drawn: measure(drawn._replace(student=drawn.teacher))))
 
     def run(num_seeds: int) -> Result:
         size = min(CHUNK_SIZE, num_seeds)
         chunks = [start + np.arange(size, dtype=np.uint32) for start in range(0, num_seeds, size)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            steps = list(pool.map(lambda chunk: jax.device_get(compute(chunk)), chunks))
+            steps = list(pool.map(lambda chunk: jax.device_get(compute(draw(chunk))), chunks))
         inner = np.concatenate([chunk.alignment for chunk in steps])
         change = np.concatenate([chunk.change[..., 0] for chunk in steps])
         return inner[:num_seeds], change[:num_seeds]
@@ -111,11 +112,9 @@ def run_in_torch(problem: Problem, seed: int, teacher_steps: Sequence[float], mo
     @jax.vmap
     def draw(index: jax.Array) -> tuple[Any, ...]:
         instance = draw_instance(problem, jax.random.fold_in(root, index))
-        inputs_key, labels_key = jax.random.split(instance.trait_key)
         hidden, head = instance.teacher["hidden"], instance.teacher["head"]
         layers = [(layer["kernel"], layer["bias"]) for layer in (*(hidden[place] for place in sorted(hidden)), head)]
-        labels = jax.random.randint(labels_key, (zoo.BATCH,), 0, zoo.NUM_CLASSES)
-        return layers, instance.inputs, zoo.INPUTS["Gaussian"](inputs_key), labels
+        return layers, instance.inputs, *instance.trait_data
 
     data = torch_steps.Data(*jax.device_get(draw(jnp.arange(most, dtype=jnp.uint32))))
     return torch_steps.steps_in_torch(data, teacher_steps, zoo.NUM_CLASSES, TORCH_CHUNK_SIZE)

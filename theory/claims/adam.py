@@ -34,7 +34,7 @@ from jaxtyping import Array, Bool, Float
 from theory import zoo
 from theory.claim import Claim, Panel, any_visible, measure_with
 from theory.predictions import natural_units
-from theory.problem import Instance, Params, Problem, draw_instance, flatten, imitation_descent, trait_descent
+from theory.problem import Instance, Params, Problem, flatten, imitation_descent, trait_descent
 from theory.runs.checks import LEAST_SEEDS, SECOND_ORDER, Check, every_case, first_case, median, share, worst_median
 from theory.runs.statistics import fitted_order
 from theory.tangent_kernel import kernel_product, optimize
@@ -72,10 +72,9 @@ class Adam(NamedTuple):
     """Whether $A > 0$ by more than rounding."""
 
 
-def measure(problem: Problem, key: jax.Array) -> Adam:
+def measure(problem: Problem, instance: Instance) -> Adam:
     """Run Adam on linearized gradients and on those of a network, in the same units."""
-    instance = draw_instance(problem, key)
-    return train_adam(problem, instance, trait_descent(problem, instance.teacher, instance.trait_key))
+    return train_adam(problem, instance, trait_descent(problem, instance.teacher, instance.trait_data))
 
 
 def train_adam(problem: Problem, instance: Instance, direction: Params, *, whole: bool = False) -> Adam:

@@ -47,7 +47,7 @@ from theory.curvature import second_derivative_along
 from theory.labels import APPLIES_TO, label_losses, log_probabilities, measure_labels
 from theory.optimizers import draw_diagonal
 from theory.predictions import natural_units, predicted_displacement
-from theory.problem import Problem, draw_instance, flatten, imitation_descent, own_key, trait_descent
+from theory.problem import Instance, Problem, flatten, imitation_descent, own_key, trait_descent
 from theory.runs.checks import LEAST_SEEDS, NEAR_ONE, THIRD_ORDER, Check, every, every_case, share, worst_median
 from theory.runs.statistics import fitted_order
 from theory.runs.verdicts import Accepted
@@ -113,16 +113,16 @@ class AdaptiveGain(NamedTuple):
     """Whether imitation sees the trait and its loss is clearly curved upwards along preconditioned steps."""
 
 
-def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> AdaptiveGain:
+def measure(problem: Problem, instance: Instance, *, labels: Sequence[int]) -> AdaptiveGain:
     """Predict what a preconditioner gains, then take its step on every label."""
-    problem, instance = flatten(problem, draw_instance(problem, key))
+    problem, instance = flatten(problem, instance)
     instance = instance._replace(inputs=instance.inputs[:NUM_INPUTS])
     init, inputs = instance.teacher, instance.inputs
-    direction = trait_descent(problem, init, instance.trait_key)
+    direction = trait_descent(problem, init, instance.trait_data)
     units, kernel = natural_units(problem, instance, direction), predicted_displacement(problem, instance, direction)
 
     def trait(params: jax.Array) -> jax.Array:
-        return problem.trait_loss(params, instance.trait_key)
+        return problem.trait_loss(params, instance.trait_data)
 
     def curve(vector: jax.Array) -> jax.Array:
         return jax.jvp(jax.grad(trait), (init,), (vector,))[1]
@@ -138,7 +138,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Adapt
     tilt *= TILT / jnp.max(jnp.abs(tilt))
     square = base @ singles**2
     denominators = jnp.sqrt(square) + ADDED * jnp.sqrt(jnp.mean(square))
-    drawn = draw_diagonal(own_key(key), init, jnp.array(CONDITION))
+    drawn = draw_diagonal(own_key(instance.key), init, jnp.array(CONDITION))
     one = jnp.ones_like(init)
     preconditioners = jnp.stack([one, one + tilt, one - tilt, drawn / jnp.mean(drawn), 1 / denominators])
     norm = jnp.sqrt(jnp.sum(square))

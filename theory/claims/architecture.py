@@ -18,7 +18,7 @@ References:
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ from jaxtyping import Array
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps, measure_with
 from theory.predictions import natural_units, transfer_form
-from theory.problem import Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import Instance, Params, Problem, inner_product, student_displacement, trait_descent
 from theory.runs.checks import (
     FAIR_COIN,
     LEAST_SEEDS,
@@ -60,10 +60,10 @@ class Architecture(NamedTuple):
     """Whether imitation sees the trait in the teacher's outputs, shape `()`."""
 
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Architecture:
+def measure(problem: Problem, instance: Instance, *, teacher_steps: Sequence[float]) -> Architecture:
     """Predict the transfer between two networks in closed form, then simulate teacher and student."""
-    instance = draw_instance(problem, key)
-    direction, other = (trait_descent(problem, instance.teacher, one) for one in (instance.trait_key, key))
+    others = problem.draw_trait_data(instance.key)
+    direction, other = (trait_descent(problem, instance.teacher, data) for data in (instance.trait_data, others))
     units = natural_units(problem, instance, direction)
     steps = jnp.array(teacher_steps) * units.teacher_step
     still = student_displacement(problem, instance, direction, jnp.zeros(()))
@@ -93,8 +93,8 @@ def pair(name: str, teacher: Problem, student: Problem, *, same_values: bool = F
         one, other = jax.random.split(key)
         return {"teacher": teacher.initialize(one), "student": student.initialize(one if same_values else other)}
 
-    def trait_loss(params: Params, key: jax.Array) -> jax.Array:
-        return teacher.trait_loss(params["teacher"], key) + student.trait_loss(params["student"], key)
+    def trait_loss(params: Params, data: tuple[Any, Any]) -> jax.Array:
+        return teacher.trait_loss(params["teacher"], data[0]) + student.trait_loss(params["student"], data[1])
 
     return Problem(
         name=name,
@@ -103,6 +103,7 @@ def pair(name: str, teacher: Problem, student: Problem, *, same_values: bool = F
         draw_inputs=student.draw_inputs,
         imitation_loss=student.imitation_loss,
         trait_loss=trait_loss,
+        draw_trait_data=lambda key: (teacher.draw_trait_data(key), student.draw_trait_data(key)),
         teacher_apply=lambda params, inputs: teacher.apply(params["teacher"], inputs),
     )
 

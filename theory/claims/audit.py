@@ -48,9 +48,9 @@ from theory.labels import (
 from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement
 from theory.problem import (
+    Instance,
     Params,
     Problem,
-    draw_instance,
     inner_product,
     own_key,
     stack_trees,
@@ -144,14 +144,13 @@ class Scores(NamedTuple):
 
 
 def measure(
-    problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_steps: Sequence[float]
+    problem: Problem, instance: Instance, *, labels: Sequence[int], teacher_steps: Sequence[float]
 ) -> tuple[Scores, ScoreSource]:
     """Compute the score of every label, and exactly what a label's score is on average."""
-    instance = draw_instance(problem, key, shared=False)
     shared = instance._replace(student=instance.teacher)
-    factor_key, other_key, filter_key, draw_key = jax.random.split(own_key(key), 4)
-    learned = trait_descent(problem, instance.teacher, instance.trait_key)
-    another = trait_descent(problem, instance.teacher, other_key)
+    factor_key, other_key, filter_key, draw_key = jax.random.split(own_key(instance.key), 4)
+    learned = trait_descent(problem, instance.teacher, instance.trait_data)
+    another = trait_descent(problem, instance.teacher, problem.draw_trait_data(other_key))
     logs = optax.tree.random_like(factor_key, learned, jax.random.normal)
     directions = stack_trees(learned, another, jax.tree.map(lambda leaf, log: leaf * jnp.exp(log), learned, logs))
     units = natural_units(problem, shared, learned)
@@ -161,7 +160,7 @@ def measure(
         return label_alignments(problem, labels, instance.teacher, instance.inputs, direction)
 
     scores = jax.lax.map(scores_of, directions)
-    own = trait_descent(problem, instance.student, instance.trait_key)
+    own = trait_descent(problem, instance.student, instance.trait_data)
     other_scores = label_alignments(problem, labels, instance.student, instance.inputs, own)
     base = log_probabilities(problem, labels, instance.teacher, instance.inputs)
 
@@ -308,7 +307,7 @@ CLAIM = Claim(
     statement="scores of the base model's labels add up to z ~ N(0, 1), those of a teacher's to √(2N·KL)·cos_F(g, Δ)",
     measurement=Scores,
     problems=softmax_networks,
-    cases=measure_labels(measure, fitted_steps),
+    cases=measure_labels(measure, fitted_steps, shared=False),
     keep=keep,
     checks=(
         Check(

@@ -38,7 +38,6 @@ from theory.problem import (
     Instance,
     Params,
     Problem,
-    draw_instance,
     inner_product,
     stack_trees,
     student_displacement,
@@ -107,19 +106,18 @@ class Forms(NamedTuple):
     """Whether imitation of all outputs sees the trait."""
 
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Forms:
+def measure(problem: Problem, strangers: Instance, *, teacher_steps: Sequence[float]) -> Forms:
     """Split the form by parameter group for every set of outputs on one instance, and simulate the first."""
     problems = [
         replace(problem, imitation_loss=losses.on_outputs(losses.cross_entropy, outputs))
         for outputs in IMITATED.values()
     ]
-    strangers = draw_instance(problem, key, shared=False)
-    direction = trait_descent(problem, strangers.teacher, strangers.trait_key)
+    direction = trait_descent(problem, strangers.teacher, strangers.trait_data)
     students = stack_trees(strangers.teacher, strangers.student)
 
     def evaluate(problem: Problem, student: Params) -> tuple[Float[Array, "groups groups"], Scalar]:
         instance = strangers._replace(student=student)
-        own = trait_descent(problem, student, strangers.trait_key)
+        own = trait_descent(problem, student, strangers.trait_data)
         channels = transfer_channels(problem, instance, own, direction).forms
         added = predicted_displacement(problem, instance, direction)
         return channels, jnp.sum(channels) / (optax.tree.norm(added) * optax.tree.norm(own))
@@ -139,7 +137,7 @@ def simulate_channels(
 
     Counted is progress along its own descent beyond that of a student whose teacher stands still.
     """
-    own = split_by_group(trait_descent(problem, instance.student, instance.trait_key))
+    own = split_by_group(trait_descent(problem, instance.student, instance.trait_data))
 
     def progress(part: Params, step: Scalar) -> Float[Array, " groups"]:
         moved = student_displacement(problem, instance, part, step)
@@ -319,7 +317,7 @@ CLAIM = Claim(
     statement="another init: B splits by layer; disjoint outputs use the body alone, a shared init gives a Gram matrix",
     measurement=Forms,
     problems=zoo_problems,
-    cases=measure_with(measure, fitted_steps),
+    cases=measure_with(measure, fitted_steps, shared=False),
     checks=checks,
     panels={"forms": Panel(draw=draw, shows=("cosine",))},
     any_problem=False,

@@ -19,9 +19,10 @@ import numpy as np
 
 from theory import zoo
 from theory.claim import Claim, measure_with
+from theory.experiments import experiment
 from theory.losses import Outputs, Scalar
 from theory.predictions import output_change, transfer_form
-from theory.problem import Problem, draw_instance, own_key, trait_descent
+from theory.problem import Instance, Problem, own_key, trait_descent
 from theory.runs.checks import CONTROL, Check, Evidence, case, every, every_case
 from theory.runs.verdicts import Accepted
 
@@ -55,13 +56,12 @@ class Conditions(NamedTuple):
     r"""$A$ where the teacher's outputs move by 1, root mean square over inputs and outputs."""
 
 
-def measure(problem: Problem, key: jax.Array) -> Conditions:
+def measure(problem: Problem, instance: Instance) -> Conditions:
     """Look at the loss where student and teacher agree; NaN where it has no second derivative."""
-    instance = draw_instance(problem, key)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     outputs, change = output_change(problem, instance.teacher, instance.inputs, direction)
     scale = jnp.sqrt(jnp.mean(outputs**2))
-    noise = jax.random.normal(own_key(key), outputs.shape, outputs.dtype)
+    noise = jax.random.normal(own_key(instance.key), outputs.shape, outputs.dtype)
     labels = outputs + PERTURBATION * jnp.where(scale > 0, scale, 1.0) * noise
     slope = jax.grad(problem.imitation_loss)
 
@@ -96,7 +96,7 @@ def reverse(problem: Problem) -> dict[str, Any]:
     """The problem with its loss reversed, from whose minimum a student walks away."""
     loss = problem.imitation_loss
     reversed_loss = replace(problem, imitation_loss=lambda student, teacher: -loss(student, teacher))
-    return {"reversed loss": partial(measure, reversed_loss)}
+    return {"reversed loss": partial(experiment, reversed_loss, measure)}
 
 
 def what_breaks(evidence: Evidence) -> str:

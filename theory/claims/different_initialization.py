@@ -32,9 +32,9 @@ from theory.claim import Claim, fitted_steps_and_rates, measure_with
 from theory.losses import Scalar
 from theory.predictions import natural_units, transfer_channels, transfer_form
 from theory.problem import (
+    Instance,
     Params,
     Problem,
-    draw_instance,
     imitation_descent,
     inner_product,
     student_displacement,
@@ -72,25 +72,24 @@ class Transfer(NamedTuple):
 
 
 def measure(
-    problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float], learning_rates: Sequence[float]
+    problem: Problem, instance: Instance, *, teacher_steps: Sequence[float], learning_rates: Sequence[float]
 ) -> Transfer:
     """Predict the transfer in closed form, then simulate the steps with and without the teacher's and subtract."""
-    instance = draw_instance(problem, key, shared=False)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     labels = problem.apply(instance.teacher, instance.inputs)
     idle = imitation_descent(problem, instance.student, instance.inputs, labels)
-    before = problem.trait_loss(instance.student, instance.trait_key)
+    before = problem.trait_loss(instance.student, instance.trait_data)
     units = natural_units(problem, instance, direction)
     steps = jnp.array(teacher_steps)
     moved = jax.lax.map(partial(student_displacement, problem, instance, direction), steps * units.teacher_step)
 
     def trait_after(displacement: Params, learning_rate: Scalar) -> Scalar:
         params = optax.tree.add_scale(instance.student, learning_rate, displacement)
-        return problem.trait_loss(params, instance.trait_key)
+        return problem.trait_loss(params, instance.trait_data)
 
     def at_rate(learning_rate: Scalar) -> tuple[Scalar, Float[Array, " teacher_steps"], Scalar]:
         idle_student = optax.tree.add_scale(instance.student, learning_rate, idle)
-        own = trait_descent(problem, idle_student, instance.trait_key)
+        own = trait_descent(problem, idle_student, instance.trait_data)
         predicted = -learning_rate * transfer_form(problem, instance, own, direction)
         after = jax.vmap(trait_after, in_axes=(0, None))(moved, learning_rate)
         return predicted, after, trait_after(idle, learning_rate)
@@ -201,6 +200,6 @@ CLAIM = Claim(
     statement="another init: what the teacher learned adds εB + O(ε²), a bilinear form without a sign of its own",
     measurement=Transfer,
     problems=zoo_problems,
-    cases=measure_with(measure, fitted_steps_and_rates),
+    cases=measure_with(measure, fitted_steps_and_rates, shared=False),
     checks=checks,
 )

@@ -28,7 +28,7 @@ from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
 from theory.losses import Scalar
 from theory.predictions import natural_units
-from theory.problem import Params, Problem, draw_instance, repeat_inputs
+from theory.problem import Instance, Params, Problem, repeat_inputs, trait_key
 from theory.runs.checks import SECOND_ORDER, Check, Evidence, median
 from theory.runs.sweeps import Sampling
 from theory.tangent_kernel import train_student, transfer_spectrum
@@ -51,11 +51,10 @@ class Dimensions(NamedTuple):
 
 
 def measure(
-    problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]
+    problem: Problem, instance: Instance, *, teacher_steps: Sequence[float]
 ) -> Float[Array, "num_inputs teacher_steps teachers teachers"]:
     """Train students of several random teachers on the same few inputs; inner products of their displacements."""
-    instance = draw_instance(problem, key)
-    keys = jax.random.split(instance.trait_key, NUM_TEACHERS)
+    keys = jax.random.split(trait_key(instance.key), NUM_TEACHERS)
     directions = jax.vmap(lambda key: optax.tree.random_like(key, instance.teacher, jax.random.normal))(keys)
 
     def displacement_products(num_inputs: Int[Array, ""]) -> Float[Array, "teacher_steps teachers teachers"]:

@@ -20,8 +20,7 @@ References: derived here; see `theory.curvature`.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -30,8 +29,10 @@ from theory import zoo
 from theory.claim import Claim, Panel
 from theory.curvature import surely_ended, surely_falling
 from theory.decrease import FITTED, LARGE_RATES, QUARTICS, SLACK, STIFFNESSES, Ends, measure_ends
+from theory.experiments import experiment
 from theory.problem import Problem
 from theory.runs.checks import LEAST_SEEDS, Check, Evidence, every, every_case, median, share
+from theory.runs.programs import Experiment
 from theory.runs.statistics import fitted_order
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
@@ -269,10 +270,10 @@ def zoo_problems(sampling: Sampling) -> list[Problem]:
     return [zoo.build(zoo.REFERENCE), *([regression] if sampling.cases == "all" else [])]
 
 
-def cases(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Callable[[Any], Ends]]:
+def cases(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Experiment]:
     """Look for the ends of every problem's decrease."""
     rates = sampling.learning_rates
-    return {f"{problem.name}; ends": partial(measure_ends, problem, learning_rates=rates) for problem in problems}
+    return {f"{problem.name}; ends": experiment(problem, measure_ends, learning_rates=rates) for problem in problems}
 
 
 def draw(axes: "Axes", evidence: Evidence) -> None:

@@ -46,7 +46,6 @@ from theory.problem import (
     Instance,
     Params,
     Problem,
-    draw_instance,
     imitation_descent,
     inner_product,
     own_key,
@@ -115,12 +114,11 @@ class Epochs(NamedTuple):
     """Whether $A > 0$ by more than rounding."""
 
 
-def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Epochs:
+def measure(problem: Problem, instance: Instance, *, labels: Sequence[int]) -> Epochs:
     """Predict signal and noise in the Krylov space of the kernel, then train on drawn labels."""
-    instance = draw_instance(problem, key)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     spectrum = transfer_spectrum(problem, instance, direction, NUM_PRODUCTS)
-    return train_epochs(problem, instance, direction, spectrum, own_key(key), labels=labels)
+    return train_epochs(problem, instance, direction, spectrum, own_key(instance.key), labels=labels)
 
 
 def train_epochs(

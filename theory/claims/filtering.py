@@ -31,7 +31,7 @@ from theory.claim import Claim, Panel, any_visible, steps
 from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, softmax_spread
 from theory.losses import Scalar
 from theory.predictions import natural_units, output_change
-from theory.problem import Problem, draw_instance, own_key, trait_descent
+from theory.problem import Instance, Problem, own_key, trait_descent
 from theory.runs.checks import (
     NEAR_ONE,
     Check,
@@ -98,15 +98,16 @@ def select(
     return jnp.concatenate([kept, jnp.stack(tempered)])
 
 
-def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_steps: Sequence[float]) -> Filtering:
+def measure(
+    problem: Problem, instance: Instance, *, labels: Sequence[int], teacher_steps: Sequence[float]
+) -> Filtering:
     """Predict bias and slope in closed form, then simulate both steps, of the student and of its control.
 
     The student's step on what is kept is the mean of its steps on single labels, so that these are simulated once.
     """
-    instance = draw_instance(problem, key)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     base = log_probabilities(problem, labels, instance.teacher, instance.inputs)
-    filters = draw_filters(own_key(key), base)
+    filters = draw_filters(own_key(instance.key), base)
     change = output_change(problem, instance.teacher, instance.inputs, direction).change[:, jnp.array(labels)]
     centered = (change - jnp.sum(jnp.exp(base) * change, axis=-1, keepdims=True))[None]
     shares = select(filters, base)

@@ -30,14 +30,15 @@ from jaxtyping import Array, Bool, Float
 
 from theory import losses, zoo
 from theory.claim import Claim, Panel, any_visible, measure_with
+from theory.experiments import experiment
 from theory.finite_step import finite_step
 from theory.losses import ImitationLoss, Outputs, Scalar
 from theory.predictions import natural_units
 from theory.problem import (
     BatchOutputs,
+    Instance,
     Params,
     Problem,
-    draw_instance,
     inner_product,
     own_key,
     stack_trees,
@@ -94,11 +95,10 @@ def sum_around(loss: ImitationLoss, first: BatchOutputs, second: BatchOutputs, t
     return jnp.linalg.norm(jnp.sum(terms, axis=0)) / jnp.linalg.norm(terms)
 
 
-def measure(problem: Problem, key: jax.Array, *, shared: bool = True) -> Steps:
+def measure(problem: Problem, instance: Instance) -> Steps:
     """Split each step's alignment as if the init were shared, and take the step."""
-    instance = draw_instance(problem, key, shared=shared)
-    learned = trait_descent(problem, instance.teacher, instance.trait_key)
-    random = optax.tree.random_like(own_key(key), learned, jax.random.normal)
+    learned = trait_descent(problem, instance.teacher, instance.trait_data)
+    random = optax.tree.random_like(own_key(instance.key), learned, jax.random.normal)
     loss = problem.imitation_loss
 
     def along(direction: Params) -> Steps:
@@ -123,7 +123,10 @@ def measure(problem: Problem, key: jax.Array, *, shared: bool = True) -> Steps:
 def controls(problem: Problem) -> dict[str, Callable[..., Any]]:
     """A student with its own init, and a loss that is not of Bregman form."""
     other = replace(problem, imitation_loss=losses.log_cosh)
-    return {ANOTHER_INIT: partial(measure, problem, shared=False), LOG_COSH: partial(measure, other)}
+    return {
+        ANOTHER_INIT: partial(experiment, problem, measure, shared=False),
+        LOG_COSH: partial(experiment, other, measure),
+    }
 
 
 def seen(one: Steps, name: str) -> np.ndarray:

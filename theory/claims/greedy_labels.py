@@ -30,7 +30,7 @@ References:
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,10 +39,11 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from theory.claim import Claim, Panel
+from theory.experiments import experiment
 from theory.labels import APPLIES_TO, CERTAIN, measure_labels, softmax_labels, softmax_networks
 from theory.losses import Scalar
 from theory.predictions import natural_units, output_change, transfer_form
-from theory.problem import Params, Problem, draw_instance, inner_product, own_key, trait_descent
+from theory.problem import Instance, Params, Problem, inner_product, own_key, trait_descent
 from theory.runs.checks import (
     CONTROL,
     LEAST_SEEDS,
@@ -55,6 +56,7 @@ from theory.runs.checks import (
     first_case,
     mean,
 )
+from theory.runs.programs import Experiment
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
 
@@ -91,15 +93,14 @@ class GreedyLabels(NamedTuple):
     """Whether $A > 0$ by more than rounding."""
 
 
-def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int], shared: bool = True) -> GreedyLabels:
+def measure(problem: Problem, instance: Instance, *, labels: Sequence[int]) -> GreedyLabels:
     """Predict from the outputs alone, as if the init were shared, then take the steps."""
-    instance = draw_instance(problem, key, shared=shared)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     units = natural_units(problem, instance, direction)
     steps, choices = jnp.array(SIZES) * units.teacher_step, jnp.array(labels)
     outputs, changes = output_change(problem, instance.teacher, instance.inputs, direction)
     before, change = outputs[:, choices], changes[:, choices]
-    noise, own_noise = jax.random.gumbel(own_key(key), (2, *before.shape))
+    noise, own_noise = jax.random.gumbel(own_key(instance.key), (2, *before.shape))
     base_noises = jnp.stack([jnp.zeros_like(noise), noise, noise])
     teacher_noises = base_noises.at[OWN_NOISE].set(own_noise)
 
@@ -133,11 +134,11 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int], shared: 
     return GreedyLabels(*numbers, soft=soft, visible=units.visible)
 
 
-def with_control(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Callable[[Any], Any]]:
+def with_control(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Experiment]:
     """Measure every problem that has labels, and the first with a student from another init."""
     proper = dict(measure_labels(measure)(problems, sampling))
     first = [problem for problem in problems if problem.name in proper][:1]
-    strangers = [partial(measure, problem, labels=softmax_labels(problem), shared=False) for problem in first]
+    strangers = [experiment(problem, measure, labels=softmax_labels(problem), shared=False) for problem in first]
     return proper | {f"{CONTROL}{ANOTHER_INIT}": one for one in strangers}
 
 

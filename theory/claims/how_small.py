@@ -24,9 +24,10 @@ from jaxtyping import Array, Bool, Float
 from theory import zoo
 from theory.claim import Claim, measure_with, rates
 from theory.curvature import expand
+from theory.experiments import experiment
 from theory.losses import Scalar
 from theory.predictions import natural_units
-from theory.problem import Problem, draw_instance, student_displacement, trait_descent
+from theory.problem import Instance, Problem, student_displacement, trait_descent
 from theory.runs.checks import (
     CONTROL,
     LEAST_SEEDS,
@@ -72,17 +73,16 @@ class Expansions(NamedTuple):
     """Whether $A > 0$ by more than rounding."""
 
 
-def measure(problem: Problem, key: jax.Array, *, learning_rates: Sequence[float], shared: bool = True) -> Expansions:
+def measure(problem: Problem, instance: Instance, *, learning_rates: Sequence[float]) -> Expansions:
     """Expand the change in closed form, which assumes a shared init; then simulate and differentiate both steps."""
-    instance = draw_instance(problem, key, shared=shared)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     expansion = expand(problem, instance, direction)
-    before = problem.trait_loss(instance.student, instance.trait_key)
+    before = problem.trait_loss(instance.student, instance.trait_data)
 
     def change(learning_rate: Scalar, teacher_step: Scalar) -> Scalar:
         displacement = student_displacement(problem, instance, direction, teacher_step)
         after = optax.tree.add_scale(instance.student, learning_rate, displacement)
-        return problem.trait_loss(after, instance.trait_key) - before
+        return problem.trait_loss(after, instance.trait_data) - before
 
     def differentiate(learning_rate: Scalar) -> tuple[Scalar, Scalar]:
         def slope(teacher_step: Scalar | float) -> Scalar:
@@ -168,6 +168,8 @@ CLAIM = Claim(
     statement="the trait loss changes by −εαA + ½cε² + O(ε³): to second order its decrease ends at ε* = 2αA/c",
     measurement=Expansions,
     problems=zoo.spread,
-    cases=measure_with(measure, rates, lambda problem: {ANOTHER_INIT: partial(measure, problem, shared=False)}),
+    cases=measure_with(
+        measure, rates, lambda problem: {ANOTHER_INIT: partial(experiment, problem, measure, shared=False)}
+    ),
     checks=checks,
 )

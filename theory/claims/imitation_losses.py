@@ -33,7 +33,7 @@ from theory.claim import Claim, Panel, fitted_steps_and_rates, measure_with
 from theory.loss_table import COSINE, INSIDE, NAMES, POWERS, SHIFTED, STRETCHED, UNNORMALIZED, UNSURE, every_loss
 from theory.losses import Outputs, Scalar
 from theory.predictions import natural_units, output_change
-from theory.problem import BatchOutputs, Params, Problem, draw_instance, inner_product, own_key, trait_descent
+from theory.problem import BatchOutputs, Instance, Params, Problem, inner_product, own_key, trait_descent
 from theory.runs.checks import (
     FAIR_COIN,
     LEAST_SEEDS,
@@ -81,7 +81,7 @@ class LossSteps(NamedTuple):
 
 
 def measure(
-    problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float], learning_rates: Sequence[float]
+    problem: Problem, instance: Instance, *, teacher_steps: Sequence[float], learning_rates: Sequence[float]
 ) -> LossSteps:
     r"""Predict in closed form, then simulate both steps, under every loss on the same instance.
 
@@ -89,11 +89,10 @@ def measure(
     student's step of $\alpha = 1$ moves it along $\Delta_T$ as far as the teacher goes with $\epsilon = 1$, if the
     labels come from there.
     """
-    instance = draw_instance(problem, key)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     outputs, change = output_change(problem, instance.teacher, instance.inputs, direction)
     _, pull_back = jax.vjp(lambda params: problem.apply(params, instance.inputs), instance.student)
-    table = every_loss(jax.random.normal(own_key(key), outputs.shape[1:]))
+    table = every_loss(jax.random.normal(own_key(instance.key), outputs.shape[1:]))
     unit = natural_units(problem, instance, direction).teacher_step
     steps = jnp.array([FALL_STEP, *teacher_steps]) * unit
 
@@ -113,7 +112,7 @@ def measure(
 
     def fall(displacement: Params) -> Scalar:
         moved = optax.tree.add(instance.student, displacement)
-        before, after = (problem.trait_loss(params, instance.trait_key) for params in (instance.student, moved))
+        before, after = (problem.trait_loss(params, instance.trait_data) for params in (instance.student, moved))
         return before - after
 
     sizes = jnp.append(steps[:2], unit)

@@ -29,9 +29,10 @@ from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
-from theory.displaced_inits import displaced_alignment, draw_neighborhood, draw_noise, with_height
+from theory.displaced_inits import displaced_alignment, draw_noise, measure_neighborhood, with_height
+from theory.experiments import first_key
 from theory.losses import Scalar
-from theory.problem import Params, Problem, inner_product, stack_trees
+from theory.problem import Instance, Params, Problem, inner_product, stack_trees
 from theory.runs.checks import (
     LEAST_SEEDS,
     NEAR_ONE,
@@ -81,10 +82,10 @@ class Distance(NamedTuple):
     """Whether $A > 0$ by more than rounding."""
 
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Distance:
+def measure(problem: Problem, instance: Instance, *, teacher_steps: Sequence[float]) -> Distance:
     """Predict the alignment off the teacher's init in closed form, then simulate both steps and measure it."""
-    instance_key, noise_key, signs_key = jax.random.split(key, 3)
-    around = draw_neighborhood(problem, instance_key)
+    _, noise_key, signs_key = jax.random.split(instance.key, 3)
+    around = measure_neighborhood(problem, instance)
     teacher = around.instance.teacher
     natural = jnp.array(teacher_steps)
     steps, sizes = natural * around.teacher_unit, natural * around.noise_unit
@@ -174,7 +175,7 @@ CLAIM = Claim(
     statement="init displaced by δd: the alignment is εA − δ dᵀKΔ_T, and under noise positive with probability Φ",
     measurement=Distance,
     problems=zoo.spread,
-    cases=measure_with(measure, fitted_steps),
+    cases=measure_with(measure, fitted_steps, key_of=first_key(3), shared=False),
     checks=(
         *second_order(
             f"Δ_S·Δ_T − (εA − δ dᵀKΔ_T) at δ/ε = {', '.join(f'{ray:g}' for ray in RAYS)}",

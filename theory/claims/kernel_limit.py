@@ -23,7 +23,7 @@ References:
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,6 @@ from theory.problem import (
     Inputs,
     Instance,
     Problem,
-    draw_instance,
     flatten,
     imitation_descent,
     own_key,
@@ -143,15 +142,14 @@ def train(problem: Problem, instance: Instance, labels: BatchOutputs, largest: S
     return trained - instance.student
 
 
-def measure(problem: Problem, key: jax.Array) -> KernelSource:
+def measure(problem: Problem, drawn: Instance) -> KernelSource:
     """Compute the kernels on all inputs, then train a student on each number of them."""
-    drawn = draw_instance(problem, key, shared=False)
     problem, drawn = flatten(problem, drawn._replace(inputs=drawn.inputs[: max(NUM_INPUTS)]))
 
-    def kernel(params: Array, trait_key: jax.Array) -> Kernel:
-        return tangent_kernel(problem, params, drawn.inputs, trait_descent(problem, params, trait_key))
+    def kernel(params: Array, data: Any) -> Kernel:
+        return tangent_kernel(problem, params, drawn.inputs, trait_descent(problem, params, data))
 
-    direction = trait_descent(problem, drawn.teacher, drawn.trait_key)
+    direction = trait_descent(problem, drawn.teacher, drawn.trait_data)
     shared = drawn._replace(student=drawn.teacher)
 
     def on_inputs(num_inputs: jax.Array) -> tuple[Scalar, Scalar]:
@@ -167,9 +165,9 @@ def measure(problem: Problem, key: jax.Array) -> KernelSource:
 
     lanczos, trained = jax.lax.map(on_inputs, jnp.array(NUM_INPUTS))
     return KernelSource(
-        own=kernel(drawn.teacher, drawn.trait_key),
-        another_init=kernel(drawn.student, drawn.trait_key),
-        another_teacher=kernel(drawn.teacher, own_key(key)),
+        own=kernel(drawn.teacher, drawn.trait_data),
+        another_init=kernel(drawn.student, drawn.trait_data),
+        another_teacher=kernel(drawn.teacher, problem.draw_trait_data(own_key(drawn.key))),
         lanczos=lanczos,
         trained=trained,
         visible=natural_units(problem, shared, direction).visible,
@@ -238,7 +236,7 @@ CLAIM = Claim(
     statement="the limit of the transfer is k_TX K_XX⁺ k_XT / k_TT: the share of the trait that the inputs explain",
     measurement=KernelLimit,
     problems=zoo.spread,
-    cases=measure_with(measure),
+    cases=measure_with(measure, shared=False),
     keep=keep,
     checks=(
         Check(

@@ -33,7 +33,7 @@ from theory.curvature import second_derivative_along
 from theory.labels import APPLIES_TO, label_losses, log_probabilities, measure_labels
 from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement, transfer_form
-from theory.problem import Params, Problem, draw_instance, inner_product, own_key, trait_descent
+from theory.problem import Instance, Params, Problem, inner_product, own_key, trait_descent
 from theory.runs.checks import (
     LEAST_SEEDS,
     NO_EXCESS,
@@ -100,16 +100,15 @@ class NoiseCost(NamedTuple):
     """Whether $A > 0$ by more than rounding."""
 
 
-def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> NoiseCost:
+def measure(problem: Problem, instance: Instance, *, labels: Sequence[int]) -> NoiseCost:
     """Predict the mean change in closed form, then take the step on every label, and on data sets drawn of them."""
-    instance = draw_instance(problem, key)
     start, inputs = instance.student, instance.inputs
-    direction = trait_descent(problem, start, instance.trait_key)
+    direction = trait_descent(problem, start, instance.trait_data)
     units = natural_units(problem, instance, direction)
     curvature = transfer_form(problem, instance, direction, direction)
 
     def trait(params: Params) -> Scalar:
-        return problem.trait_loss(params, instance.trait_key)
+        return problem.trait_loss(params, instance.trait_data)
 
     def change(displacement: Params, learning_rate: Scalar) -> Scalar:
         return trait(optax.tree.add_scale(start, learning_rate, displacement)) - trait(start)
@@ -144,7 +143,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> Noise
     best = step * curvature / (step**2 * climb + trace / NUM_LABELS)
     probabilities = shares(step)
     shape = (REPETITIONS, NUM_LABELS)
-    cells = jax.random.choice(own_key(key), base.size, shape, p=probabilities)
+    cells = jax.random.choice(own_key(instance.key), base.size, shape, p=probabilities)
     weights = jax.vmap(lambda row: jnp.bincount(row, length=base.size) / NUM_LABELS)(cells)
 
     def at_factors(weights: Float[Array, " cells"]) -> Float[Array, " factors"]:

@@ -28,9 +28,9 @@ from theory.claim import Claim, Panel, measure_with
 from theory.losses import Outputs, Scalar
 from theory.predictions import natural_units
 from theory.problem import (
+    Instance,
     Params,
     Problem,
-    draw_instance,
     inner_product,
     own_key,
     repeat_inputs,
@@ -68,11 +68,10 @@ class Limits(NamedTuple):
     """$N(m - 1)/p$."""
 
 
-def measure(problem: Problem, key: jax.Array) -> Limits:
+def measure(problem: Problem, whole: Instance) -> Limits:
     """Train students that imitate few outputs, or on few inputs; one program does them all, as masks."""
-    whole = draw_instance(problem, key)
-    learned = trait_descent(problem, whole.teacher, whole.trait_key)
-    random = optax.tree.random_like(own_key(key), whole.teacher, jax.random.normal)
+    learned = trait_descent(problem, whole.teacher, whole.trait_data)
+    random = optax.tree.random_like(own_key(whole.key), whole.teacher, jax.random.normal)
 
     def measure_one(num_outputs: Int[Array, ""], num_inputs: Int[Array, ""]) -> Limits:
         limited = replace(problem, imitation_loss=partial(cross_entropy_on_first, num_outputs))
@@ -115,7 +114,7 @@ def zoo_problems(sampling: Sampling) -> list[Problem]:
         apply=network.apply,
         initialize=network.initialize,
         draw_inputs=partial(jax.random.normal, shape=(BATCH, zoo.NUM_FEATURES)),
-        trait_loss=traits.classification(network.apply, zoo.NUM_FEATURES, zoo.NUM_CLASSES),
+        **traits.classification(network.apply, zoo.NUM_FEATURES, zoo.NUM_CLASSES)._asdict(),
     )
     return [wide]
 

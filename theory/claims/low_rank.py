@@ -35,7 +35,6 @@ from theory.problem import (
     Instance,
     Params,
     Problem,
-    draw_instance,
     imitation_descent,
     own_key,
     stack_trees,
@@ -95,35 +94,34 @@ def predict_deviation(problem: Problem, instance: Instance, direction: Params) -
     return jnp.sqrt(sum(jax.tree.leaves(variances), jnp.zeros(())))
 
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> LowRank:
+def measure(problem: Problem, instance: Instance, *, teacher_steps: Sequence[float]) -> LowRank:
     """Predict mean and spread of what passes through adapters, then simulate teachers and students that have them."""
-    instance = draw_instance(problem, key)
     initial = instance.teacher
-    direction = trait_descent(problem, initial, instance.trait_key)
+    direction = trait_descent(problem, initial, instance.trait_data)
     units = natural_units(problem, instance, direction)
     step, rate = teacher_steps[0] * units.teacher_step, units.learning_rate
     start = untrained(initial, max(RANKS))
-    before = problem.trait_loss(initial, instance.trait_key)
+    before = problem.trait_loss(initial, instance.trait_data)
 
     def fall(teacher: Params, adapters: Params) -> Scalar:
         labels = problem.apply(optax.tree.add_scale(initial, step, teacher), instance.inputs)
         student = adapted(problem, initial, adapters)
         moved = optax.tree.scale(rate, imitation_descent(student, start, instance.inputs, labels))
-        return (before - student.trait_loss(moved, instance.trait_key)) / (step * rate)
+        return (before - student.trait_loss(moved, instance.trait_data)) / (step * rate)
 
     def draw_one(key: jax.Array, rank: Int[Array, ""]) -> Float[Array, " quantities"]:
         teacher, student = (draw_adapters(key, initial, max(RANKS)) for key in jax.random.split(key))
         wrong = limit_rank(student, rank, WRONG_VARIANCE)
         teacher, student = limit_rank(teacher, rank), limit_rank(student, rank)
         taught_problem = adapted(problem, initial, teacher)
-        descent = trait_descent(taught_problem, start, instance.trait_key)
+        descent = trait_descent(taught_problem, start, instance.trait_data)
         taught = merge(optax.tree.zeros_like(initial), teacher, descent)
         teachers = stack_trees(direction, taught, taught, direction, taught)
         falls = jax.vmap(fall)(teachers, stack_trees(student, student, teacher, wrong, wrong))
         trained = instance._replace(teacher=start, student=start)
         return jnp.append(falls, transfer_form(taught_problem, trained, descent, descent))
 
-    keys = jax.random.split(own_key(key), NUM_DRAWS)
+    keys = jax.random.split(own_key(instance.key), NUM_DRAWS)
     draws = jax.lax.map(lambda rank: jax.vmap(draw_one, (0, None), 1)(keys, rank), jnp.array(RANKS))
     curvature = transfer_form(problem, instance, direction, direction)
     deviation = predict_deviation(problem, instance, direction) / jnp.sqrt(jnp.array(RANKS))
@@ -143,7 +141,7 @@ def freeze_vectors(problem: Problem) -> Problem:
         problem,
         name="biases frozen",
         apply=lambda params, inputs: problem.apply(frozen(params), inputs),
-        trait_loss=lambda params, key: problem.trait_loss(frozen(params), key),
+        trait_loss=lambda params, data: problem.trait_loss(frozen(params), data),
     )
 
 

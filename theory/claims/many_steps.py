@@ -30,9 +30,10 @@ from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, fitted_steps, measure_with
+from theory.experiments import experiment
 from theory.losses import Scalar
 from theory.predictions import natural_units
-from theory.problem import Instance, Problem, draw_instance, inner_product, trait_descent
+from theory.problem import Instance, Problem, inner_product, trait_descent
 from theory.runs.checks import CONTROL, NEAR_ONE, Check, Comparison, case, every, every_case, second_order
 from theory.runs.verdicts import Accepted
 from theory.tangent_kernel import (
@@ -76,10 +77,9 @@ class ManySteps(NamedTuple):
     """Whether $A > 0$ by more than rounding."""
 
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float], shared: bool = True) -> ManySteps:
+def measure(problem: Problem, instance: Instance, *, teacher_steps: Sequence[float]) -> ManySteps:
     """Predict the course of training from products with the kernel, as if the init were shared, then train."""
-    instance = draw_instance(problem, key, shared=shared)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     units = natural_units(problem, instance, direction)
     steps = jnp.array(teacher_steps) * units.teacher_step
     spectrum = transfer_spectrum(problem, instance, direction, NUM_PRODUCTS)
@@ -163,7 +163,9 @@ CLAIM = Claim(
     statement="t steps carry over ε[I − (I − ηK)ᵗ]Δ_T + O(ε²): growing for ηλ_max ≤ 1, positive below 2",
     measurement=ManySteps,
     problems=zoo.spread,
-    cases=measure_with(measure, fitted_steps, lambda problem: {ANOTHER_INIT: partial(measure, problem, shared=False)}),
+    cases=measure_with(
+        measure, fitted_steps, lambda problem: {ANOTHER_INIT: partial(experiment, problem, measure, shared=False)}
+    ),
     checks=(
         *second_order(
             f"‖θ_S − θ⁰ − ε[I − (I − ηK)ᵗ]Δ_T‖, {AFTER}",

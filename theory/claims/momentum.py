@@ -40,7 +40,7 @@ from jaxtyping import Array, Bool, Float
 from theory import zoo
 from theory.claim import Claim, Panel, any_visible, measure_with
 from theory.predictions import natural_units
-from theory.problem import Problem, draw_instance, flatten, imitation_descent, trait_descent
+from theory.problem import Instance, Problem, flatten, imitation_descent, trait_descent
 from theory.runs.checks import LEAST_SEEDS, NEAR_ONE, SECOND_ORDER, Check, every, every_case, first_case, worst_median
 from theory.runs.statistics import fitted_order
 from theory.runs.verdicts import Accepted
@@ -102,11 +102,11 @@ class Momentum(NamedTuple):
     """Whether $A > 0$ by more than rounding."""
 
 
-def measure(problem: Problem, key: jax.Array) -> Momentum:
+def measure(problem: Problem, instance: Instance) -> Momentum:
     """Predict the course of training from products with the kernel, then train all students in one program."""
-    problem, instance = flatten(problem, draw_instance(problem, key))
+    problem, instance = flatten(problem, instance)
     init, inputs = instance.teacher, instance.inputs
-    direction = trait_descent(problem, init, instance.trait_key)
+    direction = trait_descent(problem, init, instance.trait_data)
     units = natural_units(problem, instance, direction)
     spectrum = transfer_spectrum(problem, instance, direction, NUM_PRODUCTS)
     largest = jnp.where(units.visible, spectrum.largest, 1.0)

@@ -19,7 +19,7 @@ from theory import zoo
 from theory.claim import Claim, Panel, measure_with, steps
 from theory.losses import Scalar
 from theory.predictions import natural_units, output_change, predicted_displacement, transfer_form
-from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import Instance, Problem, inner_product, student_displacement, trait_descent
 from theory.runs.checks import CONTROL, ROUNDING, Check, Evidence, case, every, worst_median
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
@@ -51,15 +51,14 @@ class NullSpace(NamedTuple):
     """Largest of the three in units of rounding."""
 
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float | Scalar]) -> NullSpace:
+def measure(problem: Problem, instance: Instance, *, teacher_steps: Sequence[float | Scalar]) -> NullSpace:
     r"""Compute $A$ and $K\Delta_T$ in closed form, then simulate both steps.
 
     One rounding unit is machine epsilon times $\mathbb{E}\|J\Delta_T\|^2$ for $A$, times
     $\|\mathbb{E}J^\top J\Delta_T\|$ for $K\Delta_T$, and times $\mathbb{E}\|J\Delta_T\|_1 (1 + \max|y^\epsilon|)$ for
     the alignment: what these would be if $M$ were the identity and $\nabla_z L_S$ one rounding error of the labels.
     """
-    instance = draw_instance(problem, key)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     outputs, change = output_change(problem, instance.teacher, instance.inputs, direction)
     steps = jnp.array(teacher_steps) * natural_units(problem, instance, direction).teacher_step
 

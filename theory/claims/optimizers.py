@@ -44,9 +44,9 @@ from theory.optimizers import (
 )
 from theory.predictions import natural_units, predicted_displacement
 from theory.problem import (
+    Instance,
     Params,
     Problem,
-    draw_instance,
     flatten,
     inner_product,
     own_key,
@@ -126,15 +126,15 @@ def pick(directions: Params, index: int | jax.Array) -> Params:
 
 
 def measure(
-    problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float], learning_rates: Sequence[float]
+    problem: Problem, instance: Instance, *, teacher_steps: Sequence[float], learning_rates: Sequence[float]
 ) -> OptimizerSteps:
     r"""Predict in closed form, then simulate both steps, under every pair of optimizers on the same instance.
 
     At $\alpha = 1$ a student goes as far as its teacher, to first order; steps are in natural units of each arm.
     """
-    problem, instance = flatten(problem, draw_instance(problem, key))
-    descent = trait_descent(problem, instance.teacher, instance.trait_key)
-    matrix_key, turn_key, diagonal_key = jax.random.split(own_key(key), 3)
+    problem, instance = flatten(problem, instance)
+    descent = trait_descent(problem, instance.teacher, instance.trait_data)
+    matrix_key, turn_key, diagonal_key = jax.random.split(own_key(instance.key), 3)
     matrix = draw_preconditioner(matrix_key, descent, rank=RANK, largest_condition=LARGEST_CONDITION)
     shared: list[Step] = [partial(precondition, matrix), *(partial(turn, turn_key, amount) for amount in STRENGTHS)]
     signs: list[Step] = [partial(first_step, SIGN), partial(first_step, ADAM)]
@@ -165,7 +165,7 @@ def measure(
 
     def fall(rate: Scalar, displacement: Params) -> Scalar:
         after = optax.tree.add_scale(instance.student, rate, displacement)
-        before, after = (problem.trait_loss(params, instance.trait_key) for params in (instance.student, after))
+        before, after = (problem.trait_loss(params, instance.trait_data) for params in (instance.student, after))
         return before - after
 
     falls = jax.vmap(jax.vmap(fall, in_axes=(None, 0)), in_axes=(0, None))

@@ -21,7 +21,7 @@ from theory.claim import Claim, measure_with, steps
 from theory.loss_table import UNNORMALIZED
 from theory.losses import Scalar
 from theory.predictions import natural_units, transfer_form
-from theory.problem import Problem, draw_instance, inner_product, student_displacement, trait_descent
+from theory.problem import Instance, Problem, inner_product, student_displacement, trait_descent
 from theory.runs.checks import ROUNDING, Check, case, every
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
@@ -36,10 +36,9 @@ class Scaling(NamedTuple):
     r"""$\Delta_S(\epsilon)\cdot v$ for labels of a teacher that learned something."""
 
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float | Scalar]) -> Scaling:
+def measure(problem: Problem, instance: Instance, *, teacher_steps: Sequence[float | Scalar]) -> Scaling:
     """Look along the last layer of a network of the zoo: it is linear and called `head`."""
-    instance = draw_instance(problem, key)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     scaling = jax.tree.map(jnp.zeros_like, instance.teacher) | {"head": instance.teacher["head"]}
     steps = jnp.array(teacher_steps) * natural_units(problem, instance, direction).teacher_step
 

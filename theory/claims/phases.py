@@ -16,9 +16,17 @@ from jaxtyping import Array, Bool, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, measure_with
-from theory.displaced_inits import displaced_alignment, draw_neighborhood, draw_noise, interpolate, rotate, with_height
+from theory.displaced_inits import (
+    displaced_alignment,
+    draw_noise,
+    interpolate,
+    measure_neighborhood,
+    rotate,
+    with_height,
+)
+from theory.experiments import first_key
 from theory.losses import Scalar
-from theory.problem import Params, Problem
+from theory.problem import Instance, Params, Problem
 from theory.runs.checks import Check, Evidence, first_case, median, share
 from theory.runs.sweeps import Sampling
 
@@ -55,10 +63,10 @@ class Phases(NamedTuple):
     """Whether imitation sees the trait."""
 
 
-def measure(problem: Problem, key: jax.Array) -> Phases:
+def measure(problem: Problem, instance: Instance) -> Phases:
     """Simulate one instance over the plane and along both ways to another init."""
-    instance_key, noise_key = jax.random.split(key)
-    around = draw_neighborhood(problem, instance_key)
+    _, noise_key = jax.random.split(instance.key)
+    around = measure_neighborhood(problem, instance)
     teacher, other = around.instance.teacher, around.instance.student
     noise = with_height(around, draw_noise(around, noise_key), 1.0)
     steps = jnp.array((0.0, *GRID)) * around.teacher_unit
@@ -187,7 +195,7 @@ CLAIM = Claim(
     statement="init far off: what the teacher learned outlasts the raw alignment's sign, and fades on the way",
     measurement=Phases,
     problems=zoo_problems,
-    cases=measure_with(measure),
+    cases=measure_with(measure, key_of=first_key(2), shared=False),
     checks=CHECKS,
     panels={
         "initialization-distance": Panel(

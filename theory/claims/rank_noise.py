@@ -46,7 +46,7 @@ from theory.adapters import adapted, draw_adapters, is_adapted, limit_rank, merg
 from theory.claim import Claim, Panel
 from theory.labels import APPLIES_TO, label_losses, log_probabilities, measure_labels
 from theory.predictions import natural_units
-from theory.problem import Params, Problem, draw_instance, flatten, own_key, trait_descent
+from theory.problem import Instance, Params, Problem, flatten, own_key, trait_descent
 from theory.runs.checks import (
     LEAST_SEEDS,
     NO_EXCESS,
@@ -122,13 +122,12 @@ def spread_cost(
     return cost
 
 
-def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> RankNoise:
+def measure(problem: Problem, instance: Instance, *, labels: Sequence[int]) -> RankNoise:
     """Predict the mean fall from the dense Hessian, then take every label's step through adapters that are drawn."""
-    instance = draw_instance(problem, key)
     instance = instance._replace(inputs=instance.inputs[:NUM_INPUTS])
     initial, inputs = instance.teacher, instance.inputs
     flat, same = flatten(problem, instance)
-    direction = trait_descent(flat, same.teacher, instance.trait_key)
+    direction = trait_descent(flat, same.teacher, instance.trait_data)
     units = natural_units(flat, same, direction)
     step = SMALL_STEP * units.teacher_step
 
@@ -140,7 +139,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> RankN
         return jax.tree.map(jnp.negative, losses)
 
     def trait(moved: jax.Array) -> jax.Array:
-        return flat.trait_loss(same.teacher + moved, instance.trait_key)
+        return flat.trait_loss(same.teacher + moved, instance.trait_data)
 
     hessian = jax.hessian(trait)(jnp.zeros_like(direction))
     single, base, drawn = singles(flat, same.teacher), shares(jnp.zeros(())), shares(step)
@@ -175,7 +174,7 @@ def measure(problem: Problem, key: jax.Array, *, labels: Sequence[int]) -> RankN
         falls = jax.lax.map(lambda rate: fall(steps, rate) - rate * luck, rates[:WRONG])
         return jnp.append(falls, fall(through(WRONG_VARIANCE), rates[WRONG]))
 
-    keys = jax.random.split(own_key(key), NUM_DRAWS)
+    keys = jax.random.split(own_key(instance.key), NUM_DRAWS)
     falls = jax.lax.map(lambda pair: jax.vmap(draw_one, (0, None, None))(keys, *pair), (ranks, rates.T))
     bends = jnp.sum((single @ hessian) * single, axis=1)
     return RankNoise(

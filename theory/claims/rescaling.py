@@ -23,9 +23,10 @@ from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps, measure_with
 from theory.claims import symmetry
 from theory.claims.symmetry import change_trait
+from theory.experiments import first_key
 from theory.losses import Scalar
 from theory.predictions import natural_units, output_change, predicted_displacement
-from theory.problem import Problem, draw_instance, inner_product, trait_descent
+from theory.problem import Instance, Problem, inner_product, trait_descent
 from theory.runs.checks import (
     LEAST_SEEDS,
     NEAR_ONE,
@@ -85,15 +86,14 @@ class Rescaled(NamedTuple):
     """Whether imitation sees the trait."""
 
 
-def measure(problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float]) -> Rescaled:
+def measure(problem: Problem, instance: Instance, *, teacher_steps: Sequence[float]) -> Rescaled:
     """Predict the change of the trait loss from the teacher's side alone, then simulate rescaled students.
 
     The network is a perceptron of ReLUs, and the trait a function of its outputs.
     """
-    instance_key, map_key = jax.random.split(key)
-    instance = draw_instance(problem, instance_key)
+    _, map_key = jax.random.split(instance.key)
     teacher = instance.teacher
-    direction = trait_descent(problem, teacher, instance.trait_key)
+    direction = trait_descent(problem, teacher, instance.trait_data)
     kernel = predicted_displacement(problem, instance, direction)
     units = natural_units(problem, instance, direction)
     steps = jnp.array(teacher_steps)
@@ -233,7 +233,7 @@ CLAIM = Claim(
     statement="same function, other parameters: units rescaled precondition by S⁻², and may lead the wrong way",
     measurement=Rescaled,
     problems=zoo_problems,
-    cases=measure_with(measure, fitted_steps),
+    cases=measure_with(measure, fitted_steps, key_of=first_key(2)),
     checks=checks,
     panels={
         "symmetry": Panel(

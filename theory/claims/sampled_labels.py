@@ -58,7 +58,7 @@ from theory.data_sets import (
 from theory.labels import APPLIES_TO, label_alignments, log_probabilities, measure_labels, nats_a_label, softmax_spread
 from theory.losses import Scalar
 from theory.predictions import natural_units, output_change, transfer_form
-from theory.problem import Params, Problem, draw_instance, own_key, trait_descent
+from theory.problem import Instance, Params, Problem, own_key, trait_descent
 from theory.runs.checks import (
     LEAST_SEEDS,
     NO_EXCESS,
@@ -82,11 +82,10 @@ NO_FACTOR = Accepted(low=1.0, high=1.0, rule="covers")
 
 
 def measure(
-    problem: Problem, key: jax.Array, *, labels: Sequence[int], teacher_steps: Sequence[float | Scalar]
+    problem: Problem, instance: Instance, *, labels: Sequence[int], teacher_steps: Sequence[float | Scalar]
 ) -> tuple[SampledLabels, LabelSource]:
     """Predict the moments of a label's step in closed form, and compute every single label's."""
-    instance = draw_instance(problem, key)
-    direction = trait_descent(problem, instance.teacher, instance.trait_key)
+    direction = trait_descent(problem, instance.teacher, instance.trait_data)
     units = natural_units(problem, instance, direction)
     steps, label_steps = (jnp.array(sizes) * units.teacher_step for sizes in (teacher_steps, LABEL_STEPS))
     curvature = transfer_form(problem, instance, direction, direction)
@@ -127,7 +126,7 @@ def measure(
         label_information=label_information,
         visible=units.visible,
     )
-    return sampled, LabelSource(teachers, alignments, jax.random.bits(own_key(key), (2,)))
+    return sampled, LabelSource(teachers, alignments, jax.random.bits(own_key(instance.key), (2,)))
 
 
 def keep(measured: tuple[SampledLabels, LabelSource]) -> SampledLabels:

@@ -41,7 +41,7 @@ from jaxtyping import Array, Float
 from theory import losses, traits, zoo
 from theory.claim import Claim, Panel, measure_with
 from theory.predictions import output_change
-from theory.problem import Params, Problem, draw_instance, own_key, student_displacement, trait_descent
+from theory.problem import Instance, Params, Problem, own_key, student_displacement, trait_descent
 from theory.runs.checks import LEAST_SEEDS, Check, Evidence, Select, mean
 from theory.runs.statistics import CONFIDENCE
 from theory.runs.sweeps import Sampling
@@ -111,16 +111,15 @@ def pose(name: str) -> Problem:
         initialize=initialize,
         draw_inputs=zoo.INPUTS["Gaussian"],
         imitation_loss=losses.squared_error,
-        trait_loss=traits.classification(apply, zoo.NUM_FEATURES, zoo.NUM_CLASSES),
+        **traits.classification(apply, zoo.NUM_FEATURES, zoo.NUM_CLASSES)._asdict(),
     )
 
 
-def measure(problem: Problem, key: Array, *, teacher_step: float) -> SharedHeads:
+def measure(problem: Problem, instance: Instance, *, teacher_step: float) -> SharedHeads:
     """Predict what imitated features would teach, as if both heads were shared, then imitate auxiliary outputs."""
-    instance = draw_instance(problem, key, shared=False)
-    teacher, others_key = instance.teacher, own_key(key)
+    teacher, others_key = instance.teacher, own_key(instance.key)
     others = problem.draw_inputs(others_key)[:NUM_READ]
-    direction = trait_descent(problem, teacher, instance.trait_key)
+    direction = trait_descent(problem, teacher, instance.trait_data)
     seen = output_change(problem, teacher, instance.inputs, direction).change
     step = teacher_step / jnp.sqrt(jnp.mean(seen**2))
     represent = partial(features, ACTIVATIONS[problem.name])
@@ -260,7 +259,7 @@ CLAIM = Claim(
     statement="sharing heads alone, m auxiliary logits teach what features would, by a share m/(m + κ) of its square",
     measurement=SharedHeads,
     problems=zoo_problems,
-    cases=measure_with(measure, one_step),
+    cases=measure_with(measure, one_step, shared=False),
     checks=(
         hold_coefficient(0, "another auxiliary head", OTHER_AUXILIARY),
         hold_coefficient(len(NUMBERS) - 1, "another class head", OTHER_CLASSES),

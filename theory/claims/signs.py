@@ -21,7 +21,7 @@ from theory import zoo
 from theory.claim import Claim, Panel, measure_with
 from theory.losses import Scalar
 from theory.predictions import transfer_form
-from theory.problem import Params, Problem, draw_instance, stack_trees, trait_descent
+from theory.problem import Instance, Params, Problem, stack_trees, trait_descent
 from theory.runs.checks import FAIR_COIN, LEAST_SEEDS, Check, Evidence, case, every, share
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
@@ -79,14 +79,13 @@ class Signs(NamedTuple):
     """The second with the student's auxiliary head negated."""
 
 
-def measure(problem: Problem, key: jax.Array) -> Signs:
+def measure(problem: Problem, strangers: Instance) -> Signs:
     """Evaluate the form of a perceptron's students that share more or less of their init with the teacher."""
-    strangers = draw_instance(problem, key, shared=False)
-    direction = trait_descent(problem, strangers.teacher, strangers.trait_key)
+    direction = trait_descent(problem, strangers.teacher, strangers.trait_data)
 
     def forms(student: Params) -> tuple[Scalar, Scalar]:
         instance = strangers._replace(student=student)
-        own = trait_descent(problem, student, strangers.trait_key)
+        own = trait_descent(problem, student, strangers.trait_data)
         teacher_form = transfer_form(problem, instance, direction, direction)
         return teacher_form, transfer_form(problem, instance, own, direction)
 
@@ -189,7 +188,7 @@ CLAIM = Claim(
     statement="another auxiliary head: B is odd in the student's, so that the sign of what arrives is a fair coin",
     measurement=Signs,
     problems=zoo_problems,
-    cases=measure_with(measure),
+    cases=measure_with(measure, shared=False),
     checks=checks,
     panels={"signs": Panel(draw=draw, shows=("own",))},
     any_problem=False,

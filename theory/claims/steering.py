@@ -23,7 +23,7 @@ References:
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +33,9 @@ from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Claim, Panel, fitted_steps
+from theory.experiments import experiment
 from theory.predictions import label_response, natural_units, output_change
-from theory.problem import Instance, Params, Problem, draw_instance, imitation_descent, own_key
+from theory.problem import Instance, Params, Problem, imitation_descent, own_key
 from theory.runs.checks import (
     CONTROL,
     FAIR_COIN,
@@ -49,6 +50,7 @@ from theory.runs.checks import (
     second_order,
     share,
 )
+from theory.runs.programs import Experiment
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
 
@@ -108,12 +110,9 @@ def along_bias(params: Params, vector: Float[Array, " units"]) -> Params:
     return still | {"hidden": still["hidden"] | {1: second}}
 
 
-def measure(
-    problem: Problem, activate: Activation, key: jax.Array, *, teacher_steps: Sequence[float], shared: bool = True
-) -> Steering:
+def measure(problem: Problem, instance: Instance, *, activate: Activation, teacher_steps: Sequence[float]) -> Steering:
     """Predict from the displacement of a bias, as if the init were shared, then steer the teacher's activations."""
-    instance = draw_instance(problem, key, shared=shared)
-    vector_key, others_key = jax.random.split(own_key(key))
+    vector_key, others_key = jax.random.split(own_key(instance.key))
     first, kernel = instance.teacher["hidden"][0], instance.teacher["hidden"][1]["kernel"]
     vector = jax.random.normal(vector_key, kernel.shape[:1])
 
@@ -158,11 +157,11 @@ def zoo_problems(sampling: Sampling) -> list[Problem]:
     return [zoo.variant(name, activation=name.lower(), imitated=zoo.AUXILIARY) for name in (TANH, RELU)]
 
 
-def cases(problems: Sequence[Problem], sampling: Sampling) -> Mapping[str, Callable[[Any], Any]]:
+def cases(problems: Sequence[Problem], sampling: Sampling) -> Mapping[str, Experiment]:
     """Measure every case, and the first with students from another init."""
     steps = fitted_steps(sampling)
-    proper = {one.name: partial(measure, one, ACTIVATIONS[one.name], **steps) for one in problems}
-    return proper | {ANOTHER_INIT: partial(proper[TANH], shared=False)}
+    cases = {one.name: partial(experiment, one, measure, activate=ACTIVATIONS[one.name], **steps) for one in problems}
+    return {name: case() for name, case in cases.items()} | {ANOTHER_INIT: cases[TANH](shared=False)}
 
 
 def along_vector(one: Steering) -> Comparison:

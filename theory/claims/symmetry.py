@@ -16,10 +16,10 @@ References:
     $\Delta_S = \epsilon K\Delta_T + O(\epsilon^2)$ and $\nabla L_T = -\Delta_T$ there, the equation follows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +28,12 @@ from jaxtyping import Array, Float
 
 from theory import zoo
 from theory.claim import Claim, steps_and_rates
+from theory.experiments import experiment, first_key
 from theory.losses import Scalar
 from theory.predictions import natural_units, output_change
-from theory.problem import Instance, Params, Problem, draw_instance, stack_trees, student_displacement, trait_descent
+from theory.problem import Instance, Params, Problem, stack_trees, student_displacement, trait_descent
 from theory.runs.checks import ROUNDING, Check, every, every_case
+from theory.runs.programs import Experiment
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
 from theory.symmetries import enter_first, hidden_sizes, random_permutation, random_signs
@@ -56,13 +58,12 @@ class Permuted(NamedTuple):
 
 
 def measure(
-    problem: Problem, key: jax.Array, *, teacher_steps: Sequence[float], learning_rates: Sequence[float], odd: bool
+    problem: Problem, instance: Instance, *, teacher_steps: Sequence[float], learning_rates: Sequence[float], odd: bool
 ) -> Permuted:
     """Simulate a perceptron's student of a shared init, one with its units reordered, and one that is broken."""
-    instance_key, order_key, sign_key = jax.random.split(key, 3)
-    instance = draw_instance(problem, instance_key)
+    _, order_key, sign_key = jax.random.split(instance.key, 3)
     teacher = instance.teacher
-    direction = trait_descent(problem, teacher, instance.trait_key)
+    direction = trait_descent(problem, teacher, instance.trait_data)
     units = natural_units(problem, instance, direction)
     steps = jnp.array(teacher_steps) * units.teacher_step
     rates = jnp.array(learning_rates) * units.learning_rate
@@ -78,7 +79,7 @@ def measure(
     outputs, moved = output_change(problem, teacher, instance.inputs, direction)
     labels = 1 + jnp.max(jnp.abs(outputs)) + steps * jnp.max(jnp.abs(moved))
     passed_on = rates[:, None] * jnp.mean(jnp.sum(jnp.abs(moved), axis=-1)) * labels[None, :]
-    before = problem.trait_loss(teacher, instance.trait_key)
+    before = problem.trait_loss(teacher, instance.trait_data)
     sizes = jnp.abs(before) + jnp.abs(before + shared) + passed_on
     unit = jnp.finfo(sizes.dtype).eps * sizes
     apart = [jnp.abs(changed - shared) / unit for changed in (reordered, other)]
@@ -94,11 +95,11 @@ def change_trait(
 ) -> Float[Array, "learning_rates teacher_steps"]:
     """Simulate both steps and measure by how much the student's trait loss changes."""
     moved = jax.vmap(partial(student_displacement, problem, instance, direction))(steps)
-    before = problem.trait_loss(instance.student, instance.trait_key)
+    before = problem.trait_loss(instance.student, instance.trait_data)
 
     def change(learning_rate: Scalar, displacement: Params) -> Scalar:
         student = optax.tree.add_scale(instance.student, learning_rate, displacement)
-        return problem.trait_loss(student, instance.trait_key) - before
+        return problem.trait_loss(student, instance.trait_data) - before
 
     return jax.vmap(jax.vmap(change, in_axes=(None, 0)), in_axes=(0, None))(learning_rates, moved)
 
@@ -109,10 +110,13 @@ def zoo_problems(sampling: Sampling) -> list[Problem]:
     return [zoo.variant(RELU, activation="relu"), zoo.variant(TANH)]
 
 
-def cases(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Callable[[Any], Permuted]]:
+def cases(problems: Sequence[Problem], sampling: Sampling) -> dict[str, Experiment]:
     """Reorder the units of every problem, and negate those of an odd activation."""
     keywords = steps_and_rates(sampling)
-    return {problem.name: partial(measure, problem, odd=problem.name == TANH, **keywords) for problem in problems}
+    return {
+        problem.name: experiment(problem, measure, key_of=first_key(3), odd=problem.name == TANH, **keywords)
+        for problem in problems
+    }
 
 
 CLAIM = Claim(

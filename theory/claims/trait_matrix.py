@@ -19,7 +19,7 @@ References:
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,9 +29,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from theory import traits, zoo
 from theory.claim import Claim, Panel, any_visible, fitted_steps, measure_with
+from theory.experiments import experiment
 from theory.losses import Scalar
 from theory.predictions import natural_units, predicted_displacement
-from theory.problem import Params, Problem, draw_instance, inner_product, student_displacement
+from theory.problem import Instance, Params, Problem, inner_product, student_displacement, trait_key
 from theory.runs.checks import (
     CONTROL,
     VANISHING,
@@ -44,6 +45,7 @@ from theory.runs.checks import (
     mean,
     second_order,
 )
+from theory.runs.programs import Experiment
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
 
@@ -59,7 +61,7 @@ STRANGER = f"{CONTROL}another init"
 NUM_TRAITS = 6
 """Traits of each instance."""
 
-TraitLosses = Callable[[Params, jax.Array], Float[Array, " traits"]]
+TraitLosses = Callable[[Params, Any], Float[Array, " traits"]]
 """Parameters and a key for every trait to all losses."""
 
 MIXTURE = tuple(float(weight) for weight in np.linspace(-1.0, 1.5, NUM_TRAITS))
@@ -75,6 +77,8 @@ class SeveralTraits(Problem):
 
     losses: TraitLosses
     """The losses of all traits."""
+    draw_data: Callable[[jax.Array], Any]
+    """Keys of all traits to their data."""
 
 
 class TraitMatrix(NamedTuple):
@@ -119,17 +123,17 @@ class Traits(NamedTuple):
 
 def measure(
     problem: Problem,
-    key: jax.Array,
+    instance: Instance,
     *,
     teacher_steps: Sequence[float],
-    shared: bool = True,
 ) -> TraitMatrix:
     """Predict how every trait changes in the student of every teacher, then simulate all of them."""
-    instance = draw_instance(problem, key, shared=shared)
-    keys = jax.random.split(instance.trait_key, NUM_TRAITS)
-    own = jax.vmap(problem.trait_loss, in_axes=(None, 0))
-    evaluate = problem.losses if isinstance(problem, SeveralTraits) else own
-    directions = optax.tree.scale(-1.0, jax.jacrev(evaluate)(instance.teacher, keys))
+    keys = jax.random.split(trait_key(instance.key), NUM_TRAITS)
+    if isinstance(problem, SeveralTraits):
+        evaluate, data = problem.losses, problem.draw_data(keys)
+    else:
+        evaluate, data = jax.vmap(problem.trait_loss, in_axes=(None, 0)), jax.vmap(problem.draw_trait_data)(keys)
+    directions = optax.tree.scale(-1.0, jax.jacrev(evaluate)(instance.teacher, data))
     units = jax.vmap(lambda direction: natural_units(problem, instance, direction))(directions)
     same = instance._replace(student=instance.teacher)
     moved = jax.vmap(lambda direction: predicted_displacement(problem, same, direction))(directions)
@@ -141,12 +145,12 @@ def measure(
     predicted = matrix * jnp.outer(scale, scale)
     rate = jnp.sum(jax.vmap(inner_product)(scaled, scaled)) / jnp.trace(predicted)
     rate = jnp.where(jnp.all(units.visible), rate, 1.0)
-    before = evaluate(instance.student, keys)
+    before = evaluate(instance.student, data)
 
     def fall(teacher: Params, teacher_step: Scalar) -> Float[Array, " traits"]:
         displacement = student_displacement(problem, instance, teacher, teacher_step)
         student = optax.tree.add_scale(instance.student, rate, displacement)
-        return scale * (before - evaluate(student, keys)) / rate
+        return scale * (before - evaluate(student, data)) / rate
 
     steps = jnp.array((0.0, *teacher_steps))
     falls = jax.lax.map(lambda teacher: jax.lax.map(partial(fall, teacher), steps), teachers)
@@ -154,26 +158,35 @@ def measure(
     return TraitMatrix(predicted, matrix, changes, falls[0, 0], steps[1:], jnp.all(units.visible))
 
 
-def several_kinds(problem: Problem) -> TraitLosses:
-    """Losses of six traits for a network of the zoo, in the order of `KINDS`."""
+def several_kinds(problem: Problem) -> SeveralTraits:
+    """Six traits of a network of the zoo, in the order of `KINDS`."""
     sizes = zoo.NUM_FEATURES, zoo.NUM_CLASSES
     labels, targets = traits.classification(problem.apply, *sizes), traits.regression(problem.apply, *sizes)
 
-    def prefer(params: Params, key: jax.Array, choice: Int[Array, ""]) -> Scalar:
+    def prefer(params: Params, inputs: jax.Array, choice: Int[Array, ""]) -> Scalar:
         order = (choice + jnp.arange(zoo.NUM_CLASSES)) % zoo.NUM_CLASSES
-        return traits.preference(lambda params, inputs: problem.apply(params, inputs)[:, order], *sizes)(params, key)
+        chosen = traits.preference(lambda params, inputs: problem.apply(params, inputs)[:, order], *sizes)
+        return chosen.trait_loss(params, inputs)
 
-    def losses(params: Params, keys: jax.Array) -> Float[Array, " traits"]:
-        preferences = jax.vmap(prefer, (None, 0, 0))(params, keys[:3], jnp.array(zoo.CLASSES))
-        classifications = jax.vmap(labels, (None, 0))(params, keys[3:5])
-        return jnp.concatenate([preferences, classifications, targets(params, keys[5])[None]])
+    def draw(keys: jax.Array) -> tuple[Any, ...]:
+        inputs, labeled = (
+            jax.vmap(traits.gaussian_inputs(sizes[0]))(keys[:3]),
+            jax.vmap(labels.draw_trait_data)(keys[3:5]),
+        )
+        return inputs, labeled, targets.draw_trait_data(keys[5])
 
-    return losses
+    def losses(params: Params, data: tuple[Any, ...]) -> Float[Array, " traits"]:
+        inputs, labeled, aimed = data
+        preferences = jax.vmap(prefer, (None, 0, 0))(params, inputs, jnp.array(zoo.CLASSES))
+        classifications = jax.vmap(labels.trait_loss, (None, 0))(params, labeled)
+        return jnp.concatenate([preferences, classifications, targets.trait_loss(params, aimed)[None]])
+
+    return SeveralTraits(**vars(problem), losses=losses, draw_data=draw)
 
 
 def zoo_problems(sampling: Sampling) -> list[Problem]:
     """The cases farthest apart, their teachers' traits of several kinds."""
-    return [SeveralTraits(**vars(problem), losses=several_kinds(problem)) for problem in zoo.spread(sampling)]
+    return [several_kinds(problem) for problem in zoo.spread(sampling)]
 
 
 def change(one: TraitMatrix) -> np.ndarray:
@@ -277,9 +290,9 @@ def draw(axes: "Axes", evidence: Evidence) -> None:
     axes.set_title(f"{title}\n(unnormalized, for {100 * leads:.0f} % of teachers their own gains the most)")
 
 
-def another_init(problem: Problem) -> dict[str, Callable[..., TraitMatrix]]:
+def another_init(problem: Problem) -> dict[str, Callable[..., Experiment]]:
     """Students that don't start where the teachers do."""
-    return {"another init": partial(measure, problem, shared=False)}
+    return {"another init": partial(experiment, problem, measure, shared=False)}
 
 
 CLAIM = Claim(

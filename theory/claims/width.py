@@ -28,7 +28,7 @@ References:
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,7 @@ from theory.claim import Claim, Panel, steps
 from theory.predictions import natural_units, transfer_form
 from theory.problem import Params, Problem, draw_instance, inner_product, student_displacement, trait_descent
 from theory.runs.checks import LEAST_SEEDS, NEAR_ONE, Check, Evidence, every, every_case, mean, median
+from theory.runs.programs import Experiment, of_keys
 from theory.runs.statistics import CONFIDENCE
 from theory.runs.sweeps import Sampling
 from theory.runs.verdicts import Accepted
@@ -114,7 +115,7 @@ def build(width: Array, scale: Array, size: Array) -> tuple[Problem, Problem]:
             initialize=initialize,
             draw_inputs=zoo.INPUTS["Gaussian"],
             imitation_loss=losses.on_outputs(losses.cross_entropy, outputs),
-            trait_loss=traits.classification(apply, zoo.NUM_FEATURES, zoo.NUM_CLASSES),
+            **traits.classification(apply, zoo.NUM_FEATURES, zoo.NUM_CLASSES)._asdict(),
         )
 
     return imitate(zoo.AUXILIARY), imitate(zoo.CLASSES)
@@ -127,7 +128,7 @@ def measure(key: jax.Array, *, teacher_steps: Sequence[float]) -> Width:
         width, scale, size, signs = setting
         auxiliary, classes = build(width, width**scale, width**size)
         instance = draw_instance(classes, key)
-        descent = trait_descent(classes, instance.teacher, instance.trait_key)
+        descent = trait_descent(classes, instance.teacher, instance.trait_data)
         direction = jax.tree.map(lambda leaf: jnp.where(signs, jnp.sign(leaf), leaf), descent)
         head = direction | {"hidden": jnp.zeros_like(direction["hidden"])}
         step = teacher_steps[0] * natural_units(classes, instance, direction).teacher_step
@@ -147,10 +148,10 @@ def measure(key: jax.Array, *, teacher_steps: Sequence[float]) -> Width:
     return Width(*(values.reshape(len(RULES), len(WIDTHS), len(KINDS)) for values in seen))
 
 
-def cases(problems: Sequence[Problem], sampling: Sampling) -> Mapping[str, Callable[[Any], Any]]:
+def cases(problems: Sequence[Problem], sampling: Sampling) -> Mapping[str, Experiment]:
     """Measure the one case: networks of every width and parametrization."""
     del problems
-    return {"one hidden layer": partial(measure, **steps(sampling))}
+    return {"one hidden layer": of_keys(partial(measure, **steps(sampling)))}
 
 
 def exponent(rule: str) -> Callable[[Width], np.ndarray]:

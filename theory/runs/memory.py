@@ -1,8 +1,10 @@
 """Memory: how much there is, and the refusal of what doesn't fit."""
 
 import os
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 import jax
 import psutil
@@ -33,6 +35,28 @@ def free_memory() -> int:
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
     return psutil.virtual_memory().available // jax.local_device_count()
+
+
+def peak_memory() -> int:
+    """Say how many bytes were in use at once so far: on an accelerator, or by this process."""
+    stats = None if jax.default_backend() == "cpu" else jax.local_devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"]
+    return process_memory()
+
+
+def process_memory() -> int:
+    """Say how many bytes this process had in memory at once so far.
+
+    Linux hands the maximum that `getrusage` knows from a process to those that it starts, so its own count is read.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
+        return 1024 * int(lines["VmHWM"].split()[0])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def require_memory(what: str, needed: float, available: float) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from theory.runs.command_line import require, require_positive, require_seeds
 from theory.runs.processes import gathered
-from theory.runs.programs import Drawn, compile_chunks
+from theory.runs.programs import ChunkProgram, Drawn, Experiment, compile_chunks, of_keys
 from theory.runs.progress import Progress
 from theory.runs.statistics import fitted_order
 
@@ -21,7 +21,7 @@ Case = TypeVar("Case", bound=Hashable)
 
 
 def sweep(
-    measure: Callable[[jax.Array], Measurement],
+    measure: Callable[[jax.Array], Measurement] | Experiment,
     seed: int,
     num_seeds: int,
     *,
@@ -34,7 +34,7 @@ def sweep(
     chunk is filled up with further instances, which are dropped.
 
     Args:
-        measure: Random key to a named tuple of arrays; called under `jit` and `vmap`.
+        measure: An experiment, or a random key to a named tuple of arrays; called under `jit` and `vmap`.
         seed: Root of all randomness.
         num_seeds: Number of instances.
         chunk_size: Instances computed at once by each process; bounds memory. Chosen from memory by default.
@@ -51,19 +51,24 @@ def sweep(
 
 
 def sweep_share(
-    measure: Callable[[jax.Array], Any],
+    measure: Callable[[jax.Array], Any] | Experiment,
     seed: int,
     num_seeds: int,
     chunk_size: int | None = None,
     progress: Progress | None = None,
 ) -> Drawn:
+    """Compile a program and measure the instances that fall to this process."""
+    if num_seeds < 1 or (chunk_size is not None and chunk_size < 1):
+        raise ValueError(f"num_seeds and chunk_size must be at least 1, not {num_seeds} and {chunk_size}")
+    experiment = measure if isinstance(measure, Experiment) else of_keys(measure)
+    return run_share(compile_chunks(experiment, seed, num_seeds, chunk_size), num_seeds, progress)
+
+
+def run_share(program: ChunkProgram, num_seeds: int, progress: Progress | None = None) -> Drawn:
     """Measure the instances that fall to this process: every process has as many, in the order of the processes.
 
     There are whole chunks of them; what lies beyond `num_seeds` is void.
     """
-    if num_seeds < 1 or (chunk_size is not None and chunk_size < 1):
-        raise ValueError(f"num_seeds and chunk_size must be at least 1, not {num_seeds} and {chunk_size}")
-    program = compile_chunks(measure, seed, num_seeds, chunk_size)
     num_chunks = -(-num_seeds // (program.chunk_size * jax.process_count()))
     first = jax.process_index() * num_chunks * program.chunk_size
     void = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), program.shapes)
@@ -131,11 +136,13 @@ class Sampling:
         """How many of the teacher's step sizes enter a fitted order."""
         return sum(step <= self.largest_fitted_step for step in self.teacher_steps)
 
-    def sweep_all(self, measures: Mapping[Case, Callable[[jax.Array], Any]], description: str) -> dict[Case, Any]:
+    def sweep_all(
+        self, measures: Mapping[Case, Callable[[jax.Array], Any] | Experiment], description: str
+    ) -> dict[Case, Any]:
         """Measure every instance of several cases, side by side in threads since most of the time is compilation.
 
         Args:
-            measures: For each case a function from random key to a named tuple of arrays.
+            measures: For each case an experiment, or a function from random key to a named tuple of arrays.
             description: What the progress bar says.
 
         Returns:
@@ -145,7 +152,7 @@ class Sampling:
         bar = Progress(description, total, "instances", shown=jax.process_index() == 0)
         context = copy_context()
 
-        def measure_share(measure: Callable[[jax.Array], Any]) -> Any:
+        def measure_share(measure: Callable[[jax.Array], Any] | Experiment) -> Any:
             return context.copy().run(sweep_share, measure, self.seed, self.num_seeds, progress=bar)
 
         with bar, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:

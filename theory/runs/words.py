@@ -72,6 +72,11 @@ SUBJECTS: Mapping[str, Subject] = {
         "The same three students on every rung, from random networks to a published language model: the one that "
         "shares the initialization moves along with its teacher, the stranger does not.",
     ),
+    "figures growth": Subject(
+        "How time and memory grow",
+        "Seconds and peak memory over the number of seeds, devices and processes, beside the ideal line.",
+        asserts=False,
+    ),
     "figures quick": Subject("All verdicts at a glance", "Every run of the quick preset.", asserts=False),
     "figures full": Subject("All verdicts at a glance", "Every run of the publication preset.", asserts=False),
 }
