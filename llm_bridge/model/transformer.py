@@ -201,7 +201,9 @@ def run_layers(
             return norm(config, values, layer[f"{name} norm"]) if f"{name} norm" in layer else values
 
         read = normed_as("attention", stream)
-        queries, keys, values = (split_heads(layer, name, linear(name, read), turns) for name in ("query", "key", "value"))
+        queries, keys, values = (
+            split_heads(layer, name, linear(name, read), turns) for name in ("query", "key", "value")
+        )
         if past is not None:
             past = store(past, number, keys, values)
             keys, values = (jnp.swapaxes(leaf[number], 1, 2) for leaf in (past.keys, past.values))

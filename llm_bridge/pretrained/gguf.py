@@ -227,7 +227,7 @@ def name_tensors(file: Gguf, config: Config) -> dict[str, Part]:
         shape = like.shape[is_stacked(leaf) :]
         own = jax.ShapeDtypeStruct(shape[::-1] if is_transposed(leaf) else shape, "float32")
         heads = {"layers.query.kernel": config.num_heads, "layers.key.kernel": config.num_key_heads} if llama else {}
-        for layer, published in enumerate(tensors_of(leaf, config.num_layers)):
+        for layer, published in enumerate(tensors_of(leaf, config)):
             expected[name := tensor_name(leaf, layer)] = own
             if name in file.tensors:
                 parts[published] = Part(file.tensors[name], heads.get(leaf))

@@ -100,8 +100,9 @@ def test_a_window_is_refused_only_where_it_would_matter():
 def test_other_architectures_are_named_with_those_that_are_supported():
     for architectures in (["GemmaForCausalLM"], [], None, ["LlamaForCausalLM", "Other"], {}):
         message = refusal({"architectures": architectures})
-        assert message.endswith("Qwen2ForCausalLM, Qwen3ForCausalLM, LlamaForCausalLM, MistralForCausalLM")
-    assert "GemmaForCausalLM is not supported" in refusal({"architectures": ["GemmaForCausalLM"]})
+        assert message.endswith("MistralForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, Olmo2ForCausalLM")
+    for name in ("GemmaForCausalLM", "Gemma3nForConditionalGeneration", "Gemma3nForCausalLM"):
+        assert f"{name} is not supported" in refusal({"architectures": [name]})
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_other_architectures_are_named_with_those_that_are_supported():
         ({"mlp_bias": True}, "mlp_bias=true"),
         ({"hidden_act": "gelu"}, "hidden_act=gelu"),
         ({"quantization_config": {"quant_method": "gptq"}}, "is quantized"),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "of type linear"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "of type dynamic"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "of type yarn"),
         ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "on 50% of a head"),
         ({"layer_types": ["full_attention", "linear_attention"]}, "layers with linear_attention"),
@@ -160,7 +161,7 @@ def test_what_a_family_implies_is_not_taken_for_granted_in_another():
 def test_what_we_describe_is_read_as_the_same_shape():
     for description in (QWEN2, QWEN3, OLD_LLAMA, MISTRAL):
         assert shape_from(describe(shape(description), 60, "bfloat16"), 60) == shape(description)
-    with pytest.raises(ValueError, match="biases or head_norms"):
+    with pytest.raises(ValueError, match="that of a published family, in biases, head_norms"):
         describe(changed(biases=True, head_norms=True), 60, "bfloat16")
 
 
