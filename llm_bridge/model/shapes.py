@@ -68,7 +68,7 @@ class Config:
     """Every so many layers one sees all of a text, and the others the window; 1 for all layers."""
     local_base: float | None = None
     """Rotary base of the layers with a window, whose waves are not stretched; as of the others unless it is given."""
-    score_size: int | None = None
+    score_size: float | None = None
     """Scores are divided by the root of it; by default it is the head size."""
     score_cap: float | None = None
     r"""Scores $s$ become $c \tanh(s / c)$ with this $c$, if it is given."""
@@ -102,11 +102,16 @@ class Config:
             raise ValueError(f"rotary_base and norm_floor must be finite, not {self.rotary_base}, {self.norm_floor}")
         if self.num_heads % self.num_key_heads:
             raise ValueError(f"num_heads must be a multiple of num_key_heads, not {self.num_heads}")
-        for name in ("rotary_stretch", "window", "full_every", "local_base", "score_size", "score_cap", "logit_cap"):
+        for name in ("window", "full_every"):
+            if (size := getattr(self, name)) is not None and (not isinstance(size, int) or not 1 <= size <= LARGEST):
+                raise ValueError(f"{name} must be a whole number from 1 to {LARGEST}, not {size!r:.40}")
+        for name in ("rotary_stretch", "local_base", "score_size", "score_cap", "logit_cap"):
             if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a finite number above 0, not {value!r:.40}")
         if self.head_norms and self.joint_norms:
             raise ValueError("head_norms and joint_norms can't both be")
+        if self.full_every == 1 and (self.window, self.local_base) != (None, None):
+            raise ValueError("window and local_base must be None where full_every is 1, as all layers see all")
 
     def norm_sizes(self) -> dict[str, int]:
         """Give the features of each of a layer's norms: of what is read, or of what a projection gives."""

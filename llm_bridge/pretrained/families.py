@@ -114,6 +114,7 @@ def shape_from(description: Description, longest: int) -> Config:
     try:
         description = family.unsaid | description
         refuse_options(description, family)
+        windows = find_windows(description, family, longest)
         heads, width = description["num_attention_heads"], description["hidden_size"]
         implied = {"head_dim": width // heads, "num_key_value_heads": heads}
         given = {key: description[key] for key in implied if description.get(key) is not None}
@@ -129,8 +130,8 @@ def shape_from(description: Description, longest: int) -> Config:
             gate=find_gate(description, family),
             norm_floor=float(description["rms_norm_eps"]),
             tied=description.get("tie_word_embeddings", False),
-            **rotary_waves(description),
-            **find_windows(description, family, longest),
+            **rotary_waves(description, several="full_every" in windows),
+            **windows,
             **find_caps(description, family),
             **family.shape,
         )
@@ -191,11 +192,11 @@ def find_windows(description: Description, family: Family, longest: int) -> dict
             raise InputError(f"config.json has {name}={limit}: ask for texts of at most as many tokens, not {longest}")
     if not family.unsaid:
         return {}
-    every = description.get("sliding_window_pattern", family.full_every)
-    if kinds:
+    every, count = description.get("sliding_window_pattern", family.full_every), description["num_hidden_layers"]
+    if kinds and kinds != kinds_of_layers(every, len(kinds)):
         every = [*kinds, "full_attention"].index("full_attention") + 1
-        if kinds != kinds_of_layers(every, description["num_hidden_layers"]):
-            raise InputError("config.json has layer_types in no regular order, which is not supported")
+    if kinds and (len(kinds) != count or kinds != kinds_of_layers(every, count)):
+        raise InputError("config.json has layer_types in no regular order, which is not supported")
     fields = {"full_every": every, "window": window if window is None or window < longest else None}
     return fields if every != 1 and (fields["window"] or "rope_local_base_freq" in description) else {}
 
@@ -205,8 +206,8 @@ def kinds_of_layers(every: int, num_layers: int) -> list[str]:
     return ["sliding_attention" if number % every else "full_attention" for number in range(1, num_layers + 1)]
 
 
-def rotary_waves(description: Description) -> dict[str, Any]:
-    """Find the bases of the rotary waves, and their stretch if there is one.
+def rotary_waves(description: Description, *, several: bool) -> dict[str, Any]:
+    """Find the base of the rotary waves, or both where there are several kinds of layers, and their stretch if any.
 
     Transformers 5 writes them as `rope_parameters`, for each kind of layer where they differ; older ones as fields.
     """
@@ -214,7 +215,7 @@ def rotary_waves(description: Description) -> dict[str, Any]:
     by_kind = waves if "full_attention" in waves else {"full_attention": waves}
     waves, near = by_kind["full_attention"] or {}, by_kind.get("sliding_attention") or {}
     fields: dict[str, Any] = {"rotary_base": float(waves.get("rope_theta", description.get("rope_theta", 10_000.0)))}
-    if "rope_local_base_freq" in description:
+    if several and "rope_local_base_freq" in description:
         fields["local_base"] = float(near.get("rope_theta", description["rope_local_base_freq"]))
     kind, other = (each.get("rope_type", each.get("type", "default")) for each in (waves, near))
     partial = waves.get("partial_rotary_factor", description.get("partial_rotary_factor", 1.0))

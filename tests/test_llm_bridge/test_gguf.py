@@ -41,7 +41,8 @@ gguf: Any = pytest.importorskip("gguf", reason="GGUF files need the extra: uv sy
 transformers: Any = pytest.importorskip("transformers", reason="chat templates need transformers: uv sync --extra llm")
 
 WIDTH, HIDDEN, LAYERS, HEADS, KEY_HEADS, WORDS, CONTEXT = 256, 256, 2, 4, 2, 320, 128
-HEAD = {"llama": 64, "qwen2": 64, "qwen3": 128}
+HEAD = {"llama": 64, "qwen2": 64, "qwen3": 128, "gemma2": 256, "gemma3": 256}
+DEEP = {"gemma3": 7}
 SPECIAL = ["<|endoftext|>", "<|turn|>", "<|close|>"]
 TEMPLATE = (
     "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|close|>\n{% endfor %}"
@@ -96,7 +97,7 @@ def words() -> dict[str, Any]:
 def described(architecture: str, words: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """Metadata of a file; `changes` are those of its architecture."""
     shape = {
-        "block_count": np.uint32(LAYERS),
+        "block_count": np.uint32(DEEP.get(architecture, LAYERS)),
         "context_length": np.uint32(CONTEXT),
         "embedding_length": np.uint32(WIDTH),
         "feed_forward_length": np.uint32(HIDDEN),
@@ -136,9 +137,10 @@ def random_tensors(architecture: str, kind: str = "F32", *, tied: bool = True) -
     sizes = {"attn_q": HEADS * head, "attn_k": KEY_HEADS * head, "attn_v": KEY_HEADS * head, "attn_output": WIDTH}
     sizes |= {"ffn_gate": HIDDEN, "ffn_up": HIDDEN, "ffn_down": WIDTH}
     norms = {"attn_norm": WIDTH, "ffn_norm": WIDTH}
-    norms |= {"attn_q_norm": head, "attn_k_norm": head} if architecture == "qwen3" else {}
+    norms |= {"attn_q_norm": head, "attn_k_norm": head} if architecture in {"qwen3", "gemma3"} else {}
+    norms |= {"post_attention_norm": WIDTH, "post_ffw_norm": WIDTH} if architecture.startswith("gemma") else {}
     tensors: dict[str, tuple[np.ndarray, str]] = {"output_norm.weight": (1 + normal(WIDTH), "F32")}
-    for layer in range(LAYERS):
+    for layer in range(DEEP.get(architecture, LAYERS)):
         for name, size in sizes.items():
             inputs = HEADS * head if name == "attn_output" else HIDDEN if name == "ffn_down" else WIDTH
             tensors[f"blk.{layer}.{name}.weight"] = (quantized(normal(size, inputs), kind), kind)
@@ -197,10 +199,13 @@ def their_logits(path: Path) -> np.ndarray:
 @pytest.mark.parametrize(
     ("architecture", "kind", "tied"),
     [("llama", kind, False) for kind in QUANTIZED]
-    + [("llama", "Q4_1", True), ("qwen2", "Q8_0", True), ("qwen3", "Q8_0", False)],
+    + [("llama", "Q4_1", True), ("qwen2", "Q8_0", True), ("qwen3", "Q8_0", False)]
+    + [("gemma2", "Q8_0", True), ("gemma3", "F32", True)],
 )
 def test_logits_are_those_of_transformers_own_reader(architecture, kind, tied, words, tmp_path):
-    path = make(tmp_path / "model.gguf", architecture, words, kind, tied=tied)
+    """Of Gemma transformers reads no caps: it takes the published ones, and divides by the root of 256."""
+    window = {"attention.sliding_window": np.uint32(7)} if architecture.startswith("gemma") else {}
+    path = make(tmp_path / "model.gguf", architecture, words, kind, tied=tied, changes=window)
     expected = their_logits(path)
     assert np.std(expected) > 1
     assert np.abs(logits(str(path)) - expected).max() <= 1e-4 * np.abs(expected).max()
@@ -253,7 +258,13 @@ def merged(text: str, ranks: dict[tuple[str, ...], int]) -> list[str]:
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 WORD = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*"
 SPACE = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-RULES = {"gpt-2": [GPT2], "smollm": [r"\p{N}", GPT2], "qwen2": [WORD % "" + SPACE], "llama3": [WORD % "{1,3}" + SPACE]}
+RULES: dict[str, list[str]] = {
+    "gpt-2": [GPT2],
+    "smollm": [r"\p{N}", GPT2],
+    "qwen2": [WORD % "" + SPACE],
+    "llama3": [WORD % "{1,3}" + SPACE],
+}
+RULES["dbrx"] = RULES["llama3"]
 
 
 def by_rule(text: str, rules: list[str], merges: list[str]) -> list[str]:
@@ -308,7 +319,11 @@ def test_the_stretch_of_llama_3_is_found_and_no_other(words, tmp_path, refusal):
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "architecture": ({"general.architecture": "gemma3"}, "'gemma3', which is not supported: llama, qwen2, qwen3 are"),
+    "architecture": (
+        {"general.architecture": "gemma3n"},
+        "'gemma3n', which is not supported: llama, qwen2, qwen3, gemma2, gemma3, olmo2 are",
+    ),
+    "cap": ({"llama.final_logit_softcapping": np.float32(30)}, "final_logit_softcapping=30.0, which is not supported"),
     "experts": ({"llama.expert_count": np.uint32(8)}, "llama.expert_count=8, which is not supported"),
     "yarn": ({"llama.rope.scaling.type": "yarn"}, "llama.rope.scaling.type='yarn', which is not supported"),
     "linear": ({"llama.rope.scaling.factor": np.float32(4)}, "rope.scaling.factor=4.0, which is not supported"),
