@@ -81,6 +81,12 @@ def config(request: pytest.FixtureRequest) -> Config:
     return FAMILIES[request.param]
 
 
+@pytest.fixture(params=["Gemma 2", "Gemma 3", "OLMo 2"])
+def unlike_llama(request: pytest.FixtureRequest) -> Config:
+    """A family whose layers do what those of Llama don't."""
+    return FAMILIES[request.param]
+
+
 @pytest.fixture
 def refusal() -> Callable[..., str]:
     """Call what must refuse its input, and give its one line."""

@@ -176,6 +176,25 @@ def test_what_tells_gemma_apart_would_be_missed(pair_of, family, change):
     assert distance(wrong, their_logits(pair.theirs)) > 1e-2
 
 
+def test_a_gemma_that_sees_images_reads_texts_as_in_transformers_and_is_written_without_its_eyes(tmp_path):
+    torch.manual_seed(0)
+    seen = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    described = transformers.Gemma3Config(
+        text_config=SMALL | FAMILIES["Gemma3"], vision_config=seen | {"image_size": 8, "patch_size": 4}
+    )
+    theirs = transformers.Gemma3ForConditionalGeneration(described).eval()
+    theirs.save_pretrained(tmp_path / "base")
+    config = shape_from(read_description(tmp_path / "base"), LENGTH)
+    params = read_params(tmp_path / "base", config, dtype=jnp.float32)
+    expected = their_logits(theirs)
+    assert np.std(expected) > 1
+    assert distance(our_logits(config, params), expected) <= 1e-4
+    write_checkpoint(tmp_path / "student", config, params, longest=64, base=tmp_path / "base")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "student")
+    assert type(again).__name__ == "Gemma3ForCausalLM"
+    assert distance(their_logits(again), expected) <= 1e-4
+
+
 @pytest.mark.parametrize("family", ["Gemma2", "Gemma3", "Olmo2"])
 def test_prompts_of_several_lengths_are_continued_as_each_alone_in_transformers(family, pair_of):
     """What fills a short prompt up takes slots, and must not count among those of a window."""
