@@ -171,7 +171,6 @@ def training_memory(
     numbers = count_adapters(config, rank) if trained == "adapters" else count_parameters(config)
     inside = kept_bytes(config, dtype, tokens, rank=rank) if recompute != "nothing" else 0
     layers = config.num_layers * kept_bytes(config, dtype, tokens, recompute, rank) + inside
-    logits = (
-        (4 if config.logit_cap else 3) * SINGLE * config.vocabulary * min(places, max(PLACES_AT_ONCE, rows_at_once))
-    )
+    copies = 4 if config.logit_cap else 3
+    logits = copies * SINGLE * config.vocabulary * min(places, max(PLACES_AT_ONCE, rows_at_once))
     return weight_bytes(config, dtype) + 5 * size * numbers + places * layers + logits

@@ -25,45 +25,34 @@ class Family:
     defaults: tuple[str, ...] = ()
     """Numbers that may be left out, and then follow from the others."""
     unsaid: Description = field(default_factory=dict)
-    """What else may be left out, as transformers fills it in."""
-    full_every: int = 1
-    """Every so many layers one sees all of a text, the others a window, if the file says nothing of it."""
+    """What else may be left out, as transformers fills it in; files of Gemma alone leave such things out."""
 
 
 GEMMA: dict[str, Any] = {"norms": "both", "norm_offset": 1.0, "scaled_embedding": True}
-"""What Gemma 2 and 3 share."""
+OLMO2: dict[str, Any] = {"norms": "after", "norm_offset": 0.0, "joint_norms": True}
+"""Shapes that go without saying; Gemma 3 has norms of heads, too."""
 
 GEMMA_UNSAID: Description = {
-    "head_dim": 256,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "hidden_activation": "gelu_pytorch_tanh",
-    "rms_norm_eps": 1e-6,
-    "query_pre_attn_scalar": 256,
-    "sliding_window": 4096,
-    "tie_word_embeddings": True,
-}
-"""What their files may leave out."""
+    "head_dim": 256, "num_attention_heads": 8, "num_key_value_heads": 4, "hidden_activation": "gelu_pytorch_tanh",
+    "rms_norm_eps": 1e-6, "query_pre_attn_scalar": 256, "sliding_window": 4096, "tie_word_embeddings": True,
+}  # fmt: skip
+GEMMA2_UNSAID: Description = {
+    "sliding_window_pattern": 2, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0
+}  # fmt: skip
+GEMMA3_UNSAID: Description = {
+    "sliding_window_pattern": 6, "final_logit_softcapping": None, "vocab_size": 262_208,
+    "rope_theta": 1e6, "rope_local_base_freq": 1e4,
+}  # fmt: skip
+"""What files of both Gemmas, and of one, may leave out."""
 
 FAMILIES: dict[str, Family] = {
     "Qwen2ForCausalLM": Family({"biases": True}, optional_window=True, defaults=("head_dim",)),
     "Qwen3ForCausalLM": Family({"head_norms": True}, optional_window=True),
     "LlamaForCausalLM": Family(defaults=("head_dim", "num_key_value_heads")),
     "MistralForCausalLM": Family(window=4096, defaults=("head_dim",)),
-    "Gemma2ForCausalLM": Family(
-        GEMMA,
-        full_every=2,
-        unsaid=GEMMA_UNSAID | {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
-    ),
-    "Gemma3ForCausalLM": Family(
-        GEMMA | {"head_norms": True},
-        full_every=6,
-        unsaid=GEMMA_UNSAID | {"vocab_size": 262_208, "rope_theta": 1e6, "rope_local_base_freq": 1e4},
-    ),
-    "Olmo2ForCausalLM": Family(
-        {"norms": "after", "norm_offset": 0.0, "joint_norms": True},
-        defaults=("head_dim", "num_key_value_heads"),
-    ),
+    "Gemma2ForCausalLM": Family(GEMMA, unsaid=GEMMA_UNSAID | GEMMA2_UNSAID),
+    "Gemma3ForCausalLM": Family(GEMMA | {"head_norms": True}, unsaid=GEMMA_UNSAID | GEMMA3_UNSAID),
+    "Olmo2ForCausalLM": Family(OLMO2, defaults=("head_dim", "num_key_value_heads")),
 }
 """The supported architectures by the name that `config.json` gives them."""
 
@@ -72,6 +61,11 @@ TELLING = ("biases", "head_norms", "joint_norms", "norms", "norm_offset", "scale
 
 GEMMA_ONLY = ("full_every", "window", "local_base", "score_size", "score_cap", "logit_cap")
 """Fields of `Config` that files of Gemma alone can say."""
+
+UNSUPPORTED = (
+    "attention_bias", "mlp_bias", "use_bidirectional_attention", "attn_logit_softcapping", "final_logit_softcapping",
+)  # fmt: skip
+"""Options of `config.json` that have to be off, but in families that may leave them out."""
 
 ACTIVATIONS: dict[str, str] = {"silu": "silu", "swish": "silu", "gelu_pytorch_tanh": "gelu"}
 """Gates as `config.json` calls them, and as `Config` does."""
@@ -145,15 +139,9 @@ def refuse_options(description: Description, family: Family) -> None:
     """Refuse what our transformer has no option for."""
     if description.get("quantization_config"):
         raise InputError("the checkpoint is quantized, which is not supported: name the one in bfloat16")
-    for name in ("attention_bias", "mlp_bias"):
-        if description.get(name):
-            raise InputError(f"config.json has {name}=true, which is not supported: only Qwen2's own biases are")
-    if description.get("use_bidirectional_attention"):
-        raise InputError(
-            "config.json has use_bidirectional_attention=true, which is not supported: such a model embeds"
-        )
-    if family.unsaid and "attn_logit_softcapping" not in family.unsaid and description.get("attn_logit_softcapping"):
-        raise InputError("config.json has attn_logit_softcapping, which is not supported: only that of Gemma 2 is")
+    for name in UNSUPPORTED:
+        if name not in family.unsaid and (value := description.get(name)):
+            raise InputError(f"config.json has {name}={str(value).lower():.40}, which is not supported in this family")
 
 
 def find_gate(description: Description, family: Family) -> Any:
@@ -192,7 +180,7 @@ def find_windows(description: Description, family: Family, longest: int) -> dict
             raise InputError(f"config.json has {name}={limit}: ask for texts of at most as many tokens, not {longest}")
     if not family.unsaid:
         return {}
-    every, count = description.get("sliding_window_pattern", family.full_every), description["num_hidden_layers"]
+    every, count = description["sliding_window_pattern"], description["num_hidden_layers"]
     if kinds and kinds != kinds_of_layers(every, len(kinds)):
         every = [*kinds, "full_attention"].index("full_attention") + 1
     if kinds and (len(kinds) != count or kinds != kinds_of_layers(every, count)):

@@ -101,8 +101,8 @@ def read_gemma(file: Gguf, architecture: str, share: int) -> dict[str, Any]:
     fields = {ours: unsaid.get(caps[ours]) if cap is None else cap for ours, cap in given.items()} | {"gate": "gelu"}
     if file.find(f"{architecture}.block_count", int) == LARGEST_GEMMA[architecture]:
         fields["score_size"] = share
-    if (stretch := file.find(f"{architecture}.{SCALING}factor", float)) is not None:
-        fields["rotary_stretch"] = stretch
+    if file.find(f"{architecture}.{SCALING}type", str) == "linear":
+        fields["rotary_stretch"] = file.need(f"{architecture}.{SCALING}factor", float)
     window = file.find(f"{architecture}.attention.sliding_window", int)
     if window is None and architecture == "gemma3":
         return fields
@@ -110,22 +110,19 @@ def read_gemma(file: Gguf, architecture: str, share: int) -> dict[str, Any]:
     every = file.find(f"{architecture}.attention.sliding_window_pattern", int)
     return fields | {
         "window": unsaid["sliding_window"] if window is None else window,
-        "full_every": FAMILIES[ARCHITECTURES[architecture]].full_every if every is None else every,
+        "full_every": unsaid["sliding_window_pattern"] if every is None else every,
         "local_base": unsaid.get("rope_local_base_freq") if base is None else base,
     }
 
 
 def refuse_options(file: Gguf, prefix: str) -> None:
     """Refuse whatever else a file says of its architecture, as experts or a stretch of its rotary waves."""
-    plain = file.find(f"{prefix}{SCALING}type", str) == "none"
-    read = set(READ) | (set(READ_OF_GEMMA) if prefix.startswith("gemma") else set())
-    if prefix == "gemma3." and file.find(f"{prefix}{SCALING}type", str) == "linear":
-        read |= {f"{SCALING}type", f"{SCALING}factor"}
-    if prefix == "olmo2.":
-        read -= {"attention.sliding_window"}
+    kind = file.find(f"{prefix}{SCALING}type", str)
+    own = READ_OF_GEMMA if prefix.startswith("gemma") else ()
+    read = {*READ, *own, *((f"{SCALING}type", f"{SCALING}factor") if own and kind == "linear" else ())}
     for key, value in file.metadata.items():
         name = key.removeprefix(prefix)
-        if name == key or name in read or (plain and name.startswith(SCALING)):
+        if name == key or name in read or (kind == "none" and name.startswith(SCALING)):
             continue
         if isinstance(value, (list, np.ndarray)) or value not in ACCEPTED.get(name, ()):
             raise InputError(f"{file.path} says {key}={value!r:.40}, which is not supported: name another model")

@@ -298,8 +298,13 @@ OF_GEMMA: dict[str, tuple[str, dict[str, Any], str]] = {
         "gemma3.attention.sliding_window_pattern=array([ True, False]), which is no whole number",
     ),
     "yarn": ("gemma3", {"rope.scaling.type": "yarn"}, "gemma3.rope.scaling.type='yarn', which is not supported"),
-    "stretch": ("gemma2", {"rope.scaling.type": "linear"}, "gemma2.rope.scaling.type='linear', which is not supported"),
-    "other window": ("olmo2", {"attention.sliding_window": np.uint32(9)}, "olmo2.attention.sliding_window=9, which is"),
+    "stretch": ("gemma2", {"rope.scaling.type": "linear"}, "doesn't say gemma2.rope.scaling.factor"),
+    "linear": ("olmo2", {"rope.scaling.type": "linear"}, "olmo2.rope.scaling.type='linear', which is not supported"),
+    "olmo 3": (
+        "olmo2",
+        {"attention.sliding_window_pattern": [True]},
+        "sliding_window_pattern=array([ True]), which is",
+    ),
     "tensors": ("olmo2", {}, "is no model of the shape that it describes: it lacks blk.0.attn_k_norm.weight"),
 }
 

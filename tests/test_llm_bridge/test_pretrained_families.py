@@ -150,7 +150,7 @@ def test_of_a_gemma_that_sees_images_the_text_model_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping, which is not supported"),
+        ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping=50.0, which is not supported in this family"),
         ({"use_bidirectional_attention": True}, "use_bidirectional_attention=true"),
         ({"hidden_activation": "gelu"}, "hidden_activation=gelu, which is not supported"),
         ({"hidden_activation": None}, "hidden_activation=None"),
@@ -209,6 +209,7 @@ def test_other_architectures_are_named_with_those_that_are_supported():
     [
         ({"attention_bias": True}, "attention_bias=true"),
         ({"mlp_bias": True}, "mlp_bias=true"),
+        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping=30.0, which is not supported in this family"),
         ({"hidden_act": "gelu"}, "hidden_act=gelu"),
         ({"quantization_config": {"quant_method": "gptq"}}, "is quantized"),
         ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "of type dynamic"),
