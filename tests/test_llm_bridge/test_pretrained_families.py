@@ -131,17 +131,17 @@ def test_gemma_and_olmo_are_read_as_they_were_published():
 
 def test_of_a_gemma_that_sees_images_the_text_model_is_read(tmp_path):
     """Its file leaves out what transformers fills in."""
-    text = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 7, "sliding_window": 40}
+    text: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 7, "sliding_window": 40}
     text["rope_scaling"] = {"rope_type": "linear", "factor": 8.0}
     whole = {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": text, "vision_config": {"a": 1}}
     (tmp_path / "config.json").write_text(json.dumps(whole | {"eos_token_id": [1, 106]}))
     description = read_description(tmp_path)
     assert description["eos_token_id"] == [1, 106]
-    found = shape_from(description, 60)
-    assert found == Config(
+    images: dict[str, Any] = BLOCKS | {"head_size": 256}
+    assert shape_from(description, 60) == Config(
         vocabulary=262_208, width=64, num_layers=7, num_heads=8, num_key_heads=4, hidden=96,
         head_norms=True, rotary_base=1e6, local_base=1e4, rotary_stretch=8.0, window=40, full_every=6,
-        **BLOCKS | {"head_size": 256},
+        **images,
     )  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(whole | {"text_config": 5}))
     assert "ConditionalGeneration is not supported" in refusal(read_description(tmp_path))
