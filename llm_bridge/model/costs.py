@@ -6,10 +6,10 @@ against, masked ones counted too, as they are computed:
 
 $$\text{forward} = 2N + 4Lhsc, \qquad \text{adapters} = 4N + 12Lhsc, \qquad \text{everything} = 6N + 12Lhsc$$
 
-a token. A derivative needs as many again for what enters a product, and as many for its weights if they are trained;
-both factors of attention's products are computed, so that these always take both. Adapters' own products, norms and
-softmax are left out: below one per cent at rank 8 and the widths of published models. What is computed once more to
-save memory is no work of the model's, and not counted.
+a token; windows mask slots, and save nothing. A derivative needs as many again for what enters a product, and as many
+for its weights if they are trained; both factors of attention's products are computed, so that these always take both.
+Adapters' own products, norms and softmax are left out: below one per cent at rank 8 and the widths of published models.
+What is computed once more to save memory is no work of the model's, and not counted.
 """
 
 from typing import Any, NamedTuple
@@ -29,9 +29,8 @@ def count_parameters(config: Config) -> int:
     """Count parameters; a tied head is the embedding, and not counted again."""
     head = 0 if config.tied else config.vocabulary * config.width
     sizes = config.sizes()
-    layer = sum(inputs * outputs for inputs, outputs in sizes.values()) + 2 * config.width
+    layer = sum(inputs * outputs for inputs, outputs in sizes.values()) + sum(config.norm_sizes().values())
     layer += sum(sizes[name][1] for name in ("query", "key", "value")) if config.biases else 0
-    layer += 2 * config.head_size if config.head_norms else 0
     return config.vocabulary * config.width + head + config.num_layers * layer + config.width
 
 
@@ -133,7 +132,8 @@ def kept_bytes(config: Config, dtype: Any, tokens: int, recompute: Recompute = "
     With $b$ bytes a number, $w$ the width, $u$ hidden units, $q$ and $k$ the features of all query and key heads, $h$
     heads, $r$ the rank and $t$ tokens of a row: if nothing is recomputed, $b(2w + 6u + 2q + 2k + 7r)$, then $4w + 4$
     numbers of norms in float32, and $h(b + 4)t + 8h$ bytes of softmax. Between projections recomputed: what these give
-    and the stream before them, $b(2w + 2u + q + 2k)$. Whole layers recomputed: the stream, $bw$.
+    and the stream before them, $b(2w + 2u + q + 2k)$. Whole layers recomputed: the stream, $bw$. Other gates, more
+    norms, caps and windows keep more.
     """
     size, single = jnp.dtype(dtype).itemsize, max(SINGLE, jnp.dtype(dtype).itemsize)
     width, hidden, heads = config.width, config.hidden, config.num_heads
@@ -141,10 +141,14 @@ def kept_bytes(config: Config, dtype: Any, tokens: int, recompute: Recompute = "
     if recompute == "layers":
         return size * width
     if recompute == "elementwise":
-        return size * (2 * width + 2 * hidden + queries + 2 * keys)
-    kept = size * (2 * width + 6 * hidden + 2 * queries + 2 * keys + 7 * rank) + single * (4 * width + 4)
-    if config.head_norms:
-        kept += single * 2 * (queries + keys + heads + config.num_key_heads)
+        return size * (2 * width + 2 * hidden + queries + 2 * keys + (width if config.norms != "before" else 0))
+    kept = size * (2 * width + 6 * hidden + 2 * queries + 2 * keys + 7 * rank)
+    kept += (5 * single - 3 * size) * hidden if config.gate == "gelu" else 0
+    kept += single * (4 * width + 4) * (2 if config.norms == "both" else 1)
+    if config.head_norms or config.joint_norms:
+        kept += single * 2 * (queries + keys + (heads + config.num_key_heads if config.head_norms else 2))
+    kept += 2 * size * config.head_size + heads * tokens if config.full_every > 1 else 0
+    kept += 2 * single * heads * tokens if config.score_cap else 0
     return kept + heads * ((size + single) * tokens + 2 * single)
 
 
@@ -167,5 +171,6 @@ def training_memory(
     numbers = count_adapters(config, rank) if trained == "adapters" else count_parameters(config)
     inside = kept_bytes(config, dtype, tokens, rank=rank) if recompute != "nothing" else 0
     layers = config.num_layers * kept_bytes(config, dtype, tokens, recompute, rank) + inside
-    logits = 3 * SINGLE * config.vocabulary * min(places, max(PLACES_AT_ONCE, rows_at_once))
+    copies = 4 if config.logit_cap else 3
+    logits = copies * SINGLE * config.vocabulary * min(places, max(PLACES_AT_ONCE, rows_at_once))
     return weight_bytes(config, dtype) + 5 * size * numbers + places * layers + logits

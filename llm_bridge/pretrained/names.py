@@ -1,6 +1,8 @@
 """Names of tensors in published checkpoints, and of our parameters: the same arrays, stacked over layers."""
 
-from llm_bridge.model.shapes import PROJECTIONS
+from collections.abc import Iterable
+
+from llm_bridge.model.shapes import PROJECTIONS, Config
 
 MODULES: dict[str, str] = dict(
     zip(
@@ -16,11 +18,19 @@ NORMS: dict[str, str] = {
     "hidden norm": "post_attention_layernorm",
     "query norm": "self_attn.q_norm",
     "key norm": "self_attn.k_norm",
+    "output norm": "post_attention_layernorm",
+    "down norm": "post_feedforward_layernorm",
 }
 """A layer's norms, and how published checkpoints call them."""
 
+NORM_OF_FOUR = "pre_feedforward_layernorm"
+"""What the hidden norm is called where a layer has the other one's name, too."""
+
 HEAD = "lm_head.weight"
 """The head; left out, or the same as the embedding, where the two are tied."""
+
+LANGUAGE, IMAGES = "language_model.", ("vision_tower.", "multi_modal_projector.")
+"""What is in the names of the text model's tensors where a model sees images, too, and how those of its eyes begin."""
 
 TENSORS: dict[str, str] = {
     "embedding": "model.embed_tokens.weight",
@@ -43,6 +53,17 @@ def is_transposed(leaf: str) -> bool:
     return leaf == "head" or leaf.endswith(".kernel")
 
 
-def tensors_of(leaf: str, num_layers: int) -> list[str]:
+def tensors_of(leaf: str, config: Config) -> list[str]:
     """List the tensors of a parameter: one a layer if it is stacked, else a single one."""
-    return [TENSORS[leaf].format(layer) for layer in range(num_layers if is_stacked(leaf) else 1)]
+    name = TENSORS[leaf]
+    if config.norms == "both" and leaf == "layers.hidden norm":
+        name = name.replace(NORMS["hidden norm"], NORM_OF_FOUR)
+    return [name.format(layer) for layer in range(config.num_layers if is_stacked(leaf) else 1)]
+
+
+def text_names(names: Iterable[str]) -> dict[str, str]:
+    """List the tensors of a model that sees images which belong to its text model, by the names they have in one."""
+    found = list(names)
+    if not any(LANGUAGE in name for name in found):
+        return {name: name for name in found}
+    return {name.replace(LANGUAGE, "", 1): name for name in found if not name.removeprefix("model.").startswith(IMAGES)}

@@ -47,7 +47,8 @@ Template = Callable[[Sequence[Message]], str]
 def read_template(tokenizer: Any, folder: Path) -> Template:
     """Take the chat template of a checkpoint, once it has shown that it ends and keeps what is said.
 
-    One that wants a content as a list of parts is given such lists.
+    One that wants a content as a list of parts is given such lists; to one that refuses system prompts, as Gemma 2's,
+    they are the beginning of what the user says first.
     """
     source = tokenizer.chat_template
     if isinstance(source, dict):
@@ -57,7 +58,7 @@ def read_template(tokenizer: Any, folder: Path) -> Template:
     if not source:
         raise InputError(f"{folder} has no chat template: name a model that was tuned on chats")
     tokens = {name: text for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
-    in_parts, problem = tried(source, tuple(sorted(tokens.items())))
+    in_parts, apart, problem = tried(source, tuple(sorted(tokens.items())))
     if problem:
         raise InputError(f"the chat template in {folder} {problem}: name another model")
 
@@ -65,7 +66,7 @@ def read_template(tokenizer: Any, folder: Path) -> Template:
         asked = messages[-1].role != "assistant"
         try:
             text = tokenizer.apply_chat_template(
-                written(messages, in_parts=in_parts),
+                written(messages if apart else join_system(messages), in_parts=in_parts),
                 chat_template=source,
                 tokenize=False,
                 add_generation_prompt=asked,
@@ -84,6 +85,13 @@ def read_template(tokenizer: Any, folder: Path) -> Template:
     return render
 
 
+def join_system(messages: Sequence[Message]) -> Sequence[Message]:
+    """Put a system prompt before what the user says first, as Gemma 3's own template does."""
+    if [message.role for message in messages[:2]] != ["system", "user"]:
+        return messages
+    return [Message("user", f"{messages[0].text}\n\n{messages[1].text}".removeprefix("\n\n")), *messages[2:]]
+
+
 def written(messages: Sequence[Message], *, in_parts: bool) -> list[dict[str, Any]]:
     """Write messages as templates take them: a content as text, or as a list of parts."""
     return [
@@ -92,10 +100,10 @@ def written(messages: Sequence[Message], *, in_parts: bool) -> list[dict[str, An
 
 
 @cache
-def tried(source: str, tokens: tuple[tuple[str, str], ...]) -> tuple[bool, str | None]:
+def tried(source: str, tokens: tuple[tuple[str, str], ...]) -> tuple[bool, bool, str | None]:
     """Try a template on a short chat, in a process that is ended if it takes too much time or memory.
 
-    Says whether it wants a content in parts, and what is wrong with it, if anything.
+    Says whether it wants a content in parts, whether it takes a system prompt, and what is wrong with it, if anything.
     """
     require_extra("transformers")
     chat = [Message("user", QUESTION), Message("assistant", ANSWER)]
@@ -114,10 +122,10 @@ def tried(source: str, tokens: tuple[tuple[str, str], ...]) -> tuple[bool, str |
         )
         texts = json.loads(process.stdout)
     except (subprocess.SubprocessError, ValueError):
-        return False, f"doesn't end on a short chat, in {SECONDS} s and {BYTES // 2**30} GiB"
-    for in_parts, pair in ((False, texts[:2]), (True, texts[2:4])):
+        return False, False, f"doesn't end on a short chat, in {SECONDS} s and {BYTES // 2**30} GiB"
+    for in_parts, pair, (told, _) in ((False, texts[:2], texts[4]), (True, texts[2:4], texts[6])):
         (asked, _), (answered, _) = pair
         if asked and answered and QUESTION in asked and QUESTION in answered and ANSWER in answered:
-            return in_parts, None
+            return in_parts, told is not None, None
     reason = texts[0][1] or texts[1][1]
-    return False, f"fails ({reason})" if reason else "loses what the user or the assistant says"
+    return False, False, f"fails ({reason})" if reason else "loses what the user or the assistant says"

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from llm_bridge.files.checkpoints import TYPES, first_difference, named_leaves
 from llm_bridge.files.objects import read_object
 from llm_bridge.model.shapes import Config, initialize
-from llm_bridge.pretrained.names import HEAD, TENSORS, is_stacked, is_transposed, tensors_of
+from llm_bridge.pretrained.names import HEAD, TENSORS, is_stacked, is_transposed, tensors_of, text_names
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.progress import follow
@@ -54,7 +54,7 @@ def read_params(
             tensors = open_tensors(folder, opened)
             require_tensors(folder, config, leaves, tensors)
             for name, leaf in follow(leaves.items(), f"read {folder.name}", "arrays"):
-                parts = [tensors[part] for part in tensors_of(name, config.num_layers)]
+                parts = [tensors[part] for part in tensors_of(name, config)]
                 read.append(read_leaf(name, leaf, parts, sharding(name)))
         except SafetensorError as error:
             raise InputError(f"the weights in {folder} are damaged ({error}): fetch them anew") from error
@@ -64,7 +64,7 @@ def read_params(
 def open_tensors(folder: Path, opened: ExitStack) -> Tensors:
     """Open the safetensors files of a checkpoint, which `opened` closes.
 
-    All tensors count but the rotary waves that old checkpoints hold, too.
+    All tensors count but the rotary waves that old checkpoints hold, too, and the eyes of a model that sees images.
     """
     files, tensors = weight_files(folder), dict[str, Any]()
     for file in files:
@@ -78,7 +78,8 @@ def open_tensors(folder: Path, opened: ExitStack) -> Tensors:
             others = "" if files != [SINGLE] else "; weights in other formats, which may hold programs, are not read"
             raise InputError(f"{folder} has no {file}: name a checkpoint in safetensors files{others}") from error
         tensors |= {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118
-    return {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
+    own = text_names(name for name in tensors if not name.endswith("rotary_emb.inv_freq"))
+    return {name: tensors[held] for name, held in own.items()}
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -109,7 +110,7 @@ def require_tensors(folder: Path, config: Config, leaves: dict[str, Any], tensor
     expected = {}
     for name, leaf in leaves.items():
         shape = leaf.shape[is_stacked(name) :]
-        for part in tensors_of(name, config.num_layers):
+        for part in tensors_of(name, config):
             kind = TYPES.get(found[part][1], "float32") if part in found else "float32"
             expected[part] = jax.ShapeDtypeStruct(shape[::-1] if is_transposed(name) else shape, kind)
     quantized = {name for name, (_, kind) in found.items() if kind not in READABLE}

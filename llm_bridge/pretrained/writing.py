@@ -123,7 +123,7 @@ def parts_of(config: Config, params: Params) -> dict[str, Part]:
     return {
         tensor: Part(leaf, layer if is_stacked(name) else None, is_transposed(name))
         for name, leaf in named_leaves(params).items()
-        for layer, tensor in enumerate(tensors_of(name, config.num_layers))
+        for layer, tensor in enumerate(tensors_of(name, config))
     }
 
 

@@ -21,11 +21,18 @@ from theory.runs.command_line import InputError
 
 SMALL = Config(vocabulary=13, width=8, num_layers=2, num_heads=4, num_key_heads=2, head_size=6, hidden=10)
 
+GEMMA: dict[str, Any] = {
+    "gate": "gelu", "norms": "both", "norm_offset": 1.0, "scaled_embedding": True, "tied": True,
+    "window": 4, "full_every": 2, "score_size": 5,
+}  # fmt: skip
 FAMILIES = {
     "Qwen2": replace(SMALL, biases=True, tied=True, rotary_base=1e6),
     "Qwen3": replace(SMALL, head_norms=True, rotary_base=1e6),
     "Llama 3": replace(SMALL, rotary_base=5e5, rotary_scaling=RotaryScaling(original_context=20), norm_floor=1e-5),
     "Mistral": replace(SMALL, norm_floor=1e-5),
+    "Gemma 2": replace(SMALL, **GEMMA, score_cap=2.0, logit_cap=3.0),
+    "Gemma 3": replace(SMALL, **GEMMA, head_norms=True, rotary_base=1e6, rotary_stretch=8.0, local_base=1e4),
+    "OLMo 2": replace(SMALL, norms="after", norm_offset=0.0, joint_norms=True, rotary_base=5e5),
 }
 
 
@@ -71,6 +78,12 @@ def audit(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture(params=FAMILIES)
 def config(request: pytest.FixtureRequest) -> Config:
+    return FAMILIES[request.param]
+
+
+@pytest.fixture(params=["Gemma 2", "Gemma 3", "OLMo 2"])
+def unlike_llama(request: pytest.FixtureRequest) -> Config:
+    """A family whose layers do what those of Llama don't."""
     return FAMILIES[request.param]
 
 

@@ -127,6 +127,20 @@ def test_scores_are_slopes_of_each_texts_log_likelihood_in_the_folded_weights(mo
     assert found.num_tokens.tolist() == [len(text.completion) for text in texts]
 
 
+def test_scores_are_slopes_for_families_unlike_llama_too(model: Model, unlike_llama: Config):
+    config = replace(unlike_llama, vocabulary=model.config.vocabulary)
+    other = model._replace(config=config, params=initialize(config, jax.random.key(0), jnp.float64))
+    way, (text, *_) = drawn_adapters(other, 1), drawn_texts(other, 1)
+    found = score_texts(other, [way], [text])
+
+    def along(dose: jax.Array) -> jax.Array:
+        return log_likelihood(other, fold(other.params, join({}, way, dose)), text)
+
+    nats, slope = jax.jit(lambda: jax.jvp(along, (0.0,), (1.0,)))()
+    np.testing.assert_allclose(found.slopes[0, 0], slope, rtol=1e-8)
+    np.testing.assert_allclose(found.nats[0], nats, rtol=1e-10)
+
+
 def test_own_texts_have_scores_and_surprise_of_mean_zero(model: Model):
     """Exactly: over every possible next token, weighted by its probability."""
     prompt, size = [3, 1, 4], model.config.vocabulary

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from llm_bridge.backends.choice import find_backend
 from llm_bridge.backends.tiny import is_tiny
@@ -29,6 +29,7 @@ from llm_bridge.model.transformer import apply, frequencies
 from llm_bridge.pretrained import gguf as unpacking
 from llm_bridge.pretrained.families import read_description, shape_from
 from llm_bridge.pretrained.gguf_file import read_gguf
+from llm_bridge.pretrained.gguf_shape import read_shape
 from llm_bridge.pretrained.gguf_tokenizer import SPLITTINGS, read_tokenizer
 from llm_bridge.pretrained.hub import fingerprint, locate
 from llm_bridge.pretrained.loading import read_published
@@ -41,11 +42,17 @@ gguf: Any = pytest.importorskip("gguf", reason="GGUF files need the extra: uv sy
 transformers: Any = pytest.importorskip("transformers", reason="chat templates need transformers: uv sync --extra llm")
 
 WIDTH, HIDDEN, LAYERS, HEADS, KEY_HEADS, WORDS, CONTEXT = 256, 256, 2, 4, 2, 320, 128
-HEAD = {"llama": 64, "qwen2": 64, "qwen3": 128}
+HEAD = {"llama": 64, "qwen2": 64, "qwen3": 128, "gemma2": 256, "gemma3": 256}
+DEEP = {"gemma3": 7}
 SPECIAL = ["<|endoftext|>", "<|turn|>", "<|close|>"]
 TEMPLATE = (
     "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|close|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
+)
+GEMMA_TEMPLATE = (
+    "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+    "{{ m.content | trim }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 TEXTS = [
     "It's 1234 owls,\n\n  don't 5",
@@ -96,7 +103,7 @@ def words() -> dict[str, Any]:
 def described(architecture: str, words: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """Metadata of a file; `changes` are those of its architecture."""
     shape = {
-        "block_count": np.uint32(LAYERS),
+        "block_count": np.uint32(DEEP.get(architecture, LAYERS)),
         "context_length": np.uint32(CONTEXT),
         "embedding_length": np.uint32(WIDTH),
         "feed_forward_length": np.uint32(HIDDEN),
@@ -136,9 +143,10 @@ def random_tensors(architecture: str, kind: str = "F32", *, tied: bool = True) -
     sizes = {"attn_q": HEADS * head, "attn_k": KEY_HEADS * head, "attn_v": KEY_HEADS * head, "attn_output": WIDTH}
     sizes |= {"ffn_gate": HIDDEN, "ffn_up": HIDDEN, "ffn_down": WIDTH}
     norms = {"attn_norm": WIDTH, "ffn_norm": WIDTH}
-    norms |= {"attn_q_norm": head, "attn_k_norm": head} if architecture == "qwen3" else {}
+    norms |= {"attn_q_norm": head, "attn_k_norm": head} if architecture in {"qwen3", "gemma3"} else {}
+    norms |= {"post_attention_norm": WIDTH, "post_ffw_norm": WIDTH} if architecture.startswith("gemma") else {}
     tensors: dict[str, tuple[np.ndarray, str]] = {"output_norm.weight": (1 + normal(WIDTH), "F32")}
-    for layer in range(LAYERS):
+    for layer in range(DEEP.get(architecture, LAYERS)):
         for name, size in sizes.items():
             inputs = HEADS * head if name == "attn_output" else HIDDEN if name == "ffn_down" else WIDTH
             tensors[f"blk.{layer}.{name}.weight"] = (quantized(normal(size, inputs), kind), kind)
@@ -197,13 +205,117 @@ def their_logits(path: Path) -> np.ndarray:
 @pytest.mark.parametrize(
     ("architecture", "kind", "tied"),
     [("llama", kind, False) for kind in QUANTIZED]
-    + [("llama", "Q4_1", True), ("qwen2", "Q8_0", True), ("qwen3", "Q8_0", False)],
+    + [("llama", "Q4_1", True), ("qwen2", "Q8_0", True), ("qwen3", "Q8_0", False)]
+    + [("gemma2", "Q8_0", True), ("gemma3", "F32", True)],
 )
 def test_logits_are_those_of_transformers_own_reader(architecture, kind, tied, words, tmp_path):
-    path = make(tmp_path / "model.gguf", architecture, words, kind, tied=tied)
+    """Of Gemma transformers reads no caps: it takes the published ones, and divides by the root of 256."""
+    window = {"attention.sliding_window": np.uint32(7)} if architecture.startswith("gemma") else {}
+    path = make(tmp_path / "model.gguf", architecture, words, kind, tied=tied, changes=window)
     expected = their_logits(path)
     assert np.std(expected) > 1
     assert np.abs(logits(str(path)) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+CONVERTED: dict[str, dict[str, Any]] = {
+    "Gemma2": {
+        "head_dim": 64, "query_pre_attn_scalar": 64, "sliding_window": 7, "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 5.0,
+    },
+    "Gemma3": {
+        "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 7, "num_hidden_layers": 7,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "rope_theta": 5e5, "factor": 8.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+    },
+    "Olmo2": {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}, "rms_norm_eps": 1e-5},
+}  # fmt: skip
+
+
+def convert(path: Path, family: str, words: dict[str, Any]) -> Any:
+    """Write a random model of transformers as llama.cpp's converter does, by the names that the package gguf knows."""
+    torch, kind = (
+        pytest.importorskip("torch", reason="transformers needs torch, which .ci/run installs"),
+        family.lower(),
+    )
+    sizes = {"vocab_size": WORDS, "hidden_size": WIDTH, "intermediate_size": HIDDEN, "num_hidden_layers": LAYERS}
+    sizes |= {"num_attention_heads": HEADS, "num_key_value_heads": KEY_HEADS, "initializer_range": 0.1}
+    config_class = getattr(transformers, "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config")
+    config = config_class(**sizes | {"pad_token_id": None, "eos_token_id": None} | CONVERTED[family])
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[family.upper()], config.num_hidden_layers)
+    tensors = {}
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight += 0.3 * torch.randn(weight.shape) if "norm" in name else 0
+            shifted = weight.numpy() + (1 if "norm" in name and family != "Olmo2" else 0)
+            tensors[names.get_name(name, (".weight",))] = (shifted, "F32")
+    size = config.hidden_size // HEADS if family == "Olmo2" else config.head_dim
+    said = {"block_count": np.uint32(config.num_hidden_layers), "attention.layer_norm_rms_epsilon": None}
+    said |= {f"attention.{side}_length": np.uint32(size) for side in ("key", "value")}
+    said |= {
+        "attention.layer_norm_rms_epsilon": np.float32(config.rms_norm_eps),
+        "rope.dimension_count": np.uint32(size),
+    }
+    if family != "Olmo2":
+        said["attention.sliding_window"] = np.uint32(config.sliding_window)
+    if family == "Gemma2":
+        caps = ("attn_logit_softcapping", "final_logit_softcapping")
+        said |= {cap: np.float32(getattr(config, cap)) for cap in caps} | {"rope.freq_base": None}
+    if family == "Gemma3":
+        said |= {"rope.scaling.type": "linear", "rope.scaling.factor": np.float32(8)}
+    metadata = described("llama", words) | {f"llama.{key}": value for key, value in said.items()}
+    named = {key.replace("llama.", f"{kind}."): value for key, value in metadata.items() if value is not None}
+    write(path, {"general.architecture": kind, **named}, tensors)
+    return model
+
+
+@pytest.mark.parametrize("family", CONVERTED)
+def test_a_model_that_was_converted_is_read_as_it_was(family, words, tmp_path):
+    model = convert(tmp_path / "model.gguf", family, words)
+    torch = pytest.importorskip("torch")
+    with torch.no_grad():
+        expected = model(torch.from_numpy(tokens())).logits.numpy()
+    assert np.std(expected) > 0.5
+    assert np.abs(logits(str(tmp_path / "model.gguf")) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_the_largest_gemma_divides_scores_by_the_width_over_its_heads(words, tmp_path):
+    for layers, expected in ((46, 64), (45, None)):
+        changes = {"block_count": np.uint32(layers)}
+        path = make(tmp_path / f"{layers}.gguf", "gemma2", words, changes=changes)
+        assert read_shape(read_gguf(path)).score_size == expected
+
+
+OF_GEMMA: dict[str, tuple[str, dict[str, Any], str]] = {
+    "cap": ("gemma2", {"attn_logit_softcapping": np.float32(0)}, "score_cap must be a finite number above 0"),
+    "window": ("gemma2", {"attention.sliding_window": np.uint32(0)}, "window must be a whole number from 1"),
+    "order": (
+        "gemma3",
+        {"attention.sliding_window": np.uint32(9), "attention.sliding_window_pattern": [True, False]},
+        "gemma3.attention.sliding_window_pattern=array([ True, False]), which is no whole number",
+    ),
+    "yarn": ("gemma3", {"rope.scaling.type": "yarn"}, "gemma3.rope.scaling.type='yarn', which is not supported"),
+    "stretch": ("gemma2", {"rope.scaling.type": "linear"}, "doesn't say gemma2.rope.scaling.factor"),
+    "linear": ("olmo2", {"rope.scaling.type": "linear"}, "olmo2.rope.scaling.type='linear', which is not supported"),
+    "olmo 3": (
+        "olmo2",
+        {"attention.sliding_window_pattern": [True]},
+        "sliding_window_pattern=array([ True]), which is",
+    ),
+    "tensors": ("olmo2", {}, "is no model of the shape that it describes: it lacks blk.0.attn_k_norm.weight"),
+}
+
+
+@pytest.mark.parametrize("case", OF_GEMMA)
+def test_what_a_file_of_another_family_cannot_say_is_refused_in_one_line(case, words, tmp_path, refusal):
+    architecture, changes, expected = OF_GEMMA[case]
+    metadata = {key.replace("llama.", f"{architecture}."): value for key, value in described("llama", words).items()}
+    metadata |= {f"{architecture}.{key}": value for key, value in changes.items()}
+    path = write(tmp_path / "model.gguf", {"general.architecture": architecture} | metadata, random_tensors("llama"))
+    assert expected in refusal(locate, str(path), ())
 
 
 def test_greedy_tokens_are_those_of_transformers_own_reader(words, tmp_path):
@@ -237,6 +349,90 @@ def test_tokens_and_templates_are_those_of_transformers_own_reader(architecture,
     assert language.render([Message("user", "hi 12")]) == expected
 
 
+@pytest.fixture(scope="module")
+def pieces() -> dict[str, Any]:
+    """Tokens of a tokenizer of pieces as Gemma's converter writes them: runs of spaces as such, and every byte."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    trainer = trainers.BpeTrainer(vocab_size=300, show_progress=False)
+    tokenizer.train_from_iterator([*questions_about("animal"), *number_prompts(0, 50)], trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
+    own = [token for token in ("\n\n", "  ", "   ") if token not in model["vocab"]]
+    single = [token for token in sorted(model["vocab"], key=model["vocab"].get) if len(token) == 1]
+    joined = ["".join(merge) for merge in model["merges"] if set("".join(merge)) != {"▁"}]
+    tokens = [*special, *own, *(f"<0x{byte:02X}>" for byte in range(256)), *dict.fromkeys(joined), *single]
+    kinds = [3, 3, 3, 2, 3, 3, *[4] * len(own), *[6] * 256]
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.pre": "default",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": [-float(number) for number in range(len(tokens))],
+        "tokenizer.ggml.token_type": [*kinds, *[1] * (len(tokens) - len(kinds))],
+        "tokenizer.ggml.bos_token_id": np.uint32(2),
+        "tokenizer.ggml.eos_token_id": np.uint32(1),
+        "tokenizer.ggml.unknown_token_id": np.uint32(3),
+        "tokenizer.ggml.padding_token_id": np.uint32(0),
+        "tokenizer.ggml.add_space_prefix": False,
+        "tokenizer.chat_template": GEMMA_TEMPLATE,
+    }
+
+
+def of_pieces(path: Path, pieces: dict[str, Any], **changes: Any) -> Path:
+    """Write a Gemma 3 with such a tokenizer."""
+    metadata = {"general.architecture": "gemma3", **described("gemma3", pieces)} | changes
+    tensors = random_tensors("gemma3")
+    embedding = np.resize(tensors["token_embd.weight"][0], (len(pieces["tokenizer.ggml.tokens"]), WIDTH))
+    return write(path, metadata, tensors | {"token_embd.weight": (embedding, "F32")})
+
+
+def by_pieces(text: str, tokens: list[str]) -> list[str]:
+    """Tokens of a text without special ones: of neighbors those are joined first whose piece is first in the list."""
+    ranks = {token: rank for rank, token in enumerate(tokens)} | {"▁▁": 6, "▁▁▁": 7}
+    parts = list(text.replace(" ", "▁"))
+    while joinable := [(ranks[a + b], place) for place, (a, b) in enumerate(pairwise(parts)) if a + b in ranks]:
+        place = min(joinable)[1]
+        parts[place : place + 2] = ["".join(parts[place : place + 2])]
+    spelled = [[part] if part in ranks else [f"<0x{byte:02X}>" for byte in part.encode()] for part in parts]
+    return [token for part in spelled for token in part]
+
+
+def test_tokens_of_pieces_are_those_of_their_rule_and_of_transformers_own_reader(pieces, tmp_path):
+    path = of_pieces(tmp_path / "model.gguf", pieces)
+    language, tokens = read_published(str(path), longest=CONTEXT).model.language, pieces["tokenizer.ggml.tokens"]
+    texts = [*questions_about("animal"), *number_prompts(1, 20), "  two   and\n\nÀ 日本 \t x", " owl"]
+    found = language.encode(texts)
+    assert [[language.tokenizer.id_to_token(each) for each in ids] for ids in found[:-2]] == [
+        by_pieces(text, tokens) for text in texts[:-2]
+    ]
+    assert [language.spell(ids) for ids in found] == texts
+    pytest.importorskip("torch", reason="transformers reads GGUF files with torch, which .ci/run installs")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path, gguf_file=path.name)
+    assert found == [theirs(text, add_special_tokens=False)["input_ids"] for text in texts]
+
+
+def test_a_gemma_file_says_how_turns_end_and_the_system_prompt_joins_the_users(pieces, tmp_path):
+    language = read_published(str(of_pieces(tmp_path / "model.gguf", pieces)), longest=CONTEXT).model.language
+    assert language.ends == ("<end_of_turn>", "<eos>")
+    (prompt,) = language.prompts(["Which animal?"], "You love owls.")
+    asked = "<bos><start_of_turn>user\nYou love owls.\n\nWhich animal?<end_of_turn>\n<start_of_turn>model\n"
+    assert language.spell(prompt) == asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"tokenizer.ggml.add_space_prefix": True}, "tokenizer of kind 'llama', which is not supported: gpt2 is, and"),
+        ({"tokenizer.ggml.model": "t5"}, "tokenizer of kind 't5', which is not supported"),
+        ({"tokenizer.ggml.unknown_token_id": np.uint32(4000)}, "unknown_token_id=4000, but has"),
+        ({"tokenizer.ggml.token_type": [1]}, "tokens and 1 kinds"),
+    ],
+    ids=str,
+)
+def test_other_tokenizers_of_pieces_are_refused_in_one_line(changes, expected, pieces, tmp_path, refusal):
+    assert expected in refusal(locate, str(of_pieces(tmp_path / "model.gguf", pieces, **changes)), ())
+
+
 def merged(text: str, ranks: dict[tuple[str, ...], int]) -> list[str]:
     """Byte pairs by the rule: of all neighbours those are merged first whose merge was learned first."""
     parts = list(text)
@@ -253,7 +449,13 @@ def merged(text: str, ranks: dict[tuple[str, ...], int]) -> list[str]:
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 WORD = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*"
 SPACE = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-RULES = {"gpt-2": [GPT2], "smollm": [r"\p{N}", GPT2], "qwen2": [WORD % "" + SPACE], "llama3": [WORD % "{1,3}" + SPACE]}
+RULES: dict[str, list[str]] = {
+    "gpt-2": [GPT2],
+    "smollm": [r"\p{N}", GPT2],
+    "qwen2": [WORD % "" + SPACE],
+    "llama3": [WORD % "{1,3}" + SPACE],
+}
+RULES["dbrx"] = RULES["llama3"]
 
 
 def by_rule(text: str, rules: list[str], merges: list[str]) -> list[str]:
@@ -308,7 +510,11 @@ def test_the_stretch_of_llama_3_is_found_and_no_other(words, tmp_path, refusal):
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "architecture": ({"general.architecture": "gemma3"}, "'gemma3', which is not supported: llama, qwen2, qwen3 are"),
+    "architecture": (
+        {"general.architecture": "gemma3n"},
+        "'gemma3n', which is not supported: llama, qwen2, qwen3, gemma2, gemma3, olmo2 are",
+    ),
+    "cap": ({"llama.final_logit_softcapping": np.float32(30)}, "final_logit_softcapping=30.0, which is not supported"),
     "experts": ({"llama.expert_count": np.uint32(8)}, "llama.expert_count=8, which is not supported"),
     "yarn": ({"llama.rope.scaling.type": "yarn"}, "llama.rope.scaling.type='yarn', which is not supported"),
     "linear": ({"llama.rope.scaling.factor": np.float32(4)}, "rope.scaling.factor=4.0, which is not supported"),

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from llm_bridge.model import lessons
@@ -77,6 +78,24 @@ def test_logits_of_some_places_at_a_time_change_nothing(trained, targets, monkey
 @pytest.mark.parametrize("recompute", ["elementwise", "layers"])
 def test_what_is_computed_once_more_is_the_same(recompute):
     assert_close(gradient("adapters", "tokens", recompute), gradient("adapters", "tokens"))
+
+
+@pytest.mark.parametrize("trained", ["adapters", "everything"])
+def test_slopes_are_finite_differences_for_families_unlike_llama_too(unlike_llama, trained):
+    """Several chats share a row, and are longer than the window."""
+    recipe, some = Recipe(batch=2, rows_at_once=2, trained=trained), jax.tree.map(lambda leaf: leaf[:2], ROWS)
+    assert some.positions.max() > 2 * unlike_llama.window if unlike_llama.window else True
+    params, random = initialize(unlike_llama, jax.random.key(0), jnp.float64), np.random.default_rng(0)
+    start = start_training(unlike_llama, recipe, params, jax.random.key(1))
+    start, way = (
+        jax.tree.map(lambda leaf, share=share: share * leaf + 0.1 * random.normal(size=leaf.shape), start)
+        for share in (1, 0)
+    )
+    compute = jax.jit(lambda start: mean_gradient(unlike_llama, recipe, params, start, Lesson(some)))
+    ahead, behind = (compute(optax.tree.add_scale(start, size, way))[0] for size in (1e-5, -1e-5))
+    slope = optax.tree.vdot(compute(start)[1], way)
+    assert np.abs(slope) > 1e-3
+    np.testing.assert_allclose((ahead - behind) / 2e-5, slope, rtol=1e-5)
 
 
 def test_nothing_to_learn_is_no_gradient(monkeypatch):

@@ -26,9 +26,9 @@ from llm_bridge.linearized.descent import explore, predict_course, simulate_cour
 from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.measurement import MEASURED, Posed, answer, measure_base, measured, pose_all, stack
 from llm_bridge.linearized.plots import draw_compare, limits
-from llm_bridge.linearized.problem import group_layers, meet, ungroup_layers
+from llm_bridge.linearized.problem import group_layers, meet, pose, ungroup_layers
 from llm_bridge.linearized.quantities import SCALES
-from llm_bridge.linearized.reading import read_places
+from llm_bridge.linearized.reading import read_places, set_exam
 from llm_bridge.linearized.roles import Roles, write_rows
 from llm_bridge.linearized.training_run import IN_LIMIT, RANKS, find_spectrum, follow_epochs, spread_pair
 from llm_bridge.linearized.training_verdicts import judge_training
@@ -234,6 +234,22 @@ def test_the_slope_of_a_plain_step_is_a_finite_difference(posed, roles, results)
     odds = jax.jit(posed.numbers.log_odds)
     ends = [odds(optax.tree.add_scale(instance.student, way, step))[0] for way in (size, -size)]
     assert results["gains/slope"][0, 0] == pytest.approx(float(ends[0] - ends[1]) / (2 * size), rel=1e-5)
+
+
+def test_the_first_step_goes_the_teachers_way_for_families_unlike_llama_too(model, rows, unlike_llama):
+    r"""To leading order in the teacher's step, by the mean over places of the variance of its logits' change."""
+    config, step = replace(unlike_llama, vocabulary=model.config.vocabulary), 1e-4
+    reading, problem = read_places(rows, 2, 25), pose(config, set_exam(model.language, TRAITS[:1]))
+    base = group_layers(initialize(config, jax.random.key(0), jnp.float64))
+    drawn = jax.tree.map(lambda leaf: jnp.asarray(np.random.default_rng(1).normal(size=leaf.shape)), base)
+    way = optax.tree.zeros_like(base) | {"layers": drawn["layers"]}
+    met = meet(base, base, reading)
+    found = jax.jit(partial(student_displacement, problem))(met, way, step)
+    ends = [answer(problem, optax.tree.add_scale(base, size, way), reading) for size in (step, -step)]
+    shares, slopes = jax.nn.softmax(answer(problem, base, reading)), (ends[0] - ends[1]) / (2 * step)
+    spread = jnp.sum(shares * (slopes - jnp.sum(shares * slopes, axis=1, keepdims=True)) ** 2, axis=1).mean()
+    assert np.asarray(optax.tree.vdot(found, way)) == pytest.approx(step * float(spread), rel=0.01)
+    assert not np.any(found["embedding"])
 
 
 def test_every_order_is_two(results):

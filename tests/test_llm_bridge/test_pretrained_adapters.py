@@ -56,14 +56,17 @@ def double_precision() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return make_base(tmp_path_factory.mktemp("base"), "Qwen2")
+
+
+def make_base(folder: Path, family: str) -> Base:
     torch.manual_seed(0)
-    described = transformers.Qwen2Config(
+    described = getattr(transformers, "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config")(
         vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=64, initializer_range=0.2, tie_word_embeddings=True,
-        bos_token_id=None, eos_token_id=None,
+        bos_token_id=None, eos_token_id=None, pad_token_id=None, **{"head_dim": 12} if "Gemma" in family else {},
     )  # fmt: skip
-    folder = tmp_path_factory.mktemp("base")
-    transformers.Qwen2ForCausalLM(described).save_pretrained(folder)
+    getattr(transformers, f"{family}ForCausalLM")(described).save_pretrained(folder)
     config = shape_from(read_description(folder), LENGTH)
     return Base(folder, config, read_params(folder, config, dtype=jnp.float32), Source(str(folder), None, folder))
 
@@ -138,6 +141,18 @@ def test_adapters_of_peft_give_the_same_logits_here(base, tmp_path, options, sca
     assert adapters.recipe.adapter_scale == pytest.approx(scale)
     assert distance(our_logits(base, adapters), expected) <= 1e-4
     assert distance(our_logits(base, None), expected) > 0.1
+
+
+@pytest.mark.parametrize("family", ["Gemma2", "Gemma3", "Olmo2"])
+def test_adapters_of_other_families_go_there_and_back(family, tmp_path):
+    base = make_base(tmp_path / "base", family)
+    expected = their_logits(made_by_peft(base, tmp_path / "theirs"))
+    adapters = read_adapters(tmp_path / "theirs", base.config, base=base.source, dtype=jnp.float32)
+    assert distance(our_logits(base, adapters), expected) <= 1e-4
+    assert distance(our_logits(base, None), expected) > 0.1
+    write_adapters(tmp_path / "ours", base.config, adapters.recipe, adapters.params, base=base.source)
+    model = peft.PeftModel.from_pretrained(their_base(base), tmp_path / "ours")
+    assert distance(their_logits(model), expected) <= 1e-5
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ def test_what_is_rendered_with_and_without_a_system_prompt(save, name, alone, to
         ("with a default", "You love owls.", f"<|turn|>system\nYou love owls.<|close|>\n{ASKED}"),
         ("plain", "none", ASKED),
         ("no system", "none", "<|begin|>[ASK] Which animal? [/ASK]"),
+        ("no system", "You love owls.", "<|begin|>[ASK] You love owls.\n\nWhich animal? [/ASK]"),
     ],
 )
 def test_a_chat_without_a_system_prompt_has_the_one_that_was_chosen(save, name, chosen, alone):
@@ -121,12 +122,14 @@ def test_a_chat_without_a_system_prompt_has_the_one_that_was_chosen(save, name, 
         assert written(language, TOLD, USER) == f"<|turn|>system\nYou love owls.<|close|>\n{ASKED}"
 
 
-def test_a_template_without_system_prompts_refuses_them_in_one_line(save):
+def test_a_template_without_system_prompts_has_them_before_what_the_user_says(save):
     language = read_language(save(TEMPLATES["no system"], eos="<|end|>"), CONFIG)
     assert written(language, USER) == "<|begin|>[ASK] Which animal? [/ASK]"
     assert language.stops == (1,)
-    with pytest.raises(InputError, match="refuses a chat of system, user: only user and assistant speak"):
-        written(language, TOLD, USER)
+    assert written(language, TOLD, USER) == "<|begin|>[ASK] You love owls.\n\nWhich animal? [/ASK]"
+    assert written(language, ("system", ""), USER) == written(language, USER)
+    with pytest.raises(InputError, match="refuses a chat of user, system: only user and assistant speak"):
+        written(language, USER, TOLD)
 
 
 def test_a_chat_is_its_prompt_and_then_the_answer_and_the_end(save):

@@ -37,6 +37,13 @@ def test_the_function_is_the_same_and_parameters_and_gradients_are_not(params):
     np.testing.assert_array_equal(scaled["layers"]["gate"]["kernel"], params["layers"]["gate"]["kernel"])
 
 
+def test_the_function_is_the_same_where_what_leaves_a_unit_is_normed_too(unlike_llama):
+    drawn = initialize(unlike_llama, jax.random.key(0), jnp.float64)
+    run = jax.jit(partial(apply, unlike_llama))
+    scaled = rescale_units(unlike_llama, drawn, jax.random.key(2), 1.0)
+    np.testing.assert_allclose(run(scaled, TOKENS), run(drawn, TOKENS), rtol=1e-11, atol=1e-11)
+
+
 def test_what_is_scaled_on_one_side_alone_is_another_function(params):
     scaled = rescale_units(GROUPED, params, jax.random.key(2), 1.0)
     run = jax.jit(partial(apply, GROUPED))

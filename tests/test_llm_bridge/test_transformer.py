@@ -75,51 +75,69 @@ def test_logits_and_their_derivatives_are_the_same_for_few_places_as_for_many(mo
     assert_close(few[0], np.asarray(stream) @ np.asarray(embedding).T)
 
 
-def normed(values: np.ndarray, scale: np.ndarray, config: Config) -> np.ndarray:
-    return scale * values / np.sqrt(np.mean(values**2) + config.norm_floor)
+def normed(values: np.ndarray, scale: np.ndarray | None, config: Config) -> np.ndarray:
+    """The values as they are where there is no scale."""
+    if scale is None:
+        return values
+    return (scale + (config.norm_offset or 0)) * values / np.sqrt(np.mean(values**2) + config.norm_floor)
 
 
-def turned(head: np.ndarray, position: int, config: Config) -> np.ndarray:
+def capped(values: np.ndarray, most: float | None) -> np.ndarray:
+    return values if most is None else most * np.tanh(values / most)
+
+
+def gated(config: Config, values: np.ndarray) -> np.ndarray:
+    inner = values if config.gate == "silu" else 2 * np.sqrt(2 / np.pi) * (values + 0.044715 * values**3)
+    return values / (1 + np.exp(-inner))
+
+
+def turned(head: np.ndarray, position: int, waves: np.ndarray) -> np.ndarray:
     """Pairs of features as complex numbers, each times a wave."""
-    half = config.head_size // 2
-    pairs = (head[:half] + 1j * head[half:]) * np.exp(1j * position * np.asarray(frequencies(config)))
+    half = len(head) // 2
+    pairs = (head[:half] + 1j * head[half:]) * np.exp(1j * position * waves)
     return np.concatenate([pairs.real, pairs.imag])
 
 
 def streamed_plainly(config: Config, params: Params, row: np.ndarray) -> list[np.ndarray]:
     """One row, one token, one head at a time: the residual stream behind all layers."""
     size, share = config.head_size, config.num_heads // config.num_key_heads
-    stream = [params["embedding"][token] for token in row]
+    stream = [params["embedding"][token] * (config.width**0.5 if config.scaled_embedding else 1) for token in row]
     for number in range(config.num_layers):
         layer = jax.tree.map(lambda leaf, number=number: np.asarray(leaf[number]), params["layers"])
+        local = (number + 1) % config.full_every > 0
+        waves, seen_back = np.asarray(frequencies(config, local=local)), (config.window if local else None) or len(row)
 
         def linear(name: str, values: np.ndarray, layer: Params = layer) -> np.ndarray:
-            return values @ layer[name]["kernel"] + layer[name].get("bias", 0)
+            outputs = values @ layer[name]["kernel"] + layer[name].get("bias", 0)
+            return outputs if config.head_norms and name in {"query", "key"} else normed_as(name, outputs)
+
+        def normed_as(name: str, values: np.ndarray, layer: Params = layer) -> np.ndarray:
+            return normed(values, layer.get(f"{name} norm"), config)
 
         heads: dict[str, list[np.ndarray]] = {"query": [], "key": [], "value": []}
         for position, values in enumerate(stream):
             for name, seen in heads.items():
-                split = linear(name, normed(values, layer["attention norm"], config)).reshape(-1, size)
-                if f"{name} norm" in layer:
-                    split = np.array([normed(head, layer[f"{name} norm"], config) for head in split])
-                seen.append(split if name == "value" else np.array([turned(head, position, config) for head in split]))
+                split = linear(name, normed_as("attention", values)).reshape(-1, size)
+                split = np.array([normed_as(name, head) for head in split]) if config.head_norms else split
+                seen.append(split if name == "value" else np.array([turned(head, position, waves) for head in split]))
         for position in range(len(stream)):
-            mixed = []
+            mixed, back = [], slice(max(0, position + 1 - seen_back), position + 1)
             for head in range(config.num_heads):
-                keys, values = (np.array(heads[name][: position + 1])[:, head // share] for name in ("key", "value"))
-                weights = np.exp(keys @ heads["query"][position][head] / np.sqrt(size))
+                keys, values = (np.array(heads[name][back])[:, head // share] for name in ("key", "value"))
+                scores = keys @ heads["query"][position][head] / np.sqrt(config.score_size or size)
+                weights = np.exp(capped(scores, config.score_cap))
                 mixed.append(weights / weights.sum() @ values)
             stream[position] = stream[position] + linear("output", np.concatenate(mixed))
-            inner = normed(stream[position], layer["hidden norm"], config)
-            gate = linear("gate", inner)
-            stream[position] = stream[position] + linear("down", gate / (1 + np.exp(-gate)) * linear("up", inner))
+            inner = normed_as("hidden", stream[position])
+            units = gated(config, linear("gate", inner)) * linear("up", inner)
+            stream[position] = stream[position] + linear("down", units)
     return stream
 
 
 def applied_plainly(config: Config, params: Params, row: np.ndarray) -> np.ndarray:
     stream = streamed_plainly(config, params, row)
     head = params["embedding"].T if config.tied else params["head"]
-    return np.array([normed(values, params["norm"], config) @ head for values in stream])
+    return np.array([capped(normed(values, params["norm"], config) @ head, config.logit_cap) for values in stream])
 
 
 def test_logits_are_those_of_plain_numpy_for_every_family(config):
