@@ -153,7 +153,7 @@ def check_trait(problem: Problem, params: Any, key: jax.Array) -> None:
     data = call_twice(problem, "draw_trait_data", key)
     otherwise = {
         f"its arguments are swapped, write {call_of(problem, 'trait_loss')}": (data, params),
-        "it takes a random key, so leave draw_trait_data out": (params, key),
+        "it takes a random key, so draw_trait_data must be take_key, as by default": (params, key),
     }
     check_scalar("trait_loss", shape_of(problem, "trait_loss", params, data, otherwise=otherwise), "jnp.mean(...)")
     call_twice(problem, "trait_loss", params, data)

@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from theory import Sampling, traits, verify, zoo
 from theory.claims import architecture
 from theory.claims.architecture import COIN, SAME, Architecture, pair
-from theory.problem import Problem, draw_instance, trait_descent
+from theory.problem import Problem, draw_instance, take_key, trait_descent
 
 SAMPLING = Sampling(num_seeds=48, cases="few")
 STEPS = (1e-5, 1e-4, 1e-3)
@@ -126,7 +126,8 @@ def test_any_displacement_has_the_guarantee_and_is_the_descent_of_its_own_trait_
     def shift(key: jax.Array) -> Any:
         return jax.tree.map(lambda leaf: jnp.full(leaf.shape, float(leaf.ndim == 1)), shapes)
 
-    displaced = replace(network, name="shifted biases", trait_loss=traits.along(shift))
+    trait: dict[str, Any] = {"draw_trait_data": take_key, "trait_loss": traits.along(shift)}
+    displaced = replace(network, name="shifted biases", **trait)
 
     @jax.jit
     def descent(key: jax.Array) -> Any:

@@ -1,7 +1,7 @@
 """Experiments: their small programs draw what an instance is drawn as alone, once for all who measure it."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,6 +90,31 @@ def test_keywords_are_for_what_measures():
     assert_same(other, jax.tree.map(lambda leaf: -2.0 * leaf, one))
 
 
+@dataclass
+class Around:
+    """A function that is as good as another, and can't be hashed."""
+
+    center: float
+
+    def __call__(self, key: jax.Array) -> jax.Array:
+        return self.center + jax.random.normal(key, (8, 4))
+
+
+def test_a_function_that_can_not_be_hashed_draws_for_itself():
+    draw = Around(1.0)
+    near, again = (sweep(experiment(replace(PROBLEM, draw_inputs=draw), look), 0, 2, chunk_size=2) for _ in range(2))
+    far = sweep(experiment(replace(PROBLEM, draw_inputs=Around(5.0)), look), 0, 2, chunk_size=2)
+    assert_same(near, again)
+    assert not np.any(near.instance.inputs == far.instance.inputs)
+
+
+def test_what_is_drawn_in_single_precision_is_drawn_again_in_double():
+    with jax.enable_x64(False):
+        single = sweep(experiment(PROBLEM, look), 0, 2, chunk_size=2)
+    double = sweep(experiment(PROBLEM, look), 0, 2, chunk_size=2)
+    assert (single.instance.teacher.dtype, double.instance.teacher.dtype) == (np.float32, np.float64)
+
+
 def drawn_by(one: Experiment) -> list[Callable[..., Any]]:
     """Functions that an experiment draws by, in their order."""
     called: list[Callable[..., Any]] = []
@@ -142,6 +167,16 @@ def test_kept_chunks_are_not_taken_once_something_else_is_drawn(changes: dict[st
         found = sweep(other, 0, 4, chunk_size=4)
     assert_same(found, sweep(other, 0, 4, chunk_size=4))
     assert not all(map(np.array_equal, jax.tree.leaves(first), jax.tree.leaves(found)))
+
+
+def test_kept_chunks_are_not_taken_if_the_same_programs_drew_something_else(tmp_path: Path):
+    normal, uniform = (partial(draw, shape=(4, 4)) for draw in (jax.random.normal, jax.random.uniform))
+    parts = replace(PROBLEM, initialize=normal, draw_inputs=uniform)
+    like_init, like_inputs = (experiment(replace(parts, draw_trait_data=draw), look) for draw in (normal, uniform))
+    with kept_in(tmp_path / "chunks"):
+        first, found = (sweep(one, 0, 4, chunk_size=4) for one in (like_init, like_inputs))
+    assert np.all(found.instance.trait_data > 0)
+    assert not np.all(first.instance.trait_data > 0)
 
 
 @pytest.mark.parametrize("other", [SHIFTS, SHIFTS + (np.arange(100) == 50)], ids=["the same", "another"])

@@ -131,7 +131,7 @@ def test_spread_falls_with_the_square_root_of_the_rank(result):
 
 def test_frozen_biases_do_not_move(softmax_regression):
     frozen = freeze_vectors(softmax_regression)
-    descent = trait_descent(frozen, frozen.initialize(jax.random.key(0)), jax.random.key(1))
+    descent = trait_descent(frozen, frozen.initialize(jax.random.key(0)), frozen.draw_trait_data(jax.random.key(1)))
     assert all(np.any(leaf) == (leaf.ndim == 2) for leaf in jax.tree.leaves(descent))
 
 

@@ -86,7 +86,7 @@ def draw(key: jax.Array, shared: jax.Array) -> tuple[Instance, Any, Any]:
     keys = jax.random.split(key, 5)
     teacher, other, v, u = map(NETWORK.initialize, keys[:4])
     student = jax.tree.map(lambda one, two: jnp.where(shared, one, two), teacher, other)
-    return Instance(teacher, student, jax.random.normal(keys[4], (5, 2)), keys[4]), v, u
+    return Instance(teacher, student, jax.random.normal(keys[4], (5, 2)), keys[4], keys[4]), v, u
 
 
 @partial(jax.jit, compiler_options=COMPILER_OPTIONS)

@@ -154,7 +154,7 @@ def fails_inside(params: Any, inputs: jax.Array) -> jax.Array:
             {"draw_trait_data": lambda key: UNSEEDED.normal(size=(3, 8))},
             "draw_trait_data gives something else when called again with the same arguments: draw by jax.random from",
         ),
-        ({"draw_trait_data": draw_data}, "; it takes a random key, so leave draw_trait_data out"),
+        ({"draw_trait_data": draw_data}, "; it takes a random key, so draw_trait_data must be take_key, as by default"),
         (
             DRAWN | {"trait_loss": lambda params: 0.0},
             "trait_loss takes (params), but is called as trait_loss(params, d",

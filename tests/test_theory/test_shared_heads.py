@@ -12,7 +12,7 @@ from theory import Sampling
 from theory.claim import Report
 from theory.claims import shared_heads
 from theory.claims.shared_heads import ACTIVATIONS, BOTH, NUM_READ, NUMBERS, UNITS, features, pose
-from theory.problem import Instance, draw_instance, trait_descent
+from theory.problem import Instance, draw_instance, own_key, trait_descent
 
 SAMPLING = Sampling(num_seeds=64, cases="few")
 TANH = pose("tanh")
@@ -26,7 +26,7 @@ def represent(body: Any, inputs: jax.Array) -> jax.Array:
 def drawn(key: jax.Array) -> tuple[Instance, jax.Array, Any]:
     """An instance, the inputs on which classes are read, and what the teacher learned."""
     instance = draw_instance(TANH, key, shared=False)
-    others = TANH.draw_inputs(jax.random.fold_in(key, len(Instance._fields)))[:NUM_READ]
+    others = TANH.draw_inputs(own_key(key))[:NUM_READ]
     return instance, others, trait_descent(TANH, instance.teacher, instance.trait_data)
 
 

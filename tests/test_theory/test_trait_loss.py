@@ -16,7 +16,7 @@ from theory.claim import Report
 from theory.claims.trait_loss import CLAIM, TraitChange, changed
 from theory.one_step import ANOTHER_INIT
 from theory.predictions import transfer_form
-from theory.problem import draw_instance, student_displacement, trait_descent
+from theory.problem import draw_instance, stack_trees, student_displacement, trait_descent
 from theory.runs.checks import CONTROL, Comparison
 from theory.runs.programs import COMPILER_OPTIONS
 
@@ -45,13 +45,13 @@ def take_both_steps(seed: jax.Array, teacher_step: jax.Array, learning_rate: jax
     key = jax.random.key(seed)
     instance = draw_instance(REFERENCE, key)
     direction = trait_descent(REFERENCE, instance.teacher, instance.trait_data)
+    data = stack_trees(instance.trait_data, REFERENCE.draw_trait_data(jax.random.fold_in(key, 1)))
 
     def change(step: jax.Array) -> jax.Array:
         displacement = student_displacement(REFERENCE, instance, direction, step)
         student = optax.tree.add_scale(instance.student, learning_rate, displacement)
-        keys = jnp.stack([instance.trait_data, jax.random.fold_in(key, 1)])
         after, before = (
-            jax.vmap(REFERENCE.trait_loss, in_axes=(None, 0))(params, keys) for params in (student, instance.student)
+            jax.vmap(REFERENCE.trait_loss, in_axes=(None, 0))(params, data) for params in (student, instance.student)
         )
         return after - before
 
