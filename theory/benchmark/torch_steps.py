@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from theory.predictions import LARGEST_MOVE
+
 
 class Data(NamedTuple):
     """Instances of the reference case as NumPy arrays, with leading axis `(num_seeds,)`."""
@@ -56,7 +58,10 @@ def steps_in_torch(
         outputs, pull_back = func.vjp(lambda params: apply(params, inputs), params)
         own = torch.softmax(outputs, -1)
         curvature = ((own * moved**2).sum(-1) - (own * moved).sum(-1) ** 2).mean()
-        learning_rate = sum((part**2).sum() for part in direction) / curvature
+        norm, own = (sum((part**2).sum() for part in tree) for tree in (direction, params))
+        learning_rate, size = norm / curvature, (moved**2).mean()
+        farthest = LARGEST_MOVE**2 * torch.minimum((outputs**2).mean() / size, own / norm)
+        unit = torch.sqrt(torch.minimum(1 / size, farthest))
 
         def simulate(step: Any) -> Any:
             teacher = tuple(weights + step * part for weights, part in zip(params, direction, strict=True))
@@ -67,7 +72,7 @@ def steps_in_torch(
             inner = sum((left * right).sum() for left, right in zip(displacement, direction, strict=True))
             return inner, trait_loss(student) - before
 
-        return func.vmap(simulate)(sizes / torch.sqrt((moved**2).mean()))
+        return func.vmap(simulate)(sizes * unit)
 
     compute = func.vmap(measure)
 
