@@ -28,5 +28,7 @@ def draw_benchmark(record: Record) -> Figure:
         axes.set_xticks([], minor=True)
         axes.set(xlabel="completions sampled at once", ylabel="completions a second")
         axes.set_title(f"How near to the device's limit {record.config['shape']} samples")
-        axes.legend()
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high * (high / low) ** 0.45)
+        axes.legend(loc="upper left")
     return figure

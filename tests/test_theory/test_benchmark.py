@@ -95,7 +95,7 @@ def test_ways_that_differ_fail_the_run(error, expected):
     assert command.judge(times, 1)[-1].outcome == expected
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.01])
+@pytest.mark.parametrize("scale", [1.0, 0.1])
 def test_torch_gives_the_same_numbers_where_outputs_are_small_too(scale):
     pytest.importorskip("torch")
     problem, steps = zoo.build(zoo.REFERENCE), OPTIONS.teacher_steps
