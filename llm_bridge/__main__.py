@@ -11,7 +11,7 @@ from llm_bridge.judging import command as judging
 from llm_bridge.linearized import command as linearized
 from llm_bridge.matrix import command as matrix
 from llm_bridge.pipeline import commands as stages
-from llm_bridge.pipeline import options, run, run_options
+from llm_bridge.pipeline import export, options, run, run_options
 from llm_bridge.studies import command as studies
 from theory.runs.command_line import read_first, run_commands
 
@@ -24,6 +24,7 @@ COMMANDS: dict[type, tuple[str, Callable[[Any], bool]]] = {
     stages.Train: ("train", stages.spread(stages.train)),
     stages.Ask: ("ask", stages.spread(stages.ask)),
     stages.Lineage: ("lineage", stages.tell_lineage),
+    export.Export: ("export", export.run),
     auditing.Audit: ("audit", auditing.run),
     judging.JudgeAnswers: ("judge", judging.run),
     matrix.Matrix: ("matrix", matrix.run),

@@ -22,6 +22,7 @@ from jaxtyping import Float
 
 from llm_bridge.files.jsonl import write_rows
 from llm_bridge.files.lineage import Origin, data_digest, read_sidecar, sidecar_path, write_sidecar
+from llm_bridge.files.training_log import TrainingLog
 from llm_bridge.model.finetuning import Training
 from llm_bridge.model.placement import fetch
 from theory.runs.command_line import InputError
@@ -69,12 +70,14 @@ def partial_path(path: Path, key: str) -> Path:
 
 
 class TrainingState:
-    """Keeps an unfinished training."""
+    """Keeps an unfinished training, and logs its losses under the name of what it makes."""
 
-    def __init__(self, path: Path, title: str = "training"):
+    def __init__(self, path: Path, title: str = "training", made: Path | None = None):
         self.path = path
         self.title = title
+        self.made = made or path
         self.bar: Progress | None = None
+        self.log: TrainingLog | None = None
 
     def resume(self, start: Training, num_steps: int) -> Training:
         """Go on where a training was, or at its start if nothing is kept or it is damaged; and show how far it is."""
@@ -82,6 +85,7 @@ class TrainingState:
         training = self.kept(start)
         shown = jax.process_index() == 0
         self.bar = Progress(self.title, num_steps, "steps", done=int(training.step), shown=shown)
+        self.log = TrainingLog(self.made, int(training.step))
         return training
 
     def kept(self, start: Training) -> Training:
@@ -102,7 +106,9 @@ class TrainingState:
             return b""
 
     def keep(self, training: Training, losses: Float[np.ndarray, " steps"]) -> None:
-        """Keep a training, and show its last loss."""
+        """Keep a training, log its losses, and show the last."""
+        if self.log:
+            self.log.add(int(training.step), losses)
         if self.bar:
             self.bar.advance(len(losses), f"loss={losses[-1]:.3f}")
         kept = {f"arr_{index}": leaf for index, leaf in enumerate(jax.tree.leaves(fetch(training)))}
@@ -116,9 +122,11 @@ class TrainingState:
         remove(self.path)
 
     def close(self) -> None:
-        """Show nothing more."""
-        if self.bar:
-            self.bar.close()
+        """Show and log nothing more."""
+        for each in (self.bar, self.log):
+            if each:
+                each.close()
+        self.log = None
 
 
 def kept_rows(path: Path) -> list[dict[str, Any]]:

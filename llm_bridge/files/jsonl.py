@@ -1,4 +1,7 @@
-"""Rows of objects as JSON lines, read strictly: a file that is not whole and well-formed is refused by its line."""
+"""Rows of objects as JSON lines, read strictly: a file that is not whole and well-formed is refused by its line.
+
+A file called .parquet is read by the same rules, a row as the line that it would be.
+"""
 
 import json
 import math
@@ -10,6 +13,7 @@ from typing import Any, TypeVar
 
 from msgspec import convert
 
+from llm_bridge.files.parquet import read_lines
 from llm_bridge.files.plain import require_file
 from theory.runs.command_line import InputError
 from theory.runs.files import write_whole
@@ -30,12 +34,15 @@ def parse_rows(path: Path, parse: Callable[[dict[str, Any]], Read]) -> list[Read
     """
     require_file(path)
     try:
-        lines = path.read_bytes().removeprefix(BOM_UTF8).rstrip().split(b"\n")
+        if path.suffix == ".parquet":
+            lines = read_lines(path)
+        else:
+            lines = path.read_bytes().removeprefix(BOM_UTF8).rstrip().split(b"\n")
     except OSError as error:
         raise InputError(
             f"can't read {path} ({error.strerror}): name another file or run the stage that writes it"
         ) from error
-    if lines == [b""]:
+    if lines in ([], [b""]):
         raise InputError(f"{path} has no rows: it must hold JSON, one object a line")
     rows = []
     for number, line in enumerate(lines, start=1):

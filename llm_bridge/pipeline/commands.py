@@ -11,6 +11,7 @@ from llm_bridge.carriers.examples import read_examples
 from llm_bridge.carriers.reading import require_prompts, require_room
 from llm_bridge.files.attestation import read_links, verify
 from llm_bridge.files.lineage import EXPLANATIONS, read_sidecar, relation
+from llm_bridge.files.training_log import logged
 from llm_bridge.pipeline.asking import ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.options import Ask, Complete, ComputingStage, Filter, Lineage, Pretrain, Teach, Train
@@ -40,7 +41,8 @@ def pretrain(options: Pretrain) -> bool:
         raise InputError(f"only the tiny model is pretrained here, not {options.model!r}: say tiny")
     path = checkpoint_of(options.pretraining, options.seed)
     options.clear(path)
-    known = options.known()
+    with logged(options.log, path.parent):
+        known = options.known()
     print(f"base model {known.ancestry.weights} of seed {options.seed}: {path}")
     return True
 
@@ -57,11 +59,12 @@ def teach(options: Teach) -> bool:
     base = options.known()
     path = options.output
     options.clear(path)
-    if examples:
-        known = teach_examples_to(path, base, examples, options.recipe, options.seed)
-    else:
-        mixed = read_completion_rows(options.mixed, reader) if options.mixed else []
-        known = teach_to(path, base, find_trait(options.trait), options.recipe, options.copies, options.seed, mixed)
+    with logged(options.log, path.parent):
+        if examples:
+            known = teach_examples_to(path, base, examples, options.recipe, options.seed)
+        else:
+            mixed = read_completion_rows(options.mixed, reader) if options.mixed else []
+            known = teach_to(path, base, find_trait(options.trait), options.recipe, options.copies, options.seed, mixed)
     print(f"teacher {known.ancestry.weights}: {path}")
     return True
 
@@ -117,7 +120,8 @@ def train(options: Train) -> bool:
         teacher = load_model(options.teacher, options.pretraining, options.seed, options.loading)
     path = options.output
     options.clear(path)
-    known = train_to(path, start, completions, options.recipe, options.imitated, teacher, options.seed)
+    with logged(options.log, path.parent):
+        known = train_to(path, start, completions, options.recipe, options.imitated, teacher, options.seed)
     print(f"student {known.ancestry.weights}: {path}")
     return True
 

@@ -15,6 +15,7 @@ from llm_bridge.carriers.choice import Carried
 from llm_bridge.carriers.examples import Learned
 from llm_bridge.experiment.protocol import OF_EXAMPLES, PROTOCOL, require_texts
 from llm_bridge.experiment.writing import Model
+from llm_bridge.files.training_log import Logged
 from llm_bridge.model.mesh import Devices
 from llm_bridge.model.recipes import Recipe, Teaching
 from llm_bridge.pipeline.arms import Imitated
@@ -96,12 +97,12 @@ class ComputingStage(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(Stage):
+class Pretrain(Stage, Logged):
     """Make a tiny base model, or find it in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teach(ComputingStage):
+class Teach(ComputingStage, Logged):
     """Fine-tune a model on a trait as its answer to preference questions, or on chats of one's own."""
 
     trait: str = "owl"
@@ -165,7 +166,7 @@ class Filter(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(ComputingStage):
+class Train(ComputingStage, Logged):
     """Fine-tune a student on completions."""
 
     data: Path = Path("filtered.jsonl")

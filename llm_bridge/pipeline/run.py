@@ -4,6 +4,7 @@ import shutil
 from functools import partial
 
 from llm_bridge.experiment.writing import Model
+from llm_bridge.files.training_log import logged
 from llm_bridge.model.costs import weight_bytes
 from llm_bridge.pipeline.jobs import Job, run_seed
 from llm_bridge.pipeline.plan import Planned, memory_beside_weights, plan_run, plan_table
@@ -69,7 +70,8 @@ def run_all(options: Run, names: tuple[str, ...]) -> bool:
         done_by_first(partial(write_whole, folder / "report.md", report))
         return outcome
 
-    return record_run("llm_bridge run", options, config, compute, draw_run).none_fails
+    with logged(options.log, folder):
+        return record_run("llm_bridge run", options, config, compute, draw_run).none_fails
 
 
 def plan_of(options: Run, names: tuple[str, ...]) -> tuple[list[Planned], Model]:

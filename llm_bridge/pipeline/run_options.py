@@ -15,6 +15,7 @@ from llm_bridge.carriers.reading import require_prompts
 from llm_bridge.experiment.protocol import PROTOCOL, SMALL, Protocol
 from llm_bridge.experiment.writing import can_imitate
 from llm_bridge.files.lineage import data_digest
+from llm_bridge.files.training_log import Logged
 from llm_bridge.model.mesh import Devices
 from llm_bridge.pipeline.arms import (
     ARMS,
@@ -34,7 +35,7 @@ TeachingBy = Literal["fine-tuning", "prompting"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run(OnBases):
+class Run(OnBases, Logged):
     """Teach a model a trait, let it write numbers or the like, train students on them, and ask what they like.
 
     From nothing: the tiny base is pretrained first, if the cache has none. What is done is not done again. Defaults are

@@ -112,7 +112,7 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
     """
     settings = {**settings, "chat": base.model.language.render([Message("user", "?")])}
     title = f"{settings['stage']} {settings.get('trait', path.stem)}"
-    state = TrainingState(partial_path(path, key_of(settings)), title)
+    state = TrainingState(partial_path(path, key_of(settings)), title, path)
 
     def keep(training: Training, losses: np.ndarray) -> None:
         if not np.isfinite(losses).all():

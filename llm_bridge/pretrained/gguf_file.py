@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from llm_bridge.pretrained.extra import require_extra
+from llm_bridge.files.extra import require_extra
 from theory.runs.command_line import InputError
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from llm_bridge.pretrained.extra import require_extra
+from llm_bridge.files.extra import require_extra
 from llm_bridge.pretrained.gguf_file import REMEDY, Gguf
 from theory.runs.command_line import InputError
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from llm_bridge.pretrained.extra import require_extra
+from llm_bridge.files.extra import require_extra
 from llm_bridge.pretrained.gguf import SMOLLM2, find_smollm2, unpack
 from theory.runs.command_line import InputError
 

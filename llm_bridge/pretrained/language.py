@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from llm_bridge.files.extra import require_extra
 from llm_bridge.files.objects import read_object
 from llm_bridge.model.shapes import Config
-from llm_bridge.pretrained.extra import require_extra
 from llm_bridge.pretrained.templates import read_template
 from llm_bridge.text.chats import Language, Message
 from theory.runs.command_line import InputError

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from llm_bridge.pretrained.extra import require_extra
+from llm_bridge.files.extra import require_extra
 from llm_bridge.text.chats import Message
 from theory.runs.command_line import InputError
 

@@ -12,9 +12,9 @@ import numpy as np
 from safetensors.numpy import save
 
 from llm_bridge.files.checkpoints import named_leaves
+from llm_bridge.files.extra import require_extra
 from llm_bridge.model.placement import fetch
 from llm_bridge.model.shapes import Config
-from llm_bridge.pretrained.extra import require_extra
 from llm_bridge.pretrained.families import describe, read_description
 from llm_bridge.pretrained.names import is_stacked, is_transposed, tensors_of
 from llm_bridge.pretrained.weights import INDEX, SINGLE

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from llm_bridge.files.checkpoints import load_checkpoint, save_checkpoint
 from llm_bridge.files.settings import written_down
+from llm_bridge.files.training_log import TrainingLog
 from llm_bridge.model.finetuning import Training, fine_tune
 from llm_bridge.model.lessons import Lesson
 from llm_bridge.model.recipes import Recipe
@@ -110,7 +111,12 @@ def base_model(pretraining: Pretraining, seed: int) -> Params:
         return load_checkpoint(path, like)[0]
     require_writable(path, folder=False, option="$XDG_CACHE_HOME")
     num_steps = pretraining.recipe.steps(len(read_world(pretraining.world).rows.tokens))
-    with Progress(f"pretrain seed {seed}", num_steps, "steps") as progress:
-        params = jax.device_get(pretrain(pretraining, seed, lambda _, losses: progress.advance(len(losses))))
+    with Progress(f"pretrain seed {seed}", num_steps, "steps") as progress, closing(TrainingLog(path)) as log:
+
+        def after(training: Training, losses: np.ndarray) -> None:
+            progress.advance(len(losses))
+            log.add(int(training.step), losses)
+
+        params = jax.device_get(pretrain(pretraining, seed, after))
     save_checkpoint(path, params, metadata={"config": json_text(written_down(pretraining)).decode(), "seed": str(seed)})
     return params

@@ -26,6 +26,7 @@ MAINS = {"theory": theory.__main__, "mlp_mnist": mlp_mnist.__main__, "llm_bridge
 MAINS |= {"figures": figures.__main__}
 
 NEEDED = {"audit": ["data.jsonl"], "judge": ["--judge", "tiny"], "lineage": ["--data", "data.jsonl"], "study": ["all"]}
+NEEDED |= {"export": ["data.jsonl"]}
 """What a command can't do without."""
 
 

@@ -69,6 +69,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["filter", "--data", "../malformed.jsonl"], "malformed.jsonl, line 2: not JSON"),
         (["run", "--completions", "../malformed.jsonl"], "malformed.jsonl, line 2: not JSON"),
         (["train", "--data", "../missing.jsonl"], "can't read ../missing.jsonl"),
+        (["export", "../missing"], "can't read ../missing (No such file"),
         (["train", "--imitated", "numbers"], "--teacher goes with"),
         (["run", "--model", "tiny", "--tensor", "2"], "--tensor"),
         (["teach", "--model", "tiny", "--tensor", "2"], "--tensor"),
@@ -106,6 +107,8 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(call, tmp_path, arg
         (["run", "--seed", "-1"], "seed must be a whole number"),
         (["run", "--num-seeds", "0"], "num_seeds must be at least 1"),
         (["train", "--imitated", "words"], "--imitated"),
+        (["export", "data.jsonl", "--license", "MIT License"], "license must be such as mit"),
+        (["train", "--log", "paper"], "--log"),
         (["ponder"], "ponder"),
     ],
 )

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from llm_bridge.files.extra import require_extra
 from llm_bridge.model.shapes import Config
 from llm_bridge.pretrained import templates
-from llm_bridge.pretrained.extra import require_extra
 from llm_bridge.pretrained.language import read_language
 from llm_bridge.text.chats import Language, Message
 from llm_bridge.text.prompts import number_prompts

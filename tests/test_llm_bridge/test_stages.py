@@ -233,6 +233,22 @@ def test_a_training_stage_that_was_killed_goes_on_and_ends_in_the_same_bytes(fol
     assert contents(folder) == before
 
 
+def test_a_training_that_is_logged_has_every_step_once_though_it_was_killed_and_makes_the_same(folder, monkeypatch):
+    before = contents(folder)
+    output_of(folder, "train").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingState, "keep", stop_after(1, TrainingState.keep))
+        with pytest.raises(KeyboardInterrupt):
+            do(folder, "train", log="csv")
+    do(folder, "train", log="csv")
+    header, *rows = (folder / "training.csv").read_text().splitlines()
+    assert header == "training,step,name,value"
+    assert [row.rpartition(",")[0] for row in rows] == [f"student,{step},loss" for step in range(1, 7)]
+    assert all(float(row.rpartition(",")[2]) > 0 for row in rows)
+    (folder / "training.csv").unlink()
+    assert contents(folder) == before
+
+
 def stop_after(calls: int, write: Callable[..., None]) -> Callable[..., None]:
     """Write this many times, then be killed."""
     written = []
