@@ -160,7 +160,7 @@ def test_a_shape_read_wrong_would_be_noticed(chosen, change):
         ("Gemma2", {"gate": "silu"}),
         ("Gemma2", {"norm_offset": 0.0}),
         ("Gemma2", {"scaled_embedding": False}),
-        ("Gemma2", {"full_every": 1}),
+        ("Gemma2", {"full_every": 1, "window": None}),
         ("Gemma2", {"full_every": 3}),
         ("Gemma2", {"window": WINDOW + 1}),
         ("Gemma3", {"window": WINDOW - 1}),
