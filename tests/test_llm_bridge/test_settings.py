@@ -16,10 +16,11 @@ import pytest
 
 import figures
 from figures.exhibits import EXHIBITS, Exhibit
-from figures.runs import EXTRAS, FULL
+from figures.runs import FULL, NEEDED
 from llm_bridge import __main__ as command_line
 from llm_bridge.auditing import command as auditing
 from llm_bridge.backends import published
+from llm_bridge.benchmark import command as benchmark
 from llm_bridge.files.settings import SIZES, without_sizes, written_down
 from llm_bridge.linearized import command as bridge
 from llm_bridge.matrix import command as matrix
@@ -46,12 +47,12 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exhibit], Any]]:
     def record(command: str, options: object, config: dict[str, Any], *_: object) -> None:
         raise Asked({"command": command, **config})
 
-    for module in (auditing, bridge, matrix, run, studies):
+    for module in (auditing, benchmark, bridge, matrix, run, studies):
         monkeypatch.setattr(module, "record_run", record)
 
     def asked(exhibit: Exhibit) -> Any:
         arguments = [*exhibit.arguments, *exhibit.full_arguments]
-        arguments += [] if exhibit.command[1] == "audit" else ["--num-seeds", str(FULL[exhibit.folder])]
+        arguments += ["--num-seeds", str(FULL[exhibit.folder])] if exhibit.folder in FULL else []
         monkeypatch.chdir(Path(figures.__path__[0]).parent)
         monkeypatch.setattr(sys, "argv", ["llm_bridge", exhibit.command[1], *arguments])
         with pytest.raises(Asked) as caught:
@@ -66,9 +67,10 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exhibit], Any]]:
 def test_the_committed_records_are_what_the_commands_ask_for(exhibit, ask, monkeypatch):
     """Where a model's extra isn't installed, the record says which model it is."""
     committed = Path(figures.__path__[0], exhibit.folder, "config.json")
-    if exhibit.extra and find_spec(EXTRAS[exhibit.extra]) is None:
+    if exhibit.needs and find_spec(NEEDED[exhibit.needs]) is None:
         if exhibit.command[1] == "audit":
             pytest.skip("an audit reads its data with the model's tokenizer")
+        monkeypatch.setattr(benchmark, "require_torch", lambda: None)
         recorded = json.loads(committed.read_text())
         monkeypatch.setattr(
             published.Published, "identity", lambda model: recorded["stranger" if model.altered else "model"]
