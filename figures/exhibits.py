@@ -54,7 +54,7 @@ WHOLE_VOCABULARY = (
 )
 """Strangers that imitate a distribution for long: what is part of it."""
 
-FIRST_BASES = {"divergence": "16", "layers": "20", "rank": "20", "optimizers": "20"}
+FIRST_BASES = {"divergence": "16", "layers": "20", "rank": "20", "optimizers": "20", "chains": "40", "losses": "40"}
 """First base of each study of the language model that the gallery shows."""
 
 SIX_DECADES = tuple(f"{step:.3g}" for step in np.geomspace(1e-5, 10, 13))
