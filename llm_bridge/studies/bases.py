@@ -1,7 +1,7 @@
 """One base model of a study: its teachers, what they wrote, and the students of every arm."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -131,37 +131,44 @@ def measure(
     return ask(model, words), np.asarray(measure_distance(model.config, chosen, params, teacher))
 
 
+def train_group(
+    study: Study, base: Known, together: Together, labels: Sequence[str], lessons: Mapping[str, list[Lesson]], seed: int
+) -> dict[str, tuple[list[Params], int]]:
+    """Train the students of arms that train together, and count the numbers that each trains."""
+    recipe, writing = together.recipe, study.protocol if together.own else None
+    config, params = base.model.config, base.model.params
+    masks = [make_mask(config, recipe, params, study.arms[label].part, seed) for label in labels]
+    every = [(lesson, mask) for label, mask in zip(labels, masks, strict=True) for lesson in lessons[label]]
+    students = make_students(base, recipe, [lesson for lesson, _ in every], seed, [mask for _, mask in every], writing)
+    size = len(students) // len(labels)
+    counts = [sum(int(mark.sum()) for mark in jax.tree.leaves(mask)) for mask in masks]
+    return {label: (students[at * size :][:size], counts[at]) for at, label in enumerate(labels)}
+
+
 def run_base(study: Study, words: Sequence[str], base: Known, stranger: Known, seed: int) -> Run:
     """Make all teachers and students of one base model, and ask them."""
     inits = dict(zip(INITS, (base, stranger), strict=True))
     teachers = make_teachers(base, words, study.protocol, seed, held_out=HELD_OUT)
-    starts = {
-        init: [
-            np.stack(each) for each in zip(*(measure(words, own, own.model.params, by) for by in teachers), strict=True)
-        ]
-        for init, own in inits.items()
-    }
+
+    def measure_all(known: Known, models: Sequence[Params]) -> list[np.ndarray]:
+        each = [measure(words, known, params, teacher) for params, teacher in zip(models, teachers, strict=True)]
+        return [np.stack(values) for values in zip(*each, strict=True)]
+
+    starts = {init: measure_all(known, [known.model.params] * len(words)) for init, known in inits.items()}
     writers, lessons, made, found = {"": teachers}, {}, {}, {}
-    for (init, recipe, writer, _, own, _), labels in group(study).items():
+    for together, labels in group(study).items():
+        writer = together.writer
         if writer not in writers:
-            known, fresh = inits[INITS[study.arms[writer].stranger]], seed + APART * (1 + study.generation(writer))
-            writers[writer] = write_on(study.protocol, known, made[writer], fresh)
+            known, apart = inits[INITS[study.arms[writer].stranger]], APART * (1 + study.generation(writer))
+            writers[writer] = write_on(study.protocol, known, made[writer], seed + apart)
         if writer not in lessons:
             readers = [label for label, arm in study.arms.items() if arm.writer == writer]
             lessons[writer] = set_lessons(study, readers, base, writers[writer], seed)
-        known, (likes_before, untrained) = inits[init], starts[init]
-        model = known.model
-        masks = [make_mask(model.config, recipe, model.params, study.arms[label].part, seed) for label in labels]
-        together = [lesson for label in labels for lesson in lessons[writer][label]]
-        masked, writing = [mask for mask in masks for _ in words], study.protocol if own else None
-        students = make_students(known, recipe, together, seed, masked, writing)
-        for place, label in enumerate(labels):
-            made[label] = students[place * len(words) :][: len(words)]
-            measured = [measure(words, known, *each) for each in zip(made[label], teachers, strict=True)]
-            likes, distances = (np.stack(each) for each in zip(*measured, strict=True))
-            counts = [each.rows.learned.sum() for each in lessons[writer][label]]
-            shares = [count / by.rows.learned.sum() for count, by in zip(counts, writers[writer], strict=True)]
-            count = sum(int(mark.sum()) for mark in jax.tree.leaves(masks[place]))
-            found[label] = (likes - likes_before, distances, untrained, np.array(shares), np.array(count))
-    taught = np.stack([measure(words, base, each.params, each)[0] for each in teachers]) - starts[INITS[0]][0]
+        known, (likes_before, untrained) = inits[together.init], starts[together.init]
+        for label, (students, count) in train_group(study, known, together, labels, lessons[writer], seed).items():
+            made[label], (likes, distances) = students, measure_all(known, students)
+            rows = zip(lessons[writer][label], writers[writer], strict=True)
+            shares = np.array([lesson.rows.learned.sum() / by.rows.learned.sum() for lesson, by in rows])
+            found[label] = (likes - likes_before, distances, untrained, shares, np.array(count))
+    taught = measure_all(base, [each.params for each in teachers])[0] - starts[INITS[0]][0]
     return Run(taught, *(np.stack(each) for each in zip(*(found[label] for label in study.arms), strict=True)))
