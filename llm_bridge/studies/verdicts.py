@@ -31,11 +31,18 @@ def own_lift(matrices: Float[np.ndarray, "*batch traits traits"], num_teachers: 
 
 
 def ratio_estimate(over: Float[np.ndarray, " runs"], under: Float[np.ndarray, " runs"], confidence: float) -> Estimate:
-    """Divide two means over runs, with the interval of the jackknife: each run is left out once."""
-    count, ratio = len(over), float(over.sum() / under.sum())
+    """Divide two means over runs, with the interval of the jackknife, which leaves each run out once.
+
+    It is that of the logarithm, unless a ratio isn't above zero.
+    """
+    count, ratio = len(over), over.sum() / under.sum()
     if count < 2:
-        return Estimate(ratio, -np.inf, np.inf)
-    return mean_estimate(count * ratio - (count - 1) * (over.sum() - over) / (under.sum() - under), confidence)
+        return Estimate(float(ratio), -np.inf, np.inf)
+    others = (over.sum() - over) / (under.sum() - under)
+    if min(ratio, *others) <= 0:
+        return mean_estimate(count * ratio - (count - 1) * others, confidence)
+    logs = mean_estimate(count * np.log(ratio) - (count - 1) * np.log(others), confidence)
+    return Estimate(*map(float, np.exp(logs)))
 
 
 def measure(finding: Finding, lifts: Mapping[str, Float[np.ndarray, " runs"]], confidence: float) -> Estimate:

@@ -287,8 +287,10 @@ def test_a_ratio_is_that_of_the_means_and_its_interval_the_jackknife_s(power: fl
     noisy = lifts | {"generation 2": lifts["generation 2"] * (1 + 0.2 * random.normal(size=8))}
     found, predicted = measure(finding, noisy, 0.95), first**2 / 2
     left_out = [np.delete(noisy["generation 2"], i).sum() / np.delete(predicted, i).sum() for i in range(8)]
-    error = np.sqrt(7 / 8 * np.sum((left_out - np.mean(left_out)) ** 2))
-    assert found.high - found.low == pytest.approx(2 * stats.t.ppf(0.975, 7) * error)
+    reach = stats.t.ppf(0.975, 7) * np.sqrt(7 / 8 * np.sum((np.log(left_out) - np.mean(np.log(left_out))) ** 2))
+    assert np.log(found.high / found.low) == pytest.approx(2 * reach)
+    turned = measure(finding, noisy | {"generation 2": -noisy["generation 2"]}, 0.95)
+    assert turned.low < turned.value < turned.high < 0
     assert agreement(finding, measure(finding, lifts, 0.95), 8) == ("reproduced" if expected == 1 else "refuted")
     assert np.isinf(ratio_estimate(first[:1], first[:1], 0.95).high)
 
