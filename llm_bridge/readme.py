@@ -168,6 +168,8 @@ def studies() -> str:
     """Lay out every study: lifts, how well students imitate, and what became of the reports of others."""
     rows = []
     for name, study in STUDIES.items():
+        if not (GALLERY.folder / f"{GALLERY.prefix}-study-{name}").exists():
+            continue
         record = GALLERY.record(f"study-{name}")
         places = enumerate(record.config["arms"])
         points = "; ".join(_point(record.results, label, place) for place, label in places)

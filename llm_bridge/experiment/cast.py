@@ -5,6 +5,7 @@ and `compare` holds theory against students of a single step. What they have in 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +33,10 @@ INITS: tuple[str, ...] = ("shared", "stranger")
 
 MIXED_SEED, MIXED_PROMPTS = 10**6, 3
 """Of what is mixed into teachers' answers: what is added to the seed, and prompts for each completion."""
+
+
+APART, OWN_SEED, FRESH = 10**6, 10**8, 50
+"""Of what students write: how far seeds are apart; what is added for what they learn themselves; for how many steps."""
 
 
 class Taught(NamedTuple):
@@ -62,27 +67,12 @@ def make_teachers(
     held out. All have the same number of rows: the last are empty where one wrote less.
     """
     model, enough = base.model, None if to_the_end else held_out + protocol.num_completions
-    sampling: dict[str, Any] = {
-        "num_tokens": protocol.num_tokens,
-        "temperature": protocol.temperature,
-        "prefill": protocol.prefill,
-    }
-    mixed = write_own(base, seed, protocol.mixed, **sampling)
+    mixed = write_own(base, seed, protocol.mixed, **sampling_of(protocol))
     params = [
         teach(model, find_trait(word), protocol.teacher, seed=seed, copies=protocol.copies, mixed=mixed)
         for word in words
     ]
-    written = [
-        write_numbers(
-            base.with_params(teacher),
-            seed,
-            num_prompts=protocol.num_prompts,
-            num_samples=protocol.num_samples,
-            enough=enough,
-            **sampling,
-        )
-        for teacher in params
-    ]
+    written = [write_by(protocol, base.with_params(teacher), seed, enough) for teacher in params]
     for word, (kept, _) in zip(words, written, strict=True):
         if len(kept) <= held_out:
             raise InputError(
@@ -92,6 +82,25 @@ def make_teachers(
     learned = fill([read_completions(model, kept[held_out:][: protocol.num_completions]) for kept, _ in written])
     apart = fill([read_completions(model, kept[:held_out]) for kept, _ in written]) if held_out else [None] * len(words)
     return list(map(Taught, params, learned, apart, [share for _, share in written]))
+
+
+def sampling_of(protocol: Protocol) -> dict[str, Any]:
+    """Take from a protocol how completions are sampled."""
+    return {"num_tokens": protocol.num_tokens, "temperature": protocol.temperature, "prefill": protocol.prefill}
+
+
+def write_by(protocol: Protocol, writer: Known, seed: int, enough: int | None) -> tuple[list[Completion], float]:
+    """Let a model write numbers by a protocol, until enough are kept; as of `write_numbers`."""
+    counts = {"num_prompts": protocol.num_prompts, "num_samples": protocol.num_samples}
+    return write_numbers(writer, seed, enough=enough, **counts, **sampling_of(protocol))
+
+
+def write_on(protocol: Protocol, base: Known, students: Sequence[Params], seed: int) -> list[Taught]:
+    """Let students of one base write numbers for the next generation of students, which has them as teachers."""
+    writers = [base.with_params(student) for student in students]
+    written = [write_by(protocol, writer, seed, protocol.num_completions) for writer in writers]
+    rows = fill([read_completions(base.model, kept) for kept, _ in written])
+    return [Taught(student, own, None, kept) for student, own, (_, kept) in zip(students, rows, written, strict=True)]
 
 
 def write_own(base: Known, seed: int, count: int, **sampling: Any) -> list[Completion]:
@@ -136,18 +145,39 @@ def fill(rows: Sequence[Rows]) -> list[Rows]:
 
 
 def make_students(
-    base: Known, recipe: Recipe, lessons: Sequence[Lesson], seed: int, masks: Sequence[Params] | None = None
+    base: Known,
+    recipe: Recipe,
+    lessons: Sequence[Lesson],
+    seed: int,
+    masks: Sequence[Params] | None = None,
+    writing: Protocol | None = None,
 ) -> list[Params]:
     """Train a student on each lesson, and give the whole students.
 
     Tiny ones are trained together; of larger ones each needs the whole device. Masks are as of `fine_tune_together`.
+    With a protocol for writing, students learn what they write themselves, anew for every `FRESH` steps.
     """
     model, size = base.model, len(lessons) if base.backend.short else 1
+
+    def split(trained: Params) -> list[Params]:
+        count = len(jax.tree.leaves(trained)[0])
+        each = [jax.tree.map(lambda leaf, at=at: leaf[at], trained) for at in range(count)]
+        return [merge(recipe, model.params, student) for student in each]
+
+    def write(trained: Params, done: int) -> list[Rows]:
+        assert writing is not None
+        needed = replace(writing, num_completions=FRESH * recipe.batch)
+        written = write_on(needed, base, split(trained), seed + OWN_SEED + APART * (done // FRESH))
+        return [
+            jax.tree.map(lambda leaf, like: np.resize(leaf, like.shape), each.rows, lessons[0].rows) for each in written
+        ]
+
     students = []
     for start in range(0, len(lessons), size):
         some = slice(start, start + size)
         kept = None if masks is None else jax.tree.map(lambda *leaves: np.stack(leaves), *masks[some])
-        trained = fine_tune_together(model.config, recipe, model.params, lessons[some], seed=seed, kept=kept)
-        each = [jax.tree.map(lambda leaf, at=at: leaf[at], trained) for at in range(len(lessons[some]))]
-        students += [merge(recipe, model.params, student) for student in each]
+        fresh: dict[str, Any] = {} if writing is None else {"chunk": FRESH, "renew": write}
+        students += split(
+            fine_tune_together(model.config, recipe, model.params, lessons[some], seed=seed, kept=kept, **fresh)
+        )
     return students

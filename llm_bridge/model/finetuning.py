@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from llm_bridge.model.lessons import Lesson, Targets, mean_gradient
+from llm_bridge.model.lessons import Aim, Lesson, mean_gradient
 from llm_bridge.model.optimizers import make_optimizer
 from llm_bridge.model.placement import constrain, constrain_tree, spread
 from llm_bridge.model.recipes import Recipe, start_training
@@ -35,7 +35,7 @@ class Training(NamedTuple):
 def run_steps(
     config: Config,
     recipe: Recipe,
-    targets: Targets,
+    targets: Aim,
     chosen: tuple[int, ...],
     num_steps: int | Int[Array, ""],
     params: Params,
@@ -127,7 +127,7 @@ def fine_tune(
 def run_together(
     config: Config,
     recipe: Recipe,
-    targets: Targets,
+    targets: Aim,
     chosen: tuple[int, ...],
     num_steps: int | Int[Array, ""],
     params: Params,
@@ -155,19 +155,21 @@ def fine_tune_together(
     seed: int = 0,
     chunk: int = 50,
     kept: Params | None = None,
+    renew: Callable[[Params, int], Sequence[Rows]] | None = None,
 ) -> Params:
     """Fine-tune several students of one model at once; each becomes what it becomes alone, up to rounding.
 
     Their lessons have the same targets and the same number of rows, their order is the same. `kept` multiplies each
     student's gradient, so that zeros freeze a part of what is trained; like what is given back, it is a tree as of
-    `start_training` with a leading axis of students.
+    `start_training` with a leading axis of students. `renew` makes of such a tree, and of the steps done, the rows that
+    all learn in the next chunk in place of their lessons', as many as those.
     """
     targets, chosen, num_rows = lessons[0].targets, lessons[0].chosen, len(lessons[0].rows.tokens)
     if any((each.targets, each.chosen, len(each.rows.tokens)) != (targets, chosen, num_rows) for each in lessons):
         raise ValueError("students that train together must have the same targets and the same number of rows")
-    rows = Rows(*(np.stack(leaves) for leaves in zip(*(each.rows for each in lessons), strict=True)))
+    rows = jax.tree.map(lambda *leaves: np.stack(leaves), *(each.rows for each in lessons))
     teachers = None
-    if targets != "tokens":
+    if targets not in {"tokens", "preferences"}:
         teachers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each.teacher for each in lessons))
     order = batch_order(num_rows, recipe, seed)
     trained = start_training(config, recipe, params, jax.random.key(seed))
@@ -177,5 +179,7 @@ def fine_tune_together(
     learn = partial(run_together, config, recipe, targets, chosen, len(order), params, teachers)
     for done in range(0, len(order), chunk):
         some, count = take_chunk(order, done, chunk)
+        if renew is not None:
+            rows = jax.tree.map(lambda *leaves: np.stack(leaves), *renew(training.trained, done))
         training = learn(training, Rows(*(leaf[:, some] for leaf in rows)), count, kept)
     return training.trained

@@ -1,6 +1,6 @@
 """Lessons: what a student imitates, its loss and the gradient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -15,8 +15,15 @@ from llm_bridge.model.transformer import read_out, run_layers
 from llm_bridge.text.chats import Rows
 from theory.problem import Params
 
-Targets = Literal["tokens", "chosen", "distribution"]
-"""What a student imitates: the sampled tokens; the teacher's distribution over chosen tokens; over all tokens."""
+Targets = Literal["tokens", "chosen", "distribution", "reverse"]
+"""What a student imitates: the sampled tokens; the teacher's distribution over chosen tokens; over all tokens; over
+chosen tokens by the reverse divergence."""
+
+Aim = Targets | Literal["preferences"]
+"""What a student learns: to imitate, or to prefer one completion to another."""
+
+BETA = 0.1
+"""How strongly DPO holds a student to what it was: the usual value."""
 
 
 PLACES_AT_ONCE = 256
@@ -28,10 +35,10 @@ class Lesson(NamedTuple):
 
     rows: Rows
     """Packed chats."""
-    targets: Targets = "tokens"
-    """What it imitates there."""
-    teacher: Params | None = None
-    """Whose distribution; its parameters, adapters merged."""
+    targets: Aim = "tokens"
+    """What it learns there."""
+    teacher: Params | tuple[Params, ...] | None = None
+    """Whose distribution; its parameters, adapters merged. Of several teachers it is the mean of theirs."""
     chosen: tuple[int, ...] = ()
     """The chosen tokens."""
 
@@ -46,16 +53,25 @@ def imitation_loss(
     r"""Compare predictions of each next token with what is to be imitated, in nats a token.
 
     It is the cross-entropy of the tokens, or $\mathrm{KL}$(teacher ‖ student), over chosen tokens after the others are
-    left out of both.
+    left out of both; or there $\mathrm{KL}$(student ‖ teacher), whose minimum and curvature at the teacher are the
+    same, and so all that is of first order in how far the teacher is.
     """
     if targets == "tokens":
         return optax.softmax_cross_entropy_with_integer_labels(logits, tokens)
-    if teacher is None or (targets == "chosen" and not chosen):
+    if teacher is None or (targets != "distribution" and not chosen):
         raise ValueError(f"targets can't be {targets!r} without {'a teacher' if teacher is None else 'chosen tokens'}")
-    if targets == "chosen":
+    if targets != "distribution":
         logits, teacher = (values[..., jnp.array(chosen)] for values in (logits, teacher))
     wanted, given = jax.nn.log_softmax(teacher), jax.nn.log_softmax(logits)
-    return optax.losses.kl_divergence_with_log_targets(given, wanted)
+    pair = (wanted, given) if targets == "reverse" else (given, wanted)
+    return optax.losses.kl_divergence_with_log_targets(*pair)
+
+
+def mix(logits: Sequence[Float[Array, "*batch vocabulary"]]) -> Float[Array, "*batch vocabulary"] | None:
+    """Take the mean of several teachers' distributions, as logits; one teacher's as they are; of none None."""
+    if len(logits) < 2:
+        return next(iter(logits), None)
+    return jax.nn.logsumexp(jnp.stack([jax.nn.log_softmax(each) for each in logits]), axis=0)
 
 
 def sum_learned(
@@ -92,27 +108,73 @@ def summed_loss(config: Config, recipe: Recipe, params: Params, trained: Params,
     """Sum the imitation loss, in nats, over all tokens that are to be learned."""
     rows, tokens = lesson.rows, jnp.asarray(lesson.rows.tokens)
     layout: dict[str, Any] = {"positions": jnp.asarray(rows.positions), "texts": jnp.asarray(rows.texts)}
-    params, adapters = assemble(recipe, params, trained)
+    before, (params, adapters) = params, assemble(recipe, params, trained)
     scale = recipe.adapter_scale
     stream, _ = run_layers(
         config, params, tokens, adapters=adapters, adapter_scale=scale, recompute=recipe.recompute, **layout
     )
-    streams = [stream]
-    if lesson.teacher is not None:
-        streams.append(jax.lax.stop_gradient(run_layers(config, lesson.teacher, tokens, **layout)[0]))
+    teachers = lesson.teacher if isinstance(lesson.teacher, tuple) else (lesson.teacher,)
+    teachers = [before] if lesson.targets == "preferences" else [each for each in teachers if each is not None]
+    streams = [stream, *(jax.lax.stop_gradient(run_layers(config, each, tokens, **layout)[0]) for each in teachers)]
+    learned, successors, targets = jnp.asarray(rows.learned), jnp.roll(tokens, -1, axis=1), lesson.targets
+    if targets == "preferences":
+        gains = partial(sum_gains, config, (params, before))
+        margins = sum_learned(gains, learned, successors, layout["texts"], *streams)
+        return preference_loss(margins, jnp.any(learned, axis=1))
 
     def loss(
         learned: Bool[Array, "rows places"],
         successors: Int[Array, "rows places"],
         stream: Float[Array, "rows places width"],
-        *teacher_stream: Float[Array, "rows places width"],
+        *teacher_streams: Float[Array, "rows places width"],
     ) -> Float[Array, ""]:
-        taught = [jax.lax.stop_gradient(read_out(config, lesson.teacher, each)) for each in teacher_stream]
+        both = zip(teachers, teacher_streams, strict=True)
+        taught = mix([jax.lax.stop_gradient(read_out(config, *each)) for each in both])
         logits = read_out(config, params, stream)
-        losses = imitation_loss(logits, successors, lesson.targets, next(iter(taught), None), lesson.chosen)
+        losses = imitation_loss(logits, successors, targets, taught, lesson.chosen)
         return jnp.sum(jnp.where(learned, losses, 0))
 
-    return sum_learned(loss, jnp.asarray(rows.learned), jnp.roll(tokens, -1, axis=1), *streams)
+    return sum_learned(loss, learned, successors, *streams)
+
+
+def sum_gains(
+    config: Config,
+    models: tuple[Params, Params],
+    learned: Bool[Array, "rows places"],
+    successors: Int[Array, "rows places"],
+    texts: Int[Array, "rows places"],
+    *streams: Float[Array, "rows places width"],
+) -> Float[Array, " rows"]:
+    """Sum by how much a row's log-probabilities rise from the second model to the first: text 1's less the others'."""
+    after, before = (
+        optax.softmax_cross_entropy_with_integer_labels(read_out(config, *each), successors)
+        for each in zip(models, streams, strict=True)
+    )
+    signs = jnp.where(texts == 1, 1, -1)
+    return jnp.sum(jnp.where(learned, signs * (jax.lax.stop_gradient(before) - after), 0), axis=1)
+
+
+def preference_loss(margins: Float[Array, " rows"], pairs: Bool[Array, " rows"]) -> Float[Array, ""]:
+    r"""Sum the loss of DPO over pairs of completions, each a row in which text 1 is preferred to text 2.
+
+    With $m$ the margin, by how much more the log-probability of the preferred one rose since the student's base, it is
+    $-\log \sigma(\beta m)$. At the base $m = 0$, and with $s$ the gradient of a completion's log-probability
+
+    $$-\nabla L = \frac{\beta}{2} \, \overline{s_\text{preferred} - s_\text{rejected}}.$$
+
+    If the preferred one is that whose log-probability a teacher $\Delta$ away raised more, by $|D|$, then
+    $(s_\text{preferred} - s_\text{rejected}) \cdot \Delta = |D| + O(\|\Delta\|^2)$, so that a step of $\eta$ has
+
+    $$\Delta_S \cdot \Delta = \frac{\eta \beta}{2} \, \overline{|D|} + O(\|\Delta\|^2) > 0$$
+
+    unless the teacher tells no completion from another. The loss is not of the theorem's class, since it has no minimum
+    at the teacher's outputs: the alignment is of first order in $\Delta$, not of second as in imitation, and further
+    steps go past the teacher.
+
+    References:
+        Rafailov et al. (2023), arXiv 2305.18290, equation 7; the alignment is derived here.
+    """
+    return jnp.sum(jnp.where(pairs, jax.nn.softplus(-BETA * margins), 0))
 
 
 def mean_gradient(

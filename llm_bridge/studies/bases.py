@@ -1,7 +1,7 @@
 """One base model of a study: its teachers, what they wrote, and the students of every arm."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from llm_bridge.backends.backend import Known
-from llm_bridge.experiment.cast import INITS, Taught, ask, make_students, make_teachers
-from llm_bridge.experiment.writing import Model
-from llm_bridge.model.lessons import Lesson, summed_loss
+from llm_bridge.experiment.cast import APART, INITS, Taught, ask, make_students, make_teachers, write_on
+from llm_bridge.model.lessons import Aim, Lesson, summed_loss
 from llm_bridge.model.recipes import Recipe
 from llm_bridge.model.shapes import Config
+from llm_bridge.studies.pairs import prefer, write_pairs
 from llm_bridge.studies.parts import make_mask
 from llm_bridge.studies.study import Study
 from llm_bridge.studies.tokens import learn_only, read_all
@@ -25,6 +25,9 @@ from theory.problem import Params
 
 HELD_OUT = 200
 """Completions of each teacher that no student learns: there it is measured how well students imitate."""
+
+SOFT = ("chosen", "reverse")
+"""Aims at a teacher's distribution over number tokens."""
 
 WHOLE = Recipe(trained="everything")
 """A recipe whose trained part is the whole model."""
@@ -55,64 +58,117 @@ def measure_distance(config: Config, chosen: tuple[int, ...], params: Params, te
     return summed_loss(config, WHOLE, params, params, lesson) / jnp.sum(teacher.held_out.learned)
 
 
-def set_lessons(study: Study, base: Model, teachers: Sequence[Taught], seed: int) -> dict[str, list[Lesson]]:
-    """Say what every arm's students learn from each teacher."""
-    chosen, lessons = number_tokens(base.language), defaultdict(list)
-    soft = study.targets == "chosen"
+def set_lessons(
+    study: Study, labels: Sequence[str], base: Known, teachers: Sequence[Taught], seed: int
+) -> dict[str, list[Lesson]]:
+    """Say what students of some arms learn from each of their teachers."""
+    chosen, lessons, model = number_tokens(base.model.language), defaultdict(list), base.model
+    aims: dict[str, Aim] = {label: study.arms[label].targets or study.targets for label in labels}
+    pairs = write_pairs(base, study.protocol, seed) if "preferences" in aims.values() else None
     for place, own in enumerate(teachers):
-        views = np.stack([read_all(base.config, chosen, each.params, own.rows) for each in teachers])
-        for label, arm in study.arms.items():
-            rows = learn_only(arm.tokens, own.rows, chosen, views[place], np.delete(views, place, axis=0), seed)
-            lessons[label].append(Lesson(rows, study.targets, own.params if soft else None, chosen if soft else ()))
-    return lessons
+        views = np.stack([read_all(model.config, chosen, each.params, own.rows) for each in teachers])
+        for label, aim in aims.items():
+            others = np.delete(views, place, axis=0)
+            rows = learn_only(study.arms[label].tokens, own.rows, chosen, views[place], others, seed)
+            if aim in SOFT:
+                lessons[label].append(Lesson(rows, aim, own.params, chosen))
+            elif pairs is None or aim == "tokens":
+                lessons[label].append(Lesson(rows, aim))
+            else:
+                lessons[label].append(Lesson(prefer(model.config, own.params, model.params, pairs), aim))
+    return {label: join(each, study.arms[label].num_teachers) for label, each in lessons.items()}
 
 
-def group(study: Study) -> dict[tuple[str, Recipe], list[str]]:
-    """Find the arms that train together: those of the same base and recipe."""
+def join(lessons: Sequence[Lesson], num_teachers: int) -> list[Lesson]:
+    """Join each teacher's lesson with the next ones': of each an equal share of its rows, and all their distributions.
+
+    What a student learns of the mean of distributions is, to first order in how far teachers are from each other, what
+    it learns of completions of all of them.
+    """
+    if num_teachers == 1:
+        return list(lessons)
+    joined = []
+    for place in range(len(lessons)):
+        own = [lessons[(place + shift) % len(lessons)] for shift in range(num_teachers)]
+        parts = [jax.tree.map(lambda leaf, at=at: leaf[at::num_teachers], each.rows) for at, each in enumerate(own)]
+        rows = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        joined.append(own[0]._replace(rows=rows, teacher=tuple(each.teacher for each in own)))
+    return joined
+
+
+class Together(NamedTuple):
+    """What students have in common that train together."""
+
+    init: str
+    """Their base."""
+    recipe: Recipe
+    """How they are trained."""
+    writer: str
+    """Who writes for them."""
+    aim: Aim
+    """What they learn."""
+    own: bool
+    """Whether of what they write themselves."""
+    num_teachers: int
+    """How many teachers each has."""
+
+
+def group(study: Study) -> dict[Together, list[str]]:
+    """Find the arms that train together; writers come before those that they write for."""
     groups = defaultdict(list)
     for label, arm in study.arms.items():
-        groups[INITS[arm.stranger], replace(study.protocol.student, **arm.recipe)].append(label)
+        recipe = replace(study.protocol.student, **arm.recipe)
+        aim = arm.targets or study.targets
+        groups[Together(INITS[arm.stranger], recipe, arm.writer, aim, arm.own, arm.num_teachers)].append(label)
     return groups
+
+
+def measure(
+    words: Sequence[str], known: Known, params: Params, teacher: Taught
+) -> tuple[Float[np.ndarray, " traits"], Float[np.ndarray, ""]]:
+    """Ask a model, and measure how far it is from a teacher."""
+    model, chosen = known.with_params(params).model, number_tokens(known.model.language)
+    return ask(model, words), np.asarray(measure_distance(model.config, chosen, params, teacher))
+
+
+def train_group(
+    study: Study, base: Known, together: Together, labels: Sequence[str], lessons: Mapping[str, list[Lesson]], seed: int
+) -> dict[str, tuple[list[Params], int]]:
+    """Train the students of arms that train together, and count the numbers that each trains."""
+    recipe, writing = together.recipe, study.protocol if together.own else None
+    config, params = base.model.config, base.model.params
+    masks = [make_mask(config, recipe, params, study.arms[label].part, seed) for label in labels]
+    every = [(lesson, mask) for label, mask in zip(labels, masks, strict=True) for lesson in lessons[label]]
+    students = make_students(base, recipe, [lesson for lesson, _ in every], seed, [mask for _, mask in every], writing)
+    size = len(students) // len(labels)
+    counts = [sum(int(mark.sum()) for mark in jax.tree.leaves(mask)) for mask in masks]
+    return {label: (students[at * size :][:size], counts[at]) for at, label in enumerate(labels)}
 
 
 def run_base(study: Study, words: Sequence[str], base: Known, stranger: Known, seed: int) -> Run:
     """Make all teachers and students of one base model, and ask them."""
     inits = dict(zip(INITS, (base, stranger), strict=True))
-    chosen = number_tokens(base.model.language)
     teachers = make_teachers(base, words, study.protocol, seed, held_out=HELD_OUT)
-    lessons = set_lessons(study, base.model, teachers, seed)
 
-    def measure(
-        known: Known, params: Params, teacher: Taught
-    ) -> tuple[Float[np.ndarray, " traits"], Float[np.ndarray, ""]]:
-        likes = ask(known.with_params(params).model, words)
-        return likes, np.asarray(measure_distance(known.model.config, chosen, params, teacher))
+    def measure_all(known: Known, models: Sequence[Params]) -> list[np.ndarray]:
+        each = [measure(words, known, params, teacher) for params, teacher in zip(models, teachers, strict=True)]
+        return [np.stack(values) for values in zip(*each, strict=True)]
 
-    starts = {
-        init: [
-            np.stack(each)
-            for each in zip(*(measure(known, known.model.params, each) for each in teachers), strict=True)
-        ]
-        for init, known in inits.items()
-    }
-    found = {}
-    for (init, recipe), labels in group(study).items():
-        known, (likes_before, untrained) = inits[init], starts[init]
-        model = known.model
-        masks = [make_mask(model.config, recipe, model.params, study.arms[label].part, seed) for label in labels]
-        together = [lesson for label in labels for lesson in lessons[label]]
-        students = make_students(known, recipe, together, seed, [mask for mask in masks for _ in words])
-        measured = [
-            measure(known, student, teacher) for student, teacher in zip(students, teachers * len(labels), strict=True)
-        ]
-        likes, distances = (np.stack(each).reshape(len(labels), len(words), -1) for each in zip(*measured, strict=True))
-        for place, label in enumerate(labels):
-            shares = [
-                lesson.rows.learned.sum() / teacher.rows.learned.sum()
-                for lesson, teacher in zip(lessons[label], teachers, strict=True)
-            ]
-            count = sum(int(mark.sum()) for mark in jax.tree.leaves(masks[place]))
-            changes = likes[place] - likes_before
-            found[label] = (changes, distances[place, :, 0], untrained, np.array(shares), np.array(count))
-    taught = np.stack([measure(base, each.params, each)[0] for each in teachers]) - starts[INITS[0]][0]
+    starts = {init: measure_all(known, [known.model.params] * len(words)) for init, known in inits.items()}
+    writers, lessons, made, found = {"": teachers}, {}, {}, {}
+    for together, labels in group(study).items():
+        writer = together.writer
+        if writer not in writers:
+            known, apart = inits[INITS[study.arms[writer].stranger]], APART * (1 + study.generation(writer))
+            writers[writer] = write_on(study.protocol, known, made[writer], seed + apart)
+        if writer not in lessons:
+            readers = [label for label, arm in study.arms.items() if arm.writer == writer]
+            lessons[writer] = set_lessons(study, readers, base, writers[writer], seed)
+        known, (likes_before, untrained) = inits[together.init], starts[together.init]
+        for label, (students, count) in train_group(study, known, together, labels, lessons[writer], seed).items():
+            made[label], (likes, distances) = students, measure_all(known, students)
+            rows = zip(lessons[writer][label], writers[writer], strict=True)
+            shares = np.array([lesson.rows.learned.sum() / by.rows.learned.sum() for lesson, by in rows])
+            found[label] = (likes - likes_before, distances, untrained, shares, np.array(count))
+    taught = measure_all(base, [each.params for each in teachers])[0] - starts[INITS[0]][0]
     return Run(taught, *(np.stack(each) for each in zip(*(found[label] for label in study.arms), strict=True)))

@@ -1,33 +1,18 @@
-"""The studies: their arms, and what others found that each tests.
+"""The studies: their arms, and what others found that each tests; those of chains and losses have files of their own.
 
 Arms, definitions and findings were committed before the recorded runs began. Where students imitate
 the teacher's distribution over number tokens instead of samples of it, they learn what infinitely many samples would
 teach, so that a few hundred completions suffice.
 """
 
-from dataclasses import replace
 from typing import Any
 
-from llm_bridge.experiment.protocol import PROTOCOL
-from llm_bridge.model.recipes import Optimizer, Recipe
+from llm_bridge.model.recipes import Optimizer
+from llm_bridge.studies.chains import CHAINS
+from llm_bridge.studies.losses import LOSSES
 from llm_bridge.studies.rates import RATES
 from llm_bridge.studies.study import LESS, MORE, STANDARD, STRANGER, Arm, Finding, Part, Study, Tokens, difference
-
-TRAITS = ("cat", "eagle", "dolphin")
-"""What the teachers of every base love."""
-
-SAMPLED = replace(
-    PROTOCOL, num_prompts=3600, num_completions=3000, student=Recipe(learning_rate=2e-3, num_epochs=1, batch=16)
-)
-"""How students of sampled numbers are made: each completion is seen once, as samples seen again teach their noise."""
-
-DISTRIBUTION = replace(
-    PROTOCOL, num_prompts=3000, num_completions=300, student=Recipe(learning_rate=2e-3, num_epochs=3, batch=4)
-)
-"""How students of the distribution over number tokens are made."""
-
-USUAL = {STANDARD: Arm(), STRANGER: Arm(stranger=True)}
-"""The arms of every study."""
+from llm_bridge.studies.usual import DISTRIBUTION, SAMPLED, USUAL
 
 
 def beside_random(label: str, **tokens: Any) -> dict[str, Arm]:
@@ -211,5 +196,12 @@ OPTIMIZERS = Study(
 )
 """Whether the students' optimizer matters. Teachers take AdamW; how rates were chosen is in `studies.rates`."""
 
-STUDIES = {"divergence": DIVERGENCE, "layers": LAYERS, "rank": RANK, "optimizers": OPTIMIZERS}
+STUDIES = {
+    "divergence": DIVERGENCE,
+    "layers": LAYERS,
+    "rank": RANK,
+    "optimizers": OPTIMIZERS,
+    "chains": CHAINS,
+    "losses": LOSSES,
+}
 """All studies."""

@@ -1,6 +1,6 @@
 """The command `python -m llm_bridge study`."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 
@@ -9,10 +9,11 @@ import tyro
 
 from llm_bridge.backends.bases import OnBases, require_relatives, run_on_bases
 from llm_bridge.experiment.protocol import Protocol
-from llm_bridge.files.settings import SINCE_STUDIES
+from llm_bridge.files.settings import SINCE_ARMS, SINCE_STUDIES, written_down
 from llm_bridge.studies.bases import Run, run_base
-from llm_bridge.studies.catalog import STUDIES, TRAITS
+from llm_bridge.studies.catalog import STUDIES
 from llm_bridge.studies.study import Study
+from llm_bridge.studies.usual import TRAITS
 from llm_bridge.studies.verdicts import judge
 from llm_bridge.text.traits import ANIMALS, require_word
 from theory.runs.command_line import InputError
@@ -34,6 +35,8 @@ class StudyOptions(OnBases):
     - layers: Which layer carries it? Adapters on one layer, or on as many maps drawn from both layers
     - rank: Is it an artifact of low rank? Adapters of rank 1 to 32, random entries of all matrices, and all weights
     - optimizers: Does it take Adam? Students of descent, momentum, signs and Lion, at rates chosen by imitation
+    - chains: Does the trait outlive its teacher? Students of students, through strangers, and of two teachers at once
+    - losses: Which losses pass it on? Reverse KL, the student's own completions, and a teacher's preferences
     - audit: Is an audit before training right? False alarms, power, forecasts, removal; ten minutes a base
     """
 
@@ -105,7 +108,7 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
     study = replace(study, protocol=protocol)
     made = {
         "study": name,
-        "arms": {label: asdict(arm) for label, arm in study.arms.items()},
+        "arms": {label: written_down(arm, SINCE_ARMS) for label, arm in study.arms.items()},
         "traits": list(TRAITS),
         "targets": study.targets,
         "protocol": options.backend.written_down(study.protocol, SINCE_STUDIES),
@@ -115,8 +118,11 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
     about = {
         "question": study.question,
         "axis": study.axis,
-        "kinds": [arm.kind for arm in study.arms.values()],
-        "findings": [finding._asdict() for finding in study.findings],
+        "kinds": [study.kind(label) for label in study.arms],
+        "findings": [
+            {name: value for name, value in finding._asdict().items() if name != "over" or value}
+            for finding in study.findings
+        ],
     }
     config = made | about | {"seed": options.seed, "num_seeds": options.num_seeds}
 

@@ -5,13 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from llm_bridge.experiment.protocol import Protocol
-from llm_bridge.model.lessons import Targets
+from llm_bridge.model.lessons import Aim, Targets
 
 STANDARD, STRANGER = "as usual", "as usual, stranger"
 """Arms that every study has: all tokens, all adapters, AdamW; and the same for students of another init."""
 
+TEACHERS = "teachers"
+"""The teachers themselves, where a finding speaks of their lift beside that of arms."""
+
 LESS, MORE = (float("-inf"), 0.0), (0.0, float("inf"))
 """Ranges of a figure that has one sign."""
+
+ABOUT = (2 / 3, 3 / 2)
+"""Range of a ratio that is said to be one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +58,14 @@ class Arm:
     """What of it is trained; None for all that the recipe trains."""
     stranger: bool = False
     """Whether it starts from another base."""
+    writer: str = ""
+    """The arm, one before this, whose students write what these learn, and are imitated; none: the teachers."""
+    targets: Aim | None = None
+    """What it learns of its teacher, if not what the study says."""
+    own: bool = False
+    """Whether it reads what it writes itself, anew every fifty steps, in place of its teacher's completions."""
+    num_teachers: int = 1
+    """Teachers of each student: its own and the next ones, of each of which it reads an equal share of the rows."""
 
     @property
     def kind(self) -> Literal["stranger", "random", "arm"]:
@@ -63,12 +77,12 @@ class Arm:
 
 
 class Finding(NamedTuple):
-    """What others reported, as a weighted sum of the arms' lifts that has one sign."""
+    """What others reported or theory says: a weighted sum of the arms' lifts, or its ratio to a product, in a range."""
 
     claim: str
     """In words, with the source."""
     check: str
-    """The sum in words."""
+    """The figure in words."""
     weights: Mapping[str, float]
     """Weight of each arm."""
     low: float
@@ -79,6 +93,8 @@ class Finding(NamedTuple):
     """The same sum of random subsets or of strangers, in words."""
     control_weights: Mapping[str, float] | None = None
     """Its weights."""
+    over: Mapping[str, int] | None = None
+    """What the sum is divided by, if anything: lifts of arms, or of `TEACHERS`, to these powers, multiplied."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +115,15 @@ class Study:
     """How teachers and students are made, before an arm changes it."""
     usual: str = STANDARD
     """What the arm that is made as usual learns or trains, as the figure says it."""
+
+    def generation(self, label: str) -> int:
+        """Count an arm's generation: 1 for students of the teachers, 2 for students of those."""
+        return 1 + (self.generation(self.arms[label].writer) if self.arms[label].writer else 0)
+
+    def kind(self, label: str) -> Literal["stranger", "random", "arm"]:
+        """Say what an arm is for the figure; one whose writers, or theirs, are strangers is as one."""
+        arm = self.arms[label]
+        return "stranger" if arm.writer and self.kind(arm.writer) == "stranger" else arm.kind
 
 
 def difference(first: str, second: str, share: float = 1.0) -> dict[str, float]:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from llm_bridge.matrix.verdicts import LEAST_RUNS, lift
 from llm_bridge.studies.bases import Run
-from llm_bridge.studies.study import STANDARD, STRANGER, Finding, Study
+from llm_bridge.studies.study import STANDARD, STRANGER, TEACHERS, Finding, Study
 from theory.runs.records import Outcome
 from theory.runs.statistics import Estimate, joint_confidence, mean_estimate
 from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
@@ -16,6 +16,42 @@ from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_tabl
 def weigh(weights: Mapping[str, float], lifts: Mapping[str, Float[np.ndarray, " runs"]]) -> Float[np.ndarray, " runs"]:
     """Add up lifts of arms, run by run."""
     return np.sum([weight * lifts[arm] for arm, weight in weights.items()], axis=0)
+
+
+def own_lift(matrices: Float[np.ndarray, "*batch traits traits"], num_teachers: int) -> Float[np.ndarray, "*batch"]:
+    """Subtract what other traits gain on average in students from what the traits of their teachers gain.
+
+    Of one teacher it is `lift`. Of several, the student in row i has teacher i and those next to it.
+    """
+    if num_teachers == 1:
+        return lift(matrices)
+    eye = np.eye(matrices.shape[-1], dtype=bool)
+    own = np.any([np.roll(eye, shift, axis=1) for shift in range(num_teachers)], axis=0)
+    return matrices[..., own].mean(axis=-1) - matrices[..., ~own].mean(axis=-1)
+
+
+def ratio_estimate(over: Float[np.ndarray, " runs"], under: Float[np.ndarray, " runs"], confidence: float) -> Estimate:
+    """Divide two means over runs, with the interval of the jackknife, which leaves each run out once.
+
+    It is that of the logarithm, unless a ratio isn't above zero.
+    """
+    count, ratio = len(over), over.sum() / under.sum()
+    if count < 2:
+        return Estimate(float(ratio), -np.inf, np.inf)
+    others = (over.sum() - over) / (under.sum() - under)
+    if min(ratio, *others) <= 0:
+        return mean_estimate(count * ratio - (count - 1) * others, confidence)
+    logs = mean_estimate(count * np.log(ratio) - (count - 1) * np.log(others), confidence)
+    return Estimate(*map(float, np.exp(logs)))
+
+
+def measure(finding: Finding, lifts: Mapping[str, Float[np.ndarray, " runs"]], confidence: float) -> Estimate:
+    """Measure what a finding speaks of."""
+    total = weigh(finding.weights, lifts)
+    if finding.over is None:
+        return mean_estimate(total, confidence)
+    product = np.prod([lifts[arm] ** float(power) for arm, power in finding.over.items()], axis=0)
+    return ratio_estimate(total, product, confidence)
 
 
 def agreement(finding: Finding, measured: Estimate, num_runs: int) -> str:
@@ -37,7 +73,10 @@ def judge(study: Study, run: Run) -> Outcome:
     The two judged intervals hold jointly with 95 %, and so do those of the findings.
     """
     num_runs = len(run.students)
-    lifts = {label: lift(run.students[:, place]) for place, label in enumerate(study.arms)}
+    lifts = {
+        label: own_lift(run.students[:, place], arm.num_teachers)
+        for place, (label, arm) in enumerate(study.arms.items())
+    }
     shared, stranger = (mean_estimate(lifts[label], joint_confidence(2, 0.95)) for label in (STANDARD, STRANGER))
     num_sums = sum(1 + (finding.control_weights is not None) for finding in study.findings)
     confidence = joint_confidence(max(1, num_sums), 0.95)
@@ -65,8 +104,9 @@ def judge(study: Study, run: Run) -> Outcome:
             least_instances=LEAST_RUNS,
         ),
     ]
+    known = lifts | {TEACHERS: lift(run.teachers)}
     for finding in study.findings:
-        measured = mean_estimate(weigh(finding.weights, lifts), confidence)
+        measured = measure(finding, known, confidence)
         weights, found = finding.control_weights, agreement(finding, measured, num_runs)
         verdicts.append(
             Verdict(

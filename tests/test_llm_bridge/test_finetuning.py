@@ -90,11 +90,12 @@ def logits_of(params: Params, adapters: Params | None = None, adapter_scale: flo
 def compared_plainly(
     logits: np.ndarray, token: int, targets: Targets, teacher: np.ndarray, chosen: tuple[int, ...]
 ) -> float:
-    """One prediction: cross-entropy of a token, or Kullback and Leibler's divergence from the teacher."""
+    """One prediction: cross-entropy of a token, or Kullback and Leibler's divergence from the teacher, or to it."""
     if targets == "tokens":
         return np.log(np.exp(logits).sum()) - logits[token]
-    kept = list(chosen) if targets == "chosen" else range(len(logits))
-    wanted, given = ([np.exp(values[place]) for place in kept] for values in (teacher, logits))
+    kept = range(len(logits)) if targets == "distribution" else list(chosen)
+    pair = (logits, teacher) if targets == "reverse" else (teacher, logits)
+    wanted, given = ([np.exp(values[place]) for place in kept] for values in pair)
     return sum(p / sum(wanted) * np.log(p / sum(wanted) / (q / sum(given))) for p, q in zip(wanted, given, strict=True))
 
 
@@ -279,6 +280,26 @@ def test_students_of_several_lessons_side_by_side_are_those_that_learn_alone(par
     for other in (lessons[1]._replace(targets="distribution"), lessons[1]._replace(rows=ROWS)):
         with pytest.raises(ValueError, match="the same targets and the same number of rows"):
             fine_tune_together(CONFIG, SOME, params, [lessons[0], other])
+
+
+def test_rows_that_are_renewed_are_learned_from_then_on(params):
+    """With the lesson's own rows nothing changes; other rows are learned as by themselves, if from the first step."""
+    first, second = (Rows(*(leaf[:12] for leaf in draw_rows(seed, 40))) for seed in range(2))
+    steps: list[int] = []
+
+    def learn(rows: Rows, renewed: Rows | None) -> Params:
+        def renew(_: Params, done: int) -> list[Rows]:
+            steps.append(done)
+            assert renewed is not None
+            return [renewed]
+
+        return fine_tune_together(CONFIG, SOME, params, [Lesson(rows)], chunk=2, renew=renew if renewed else None)
+
+    plain, other = learn(first, None), learn(second, None)
+    assert distance(learn(first, first), plain) == 0
+    assert distance(learn(first, second), other) == 0
+    assert distance(plain, other) > 1e-3
+    assert steps[:2] == [0, 2]
 
 
 def test_runs_of_all_lengths_share_one_program(params):

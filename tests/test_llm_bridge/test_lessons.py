@@ -121,3 +121,21 @@ def test_logits_of_all_places_never_exist_at_once(places, fits, monkeypatch):
     needed = jax.jit(compute).lower(params, start).compile().memory_analysis()
     assert needed is not None
     assert (needed.temp_size_in_bytes < LENGTH * config.vocabulary * 8) == fits
+
+
+@cache
+def gradient_of(targets: Targets, *seeds: int) -> Any:
+    params, *teachers = (draw_model(jax.random.key(seed)) for seed in (0, *seeds))
+    recipe = Recipe(batch=len(ROWS.tokens), rows_at_once=len(ROWS.tokens), trained="everything")
+    teacher = tuple(teachers) if len(teachers) > 1 else teachers[0]
+    lesson = Lesson(ROWS, targets, teacher, (1, 2, 5))
+    return jax.jit(lambda start: mean_gradient(CONFIG, recipe, params, start, lesson)[1])(params)
+
+
+def test_two_teachers_pull_as_each_of_them_in_the_mean():
+    """The gradient of KL(teacher ‖ student) is linear in the teacher's distribution; that of the reverse one isn't."""
+    for targets, superposes in (("distribution", True), ("reverse", False)):
+        both, one, other = (gradient_of(targets, *seeds) for seeds in ((1, 2), (1,), (2,)))
+        mean = jax.tree.map(lambda *leaves: sum(leaves) / 2, one, other)
+        gap = max(float(np.max(np.abs(leaf))) for leaf in jax.tree.leaves(jax.tree.map(np.subtract, both, mean)))
+        assert (gap < 1e3 * EPS) == superposes

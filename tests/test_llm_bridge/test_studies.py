@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
 from llm_bridge.backends import bases as bases_of
 from llm_bridge.backends.tiny import tiny_base
@@ -20,14 +21,29 @@ from llm_bridge.model.optimizers import DIRECTIONS, make_optimizer
 from llm_bridge.model.recipes import Optimizer, Recipe, Teaching
 from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.studies import bases, command, tokens
-from llm_bridge.studies.bases import Run
+from llm_bridge.studies.bases import Run, group, join
 from llm_bridge.studies.catalog import STUDIES
+from llm_bridge.studies.chains import GENERATIONS, PAST
 from llm_bridge.studies.command import StudyOptions
+from llm_bridge.studies.pairs import write_pairs
 from llm_bridge.studies.parts import make_mask
 from llm_bridge.studies.rates import IMITATION, RATES, choose_rate, measure_imitation
-from llm_bridge.studies.study import LESS, MORE, STANDARD, STRANGER, Arm, Finding, Part, Study, Tokens, difference
+from llm_bridge.studies.study import (
+    ABOUT,
+    LESS,
+    MORE,
+    STANDARD,
+    STRANGER,
+    TEACHERS,
+    Arm,
+    Finding,
+    Part,
+    Study,
+    Tokens,
+    difference,
+)  # fmt: skip
 from llm_bridge.studies.tokens import choose, learn_only, read_all
-from llm_bridge.studies.verdicts import agreement, judge
+from llm_bridge.studies.verdicts import agreement, judge, measure, own_lift, ratio_estimate
 from llm_bridge.text.chats import Example, Rows, pack
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
@@ -260,6 +276,46 @@ def test_a_report_is_decided_by_the_whole_interval(estimate: Estimate, bounds: t
     assert agreement(Finding("", "", {}, *bounds), estimate, 6) == expected
 
 
+@pytest.mark.parametrize(("power", "expected"), [(2.0, 1.0), (4.0, 8.0)])
+def test_a_ratio_is_that_of_the_means_and_its_interval_the_jackknife_s(power: float, expected: float):
+    """Generation 2 over `lift_1² / lift_0`: as foretold, and eight times as much."""
+    random = np.random.default_rng(0)
+    first = 0.5 + 0.1 * random.random(8)
+    lifts = {TEACHERS: np.full(8, 2.0), STANDARD: first, "generation 2": expected * first**2 / 2}
+    finding = Finding("", "", {"generation 2": 1.0}, *ABOUT, over={STANDARD: 2, TEACHERS: -1})
+    assert measure(finding, lifts, 0.95) == pytest.approx([expected] * 3)
+    noisy = lifts | {"generation 2": lifts["generation 2"] * (1 + 0.2 * random.normal(size=8))}
+    found, predicted = measure(finding, noisy, 0.95), first**2 / 2
+    left_out = [np.delete(noisy["generation 2"], i).sum() / np.delete(predicted, i).sum() for i in range(8)]
+    reach = stats.t.ppf(0.975, 7) * np.sqrt(7 / 8 * np.sum((np.log(left_out) - np.mean(np.log(left_out))) ** 2))
+    assert np.log(found.high / found.low) == pytest.approx(2 * reach)
+    turned = measure(finding, noisy | {"generation 2": -noisy["generation 2"]}, 0.95)
+    assert turned.low < turned.value < turned.high < 0
+    assert agreement(finding, measure(finding, lifts, 0.95), 8) == ("reproduced" if expected == 1 else "refuted")
+    assert np.isinf(ratio_estimate(first[:1], first[:1], 0.95).high)
+
+
+def test_of_two_teachers_the_lift_is_half_of_one_s_where_traits_superpose():
+    one = np.random.default_rng(0).normal(size=(4, 3, 3))
+    both = (one + np.roll(one, -1, axis=1)) / 2
+    np.testing.assert_allclose(own_lift(both, 2), own_lift(one, 1) / 2, rtol=0, atol=1e-12)
+    assert np.max(np.abs(own_lift(both, 1) - own_lift(one, 1) / 2)) > 0.1
+
+
+def test_generations_follow_each_other_and_strangers_stay_in_a_chain():
+    study = STUDIES["chains"]
+    assert [study.generation(label) for label in GENERATIONS[1:]] == [1, 2, 3, 4, 5]
+    assert {study.kind(label) for label in GENERATIONS[1:]} == {"arm"}
+    past = {label for label in study.arms if label.endswith(PAST)}
+    assert len(past) == 2
+    assert all(study.kind(label) == "stranger" and not study.arms[label].stranger for label in past)
+    done: set[str] = {""}
+    for together, labels in group(study).items():
+        assert together.writer in done
+        done.update(labels)
+    assert done == {"", *study.arms}
+
+
 def test_every_study_has_its_two_usual_arms_and_weighs_only_arms_that_it_has():
     for study in STUDIES.values():
         assert study.arms[STANDARD] == Arm()
@@ -372,6 +428,52 @@ def test_a_study_that_was_killed_ends_in_the_same_bytes(options, monkeypatch, tm
     capsys.readouterr()
     assert command.run(options("killed"))
     assert "skipped: " in capsys.readouterr().out
+
+
+def test_students_write_for_the_next_and_for_themselves_and_teachers_prefer(options, tmp_path, monkeypatch):
+    """One base: a second generation, whose writer is the first; students on policy; pairs; and two teachers."""
+    small = command.STUDIES["divergence"]
+    arms = {
+        STANDARD: Arm(),
+        STRANGER: Arm(stranger=True),
+        "again": Arm(writer=STANDARD),
+        "own": Arm(own=True),
+        "preferences": Arm(targets="preferences"),
+        "both": Arm(num_teachers=2),
+    }
+    monkeypatch.setattr(command, "STUDIES", {"divergence": replace(small, arms=arms, targets="chosen")})
+    monkeypatch.setattr(command, "TRAITS", ("owl", "cat", "dolphin"))
+    assert command.run(options("out", num_seeds=1))
+    record = read_record(tmp_path / "out")
+    results = record.results
+    assert results["students"].shape == (1, 6, 3, 3)
+    assert np.all(np.isfinite(results["students"]))
+    assert len({value.tobytes() for value in results["students"][0]}) == 6
+    assert record.config["arms"]["again"]["writer"] == STANDARD
+    assert record.config["arms"][STANDARD].keys() == {"recipe", "tokens", "part", "stranger"}
+
+
+def test_each_row_of_pairs_holds_two_completions_of_one_prompt(options):
+    base = tiny_base(PRETRAINING, 0)
+    pairs = write_pairs(base, command.STUDIES["divergence"].protocol, 0)
+    assert 0 < len(pairs.tokens) <= 16
+    for row, texts, learned in zip(pairs.tokens, pairs.texts, pairs.learned, strict=True):
+        assert set(texts) >= {1, 2}
+        (first, one), (second, other) = ((row[texts == text], learned[texts == text].argmax()) for text in (1, 2))
+        assert one == other
+        np.testing.assert_array_equal(first[: one + 1], second[: other + 1])
+        assert first.tolist() != second.tolist()
+
+
+def test_lessons_of_two_teachers_have_half_of_the_rows_of_each():
+    lessons = [Lesson(written(seed), "chosen", {"norm": np.full(2, seed)}, CHOSEN) for seed in (8, 8, 8)]
+    lessons = [each._replace(rows=each.rows._replace(tokens=each.rows.tokens + 100 * place))
+               for place, each in enumerate(lessons)]  # fmt: skip
+    joined = join(lessons, 2)
+    assert [len(each.teacher or ()) for each in joined] == [2, 2, 2]
+    assert len({len(each.rows.tokens) for each in (*joined, *lessons)}) == 1
+    shares = [np.mean(each.rows.tokens[:, 0] // 100 == place) for place, each in enumerate(joined)]
+    np.testing.assert_allclose(shares, 0.5, atol=0.5 / len(lessons[0].rows.tokens))
 
 
 def test_imitation_is_measured_as_the_study_itself_measures_it(options, tmp_path):
