@@ -56,7 +56,7 @@ WHOLE_VOCABULARY = (
 )
 """Strangers that imitate a distribution for long: what is part of it."""
 
-FIRST_BASES = {"divergence": "16", "layers": "20", "rank": "20", "optimizers": "20", "chains": "40", "losses": "40"}
+FIRST_BASES = {"divergence": "16", "layers": "20", "rank": "20", "optimizers": "20"}
 """First base of each study of the language model that the gallery shows."""
 
 SCRIPT = "runs/run_mnist_experiment.py"
