@@ -33,7 +33,7 @@ def draw_pairs(num_pairs: int = 6) -> Rows:
     packed = []
     for _ in range(num_pairs):
         prompt = draw(2)
-        packed.append(pack([Example(prompt, draw(random.integers(3, 7))) for _ in range(2)], 18))
+        packed.append(pack([Example(prompt, draw(int(random.integers(3, 7)))) for _ in range(2)], 18))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *packed)
 
 
