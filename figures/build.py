@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from figures.exhibits import EXHIBITS
 from figures.gallery import SPANNING, draw_overview, gallery_page, shared_against_stranger, summary_table
@@ -24,70 +24,47 @@ if TYPE_CHECKING:
     from figures.__main__ import Figures
 
 
-def save_ladder(
-    records: Mapping[str, Record], folder: Path, config: Mapping[str, Any], fresh: bool
-) -> dict[str, Record]:
-    """Draw the ladder, if there are two rungs or more.
+class Spanning(NamedTuple):
+    """A figure that spans rungs."""
 
-    Args:
-        records: Each exhibit's record, by folder.
-        folder: Where the gallery is.
-        config: The overview's configuration.
-        fresh: Whether to draw again what is there.
-
-    Returns:
-        Its record, by folder; nothing if there is none.
-    """
-    if not is_climbable(records):
-        return {}
-    return {"ladder": save_spanning("ladder", ladder(records), draw_ladder, folder, config, fresh)}
+    is_possible: Callable[[Mapping[str, Record]], bool]
+    """Whether the exhibits' records, by folder, hold what it takes."""
+    measure: Callable[[Mapping[str, Record]], Outcome]
+    """What it says of them."""
+    draw: "Callable[[Record], Figure]"
+    """How it is drawn."""
 
 
-def save_growth(
-    records: Mapping[str, Record], folder: Path, config: Mapping[str, Any], fresh: bool
-) -> dict[str, Record]:
-    """Draw growth, if both benchmarks have measured it.
-
-    Args:
-        records: Each exhibit's record, by folder.
-        folder: Where the gallery is.
-        config: The overview's configuration.
-        fresh: Whether to draw again what is there.
-
-    Returns:
-        Its record, by folder; nothing if there is none.
-    """
-    if not is_measured(records):
-        return {}
-    return {"growth": save_spanning("growth", growth(records), draw_growth, folder, config, fresh)}
+SPAN = {
+    "ladder": Spanning(is_climbable, ladder, draw_ladder),
+    "growth": Spanning(is_measured, growth, draw_growth),
+}
+"""All of them, by folder."""
 
 
 def save_spanning(
-    name: str,
-    outcome: Outcome,
-    draw: "Callable[[Record], Figure]",
-    folder: Path,
-    config: Mapping[str, Any],
-    fresh: bool,
-) -> Record:
-    """Draw what spans rungs, unless it is there with the same numbers.
+    name: str, records: Mapping[str, Record], folder: Path, config: Mapping[str, Any], fresh: bool
+) -> dict[str, Record]:
+    """Draw a figure that spans rungs, if it is possible, unless it is there with the same numbers.
 
     Args:
         name: Its folder.
-        outcome: What it says.
-        draw: How it is drawn.
+        records: Each exhibit's record, by folder.
         folder: Where the gallery is.
         config: The overview's configuration.
         fresh: Whether to draw again what is there.
 
     Returns:
-        Its record.
+        Its record, by folder; nothing if there is none.
     """
-    place, config = folder / name, {**config, "command": f"figures {name}"}
-    if is_finished(place, config) and read_record(place).table == outcome.table and not fresh:
-        complete(read_record(place), draw)
-        return read_record(place)
-    return save(outcome, place, config, draw, Start.now(folder))
+    spanning = SPAN[name]
+    if not spanning.is_possible(records):
+        return {}
+    outcome, place, config = spanning.measure(records), folder / name, {**config, "command": f"figures {name}"}
+    if not is_finished(place, config) or read_record(place).table != outcome.table or fresh:
+        return {name: save(outcome, place, config, spanning.draw, Start.now(folder))}
+    complete(read_record(place), spanning.draw)
+    return {name: read_record(place)}
 
 
 def build(options: "Figures") -> bool:
@@ -107,8 +84,8 @@ def build(options: "Figures") -> bool:
     finished = is_finished(folder / "overview", config)
     start = Start.now(folder)
     records = run_exhibits(options, folder, source)
-    records |= save_ladder(records, folder, config, options.fresh)
-    records |= save_growth(records, folder, config, options.fresh)
+    for name in SPAN:
+        records |= save_spanning(name, records, folder, config, options.fresh)
     verdicts = [verdict for record in records.values() for verdict in record.verdicts]
     table = summary_table(verdicts)
     if not finished or read_record(folder / "overview").verdicts != verdicts or options.fresh:

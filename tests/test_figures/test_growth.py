@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from figures.build import save_growth
+from figures.build import save_spanning
 from figures.gallery import gallery_page
 from figures.growth import curves_of, growth, is_measured
 from figures.growth_plots import draw_growth
@@ -64,7 +64,7 @@ def test_growth_is_left_out_where_a_benchmark_is_missing_or_older(folder, array,
     assert is_measured(records)
     assert not is_measured({name: record for name, record in records.items() if name != folder})
     del records[folder].results[array]
-    assert save_growth(records, tmp_path, {"command": "figures full"}, fresh=False) == {}
+    assert save_spanning("growth", records, tmp_path, {"command": "figures full"}, fresh=False) == {}
     assert not list(tmp_path.iterdir())
 
 
@@ -79,12 +79,12 @@ def test_growth_is_drawn_with_an_ideal_line_in_every_panel():
 
 def test_growth_is_saved_once_and_shown_in_the_gallery(tmp_path):
     config = {"command": "figures full"}
-    saved = save_growth(make_records(), tmp_path, config, fresh=False)
+    saved = save_spanning("growth", make_records(), tmp_path, config, fresh=False)
     assert {path.name for path in (tmp_path / "growth").iterdir()} == set(FILES)
     assert read_record(tmp_path / "growth").config == {"command": "figures growth"}
-    again = save_growth(make_records(), tmp_path, config, fresh=False)
+    again = save_spanning("growth", make_records(), tmp_path, config, fresh=False)
     assert again["growth"].provenance == saved["growth"].provenance
-    other = save_growth(make_records(noise=0.2), tmp_path, config, fresh=False)
+    other = save_spanning("growth", make_records(noise=0.2), tmp_path, config, fresh=False)
     assert other["growth"].table != saved["growth"].table
     assert "## How time and memory grow" in gallery_page(saved, "python -m figures")
     page = gallery_html(saved, "python -m figures", tmp_path).decode()

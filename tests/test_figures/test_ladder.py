@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from figures.build import save_ladder
+from figures.build import save_spanning
 from figures.gallery import gallery_page
 from figures.ladder import is_climbable, ladder
 from figures.ladder_plots import PANELS, draw_ladder
@@ -251,11 +251,11 @@ def test_figure_is_drawn_from_the_record_alone():
 
 def test_ladder_is_saved_once_and_shown_right_after_the_overview(tmp_path: Path):
     records, config = make_records(), {"command": "figures quick", "seed": 0}
-    saved = save_ladder(records, tmp_path, config, fresh=False)
+    saved = save_spanning("ladder", records, tmp_path, config, fresh=False)
     assert {path.name for path in (tmp_path / "ladder").iterdir()} == set(FILES)
-    again = save_ladder(records, tmp_path, config, fresh=False)
+    again = save_spanning("ladder", records, tmp_path, config, fresh=False)
     assert again["ladder"].provenance == saved["ladder"].provenance
-    other = save_ladder(make_records(seed=1), tmp_path, config, fresh=False)
+    other = save_spanning("ladder", make_records(seed=1), tmp_path, config, fresh=False)
     assert other["ladder"].table != saved["ladder"].table
     page = gallery_page(saved, "python -m figures")
     assert page.index("overview/figure.png") < page.index("## The ladder") < page.index("ladder/figure.png")
@@ -263,7 +263,7 @@ def test_ladder_is_saved_once_and_shown_right_after_the_overview(tmp_path: Path)
 
 
 def test_nothing_is_saved_where_there_is_one_rung_alone(tmp_path: Path):
-    assert not save_ladder({"theory-verify": make_records()["theory-verify"]}, tmp_path, {}, fresh=False)
+    assert not save_spanning("ladder", {"theory-verify": make_records()["theory-verify"]}, tmp_path, {}, fresh=False)
     assert not list(tmp_path.iterdir())
 
 
