@@ -15,7 +15,10 @@ RUNS: dict[str, tuple[Any, Any]] = {
     "demo": (commands.run_demo, Demo(num_seeds=100)),
     "compare-inits": (commands.run_comparison, CompareInits()),
     "theory": (commands.run_theory, Theory()),
-    "benchmark": (commands.run_benchmark, Benchmark(repetitions=2)),
+    "benchmark": (
+        commands.run_benchmark,
+        Benchmark(epochs=1, against=Path("run_mnist_experiment.py"), against_seeds=10),
+    ),
 }
 
 
