@@ -9,7 +9,7 @@ from mlp_mnist.data import TITLES
 from theory.benchmark.growth import ALONE, Way
 from theory.runs.memory import gibibytes
 from theory.runs.records import Outcome, Record
-from theory.runs.statistics import range_estimate, typical
+from theory.runs.statistics import range_estimate
 from theory.runs.verdicts import markdown_table
 
 THEORY, DIGITS = "theory-benchmark", "mlp-mnist-benchmark"
@@ -35,7 +35,7 @@ class Curve(NamedTuple):
     def ideal(self) -> np.ndarray:
         """Seconds in proportion to the seeds, from one full chunk on, as the largest run's median has it."""
         chunks = np.maximum(self.seeds, self.at_once)
-        return typical(self.seconds)[-1] * chunks / chunks[-1]
+        return np.median(self.seconds[:, -1]) * chunks / chunks[-1]
 
 
 def is_measured(records: Mapping[str, Record]) -> bool:
@@ -123,7 +123,7 @@ def curve_table(curves: Mapping[str, Curve]) -> str:
     header = ("rung", "seeds", "seconds [range]", "ideal", "in the ideal's", "peak memory so far")
     rows: list[Sequence[object]] = []
     for name, curve in curves.items():
-        usual = typical(curve.seconds)
+        usual = np.median(curve.seconds, axis=0)
         for place, count in enumerate(curve.seeds):
             low, high = (f"{end(curve.seconds[:, place]):.3g}" for end in (np.min, np.max))
             seconds, ideal = f"{usual[place]:.3g} [{low}, {high}]", f"{curve.ideal[place]:.3g}"

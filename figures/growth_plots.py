@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from figures.growth import SHARED, Curve, read_curves
 from theory.runs.records import Outcome, Record
-from theory.runs.statistics import typical
 from theory.runs.style import BLACK, BLUE, GREEN, ORANGE, STYLE, new_figure
 
 LOOKS = ((BLUE, "o-"), (ORANGE, "s-"), (GREEN, "^-"))
@@ -58,7 +57,7 @@ def draw_time(axes: Axes, curve: Curve, name: str, look: tuple[str, str]) -> Non
         look: Color and line.
     """
     color, line = look
-    axes.loglog(curve.seeds, typical(curve.seconds), line, color=color, label=name)
+    axes.loglog(curve.seeds, np.median(curve.seconds, axis=0), line, color=color, label=name)
     axes.fill_between(curve.seeds, curve.seconds.min(axis=0), curve.seconds.max(axis=0), color=color, alpha=0.2, lw=0)
     axes.loglog(curve.seeds, curve.ideal, **IDEAL)
 

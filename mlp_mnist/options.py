@@ -129,7 +129,7 @@ class Benchmark(DataOptions):
     precisions: tuple[Precision, ...] = ("float32", "bf16")
     """Precisions of the matrix products."""
     repetitions: int = 5
-    """How often everything is timed, by turns; the median counts, of one or two the fastest."""
+    """How often everything is timed, by turns; the median counts."""
     epochs: int | None = None
     """Epochs of teachers and of students, for a shorter run of the same steps; the protocol's by default."""
     against: Path | None = None

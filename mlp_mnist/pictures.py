@@ -12,7 +12,7 @@ from mlp_mnist.data import TITLES
 from mlp_mnist.protocol import is_published, read_protocol
 from mlp_mnist.verdicts import JOINT_CONFIDENCE
 from theory.runs.records import Record
-from theory.runs.statistics import joint_confidence, mean_estimate, typical
+from theory.runs.statistics import joint_confidence, mean_estimate
 from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure, stated
 
 ARM_COLORS = (GRAY, BLACK, BLUE, BLUE, ORANGE, ORANGE)
@@ -129,16 +129,16 @@ def note_seeds(axes: Axes, record: Record, intervals: str = "95 % intervals") ->
 
 
 def draw_benchmark(record: Record) -> Figure:
-    """Draw the figure of a `benchmark` run: what is typical of all repetitions, and their whole range."""
+    """Draw the figure of a `benchmark` run: the medians of all repetitions, and their whole range."""
     seeds = np.array(record.config["num_seeds"])
     with mpl.rc_context(STYLE):
         figure, (axes,) = new_figure(1, 1, 5.4, 3.4)
         for name in record.config["precisions"]:
             color, line = PRECISION_LOOKS[name]
             shares, peak = 100 * record.results[f"share/{name}"], record.results[f"peak/{name}"].max()
-            seconds = typical(record.results[f"seconds/{name}"] / seeds).min()
+            seconds = np.median(record.results[f"seconds/{name}"] / seeds, axis=0).min()
             label = f"{name}: {seconds:.2g} s a seed, peak {peak / 1e9:,.0f} GFLOP/s"
-            axes.semilogx(seeds, typical(shares, np.max), line, color=color, label=label)
+            axes.semilogx(seeds, np.median(shares, axis=0), line, color=color, label=label)
             axes.fill_between(seeds, shares.min(axis=0), shares.max(axis=0), color=color, alpha=0.15, lw=0)
         axes.axhline(100, color=BLACK, lw=0.8, ls=":", label="bare matrix product in the same run")
         axes.set_xticks(seeds, [str(count) for count in seeds])

@@ -7,7 +7,7 @@ import numpy as np
 from mlp_mnist.arms import OTHER, PREDICTED_TIMES, PUBLISHED, SCRIPT_SEEDS, TIMES, Published, Results
 from mlp_mnist.protocol import LOGITS
 from theory.runs.memory import gibibytes
-from theory.runs.statistics import mean_estimate, typical
+from theory.runs.statistics import mean_estimate
 from theory.runs.verdicts import markdown_table
 
 MANY = 10
@@ -106,14 +106,14 @@ def number_table(results: Results, numbers: Sequence[int]) -> str:
 
 
 def time_table(results: Results, num_seeds: Sequence[int], precisions: Sequence[str]) -> str:
-    """Lay out what is typical of all repetitions."""
+    """Lay out the medians of all repetitions."""
     header = ("precision", "seeds", "seconds a seed", "GFLOP/s", "peak GFLOP/s", "share", "memory so far", "compiling")
     rows: list[Sequence[str]] = []
     for name in precisions:
         peak, compiling = results[f"peak/{name}"].max(), f"{float(results[f'compile seconds/{name}']):.1f} s"
         for place, count in enumerate(num_seeds):
-            seconds = typical(results[f"seconds/{name}"][:, place]) / count
-            speed, share = (typical(results[f"{kind}/{name}"][:, place], np.max) for kind in ("speed", "share"))
+            seconds = np.median(results[f"seconds/{name}"][:, place]) / count
+            speed, share = (np.median(results[f"{kind}/{name}"][:, place]) for kind in ("speed", "share"))
             speeds = (f"{speed / 1e9:,.0f}", f"{peak / 1e9:,.0f}", f"{share:.0%}")
             memory = gibibytes(results[f"memory/{name}"][place])
             rows.append((name, str(count), f"{seconds:.3g}", *speeds, memory, compiling))
@@ -127,6 +127,6 @@ def process_table(results: Results, precisions: Sequence[str], num_seeds: int) -
     rows = []
     for name, label in names.items():
         seconds = results[f"process seconds/{name}"]
-        times = "" if name == OTHER else f"{float(np.median(other / seconds)):.3g}"
-        rows.append((label, str(num_seeds), f"{float(typical(seconds)) / num_seeds:.3g}", times))
+        times = "" if name == OTHER else f"{np.median(other / seconds):.3g}"
+        rows.append((label, str(num_seeds), f"{np.median(seconds) / num_seeds:.3g}", times))
     return markdown_table(("whole process", "seeds", "seconds a seed", "times as fast"), rows)

@@ -15,8 +15,6 @@ from theory.runs.statistics import (
     median_estimate,
     range_estimate,
     rate_estimate,
-    repeated_estimate,
-    typical,
 )
 
 SIZES = np.geomspace(1e-5, 1e-3, 5)
@@ -27,15 +25,6 @@ NUM_TRIALS = 400
 @given(order=st.floats(-4, 4), factor=st.floats(1e-3, 1e3), sign=st.sampled_from([-1, 1]))
 def test_order_of_an_exact_power_is_its_exponent(order, factor, sign):
     assert fitted_order(SIZES, sign * factor * SIZES**order) == pytest.approx(order, abs=1e-12)
-
-
-def test_of_repetitions_the_median_counts_and_of_one_or_two_the_best():
-    times = np.array([[3.0, 1.0], [2.0, 4.0], [9.0, 2.0]])
-    np.testing.assert_array_equal(typical(times), [3.0, 2.0])
-    np.testing.assert_array_equal(typical(times[:2]), [2.0, 1.0])
-    np.testing.assert_array_equal(typical(times[:2], np.max), [3.0, 4.0])
-    assert repeated_estimate(times[:, 0]) == Estimate(3.0, 2.0, 9.0)
-    assert repeated_estimate(times[:1, 1], np.max) == Estimate(1.0, 1.0, 1.0)
 
 
 def test_order_of_a_sum_lies_between_its_exponents():

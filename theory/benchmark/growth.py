@@ -21,7 +21,7 @@ from theory.runs.memory import gibibytes, process_memory
 from theory.runs.processes import Processes, joined
 from theory.runs.programs import compile_chunks
 from theory.runs.progress import follow
-from theory.runs.statistics import range_estimate, typical
+from theory.runs.statistics import range_estimate
 from theory.runs.sweeps import gather_shares, run_share
 from theory.runs.verdicts import Verdict, markdown_table
 
@@ -138,7 +138,8 @@ def growth_table(results: Any, num_seeds: Sequence[int]) -> str:
     rows = []
     for name in way_names(results):
         seconds, memory = (results[f"growth/{name}/{kind}"] for kind in ("seconds", "memory"))
-        cells = (f"{time:.3g} s, {gibibytes(size)}" for time, size in zip(typical(seconds), memory, strict=True))
+        usual = np.median(seconds, axis=0)
+        cells = (f"{time:.3g} s, {gibibytes(size)}" for time, size in zip(usual, memory, strict=True))
         rows.append((name, *cells))
     return markdown_table(("sweep, peak memory so far", *(f"{count} seeds" for count in num_seeds)), rows)
 

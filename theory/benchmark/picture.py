@@ -5,7 +5,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from theory.runs.records import Record
-from theory.runs.statistics import typical
 from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, STYLE, new_figure
 
 LOOKS = ((BLUE, "o-"), (GREEN, "s--"), (ORANGE, "^:"), (GRAY, "x-."), (BLACK, "d-"))
@@ -21,7 +20,7 @@ def draw_benchmark(record: Record) -> Figure:
         figure, (axes,) = new_figure(1, 1, 5.6, 3.8)
         for name, (color, line) in zip(names, LOOKS, strict=False):
             rates = record.results[name]
-            usual = typical(rates, np.max)
+            usual = np.median(rates, axis=0)
             label = f"{name.removeprefix('rate/')}: {usual.max():,.0f}/s, {usual.max() * share:.1%} of peak"
             axes.loglog(seeds, usual, line, color=color, label=label)
             axes.fill_between(seeds, rates.min(axis=0), rates.max(axis=0), color=color, alpha=0.15, lw=0)

@@ -1,7 +1,6 @@
 """Fitted orders and intervals: what turns many random instances into one measured figure."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -110,20 +109,6 @@ def range_estimate(samples: np.ndarray) -> Estimate:
     if samples.size == 0:
         return Estimate(np.nan, np.nan, np.nan)
     return Estimate(float(np.median(samples)), float(samples.min()), float(samples.max()))
-
-
-LEAST_REPETITIONS = 3
-"""Of fewer repetitions the median says nothing, and the best of them counts."""
-
-
-def typical(repetitions: np.ndarray, best: Callable[..., Any] = np.min) -> np.ndarray:
-    """Median over repetitions of what was timed, the first axis; of one or two the best, of seconds the smallest."""
-    return np.asarray((np.median if len(repetitions) >= LEAST_REPETITIONS else best)(repetitions, axis=0))
-
-
-def repeated_estimate(repetitions: np.ndarray, best: Callable[..., Any] = np.min) -> Estimate:
-    """What is `typical` of repetitions, with their whole range."""
-    return Estimate(float(typical(repetitions, best)), float(repetitions.min()), float(repetitions.max()))
 
 
 def hull(estimates: list[Estimate], predicted: float) -> Estimate:
