@@ -1,12 +1,13 @@
 """An experiment: what is measured of random instances of a problem, and how they are drawn."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
 import jax
 
-from theory.problem import NUM_KEYS, Instance, Problem
+from theory.problem import Instance, Problem, draw_instance, take_key
 from theory.runs.programs import Experiment, Run
 
 Measure = Callable[..., Any]
@@ -35,18 +36,12 @@ def experiment(
         The experiment, for `sweep`.
     """
     constant = ignores_key(problem.draw_inputs)
+    varying = replace(problem, draw_inputs=take_key) if constant else problem
 
     def draw(keys: Any, run: Run) -> Instance:
-        teacher_keys, student_keys, inputs_keys, data_keys = run(
-            split_keys, keys if key_of is None else run(key_of, keys)
-        )
-        return Instance(
-            teacher=run(problem.initialize, teacher_keys),
-            student=None if shared else run(problem.initialize, student_keys),
-            inputs=None if constant else run(problem.draw_inputs, inputs_keys),
-            trait_data=run(problem.draw_trait_data, data_keys),
-            key=keys,
-        )
+        own = keys if key_of is None else run(key_of, keys)
+        drawn = draw_instance(varying, own, shared=shared, run=run)._replace(key=keys)
+        return drawn._replace(student=None) if shared else drawn
 
     def measure_drawn(drawn: Instance) -> Any:
         instance = drawn._replace(student=drawn.teacher) if shared else drawn
@@ -55,11 +50,6 @@ def experiment(
         return measure(problem, instance, **keywords)
 
     return Experiment(draw, measure_drawn)
-
-
-def split_keys(key: jax.Array) -> tuple[jax.Array, ...]:
-    """The keys of an instance's parts."""
-    return tuple(jax.random.split(key, NUM_KEYS))
 
 
 def ignores_key(draw: Callable[[jax.Array], Any]) -> bool:

@@ -88,16 +88,32 @@ class Instance(NamedTuple):
     """What all of it was drawn from."""
 
 
-def draw_instance(problem: Problem, key: jax.Array, *, shared: bool = True) -> Instance:
-    """Draw initializations, inputs and trait data; nothing but the student's initialization depends on `shared`."""
-    teacher_key, student_key, inputs_key, data_key = jax.random.split(key, NUM_KEYS)
-    teacher = problem.initialize(teacher_key)
-    student = teacher if shared else problem.initialize(student_key)
-    return Instance(teacher, student, problem.draw_inputs(inputs_key), problem.draw_trait_data(data_key), key)
-
-
 NUM_KEYS = 4
 """Keys of an instance; `fold_in(key, i)` is `split(key, n)[i]`."""
+
+
+def split_key(key: jax.Array) -> tuple[jax.Array, ...]:
+    """The keys of an instance's parts."""
+    return tuple(jax.random.split(key, NUM_KEYS))
+
+
+def call(function: Callable[[jax.Array], Any], key: jax.Array) -> Any:
+    """Call a function with a key."""
+    return function(key)
+
+
+def draw_instance(
+    problem: Problem, key: Any, *, shared: bool = True, run: Callable[[Callable[..., Any], Any], Any] = call
+) -> Instance:
+    """Draw initializations, inputs and trait data; nothing but the student's initialization depends on `shared`.
+
+    Each part is what `run` makes of the function that draws it and its key: of many keys, many instances at once.
+    """
+    teacher_key, student_key, inputs_key, data_key = run(split_key, key)
+    teacher = run(problem.initialize, teacher_key)
+    student = teacher if shared else run(problem.initialize, student_key)
+    inputs, trait_data = run(problem.draw_inputs, inputs_key), run(problem.draw_trait_data, data_key)
+    return Instance(teacher, student, inputs, trait_data, key)
 
 
 def trait_key(key: jax.Array) -> jax.Array:

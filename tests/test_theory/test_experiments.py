@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from theory import Problem, Sampling, losses, zoo
-from theory.experiments import experiment, first_key, ignores_key, split_keys
-from theory.problem import Instance, draw_instance, take_key
+from theory.experiments import experiment, first_key, ignores_key
+from theory.problem import Instance, draw_instance, split_key, take_key
 from theory.runs import programs
 from theory.runs.chunks import kept_in
 from theory.runs.programs import Experiment
@@ -129,10 +129,10 @@ def drawn_by(one: Experiment) -> list[Callable[..., Any]]:
 
 def test_only_what_depends_on_a_key_is_drawn():
     draw, data = PROBLEM.draw_inputs, PROBLEM.draw_trait_data
-    assert drawn_by(experiment(PROBLEM, look)) == [split_keys, initialize, draw, data]
-    assert drawn_by(experiment(PROBLEM, look, shared=False)) == [split_keys, initialize, initialize, draw, data]
-    assert drawn_by(experiment(CONSTANT, look)) == [split_keys, initialize, data]
-    assert drawn_by(experiment(CONSTANT, look, key_of=first_key(3)))[:2] == [first_key(3), split_keys]
+    assert drawn_by(experiment(PROBLEM, look)) == [split_key, initialize, draw, data]
+    assert drawn_by(experiment(PROBLEM, look, shared=False)) == [split_key, initialize, initialize, draw, data]
+    assert drawn_by(experiment(CONSTANT, look)) == [split_key, initialize, take_key, data]
+    assert drawn_by(experiment(CONSTANT, look, key_of=first_key(3)))[:2] == [first_key(3), split_key]
 
 
 def test_experiments_with_the_same_parts_draw_by_the_same_programs():
