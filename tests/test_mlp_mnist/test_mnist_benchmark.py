@@ -121,8 +121,8 @@ def test_table_has_a_row_for_each_precision_and_number_of_seeds(record):
     assert [tuple(row[:2]) for row in cells] == [(name, count) for name in OPTIONS.precisions for count in "12"]
     assert header.count("|") == 9
     assert record.results["at once"] == 1
-    fastest = record.results["seconds/bf16"][:, 1].min() / 2
-    assert float(cells[3][2]) == pytest.approx(fastest, rel=0.01)
+    median = record.results["seconds/bf16"][:, 1].mean() / 2
+    assert float(cells[3][2]) == pytest.approx(median, rel=0.01)
 
 
 def test_record_can_be_drawn(record):
