@@ -1,5 +1,7 @@
 """Shapes of published models by short names, so that what they cost can be told, and timed, without their weights."""
 
+from typing import Any
+
 from llm_bridge.model.shapes import Config, RotaryScaling
 from llm_bridge.tiny.pretraining import Pretraining, shape_of
 from theory.runs.command_line import InputError
@@ -60,6 +62,53 @@ def llama3(
     )
 
 
+def gemma(width: int, num_layers: int, num_heads: int, num_key_heads: int, hidden: int, **others: Any) -> Config:
+    """Describe what Gemma 2 and 3 have in common."""
+    return Config(
+        width=width,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        num_key_heads=num_key_heads,
+        head_size=256,
+        hidden=hidden,
+        gate="gelu",
+        norm_offset=1.0,
+        norms="both",
+        scaled_embedding=True,
+        tied=True,
+        **others,
+    )
+
+
+GEMMA2 = {"vocabulary": 256_000, "window": 4096, "full_every": 2, "score_cap": 50.0, "logit_cap": 30.0}
+GEMMA3 = {
+    "vocabulary": 262_144,
+    "window": 512,
+    "full_every": 6,
+    "rotary_base": 1e6,
+    "local_base": 1e4,
+    "head_norms": True,
+}
+"""What each of both has besides; the small Gemma 3 that know texts alone."""
+
+
+def olmo2(width: int, num_layers: int, num_heads: int, hidden: int) -> Config:
+    """Describe an OLMo 2."""
+    return Config(
+        vocabulary=100_352,
+        width=width,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        num_key_heads=num_heads,
+        head_size=128,
+        hidden=hidden,
+        rotary_base=5e5,
+        norm_offset=0.0,
+        norms="after",
+        joint_norms=True,
+    )
+
+
 SHAPES: dict[str, Config] = {
     "smollm2-135m": Config(
         vocabulary=49_152,
@@ -84,6 +133,12 @@ SHAPES: dict[str, Config] = {
     "llama-3.2-1b": llama3(2048, 16, 32, 64, 8192, stretch=32, tied=True),
     "llama-3.2-3b": llama3(3072, 28, 24, 128, 8192, stretch=32, tied=True),
     "llama-3.1-8b": llama3(4096, 32, 32, 128, 14_336, stretch=8, tied=False),
+    "gemma-2-2b": gemma(2304, 26, 8, 4, 9216, **GEMMA2),
+    "gemma-2-9b": gemma(3584, 42, 16, 8, 14_336, **GEMMA2),
+    "gemma-3-270m": gemma(640, 18, 4, 1, 2048, **GEMMA3),
+    "gemma-3-1b": gemma(1152, 26, 4, 1, 6912, **GEMMA3),
+    "olmo-2-1b": olmo2(2048, 16, 16, 8192),
+    "olmo-2-7b": olmo2(4096, 32, 32, 11_008),
     "mistral-7b": Config(
         vocabulary=32_768,
         width=4096,
