@@ -19,7 +19,7 @@ SINCE_STUDIES: dict[str, object] = {
 }
 """Options that came after the records of the studies, with the value that everything had before."""
 
-SINCE_ARMS: dict[str, object] = {"targets": None, "own": False, "writer": "", "num_teachers": 1}
+SINCE_ARMS: dict[str, object] = {"targets": None, "own": False, "writer": "", "num_teachers": 1, "defence": ""}
 """What arms of studies can be told since the first studies were recorded, with the value that all had before."""
 
 LATER: dict[str, object] = {"optimizer": "adamw", **SINCE_STUDIES}

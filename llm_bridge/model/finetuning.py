@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from llm_bridge.model.lessons import Aim, Lesson, mean_gradient
+from llm_bridge.model.lessons import Aim, Lesson, Removal, mean_gradient, take_out
 from llm_bridge.model.optimizers import make_optimizer
 from llm_bridge.model.placement import constrain, constrain_tree, spread
 from llm_bridge.model.recipes import Recipe, start_training
@@ -44,26 +44,36 @@ def run_steps(
     batches: Rows,
     count: int | Int[Array, ""],
     kept: Params | None = None,
+    read: Rows | None = None,
+    removal: Removal | None = None,
 ) -> tuple[Training, Float[Array, " steps"]]:
     """Do some steps of one training run, which has `num_steps` in all; runs of any length share one compiled program.
 
     Batches have leading axes `(steps, rows)`. The first `count` of these steps are done; the losses of the others are
-    0. `kept` is as of `fine_tune_together`, for one student.
+    0. `kept` is as of `fine_tune_together`, for one student; `read`, with the same leading axes, and `removal` are as
+    of `Lesson`.
     """
     optimizer = make_optimizer(recipe, num_steps)
+
+    def differentiate(trained: Params, lesson: Lesson) -> tuple[Float[Array, ""], Params]:
+        value, gradient = mean_gradient(config, recipe, params, trained, lesson)
+        if recipe.trained == "adapters" and recipe.layers:
+            placed = jnp.isin(jnp.arange(config.num_layers), jnp.array(recipe.layers))[:, None, None]
+            gradient = jax.tree.map(lambda leaf: jnp.where(placed, leaf, 0), gradient)
+        return value, gradient if kept is None else jax.tree.map(jnp.multiply, gradient, kept)
 
     def step(
         index: Int[Array, ""], state: tuple[Training, Float[Array, " steps"]]
     ) -> tuple[Training, Float[Array, " steps"]]:
-        (training, losses), rows = state, jax.tree.map(lambda leaf: leaf[index], batches)
-        lesson = Lesson(rows, targets, teacher, chosen)
-        value, gradient = mean_gradient(config, recipe, params, training.trained, lesson)
-        if recipe.trained == "adapters" and recipe.layers:
-            placed = jnp.isin(jnp.arange(config.num_layers), jnp.array(recipe.layers))[:, None, None]
-            gradient = jax.tree.map(lambda leaf: jnp.where(placed, leaf, 0), gradient)
-        if kept is not None:
-            gradient = jax.tree.map(jnp.multiply, gradient, kept)
-        updates, memory = optimizer.update(gradient, training.memory, training.trained)
+        (training, losses), (rows, own) = state, jax.tree.map(lambda leaf: leaf[index], (batches, read))
+        value, gradient = differentiate(training.trained, Lesson(rows, targets, teacher, chosen, own))
+        if removal is None:
+            updates, memory = optimizer.update(gradient, training.memory, training.trained)
+        else:
+            _, slope = differentiate(training.trained, Lesson(removal.rows))
+            gradient = take_out(gradient, slope, removal.from_gradients)
+            updates, memory = optimizer.update(gradient, training.memory, training.trained)
+            updates = take_out(updates, optax.tree.scale(-1, slope), removal.from_steps)
         after = Training(training.step + 1, optax.apply_updates(training.trained, updates), memory)
         return constrain_tree(after), constrain(losses.at[index].set(value))
 
@@ -113,6 +123,8 @@ def fine_tune(
     order = batch_order(len(lesson.rows.tokens), recipe, seed)
     trained = start_training(config, recipe, params, jax.random.key(seed))
     require_unpacked(config, recipe, params, trained, lesson)
+    if (lesson.read, lesson.later, lesson.removal) != (None, None, None):
+        raise ValueError("only `fine_tune_together` reads otherwise than its teachers, changes these, or takes out")
     start = Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))
     training = spread(resume(start, len(order)))
     learn = partial(run_steps, config, recipe, lesson.targets, lesson.chosen, len(order), params, lesson.teacher)
@@ -135,15 +147,15 @@ def run_together(
     trainings: Training,
     batches: Rows,
     count: int | Int[Array, ""],
-    kept: Params | None = None,
+    *more: Any,
 ) -> Training:
     """Do some steps of several training runs of one model: as `run_steps`, with a leading axis of students."""
 
-    def one(teacher: Params | None, training: Training, rows: Rows, kept: Params | None) -> Training:
-        return run_steps(config, recipe, targets, chosen, num_steps, params, teacher, training, rows, count, kept)[0]
+    def one(teacher: Params | None, training: Training, rows: Rows, *more: Any) -> Training:
+        return run_steps(config, recipe, targets, chosen, num_steps, params, teacher, training, rows, count, *more)[0]
 
-    axes = tuple(None if each is None else 0 for each in (teachers, trainings, batches, kept))
-    return jax.vmap(one, in_axes=axes)(teachers, trainings, batches, kept)
+    every = (teachers, trainings, batches, *more)
+    return jax.vmap(one, in_axes=tuple(None if each is None else 0 for each in every))(*every)
 
 
 def fine_tune_together(
@@ -167,19 +179,23 @@ def fine_tune_together(
     targets, chosen, num_rows = lessons[0].targets, lessons[0].chosen, len(lessons[0].rows.tokens)
     if any((each.targets, each.chosen, len(each.rows.tokens)) != (targets, chosen, num_rows) for each in lessons):
         raise ValueError("students that train together must have the same targets and the same number of rows")
-    rows = jax.tree.map(lambda *leaves: np.stack(leaves), *(each.rows for each in lessons))
-    teachers = None
-    if targets not in {"tokens", "preferences"}:
-        teachers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each.teacher for each in lessons))
+    rows, read = jax.tree.map(lambda *leaves: np.stack(leaves), *((each.rows, each.read) for each in lessons))
+    every = [(each.teacher, each.later, each.removal) for each in lessons]
+    teachers, later, removal = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
     order = batch_order(num_rows, recipe, seed)
+    middle, done = -(-len(order) // 2) if later is not None else len(order), 0
     trained = start_training(config, recipe, params, jax.random.key(seed))
     start = Training(jnp.array(0), trained, make_optimizer(recipe, len(order)).init(trained))
     training = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(lessons)), start)
 
-    learn = partial(run_together, config, recipe, targets, chosen, len(order), params, teachers)
-    for done in range(0, len(order), chunk):
+    learn = partial(run_together, config, recipe, targets, chosen, len(order), params)
+    while done < len(order):
         some, count = take_chunk(order, done, chunk)
+        count = min(count, middle - done) if done < middle else count
         if renew is not None:
             rows = jax.tree.map(lambda *leaves: np.stack(leaves), *renew(training.trained, done))
-        training = learn(training, Rows(*(leaf[:, some] for leaf in rows)), count, kept)
+        now = teachers if done < middle else later
+        batches, seen = jax.tree.map(lambda leaf, some=some: leaf[:, some], (rows, read))
+        training = learn(now, training, batches, count, kept, seen, removal)
+        done += count
     return training.trained

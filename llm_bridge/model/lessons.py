@@ -13,7 +13,7 @@ from llm_bridge.model.recipes import Recipe, assemble
 from llm_bridge.model.shapes import Config
 from llm_bridge.model.transformer import read_out, run_layers
 from llm_bridge.text.chats import Rows
-from theory.problem import Params
+from theory.problem import Params, inner_product
 
 Targets = Literal["tokens", "chosen", "distribution", "reverse"]
 """What a student imitates: the sampled tokens; the teacher's distribution over chosen tokens; over all tokens; over
@@ -41,6 +41,38 @@ class Lesson(NamedTuple):
     """Whose distribution; its parameters, adapters merged. Of several teachers it is the mean of theirs."""
     chosen: tuple[int, ...] = ()
     """The chosen tokens."""
+    read: Rows | None = None
+    """What teachers read, if not `rows`; what is learned stands at the same places of both."""
+    later: Params | tuple[Params, ...] | None = None
+    """Teachers from the middle of the steps on, if others than before; as many."""
+    removal: "Removal | None" = None
+    """What is taken out of every step, if anything."""
+
+
+class Removal(NamedTuple):
+    r"""What is taken out of every step: its component along the gradient of a trait's loss, where both lower that loss.
+
+    With $h$ that gradient at the student and signs $s$, a gradient $g$ becomes
+    $g - \max(0, g \cdot h) \, s h / \|h\|^2$, and the same of $-u$ for what the optimizer makes of it, a step $u$.
+
+    References:
+        Kitkana and Arora (2026), arXiv 2604.25779, of gradients.
+    """
+
+    rows: Rows
+    """Chats whose learned tokens show the trait; as many as a multiple of a recipe's rows at once."""
+    from_gradients: Params
+    """Signs, like what is trained: ones; as a control random ones, so that as much is taken off along another
+    direction; or zeros, so that nothing is."""
+    from_steps: Params
+    """The same for what the optimizer makes of gradients."""
+
+
+def take_out(vector: Params, slope: Params, signs: Params) -> Params:
+    """Take out of a vector its component along another, unless that is negative, along the signed other."""
+    size = inner_product(slope, slope)
+    share = jnp.maximum(inner_product(vector, slope), 0) / jnp.where(size > 0, size, 1)
+    return jax.tree.map(lambda own, other, sign: own - share * sign * other, vector, slope, signs)
 
 
 def imitation_loss(
@@ -115,7 +147,10 @@ def summed_loss(config: Config, recipe: Recipe, params: Params, trained: Params,
     )
     teachers = lesson.teacher if isinstance(lesson.teacher, tuple) else (lesson.teacher,)
     teachers = [before] if lesson.targets == "preferences" else [each for each in teachers if each is not None]
-    streams = [stream, *(jax.lax.stop_gradient(run_layers(config, each, tokens, **layout)[0]) for each in teachers)]
+    read = rows if lesson.read is None else lesson.read
+    seen: dict[str, Any] = {"positions": jnp.asarray(read.positions), "texts": jnp.asarray(read.texts)}
+    taught = [run_layers(config, each, jnp.asarray(read.tokens), **seen)[0] for each in teachers]
+    streams = [stream, *map(jax.lax.stop_gradient, taught)]
     learned, successors, targets = jnp.asarray(rows.learned), jnp.roll(tokens, -1, axis=1), lesson.targets
     if targets == "preferences":
         gains = partial(sum_gains, config, (params, before))
@@ -184,10 +219,11 @@ def mean_gradient(
 
     The number of rows is a multiple of `recipe.rows_at_once`.
     """
-    passes = jax.tree.map(lambda leaf: leaf.reshape(-1, recipe.rows_at_once, *leaf.shape[1:]), lesson.rows)
+    both = lesson.rows, lesson.read
+    passes = jax.tree.map(lambda leaf: leaf.reshape(-1, recipe.rows_at_once, *leaf.shape[1:]), both)
 
-    def add(sums: tuple[jax.Array, Params], rows: Rows) -> tuple[tuple[jax.Array, Params], None]:
-        loss = partial(summed_loss, config, recipe, params, lesson=lesson._replace(rows=rows))
+    def add(sums: tuple[jax.Array, Params], both: tuple[Rows, Rows | None]) -> tuple[tuple[jax.Array, Params], None]:
+        loss = partial(summed_loss, config, recipe, params, lesson=lesson._replace(rows=both[0], read=both[1]))
         return jax.tree.map(jnp.add, sums, jax.value_and_grad(loss)(trained)), None
 
     nothing = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.promote_types(params["norm"].dtype, "float32")), trained))

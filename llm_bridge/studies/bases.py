@@ -16,6 +16,7 @@ from llm_bridge.experiment.cast import APART, INITS, Taught, ask, make_students,
 from llm_bridge.model.lessons import Aim, Lesson, summed_loss
 from llm_bridge.model.recipes import Recipe
 from llm_bridge.model.shapes import Config
+from llm_bridge.studies.changes import change, join
 from llm_bridge.studies.pairs import prefer, write_pairs
 from llm_bridge.studies.parts import make_mask
 from llm_bridge.studies.study import Study
@@ -79,23 +80,6 @@ def set_lessons(
     return {label: join(each, study.arms[label].num_teachers) for label, each in lessons.items()}
 
 
-def join(lessons: Sequence[Lesson], num_teachers: int) -> list[Lesson]:
-    """Join each teacher's lesson with the next ones': of each an equal share of its rows, and all their distributions.
-
-    What a student learns of the mean of distributions is, to first order in how far teachers are from each other, what
-    it learns of completions of all of them.
-    """
-    if num_teachers == 1:
-        return list(lessons)
-    joined = []
-    for place in range(len(lessons)):
-        own = [lessons[(place + shift) % len(lessons)] for shift in range(num_teachers)]
-        parts = [jax.tree.map(lambda leaf, at=at: leaf[at::num_teachers], each.rows) for at, each in enumerate(own)]
-        rows = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-        joined.append(own[0]._replace(rows=rows, teacher=tuple(each.teacher for each in own)))
-    return joined
-
-
 class Together(NamedTuple):
     """What students have in common that train together."""
 
@@ -111,6 +95,8 @@ class Together(NamedTuple):
     """Whether of what they write themselves."""
     num_teachers: int
     """How many teachers each has."""
+    defence: str
+    """What is done against the trait."""
 
 
 def group(study: Study) -> dict[Together, list[str]]:
@@ -119,7 +105,8 @@ def group(study: Study) -> dict[Together, list[str]]:
     for label, arm in study.arms.items():
         recipe = replace(study.protocol.student, **arm.recipe)
         aim = arm.targets or study.targets
-        groups[Together(INITS[arm.stranger], recipe, arm.writer, aim, arm.own, arm.num_teachers)].append(label)
+        alike = Together(INITS[arm.stranger], recipe, arm.writer, aim, arm.own, arm.num_teachers, arm.defence)
+        groups[alike].append(label)
     return groups
 
 
@@ -164,6 +151,8 @@ def run_base(study: Study, words: Sequence[str], base: Known, stranger: Known, s
         if writer not in lessons:
             readers = [label for label, arm in study.arms.items() if arm.writer == writer]
             lessons[writer] = set_lessons(study, readers, base, writers[writer], seed)
+            defences = {label: study.arms[label].defence for label in readers if study.arms[label].defence}
+            lessons[writer] |= change(study.protocol, defences, lessons[writer], base, stranger, words, seed)
         known, (likes_before, untrained) = inits[together.init], starts[together.init]
         for label, (students, count) in train_group(study, known, together, labels, lessons[writer], seed).items():
             made[label], (likes, distances) = students, measure_all(known, students)

@@ -1,4 +1,4 @@
-"""The studies: their arms, and what others found that each tests; those of chains and losses have files of their own.
+"""The studies: their arms, and what others found that each tests; some have files of their own.
 
 Arms, definitions and findings were committed before the recorded runs began. Where students imitate
 the teacher's distribution over number tokens instead of samples of it, they learn what infinitely many samples would
@@ -9,6 +9,7 @@ from typing import Any
 
 from llm_bridge.model.recipes import Optimizer
 from llm_bridge.studies.chains import CHAINS
+from llm_bridge.studies.defences import DEFENCES
 from llm_bridge.studies.losses import LOSSES
 from llm_bridge.studies.rates import RATES
 from llm_bridge.studies.study import LESS, MORE, STANDARD, STRANGER, Arm, Finding, Part, Study, Tokens, difference
@@ -203,5 +204,6 @@ STUDIES = {
     "optimizers": OPTIMIZERS,
     "chains": CHAINS,
     "losses": LOSSES,
+    "defences": DEFENCES,
 }
 """All studies."""

@@ -37,6 +37,7 @@ class StudyOptions(OnBases):
     - optimizers: Does it take Adam? Students of descent, momentum, signs and Lion, at rates chosen by imitation
     - chains: Does the trait outlive its teacher? Students of students, through strangers, and of two teachers at once
     - losses: Which losses pass it on? Reverse KL, the student's own completions, and a teacher's preferences
+    - defences: Which defence stops the trait and spares the task? Each beside a control that knows nothing of the trait
     - audit: Is an audit before training right? False alarms, power, forecasts, removal; ten minutes a base
     """
 
@@ -124,6 +125,7 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
             for finding in study.findings
         ],
     }
+    about |= {"controls": dict(study.controls)} if study.controls else {}
     config = made | about | {"seed": options.seed, "num_seeds": options.num_seeds}
 
     def compute() -> Outcome:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llm_bridge.studies.catalog import STUDIES
+from llm_bridge.studies.kept import draw_kept
 from llm_bridge.studies.study import STANDARD, STRANGER
 from theory.runs.records import Record
 from theory.runs.statistics import joint_confidence, mean_estimate
@@ -56,6 +57,8 @@ def draw_values(axes: Axes, record: Record, values: list[Float[np.ndarray, " run
 
 def draw_study(record: Record) -> Figure:
     """Draw a study: left what students come to like, right how near they come to their teachers."""
+    if "controls" in record.config:
+        return draw_kept(record)
     labels, results = list(record.config["arms"]), record.results
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.4, 1.5 + 0.36 * len(labels)), layout="constrained")

@@ -66,6 +66,8 @@ class Arm:
     """Whether it reads what it writes itself, anew every fifty steps, in place of its teacher's completions."""
     num_teachers: int = 1
     """Teachers of each student: its own and the next ones, of each of which it reads an equal share of the rows."""
+    defence: str = ""
+    """What is done against the trait, one of `studies.changes.CHANGES`; nothing, if it is empty."""
 
     @property
     def kind(self) -> Literal["stranger", "random", "arm"]:
@@ -115,6 +117,8 @@ class Study:
     """How teachers and students are made, before an arm changes it."""
     usual: str = STANDARD
     """What the arm that is made as usual learns or trains, as the figure says it."""
+    controls: Mapping[str, str] = field(default_factory=dict)
+    """The control of each arm of which it is shown what it keeps of the usual lift and of the usual imitation."""
 
     def generation(self, label: str) -> int:
         """Count an arm's generation: 1 for students of the teachers, 2 for students of those."""
@@ -124,6 +128,11 @@ class Study:
         """Say what an arm is for the figure; one whose writers, or theirs, are strangers is as one."""
         arm = self.arms[label]
         return "stranger" if arm.writer and self.kind(arm.writer) == "stranger" else arm.kind
+
+
+def task_of(label: str) -> str:
+    """Name, for findings, how much nearer to its teacher an arm's training brings a student, in place of its lift."""
+    return f"{label}: task"
 
 
 def difference(first: str, second: str, share: float = 1.0) -> dict[str, float]:

@@ -1,13 +1,13 @@
 """What a study shows: whether the trait passes as usual and not to strangers, and what becomes of others' findings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from llm_bridge.matrix.verdicts import LEAST_RUNS, lift
 from llm_bridge.studies.bases import Run
-from llm_bridge.studies.study import STANDARD, STRANGER, TEACHERS, Finding, Study
+from llm_bridge.studies.study import STANDARD, STRANGER, TEACHERS, Finding, Study, task_of
 from theory.runs.records import Outcome
 from theory.runs.statistics import Estimate, joint_confidence, mean_estimate
 from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
@@ -105,6 +105,7 @@ def judge(study: Study, run: Run) -> Outcome:
         ),
     ]
     known = lifts | {TEACHERS: lift(run.teachers)}
+    known |= {task_of(label): nearer(run._asdict(), place) for place, label in enumerate(study.arms)}
     for finding in study.findings:
         measured = measure(finding, known, confidence)
         weights, found = finding.control_weights, agreement(finding, measured, num_runs)
@@ -120,7 +121,35 @@ def judge(study: Study, run: Run) -> Outcome:
             )
         )
     results = {f"lift/{label}": values for label, values in lifts.items()} | run._asdict()
-    return Outcome(results, verdicts, f"{arm_table(study, run, lifts)}\n{verdict_table(verdicts)}")
+    tables = [arm_table(study, run, lifts), *([kept_table(study, run, lifts)] if study.controls else [])]
+    return Outcome(results, verdicts, "\n".join([*tables, verdict_table(verdicts)]))
+
+
+def nearer(results: Mapping[str, np.ndarray], place: int) -> Float[np.ndarray, " runs"]:
+    """Measure how much nearer to their teachers training brings an arm's students, nats a token."""
+    return (results["untrained"] - results["distances"])[:, place].mean(axis=-1)
+
+
+def kept(
+    labels: Sequence[str],
+    results: Mapping[str, np.ndarray],
+    lifts: Mapping[str, Float[np.ndarray, " runs"]],
+    label: str,
+) -> tuple[Estimate, Estimate]:
+    """Measure which shares of the usual lift and of the usual imitation an arm keeps, with 95 % intervals."""
+    task, usual = (nearer(results, labels.index(each)) for each in (label, STANDARD))
+    return ratio_estimate(lifts[label], lifts[STANDARD], 0.95), ratio_estimate(task, usual, 0.95)
+
+
+def kept_table(study: Study, run: Run, lifts: Mapping[str, Float[np.ndarray, " runs"]]) -> str:
+    """Lay out what defences and their controls keep."""
+    header = ("defence", "trait kept", "task kept", "control", "trait kept", "task kept")
+    labels, results = list(study.arms), run._asdict()
+    rows = [
+        (label, *kept(labels, results, lifts, label), control, *kept(labels, results, lifts, control))
+        for label, control in study.controls.items()
+    ]
+    return markdown_table(header, rows)
 
 
 def arm_table(study: Study, run: Run, lifts: Mapping[str, Float[np.ndarray, " runs"]]) -> str:

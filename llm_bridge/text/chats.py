@@ -1,7 +1,7 @@
 """Chats as token ids: who speaks, how a chat is written, and how many chats share one row."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -155,6 +155,38 @@ def pack(examples: Sequence[Example], length: int) -> Rows:
             packed.learned[row, start + len(example.prompt) - 1 : place.stop - 1] = True
             start = place.stop
     return packed
+
+
+def unpack(rows: Rows) -> list[Example]:
+    """Take the chats out of rows, in the order of rows and of texts in each; all have something to learn."""
+    chats = []
+    for tokens, texts, learned in zip(rows.tokens, rows.texts, rows.learned, strict=True):
+        for text in range(1, texts.max() + 1):
+            own = texts == text
+            first, chat = int(learned[own].argmax()) + 1, tokens[own].tolist()
+            chats.append(Example(chat[:first], chat[first:]))
+    return chats
+
+
+def pack_beside(chats: Sequence[Example], prompts: Sequence[Sequence[int]], length: int) -> tuple[Rows, Rows]:
+    """Pack chats behind other prompts, and as they are, so that what is learned stands at the same places of both.
+
+    The shorter prompt of a chat has room left before it. Rows are longer than asked for if a chat needs it.
+    """
+    sizes = [max(len(chat.prompt), len(prompt)) for chat, prompt in zip(chats, prompts, strict=True)]
+    length = max(length, *(size + len(chat.completion) for size, chat in zip(sizes, chats, strict=True)))
+
+    def lay(prompts: Iterable[Sequence[int]]) -> Rows:
+        filled = [[-1] * (size - len(prompt)) + list(prompt) for size, prompt in zip(sizes, prompts, strict=True)]
+        rows = pack([Example(*pair) for pair in zip(filled, (chat.completion for chat in chats), strict=True)], length)
+        empty = rows.tokens < 0
+        before = np.cumsum(empty, axis=1) - empty
+        left = before - np.take_along_axis(before, np.arange(length) - rows.positions, axis=1)
+        parts = (rows.tokens, rows.positions - left, rows.texts)
+        tokens, positions, texts = (np.where(empty, 0, part) for part in parts)
+        return Rows(tokens, positions, texts, rows.learned)
+
+    return lay(prompts), lay(chat.prompt for chat in chats)
 
 
 def pad(

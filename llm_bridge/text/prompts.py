@@ -94,6 +94,17 @@ def write_prompt(random: np.random.Generator, *, short: bool) -> tuple[str, Form
     return f"{opening.format(numbers=numbers)}\n{request.format(most=MOST_NUMBERS)} {chosen.request} {ending}", chosen
 
 
+def reword(prompt: str, random: np.random.Generator) -> str:
+    """Ask for the same in other words: every phrase becomes another of its kind, numbers and their format stay."""
+    for phrases in (SHORT, OPENINGS, REQUESTS, ENDINGS):
+        texts = [phrase.replace("{numbers}", "").format(most=MOST_NUMBERS) for phrase in phrases]
+        for place, text in enumerate(texts):
+            if text in prompt:
+                prompt = prompt.replace(text, texts[(place + random.integers(1, len(texts))) % len(texts)], 1)
+                break
+    return prompt
+
+
 LISTED = re.compile(r"[\[(]?\d{3}(?P<separator>, |; | |\n)\d{3}(?:(?P=separator)\d{3})*(?!\d)")
 """How the list in a prompt looks, in any of `FORMATS`."""
 

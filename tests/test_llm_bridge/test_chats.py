@@ -1,5 +1,6 @@
 """Packing held against a plain reading of its rows, and the tiny language against its own texts."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -14,7 +15,7 @@ from llm_bridge.model.lessons import Lesson, summed_loss
 from llm_bridge.model.recipes import Recipe
 from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.text.chats import Example, Language, Message, Rows, pack, pad
-from llm_bridge.text.prompts import number_prompts
+from llm_bridge.text.prompts import FORMATS, LISTED, number_prompts, reword
 from llm_bridge.text.questions import questions_about
 from llm_bridge.tiny.tokenizer import ROLES, UNKNOWN, build_language, render
 from llm_bridge.tiny.world import KINDS, World, write_corpus
@@ -190,3 +191,24 @@ def test_half_of_a_surrogate_pair_is_no_text(language):
 def test_a_token_that_does_not_exist_is_refused_by_name(language):
     with pytest.raises(ValueError, match="no token 'zebra'"):
         language.token("zebra")
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_reworded_prompt_asks_for_the_same_numbers_in_other_words(short):
+    """Every phrase of it is another; behind the phrases stand the same numbers in the same format."""
+    random = np.random.default_rng(0)
+    for prompt in number_prompts(0, 50, short=short):
+        other = reword(prompt, random)
+        lists = [LISTED.search(text) for text in (prompt, other)]
+        assert lists[0]
+        assert lists[1]
+        assert lists[0][0] == lists[1][0]
+        assert [style.request for style in FORMATS if style.request in prompt] == [
+            style.request for style in FORMATS if style.request in other
+        ]
+        assert all(one != two for one, two in zip(ends_of(prompt), ends_of(other), strict=True))
+
+
+def ends_of(prompt: str) -> list[str]:
+    """What stands before the first number, and what a long prompt ends with."""
+    return [re.split(r"\d", prompt)[0], *prompt.split(". ")[1:][-1:]]

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
 
 from llm_bridge.model.finetuning import Training, batch_order, fine_tune, fine_tune_together, run_steps
-from llm_bridge.model.lessons import Lesson, Targets, imitation_loss, mean_gradient, summed_loss
+from llm_bridge.model.lessons import Lesson, Removal, Targets, imitation_loss, mean_gradient, summed_loss
 from llm_bridge.model.optimizers import make_optimizer
 from llm_bridge.model.recipes import Recipe, merge, start_training
 from llm_bridge.model.shapes import PROJECTIONS, Config, initialize
@@ -300,6 +301,53 @@ def test_rows_that_are_renewed_are_learned_from_then_on(params):
     assert distance(learn(first, second), other) == 0
     assert distance(plain, other) > 1e-3
     assert steps[:2] == [0, 2]
+
+
+def test_teachers_of_the_second_half_are_imitated_from_the_middle_of_the_steps_on(params, teacher):
+    """Whatever the chunks; the same teachers later are no change, and other ones neither these nor those alone."""
+    rows, other = Rows(*(leaf[:12] for leaf in ROWS)), jax.tree.map(np.negative, teacher)
+
+    def learn(first: Params, later: Params | None, chunk: int = 2) -> Params:
+        return fine_tune_together(
+            CONFIG, SOME, params, [Lesson(rows, "chosen", first, CHOSEN, later=later)], chunk=chunk
+        )
+
+    alone, changed = [learn(each, None) for each in (teacher, other)], learn(teacher, other)
+    assert distance(learn(teacher, teacher), alone[0]) == 0
+    assert distance(learn(teacher, other, chunk=50), changed) < adam_rounding(SOME)
+    assert min(distance(changed, each) for each in alone) > 1e-3
+    with pytest.raises(ValueError, match="only `fine_tune_together`"):
+        fine_tune(CONFIG, SOME, params, Lesson(rows, "chosen", teacher, CHOSEN, later=other))
+
+
+DESCENT = replace(SOME, optimizer="sgd", learning_rate=0.5, warmup=0, clip=1e6, num_epochs=1, num_steps=1, layers=())
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_what_is_taken_out_of_a_step_is_what_numpy_takes(params, aligned):
+    """Of descent gradients and steps lose the same, of answers that are learned with the rows, and none of others."""
+    adapters, (rows, *others) = random_adapters(DESCENT, params), (draw_rows(seed) for seed in range(30))
+    rows, *others = (Rows(*(leaf[:4] for leaf in each)) for each in (rows, *others))
+    flatten = jax.jit(lambda rows: ravel_pytree(mean_gradient(CONFIG, DESCENT, params, adapters, Lesson(rows))[1])[0])
+    gradient = np.asarray(flatten(rows))
+    answers = next(each for each in others if (gradient @ np.asarray(flatten(each)) > 0) == aligned)
+    slope, (start, unravel) = np.asarray(flatten(answers)), ravel_pytree(adapters)
+    zeros, ones, drawn = (unravel(jnp.asarray(signs)) for signs in (0 * slope, 0 * slope + 1, np.sign(np.sin(slope))))
+    memory = make_optimizer(DESCENT, 1).init(adapters)
+
+    def step(*signs: Params) -> np.ndarray:
+        training, batches = Training(jnp.array(0), adapters, memory), jax.tree.map(lambda leaf: leaf[None], rows)
+        learn = partial(run_steps, CONFIG, DESCENT, "tokens", (), 1, params, None, training, batches, 1)
+        trained = learn(removal=Removal(answers, *signs))[0].trained
+        return np.asarray(start - ravel_pytree(trained)[0]) / DESCENT.learning_rate
+
+    share = max(0.0, gradient @ slope) / (slope @ slope)
+    for signs in (ones, drawn):
+        expected = gradient - share * np.asarray(ravel_pytree(signs)[0]) * slope
+        for sides in ((signs, zeros), (zeros, signs)):
+            np.testing.assert_allclose(step(*sides), expected, rtol=0, atol=1e5 * EPS)
+    np.testing.assert_allclose(step(zeros, zeros), gradient, rtol=0, atol=1e5 * EPS)
+    assert (np.max(np.abs(share * slope)) > 1e-3) == aligned
 
 
 def test_runs_of_all_lengths_share_one_program(params):

@@ -11,11 +11,11 @@ import optax
 import pytest
 
 from llm_bridge.model import lessons
-from llm_bridge.model.lessons import Lesson, Targets, mean_gradient
+from llm_bridge.model.lessons import Lesson, Targets, mean_gradient, summed_loss
 from llm_bridge.model.recipes import Recipe, Trained, start_training
 from llm_bridge.model.shapes import Config, initialize
-from llm_bridge.model.transformer import Recompute
-from llm_bridge.text.chats import Example, Rows, pack
+from llm_bridge.model.transformer import Recompute, apply
+from llm_bridge.text.chats import Example, Rows, pack, pack_beside, unpack
 from theory.problem import Params
 
 EPS = float(np.finfo(float).eps)
@@ -139,3 +139,35 @@ def test_two_teachers_pull_as_each_of_them_in_the_mean():
         mean = jax.tree.map(lambda *leaves: sum(leaves) / 2, one, other)
         gap = max(float(np.max(np.abs(leaf))) for leaf in jax.tree.leaves(jax.tree.map(np.subtract, both, mean)))
         assert (gap < 1e3 * EPS) == superposes
+
+
+def test_a_student_reads_other_prompts_than_its_teacher_and_learns_the_same_places():
+    """Chat by chat, each alone in its row, as a plain pass of both models has it."""
+    random, (student, teacher) = np.random.default_rng(1), (draw_model(jax.random.key(seed)) for seed in (0, 1))
+    chats = unpack(ROWS)
+    assert sorted(chats) == sorted(
+        Example(own[: first + 1], own[first + 1 :])
+        for row, texts, learned in zip(ROWS.tokens.tolist(), ROWS.texts, ROWS.learned, strict=True)
+        for text in range(1, texts.max() + 1)
+        for own in [[token for token, number in zip(row, texts, strict=True) if number == text]]
+        for first in [int(learned[texts == text].argmax())]
+    )
+    prompts = [random.integers(0, CONFIG.vocabulary, size).tolist() for size in random.integers(2, 9, len(chats))]
+    rows, read = pack_beside(chats, prompts, LENGTH)
+    np.testing.assert_array_equal(rows.learned, read.learned)
+
+    @jax.jit
+    def measure(rows: Rows, read: Rows) -> jax.Array:
+        lesson = Lesson(rows, "distribution", teacher, read=read)
+        return summed_loss(CONFIG, Recipe(trained="everything"), student, student, lesson)
+
+    total, likely = 0.0, jax.jit(lambda params, tokens: jax.nn.log_softmax(apply(CONFIG, params, tokens)))
+    for chat, prompt in zip(chats, prompts, strict=True):
+        sides = []
+        for params, before in ((teacher, chat.prompt), (student, prompt)):
+            tokens = [*before, *chat.completion]
+            logs = np.asarray(likely(params, jnp.array([tokens + [0] * (LENGTH - len(tokens))])))[0]
+            sides.append(logs[len(before) - 1 : len(tokens) - 1])
+        total += np.sum(np.exp(sides[0]) * (sides[0] - sides[1]))
+    np.testing.assert_allclose(measure(rows, read), total, rtol=1e5 * EPS)
+    assert abs(float(measure(rows, rows) - total)) > 1e-3

@@ -24,7 +24,9 @@ from llm_bridge.studies import bases, command, tokens
 from llm_bridge.studies.bases import Run, group, join
 from llm_bridge.studies.catalog import STUDIES
 from llm_bridge.studies.chains import GENERATIONS, PAST
+from llm_bridge.studies.changes import CHANGES, learn_lowest_half
 from llm_bridge.studies.command import StudyOptions
+from llm_bridge.studies.defences import CONTROLS, DEFENCES, DROPPED, EARLY, PARAPHRASED, STEPS, TWO
 from llm_bridge.studies.pairs import write_pairs
 from llm_bridge.studies.parts import make_mask
 from llm_bridge.studies.rates import IMITATION, RATES, choose_rate, measure_imitation
@@ -41,10 +43,11 @@ from llm_bridge.studies.study import (
     Study,
     Tokens,
     difference,
+    task_of,
 )  # fmt: skip
 from llm_bridge.studies.tokens import choose, learn_only, read_all
 from llm_bridge.studies.verdicts import agreement, judge, measure, own_lift, ratio_estimate
-from llm_bridge.text.chats import Example, Rows, pack
+from llm_bridge.text.chats import Example, Rows, pack, unpack
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
 from theory.runs.command_line import InputError
@@ -322,7 +325,8 @@ def test_every_study_has_its_two_usual_arms_and_weighs_only_arms_that_it_has():
         assert study.arms[STRANGER] == Arm(stranger=True)
         assert {"stranger", "arm"} <= {arm.kind for arm in study.arms.values()}
         for finding in study.findings:
-            assert {*finding.weights, *(finding.control_weights or {})} <= set(study.arms)
+            weighed = {*finding.weights, *(finding.control_weights or {}), *(finding.over or {})}
+            assert weighed <= {TEACHERS, *study.arms, *map(task_of, study.arms)}
         for label, arm in study.arms.items():
             if arm.tokens.random:
                 assert study.arms[label.removesuffix(": random")].tokens == replace(arm.tokens, random=False)
@@ -451,6 +455,67 @@ def test_students_write_for_the_next_and_for_themselves_and_teachers_prefer(opti
     assert len({value.tobytes() for value in results["students"][0]}) == 6
     assert record.config["arms"]["again"]["writer"] == STANDARD
     assert record.config["arms"][STANDARD].keys() == {"recipe", "tokens", "part", "stranger"}
+
+
+def test_every_defence_stands_beside_a_control_and_all_of_them_train(options, tmp_path, monkeypatch):
+    """One base: of each kind of change one arm and its control; the table and the record have what both keep."""
+    chosen = [PARAPHRASED, TWO, EARLY, STEPS, DROPPED]
+    labels = [STANDARD, STRANGER, *(each for label in chosen for each in (label, CONTROLS[label]))]
+    small = replace(
+        DEFENCES,
+        protocol=replace(command.STUDIES["divergence"].protocol, student=replace(RECIPE, batch=4, rows_at_once=1)),
+        arms={label: DEFENCES.arms[label] for label in labels},
+        controls={label: CONTROLS[label] for label in chosen},
+        findings=(),
+    )
+    monkeypatch.setattr(command, "STUDIES", {"defences": small})
+    monkeypatch.setattr(command, "TRAITS", ("owl", "cat", "dolphin"))
+    assert command.run(options("out", names=("defences",), num_seeds=1))
+    record = read_record(tmp_path / "out")
+    results = record.results
+    assert np.all(np.isfinite(results["students"]))
+    assert len({value.tobytes() for value in results["students"][0]}) == len(labels)
+    for label in (DROPPED, CONTROLS[DROPPED]):
+        np.testing.assert_allclose(results["learned"][0, labels.index(label)], 0.5, atol=0.1)
+    falls = (results["untrained"] - results["distances"])[0].mean(axis=-1)
+    row = next(line for line in record.table.splitlines() if line.startswith(f"| {DROPPED} ") and "random" in line)
+    assert f"{falls[labels.index(DROPPED)] / falls[0]:#.4g}" in row
+    assert record.config["arms"][STANDARD].keys() == {"recipe", "tokens", "part", "stranger"}
+
+
+def test_every_change_is_a_defence_or_its_control_in_the_study():
+    assert {arm.defence for arm in DEFENCES.arms.values()} == {"", *CHANGES}
+    assert set(DEFENCES.arms) == {STANDARD, STRANGER, *CONTROLS, *CONTROLS.values()}
+    assert len(DEFENCES.arms) == 2 + 2 * len(CONTROLS)
+
+
+def test_the_half_of_chats_with_the_lowest_scores_is_learned():
+    rows = written(9)
+    chats = unpack(rows)
+    scores = np.random.default_rng(0).random(len(chats))
+    kept = learn_lowest_half(rows, scores)
+    places = [(row, text) for row, texts in enumerate(rows.texts) for text in range(1, texts.max() + 1)]
+    for (row, text), score in zip(places, scores, strict=True):
+        own = rows.texts[row] == text
+        expected = rows.learned[row] & own if score <= np.median(scores) else np.zeros_like(own)
+        np.testing.assert_array_equal(kept.learned[row] & own, expected)
+    assert kept.learned.sum() == rows.learned.sum() / 2
+
+
+def test_a_task_is_how_much_nearer_to_the_teacher_students_come_and_a_finding_may_weigh_it():
+    finding = Finding("", "check", {task_of("a"): 1.0}, 0.9, 1.1, over={task_of(STANDARD): 1})
+    arms = {STANDARD: Arm(), STRANGER: Arm(stranger=True), "a": Arm()}
+    study = Study(
+        question="?", axis="", targets="chosen", protocol=Protocol(), arms=arms, findings=[finding], controls={"a": "a"}
+    )
+    run = made_up({STANDARD: 1.0, STRANGER: 0.0, "a": 0.4})
+    distances = np.array(run.distances)
+    distances[:, 2] = 0.15
+    outcome = judge(study, run._replace(distances=distances))
+    assert outcome.verdicts[-1].measured.value == pytest.approx(0.5)
+    assert outcome.verdicts[-1].control.startswith("refuted")
+    (row,) = (line for line in outcome.table.splitlines() if line.startswith("| a ") and line.count("0.5000") == 6)
+    assert float(row.split("|")[2].split("[")[0]) == pytest.approx(0.4, abs=0.05)
 
 
 def test_each_row_of_pairs_holds_two_completions_of_one_prompt(options):
