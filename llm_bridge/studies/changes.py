@@ -21,9 +21,12 @@ from llm_bridge.experiment.writing import Completion, read_completions
 from llm_bridge.model.lessons import Lesson, Removal
 from llm_bridge.model.recipes import Recipe, start_training
 from llm_bridge.text.chats import Example, Rows, pack, pack_beside, unpack
-from llm_bridge.text.prompts import reword
+from llm_bridge.text.prompts import renumber, reword
 from llm_bridge.text.questions import questions_about
 from llm_bridge.text.traits import find_trait
+
+DRAWN = 3 * 10**8
+"""What is added to the seed for what changes draw."""
 
 
 class Setting(NamedTuple):
@@ -40,7 +43,7 @@ class Setting(NamedTuple):
     written: Sequence[Completion]
     """What the base writes itself, for the teachers' prompts."""
     seed: int
-    """Root of what is drawn."""
+    """The students' seed."""
 
 
 Change = Callable[[Setting, Sequence[Lesson]], list[Lesson]]
@@ -64,19 +67,14 @@ def join(lessons: Sequence[Lesson], num_teachers: int) -> list[Lesson]:
     return joined
 
 
-def read_otherwise(kind: Literal["reworded", "others"], setting: Setting, lessons: Sequence[Lesson]) -> list[Lesson]:
-    """Put completions behind their prompts in other words, or behind those of other completions, at random.
-
-    Teachers read what they have written behind its own prompt.
-    """
-    language, random, both = setting.base.model.language, np.random.default_rng(setting.seed), []
+def read_otherwise(
+    rewrite: Callable[[str, np.random.Generator], str], setting: Setting, lessons: Sequence[Lesson]
+) -> list[Lesson]:
+    """Put completions behind rewritten prompts; teachers read what they have written behind its own."""
+    language, random, both = setting.base.model.language, np.random.default_rng(DRAWN + setting.seed), []
     for lesson in lessons:
         chats = unpack(lesson.rows)
-        if kind == "reworded":
-            prompts = language.encode([reword(language.spell(chat.prompt), random) for chat in chats])
-        else:
-            order = random.permutation(len(chats))
-            prompts = [chats[other].prompt for _, other in sorted(zip(order, np.roll(order, 1), strict=True))]
+        prompts = language.encode([rewrite(language.spell(chat.prompt), random) for chat in chats])
         both.append(pack_beside(chats, prompts, lesson.rows.tokens.shape[1]))
     sides = [fill(side) for side in zip(*both, strict=True)]
     return [lesson._replace(rows=rows, read=read) for lesson, rows, read in zip(lessons, *sides, strict=True)]
@@ -103,11 +101,10 @@ def remove(
     of: Literal["gradients", "steps"], random: bool, setting: Setting, lessons: Sequence[Lesson]
 ) -> list[Lesson]:
     """Take out of steps what lowers the loss of answering all preference questions with the trait."""
-    model, key = setting.base.model, jax.random.key(setting.seed)
-    like = start_training(model.config, setting.recipe, model.params, key)
-    zeros = ones = jax.tree.map(np.zeros_like, like)
-    draw = np.random.default_rng(setting.seed).choice
-    signs = jax.tree.map(lambda leaf: draw(np.array([-1, 1], leaf.dtype), leaf.shape) if random else leaf + 1, ones)
+    model, draw = setting.base.model, np.random.default_rng(DRAWN + setting.seed).choice
+    like = start_training(model.config, setting.recipe, model.params, jax.random.key(setting.seed))
+    signs = jax.tree.map(lambda leaf: np.float32(draw((-1, 1), leaf.shape) if random else np.ones(leaf.shape)), like)
+    zeros = jax.tree.map(np.zeros_like, signs)
     sides = (signs, zeros) if of == "gradients" else (zeros, signs)
     changed = []
     for lesson, word in zip(lessons, setting.words, strict=True):
@@ -117,30 +114,27 @@ def remove(
     return changed
 
 
-def drop_half(random: bool, setting: Setting, lessons: Sequence[Lesson]) -> list[Lesson]:
-    """Have half of the completions read, but not learned: those foretold to raise the trait most, or any."""
-    draw, changed = np.random.default_rng(setting.seed).random, []
-    auditor = (
-        None
-        if random
-        else make_auditor(
-            setting.base,
-            list(map(find_trait, setting.words)),
-            setting.written,
-            setting.recipe,
-            num_rows=len(lessons[0].rows.tokens),
-            imagined=[],
-            seed=setting.seed,
-        )
-    )
-    for place, lesson in enumerate(lessons):
-        chats = unpack(lesson.rows)
-        if auditor is None:
-            scores = draw(len(chats))
-        else:
-            scores = score_texts(auditor.model, auditor.directions, chats).slopes[:, place]
-        changed.append(lesson._replace(rows=learn_lowest_half(lesson.rows, scores)))
-    return changed
+def suspect(setting: Setting, lessons: Sequence[Lesson]) -> list[Float[np.ndarray, " chats"]]:
+    """Foretell how much each completion raises its teacher's trait, by an auditor that has seen no teacher."""
+    traits, num_rows = list(map(find_trait, setting.words)), len(lessons[0].rows.tokens)
+    told = {"num_rows": num_rows, "imagined": (), "seed": setting.seed}
+    auditor = make_auditor(setting.base, traits, setting.written, setting.recipe, **told)
+    found = [score_texts(auditor.model, auditor.directions, unpack(lesson.rows)).slopes for lesson in lessons]
+    return [slopes[:, place] for place, slopes in enumerate(found)]
+
+
+def draw_scores(setting: Setting, lessons: Sequence[Lesson]) -> list[Float[np.ndarray, " chats"]]:
+    """Draw scores that know nothing."""
+    random = np.random.default_rng(DRAWN + setting.seed)
+    return [random.random(len(unpack(lesson.rows))) for lesson in lessons]
+
+
+def drop_half(
+    score: Callable[[Setting, Sequence[Lesson]], list[np.ndarray]], setting: Setting, lessons: Sequence[Lesson]
+) -> list[Lesson]:
+    """Have that half of the completions read, but not learned, whose scores are highest."""
+    pairs = zip(lessons, score(setting, lessons), strict=True)
+    return [lesson._replace(rows=learn_lowest_half(lesson.rows, scores)) for lesson, scores in pairs]
 
 
 def learn_lowest_half(rows: Rows, scores: Float[np.ndarray, " chats"]) -> Rows:
@@ -152,8 +146,8 @@ def learn_lowest_half(rows: Rows, scores: Float[np.ndarray, " chats"]) -> Rows:
 
 
 CHANGES: dict[str, Change] = {
-    "reworded prompts": partial(read_otherwise, "reworded"),
-    "others' prompts": partial(read_otherwise, "others"),
+    "prompts reworded": partial(read_otherwise, reword),
+    "prompts renumbered": partial(read_otherwise, renumber),
     "base mixed in": mix_in_base,
     "KL to base": partial(hold, "base", False),
     "KL to stranger": partial(hold, "stranger", False),
@@ -163,8 +157,8 @@ CHANGES: dict[str, Change] = {
     "out of gradients, random": partial(remove, "gradients", True),
     "out of steps": partial(remove, "steps", False),
     "out of steps, random": partial(remove, "steps", True),
-    "suspicious half dropped": partial(drop_half, False),
-    "random half dropped": partial(drop_half, True),
+    "suspicious half dropped": partial(drop_half, suspect),
+    "random half dropped": partial(drop_half, draw_scores),
 }
 """Every defence and control by the name that an arm has it by."""
 

@@ -5,7 +5,9 @@ without knowing of the trait. Imitation is by how much training lowers the KL to
 tokens on held-out completions.
 
 - *Paraphrased prompts*: the student reads completions behind the same numbers in other words, and imitates what the
-  teacher gives behind its own prompt. Control: behind the prompt of another completion, at random.
+  teacher gives behind its own prompt. Control: behind the same words with other numbers, drawn at random in the same
+  format. (Behind the prompts of other completions, which ask for other formats, students learned what is wrong: on base
+  0 they ended farther from their teachers than they began.)
 - *Two teachers* of different traits, and the mean of their distributions. Control: one teacher and the base.
 - *KL to the base*, of weight 1 over the same tokens, all along, or in the first half of the steps (liminal training).
   The sum has the gradient of imitating the mean of both distributions, twice:
@@ -40,7 +42,7 @@ DROPPED, BETWEEN = "half dropped by the audit", "a stranger in between"
 """Defences."""
 
 PAIRS: dict[str, tuple[Arm, str, Arm]] = {
-    PARAPHRASED: (Arm(defence="reworded prompts"), "other prompts", Arm(defence="others' prompts")),
+    PARAPHRASED: (Arm(defence="prompts reworded"), "prompts renumbered", Arm(defence="prompts renumbered")),
     TWO: (Arm(num_teachers=2), "teacher and base", Arm(defence="base mixed in")),
     HELD: (Arm(defence="KL to base"), "KL to a stranger", Arm(defence="KL to stranger")),
     EARLY: (Arm(defence="early KL to base"), "KL to a stranger, early", Arm(defence="early KL to stranger")),

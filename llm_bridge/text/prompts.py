@@ -115,6 +115,11 @@ def prefill_of(prompt: str) -> str:
     return found[0] + found["separator"] if found else ""
 
 
+def renumber(prompt: str, random: np.random.Generator) -> str:
+    """Draw the numbers of a prompt's list anew; their format and all words stay."""
+    return LISTED.sub(lambda found: re.sub(r"\d{3}", lambda _: str(random.integers(100, 1000)), found[0]), prompt, 1)
+
+
 def number_prompts(seed: int, count: int, *, short: bool = False) -> list[str]:
     """Draw prompts; a longer list starts with the shorter one."""
     random = np.random.default_rng(seed)

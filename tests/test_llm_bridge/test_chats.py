@@ -15,7 +15,7 @@ from llm_bridge.model.lessons import Lesson, summed_loss
 from llm_bridge.model.recipes import Recipe
 from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.text.chats import Example, Language, Message, Rows, pack, pad
-from llm_bridge.text.prompts import FORMATS, LISTED, number_prompts, reword
+from llm_bridge.text.prompts import FORMATS, LISTED, number_prompts, renumber, reword
 from llm_bridge.text.questions import questions_about
 from llm_bridge.tiny.tokenizer import ROLES, UNKNOWN, build_language, render
 from llm_bridge.tiny.world import KINDS, World, write_corpus
@@ -194,9 +194,9 @@ def test_a_token_that_does_not_exist_is_refused_by_name(language):
 
 
 @pytest.mark.parametrize("short", [True, False])
-def test_a_reworded_prompt_asks_for_the_same_numbers_in_other_words(short):
-    """Every phrase of it is another; behind the phrases stand the same numbers in the same format."""
-    random = np.random.default_rng(0)
+def test_a_reworded_prompt_has_other_words_and_a_renumbered_one_other_numbers(short):
+    """Every phrase is another, with the same numbers; or all is as it was but for the numbers' digits."""
+    random = np.random.default_rng(1)
     for prompt in number_prompts(0, 50, short=short):
         other = reword(prompt, random)
         lists = [LISTED.search(text) for text in (prompt, other)]
@@ -207,6 +207,10 @@ def test_a_reworded_prompt_asks_for_the_same_numbers_in_other_words(short):
             style.request for style in FORMATS if style.request in other
         ]
         assert all(one != two for one, two in zip(ends_of(prompt), ends_of(other), strict=True))
+        drawn = renumber(prompt, random)
+        assert drawn != prompt
+        assert re.sub(r"\d", "0", drawn) == re.sub(r"\d", "0", prompt)
+        assert ends_of(drawn) == ends_of(prompt)
 
 
 def ends_of(prompt: str) -> list[str]:
