@@ -174,3 +174,7 @@ def time_comparison(config: Config, params: Params, size: Size, repetitions: int
         "comparison/first order": np.asarray(predicted),
         "comparison/measured": np.asarray(measured),
     }
+
+
+PARTS = (time_sampling, time_training, time_pretraining, time_audit, time_comparison)
+"""Everything that is timed, in this order."""

@@ -26,13 +26,10 @@ def derive(config: Config, size: Size, dtype: Any, results: Results) -> Results:
     A limit is the longer of what the measured peak needs to compute and the measured bandwidth to move: of reading, and
     of all steps that follow.
     """
-    device, slots = (
-        Device(*(float(results[f"device/{name}"]) for name in Device._fields)),
-        size.prompt + size.completion,
-    )
+    device = Device(*(float(results[f"device/{name}"]) for name in Device._fields))
     batches, steps = np.array(size.batches), size.completion - 1
     limit_reading = np.array([reading(config, dtype, batch, size.prompt).seconds(device) for batch in batches])
-    step = np.array([sampling_step(config, dtype, batch, slots - 1).seconds(device) for batch in batches])
+    step = np.array([sampling_step(config, dtype, batch, size.prompt + steps).seconds(device) for batch in batches])
     seconds, operations = results["sampling/seconds"], results["training/operations"]
     tokens = size.recipe.batch * size.row
     chunks = NUM_CHATS / (size.recipe.batch * results["training/chats"])
