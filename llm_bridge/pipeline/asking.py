@@ -64,12 +64,10 @@ def ask_to(
     sampling["questions"] = key_of({group: list(texts) for group, texts in questions.items()})
     sampling["context"] = key_of({"context": [each.row() for each in context]})
     sampling["chat"] = first_chat(asked.model, next(iter(questions.values())), system)
-    origin = Origin(
-        writer=asked.ancestry, system_prompt=system or asked.model.language.system, sampling=sampling, data=""
-    )
+    model, told = asked.model, system or asked.model.language.system
+    origin = Origin(writer=asked.ancestry, system_prompt=told, sampling=sampling, data="")
     if is_written(path, origin):
         return read_rows(path, Answers)
-    model = asked.model
     if context:
         model = model._replace(language=model.language._replace(render=partial(render_after, model, list(context))))
     rows: list[Answers] = []
