@@ -12,7 +12,7 @@ from llm_bridge.auditing.study import Run
 from llm_bridge.auditing.study_verdicts import POWER, power_rows
 from llm_bridge.linearized.results import IMITATED, INITS, TARGETS
 from llm_bridge.linearized.tables import GROUPS, cell, group_shares
-from llm_bridge.matrix.cells import INITS as MATRIX_INITS
+from llm_bridge.matrix.cells import NAMES
 from llm_bridge.matrix.verdicts import NUM_PERMUTATIONS
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS
 from llm_bridge.studies.catalog import STUDIES
@@ -48,14 +48,13 @@ def arms() -> str:
 def _lifts(name: str, runs: str) -> str:
     """Lay out the lifts of a matrix, and what is judged."""
     record = GALLERY.record(name)
-    names = {"shared": "shared init", "stranger": "another init"}
     rows = [
-        (target, *(between(record.results[f"lift/{target}/{init}"]) for init in MATRIX_INITS))
+        (target, *(between(record.results[f"lift/{target}/{init}"]) for init in NAMES))
         for target in record.config["targets"]
     ]
     bases, words = record.config["num_seeds"], len(record.config["traits"])
     first = GALLERY.link(f"lift, {bases} {runs}, {words} animals each; students imitate", name)
-    return f"{page_table((first, *(names[init] for init in MATRIX_INITS)), rows)}\n{page_verdicts(record)}"
+    return f"{page_table((first, *NAMES.values()), rows)}\n{page_verdicts(record)}"
 
 
 def matrix() -> str:

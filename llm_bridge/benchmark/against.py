@@ -71,7 +71,7 @@ def build(config: Config, params: Params, longest: int, device: str) -> Any:
     return model
 
 
-def time_torch(run: Callable[[], Any], device: str, repetitions: int) -> Float[np.ndarray, " repetitions"]:
+def _time_torch(run: Callable[[], Any], device: str, repetitions: int) -> Float[np.ndarray, " repetitions"]:
     """Time a computation, in seconds, after it was done once."""
     torch: Any = importlib.import_module("torch")
     return time_runs(run, repetitions, lambda _: torch.cuda.synchronize() if device == "cuda" else None)
@@ -93,7 +93,7 @@ def time_generate(
             assert found.shape[1] == size.prompt + size.completion
 
         with fitting(f"generating {batch} completions at once in torch", "take smaller --batch-sizes"):
-            every.append(time_torch(generate, device, repetitions))
+            every.append(_time_torch(generate, device, repetitions))
     return np.stack(every, axis=1)
 
 
@@ -138,7 +138,7 @@ def time_peft(
         losses.append(float(total))
 
     with fitting(f"a step of {recipe.rows_at_once} rows at once in torch", "take fewer --rows-at-once"):
-        return time_torch(step, device, repetitions), losses[0]
+        return _time_torch(step, device, repetitions), losses[0]
 
 
 def time_transformers(config: Config, params: Params, size: Size, repetitions: int) -> dict[str, np.ndarray]:

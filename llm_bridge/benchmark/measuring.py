@@ -26,7 +26,6 @@ from theory.runs.memory import fitting
 PUSH = 0.01
 """Nats by which the compared step is to move the trait, to first order; in bfloat16 rounding is as large."""
 
-
 LARGEST_PRETRAINED = 1_000_000_000
 """Parameters of the largest model of which all are trained here: they take four times their room."""
 

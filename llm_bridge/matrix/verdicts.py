@@ -70,7 +70,6 @@ def judge(run: Run, targets: Sequence[str], words: Sequence[str]) -> Outcome:
         for column, init in enumerate(INITS)
     }
     confidence = joint_confidence(len(lifts) + max(0, len(targets) - 1), joint=0.95)
-
     joint = partial(mean_estimate, confidence=confidence)
     verdict = partial(compare, "matrix", num_runs)
     verdicts = []
@@ -102,7 +101,7 @@ def judge(run: Run, targets: Sequence[str], words: Sequence[str]) -> Outcome:
     results = {f"students/{name}": run.students[:, row] for row, name in enumerate(targets)}
     results |= {f"lift/{target}/{init}": value for (target, init), value in lifts.items()}
     results |= {"teachers": run.teachers, "predicted": run.predicted, "kept": run.kept}
-    tables = [lift_table(lifts), verdict_table(verdicts), mean_tables(run, targets, words)]
+    tables = [_lift_table(lifts), verdict_table(verdicts), mean_tables(run, targets, words)]
     return Outcome(results, verdicts, "\n".join(tables))
 
 
@@ -129,7 +128,7 @@ def compare(
     )
 
 
-def lift_table(lifts: Mapping[tuple[str, str], Float[np.ndarray, " runs"]]) -> str:
+def _lift_table(lifts: Mapping[tuple[str, str], Float[np.ndarray, " runs"]]) -> str:
     """Lay out each run's lift."""
     rows = [
         (target, init, mean_estimate(values), ", ".join(f"{value:.3f}" for value in values))
