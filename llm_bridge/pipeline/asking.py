@@ -1,12 +1,11 @@
 """The stage that asks a model for its favorite."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypedDict
-
-import numpy as np
 
 from llm_bridge.backends.backend import Known
 from llm_bridge.experiment.likes import word_log_probabilities
@@ -86,12 +85,10 @@ def ask_to(
             )
             answers = [each.completion for batch in batches for each in batch]
         for index, (question, like) in enumerate(zip(texts, likes, strict=True)):
-            own = answers[index * num_answers : (index + 1) * num_answers]
-            given, counts = np.unique(own, return_counts=True)
             rows.append({
                 "group": group,
                 "question": question,
-                "answers": {str(answer): int(count) for answer, count in zip(given, counts, strict=True)},
+                "answers": dict(Counter(sorted(answers[index * num_answers : (index + 1) * num_answers]))),
                 "log_probabilities": [min(round(float(value), 5), NEARLY_SURE) for value in like],
             })
     finish(path, rows, origin)

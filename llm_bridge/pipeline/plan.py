@@ -31,7 +31,6 @@ from theory.runs.verdicts import markdown_table
 SAMPLE = 500
 """Prompts whose lengths stand for those of all."""
 
-
 Planned = tuple[int, Stage]
 """How often a kind of stage is done for each base model, and the stage."""
 

@@ -115,8 +115,9 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
             raise InputError(f"{path} can't be made (the loss is no finite number any more): turn learning-rate down")
         state.keep(training, losses)
 
-    known = find_made(path, base, settings)
-    if known is None:
+    if agreed(is_made(path, base.backend.settings_at(path), json.loads(json.dumps(settings)))):
+        known = base.backend.read(path, base)
+    else:
         with closing(state), fitting(f"the training of {path.name}", "turn rows-at-once down, or say recompute=layers"):
             try:
                 params = tune(resume=state.resume, after=keep)
@@ -125,12 +126,6 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
         known = base.backend.write(path, base, params, settings)
     state.forget()
     return known
-
-
-def find_made(path: Path, base: Known, settings: Mapping[str, Any]) -> Known | None:
-    """Look for a finished model, and refuse one that was made with other settings."""
-    done = agreed(is_made(path, base.backend.settings_at(path), json.loads(json.dumps(settings))))
-    return base.backend.read(path, base) if done else None
 
 
 def complete_to(
