@@ -160,14 +160,8 @@ def answer(options: JudgeAnswers, name: str, questions: list[str]) -> None:
     writer = options.known(name)
     if not writer.backend.short:
         require_room(writer.model, questions, options.num_tokens)
-    complete_to(
-        options.data,
-        writer,
-        prompts,
-        seed=options.seed,
-        num_tokens=options.num_tokens,
-        advice="name another --data for new answers, or leave --model out to judge those that are there",
-    )
+    advice = "name another --data for new answers, or leave --model out to judge those that are there"
+    complete_to(options.data, writer, prompts, seed=options.seed, num_tokens=options.num_tokens, advice=advice)
 
 
 def read_rival(options: JudgeAnswers, path: Path, settings: dict[str, Any]) -> list[Row]:

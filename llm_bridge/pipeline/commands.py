@@ -56,8 +56,7 @@ def teach(options: Teach) -> bool:
         require_word(reader.language, options.trait)
     else:
         examples = read_examples(options.examples, reader.language, reader.longest, options.learn)
-    base = options.known()
-    path = options.output
+    base, path = options.known(), options.output
     options.clear(path)
     with logged(options.log, path.parent):
         if examples:

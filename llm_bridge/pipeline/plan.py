@@ -115,16 +115,12 @@ def plan_asking(
 
 
 def plan_of(options: Run, arms: Sequence[str]) -> tuple[list[Planned], Model]:
-    """List what a run does for each base model, and take that without parameters.
+    """List what a run does for each base model, and take the base without parameters.
 
     Completions are as long as they may be, and all are kept.
     """
-    backend, carrier, protocol, trait = (
-        options.backend,
-        carrier_of(options),
-        options.protocol,
-        find_trait(options.trait),
-    )
+    backend, protocol = options.backend, options.protocol
+    carrier, trait = carrier_of(options), find_trait(options.trait)
     reader, prompted, primed = backend.reader(), options.teaching == "prompting", options.loading.primed
     asked = carrier.prompts(options.seed, min(SAMPLE, protocol.num_prompts))
     begun = carrier.prefills(asked)
