@@ -1,6 +1,7 @@
 """The tables of this folder's README, made from the committed records: `python -m figures.tables` writes them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from llm_bridge.auditing.study import Run
 from llm_bridge.auditing.study_verdicts import POWER, power_rows
 from llm_bridge.linearized.results import IMITATED, INITS, TARGETS
 from llm_bridge.linearized.tables import GROUPS, cell, group_shares
-from llm_bridge.matrix.cells import INITS as MATRIX_INITS
+from llm_bridge.matrix.cells import NAMES
 from llm_bridge.matrix.verdicts import NUM_PERMUTATIONS
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS
 from llm_bridge.studies.catalog import STUDIES
@@ -44,32 +45,22 @@ def arms() -> str:
     return page_table(("arm", "what it is", "by default", "of a published model"), rows)
 
 
-def _lifts(name: str = "matrix", runs: str = "base models") -> str:
+def _lifts(name: str, runs: str) -> str:
+    """Lay out the lifts of a matrix, and what is judged."""
     record = GALLERY.record(name)
-    names = {"shared": "shared init", "stranger": "another init"}
     rows = [
-        (target, *(between(record.results[f"lift/{target}/{init}"]) for init in MATRIX_INITS))
+        (target, *(between(record.results[f"lift/{target}/{init}"]) for init in NAMES))
         for target in record.config["targets"]
     ]
     bases, words = record.config["num_seeds"], len(record.config["traits"])
     first = GALLERY.link(f"lift, {bases} {runs}, {words} animals each; students imitate", name)
-    return page_table((first, *(names[init] for init in MATRIX_INITS)), rows)
+    return f"{page_table((first, *NAMES.values()), rows)}\n{page_verdicts(record)}"
 
 
 def matrix() -> str:
-    """Lay out the lifts of the matrix, and what is judged."""
+    """Lay out the matrix of the tiny model."""
     note = f"The least p-value that {NUM_PERMUTATIONS:,} relabelings can show is {1 / (1 + NUM_PERMUTATIONS):.2g}.\n"
-    return f"{_lifts()}\n{page_verdicts(GALLERY.record('matrix'))}\n{note}"
-
-
-def smollm2() -> str:
-    """Lay out the matrix of a published model."""
-    return f"{_lifts('matrix-smollm2', 'runs')}\n{page_verdicts(GALLERY.record('matrix-smollm2'))}"
-
-
-def smollm2_run() -> str:
-    """Lay out a run of a published model."""
-    return _models("run-smollm2", "run")
+    return f"{_lifts('matrix', 'base models')}\n{note}"
 
 
 def smollm2_theory() -> str:
@@ -118,14 +109,11 @@ def audit_smollm2() -> str:
     header = ("numbers of", "trait", "z of the dose", "dose", "p", "rise of the log-odds foretold", "p")
     trained = GALLERY.record("run-smollm2").results
     gained = trained["gain/student"].item() - trained["gain/control"].item()
-    told = (
-        f"In the recorded run a student of the teacher's numbers gained {gained:.2f} nats more than one of the base's."
-    )
-    return f"{page_table(header, rows)}\n{told}\n"
+    told = "In the recorded run a student of the teacher's numbers gained"
+    return f"{page_table(header, rows)}\n{told} {gained:.2f} nats more than one of the base's.\n"
 
 
 def _each(values: np.ndarray, digits: int) -> str:
-    """Write the figures of a few runs one by one."""
     return ", ".join(f"{value:.{digits}f}" for value in values).replace("-", "−")
 
 
@@ -171,14 +159,12 @@ def studies() -> str:
         if not (GALLERY.folder / f"{GALLERY.prefix}-study-{name}").exists():
             continue
         record = GALLERY.record(f"study-{name}")
-        places = enumerate(record.config["arms"])
-        points = "; ".join(_point(record.results, label, place) for place, label in places)
+        points = "; ".join(_point(record.results, label, place) for place, label in enumerate(record.config["arms"]))
         before = f"before: {record.results['untrained'][:, 0].mean():#.2g}"
         reports = "; ".join(_report(verdict) for verdict in record.verdicts if verdict["claim"] == "finding")
         question = f"{GALLERY.link(name, f'study-{name}')}: {study.question}"
         rows.append((question, str(record.config["num_seeds"]), f"{points}; {before}", reports))
-    header = ("study", "base models", "lift; KL to the teacher, nats a token", "reports of others")
-    return page_table(header, rows)
+    return page_table(("study", "base models", "lift; KL to the teacher, nats a token", "reports of others"), rows)
 
 
 def _point(results: Mapping[str, np.ndarray], label: str, place: int) -> str:
@@ -210,14 +196,18 @@ def rates() -> str:
 def theory() -> str:
     """Lay out what the theory says of the language model, and what became of it."""
     record = GALLERY.record("compare")
-    through, head = group_shares(record.results), GROUPS.index("head")
-    rows = _cosines(record)
-    rows += [
-        (
-            f"share of the shared init's B(v, Δ_T) through the student's head, {imitated}",
-            *(_cell(through[:, row, column, head]) for row in range(len(INITS))),
-        )
-        for column, imitated in enumerate(IMITATED)
+    cosines = record.results["directions/cosines"][..., 0]
+    shares = group_shares(record.results)[..., GROUPS.index("head")]
+    quantities = {
+        f"cosine of the first step with Δ_T, {name}": cosines[:, :, place] for place, name in enumerate(TARGETS)
+    }
+    quantities |= {
+        f"share of the shared init's B(v, Δ_T) through the student's head, {name}": shares[:, :, place]
+        for place, name in enumerate(IMITATED)
+    }
+    rows = [
+        (name, *(cell(values[:, row]).replace("-", "−") for row in range(len(INITS))))
+        for name, values in quantities.items()
     ]
     verdicts = page_verdicts(record, judged=True, also=REPORTED)
     left = sum(each["verdict"] == "reported" and each["claim"] != REPORTED for each in record.verdicts)
@@ -229,24 +219,12 @@ def _table_of_steps(record: Record, name: str, runs: str, rows: Sequence[tuple[s
     return page_table((GALLERY.link(f"{record.config['num_seeds']} {runs}", name), *INITS), rows)
 
 
-def _cosines(record: Record) -> list[tuple[str, ...]]:
-    cosines = record.results["directions/cosines"][..., 0]
-    return [
-        (f"cosine of the first step with Δ_T, {target}", *(_cell(cosines[:, row, column]) for row in range(len(INITS))))
-        for column, target in enumerate(TARGETS)
-    ]
-
-
-def _cell(values: np.ndarray) -> str:
-    return cell(values).replace("-", "−")
-
-
 TABLES: Mapping[str, Callable[[], str]] = {
     "model": model,
     "arms": arms,
     "matrix": matrix,
-    "smollm2": smollm2,
-    "smollm2-run": smollm2_run,
+    "smollm2": partial(_lifts, "matrix-smollm2", "runs"),
+    "smollm2-run": partial(_models, "run-smollm2", "run"),
     "smollm2-theory": smollm2_theory,
     "audit": audit,
     "audit-smollm2": audit_smollm2,

@@ -93,10 +93,9 @@ class TrainingState:
         leaves, structure = jax.tree.flatten(start)
         try:
             with np.load(io.BytesIO(told_by_first(self.read))) as file:
-                kept = [file[f"arr_{index}"] for index in range(len(leaves))]
+                return structure.unflatten([file[f"arr_{index}"] for index in range(len(leaves))])
         except DAMAGE:
             return start
-        return jax.tree.unflatten(structure, kept)
 
     def read(self) -> bytes:
         """Read what is kept; nothing if it can't be read."""
@@ -111,9 +110,7 @@ class TrainingState:
             self.log.add(int(training.step), losses)
         if self.bar:
             self.bar.advance(len(losses), f"loss={losses[-1]:.3f}")
-        kept = {f"arr_{index}": leaf for index, leaf in enumerate(jax.tree.leaves(fetch(training)))}
-        content = io.BytesIO()
-        np.savez(content, **kept)
+        np.savez(content := io.BytesIO(), *jax.tree.leaves(fetch(training)))
         done_by_first(lambda: write_whole(self.path, content.getvalue()))
 
     def forget(self) -> None:

@@ -2,7 +2,6 @@
 
 import gc
 import importlib
-import time
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from llm_bridge.benchmark.device import time_runs
 from llm_bridge.benchmark.measuring import Size, draw_prompts, draw_rows
 from llm_bridge.model.shapes import Config
 from llm_bridge.pretrained.families import describe
@@ -60,9 +60,8 @@ def build(config: Config, params: Params, longest: int, device: str) -> Any:
     torch: Any = importlib.import_module("torch")
     transformers: Any = importlib.import_module("transformers")
     dtype = params["embedding"].dtype.name
-    described = describe(config, longest, dtype)
     described = transformers.AutoConfig.for_model(
-        described.pop("model_type"), **described, bos_token_id=None, eos_token_id=None
+        **describe(config, longest, dtype), bos_token_id=None, eos_token_id=None
     )
     with torch.device(device):
         model = transformers.AutoModelForCausalLM.from_config(described, dtype=getattr(torch, dtype)).eval()
@@ -72,17 +71,10 @@ def build(config: Config, params: Params, longest: int, device: str) -> Any:
     return model
 
 
-def time_torch(run: Callable[[], Any], device: str, repetitions: int) -> Float[np.ndarray, " repetitions"]:
+def _time_torch(run: Callable[[], Any], device: str, repetitions: int) -> Float[np.ndarray, " repetitions"]:
     """Time a computation, in seconds, after it was done once."""
     torch: Any = importlib.import_module("torch")
-    seconds = []
-    for _ in range(repetitions + 1):
-        start = time.perf_counter()
-        run()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return np.array(seconds[1:])
+    return time_runs(run, repetitions, lambda _: torch.cuda.synchronize() if device == "cuda" else None)
 
 
 def time_generate(
@@ -101,7 +93,7 @@ def time_generate(
             assert found.shape[1] == size.prompt + size.completion
 
         with fitting(f"generating {batch} completions at once in torch", "take smaller --batch-sizes"):
-            every.append(time_torch(generate, device, repetitions))
+            every.append(_time_torch(generate, device, repetitions))
     return np.stack(every, axis=1)
 
 
@@ -146,7 +138,7 @@ def time_peft(
         losses.append(float(total))
 
     with fitting(f"a step of {recipe.rows_at_once} rows at once in torch", "take fewer --rows-at-once"):
-        return time_torch(step, device, repetitions), losses[0]
+        return _time_torch(step, device, repetitions), losses[0]
 
 
 def time_transformers(config: Config, params: Params, size: Size, repetitions: int) -> dict[str, np.ndarray]:

@@ -8,14 +8,7 @@ import numpy as np
 
 from llm_bridge.benchmark.against import require_torch, time_transformers
 from llm_bridge.benchmark.device import time_device
-from llm_bridge.benchmark.measuring import (
-    Size,
-    time_audit,
-    time_comparison,
-    time_pretraining,
-    time_sampling,
-    time_training,
-)
+from llm_bridge.benchmark.measuring import PARTS, Size
 from llm_bridge.benchmark.report import report
 from llm_bridge.model.recipes import Recipe
 from llm_bridge.model.shapes import Config, initialize
@@ -26,29 +19,17 @@ from theory.runs.memory import fitting, use_nearly_all
 from theory.runs.progress import follow
 from theory.runs.records import Outcome, record_run
 
-DEFAULTS: dict[bool, dict[str, Any]] = {
-    True: {
-        "batch_sizes": (25, 100),
-        "prompt": 40,
-        "tokens": 34,
-        "row": 60,
-        "rows": 64,
-        "rows_at_once": 4,
-        "dtype": "float32",
-        "recompute": "nothing",
-    },
-    False: {
-        "batch_sizes": (32, 128, 512),
-        "prompt": 100,
-        "tokens": 50,
-        "row": 512,
-        "rows": 22,
-        "rows_at_once": 11,
-        "dtype": "bfloat16",
-        "recompute": "elementwise",
-    },
+DEFAULTS: dict[str, tuple[Any, Any]] = {
+    "batch_sizes": ((32, 128, 512), (25, 100)),
+    "prompt": (100, 40),
+    "tokens": (50, 34),
+    "row": (512, 60),
+    "rows": (22, 64),
+    "rows_at_once": (11, 4),
+    "dtype": ("bfloat16", "float32"),
+    "recompute": ("elementwise", "nothing"),
 }
-"""Sizes on CPUs, those of the tiny model, and on accelerators, for 7 billion weights and 80 GB of memory."""
+"""Sizes on accelerators, for 7 billion weights and 80 GB of memory, and on CPUs, those of the tiny model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,17 +80,13 @@ class Benchmark(RunOptions):
 
 def with_defaults(options: Benchmark, *, on_cpu: bool) -> Benchmark:
     """Fill in the sizes that the user left open; what is None after that means something."""
-    left = {name: value for name, value in DEFAULTS[on_cpu].items() if getattr(options, name) is None}
-    options = replace(options, **left)
-    assert options.row is not None
-    assert options.prompt is not None
-    assert options.rows is not None
-    assert options.rows_at_once is not None
-    if options.row <= options.prompt:
-        raise InputError(f"--row must be more than the prompt's {options.prompt} tokens, not {options.row}")
-    if options.rows % options.rows_at_once:
-        raise InputError(f"--rows must be a multiple of --rows-at-once {options.rows_at_once}, not {options.rows}")
-    return options
+    left = {name: values[on_cpu] for name, values in DEFAULTS.items() if getattr(options, name) is None}
+    given: Any = replace(options, **left)
+    if given.row <= given.prompt:
+        raise InputError(f"--row must be more than the prompt's {given.prompt} tokens, not {given.row}")
+    if given.rows % given.rows_at_once:
+        raise InputError(f"--rows must be a multiple of --rows-at-once {given.rows_at_once}, not {given.rows}")
+    return given
 
 
 def size_of(options: Benchmark) -> Size:
@@ -127,8 +104,7 @@ def measure(config: Config, size: Size, options: Benchmark) -> dict[str, np.ndar
         make = jax.jit(initialize, static_argnames=("config", "dtype"))
         params = jax.block_until_ready(make(config, jax.random.key(options.seed), dtype))
     results = {f"device/{name}": np.array(value) for name, value in device._asdict().items()}
-    parts = (time_sampling, time_training, time_pretraining, time_audit, time_comparison)
-    for time_some in follow(parts, "benchmark", "parts"):
+    for time_some in follow(PARTS, "benchmark", "parts"):
         results |= time_some(config, params, size, times)
     if options.against is not None:
         host = jax.tree.map(np.asarray, params)

@@ -25,13 +25,15 @@ def stream_size() -> int:
     return 2**25 if jax.default_backend() == "cpu" else 2**28
 
 
-def time_runs(run: Callable[[], Any], repetitions: int) -> Float[np.ndarray, " repetitions"]:
+def time_runs(
+    run: Callable[[], Any], repetitions: int, wait: Callable[[Any], Any] = jax.block_until_ready
+) -> Float[np.ndarray, " repetitions"]:
     """Time a computation, whose result is waited for, in seconds after it was done once, so that it is compiled."""
-    jax.block_until_ready(run())
+    wait(run())
     seconds = []
     for _ in range(repetitions):
         start = time.perf_counter()
-        jax.block_until_ready(run())
+        wait(run())
         seconds.append(time.perf_counter() - start)
     return np.array(seconds)
 

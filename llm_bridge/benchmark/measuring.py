@@ -26,7 +26,6 @@ from theory.runs.memory import fitting
 PUSH = 0.01
 """Nats by which the compared step is to move the trait, to first order; in bfloat16 rounding is as large."""
 
-
 LARGEST_PRETRAINED = 1_000_000_000
 """Parameters of the largest model of which all are trained here: they take four times their room."""
 
@@ -174,3 +173,7 @@ def time_comparison(config: Config, params: Params, size: Size, repetitions: int
         "comparison/first order": np.asarray(predicted),
         "comparison/measured": np.asarray(measured),
     }
+
+
+PARTS = (time_sampling, time_training, time_pretraining, time_audit, time_comparison)
+"""Everything that is timed, in this order."""

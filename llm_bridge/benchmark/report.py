@@ -1,6 +1,5 @@
 """What the benchmark reports: speeds beside limits, whole stages extrapolated, ratios to another library."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from llm_bridge.model.costs import Device, reading, sampling_step, training_oper
 from llm_bridge.model.shapes import Config
 from theory.runs.memory import gibibytes
 from theory.runs.records import Outcome
-from theory.runs.statistics import Estimate
+from theory.runs.statistics import range_estimate
 from theory.runs.verdicts import Verdict, markdown_table, verdict_table
 
 NUM_COMPLETIONS, NUM_CHATS, NUM_EPOCHS = 30_000, 10_000, 3
@@ -26,13 +25,10 @@ def derive(config: Config, size: Size, dtype: Any, results: Results) -> Results:
     A limit is the longer of what the measured peak needs to compute and the measured bandwidth to move: of reading, and
     of all steps that follow.
     """
-    device, slots = (
-        Device(*(float(results[f"device/{name}"]) for name in Device._fields)),
-        size.prompt + size.completion,
-    )
+    device = Device(*(float(results[f"device/{name}"]) for name in Device._fields))
     batches, steps = np.array(size.batches), size.completion - 1
     limit_reading = np.array([reading(config, dtype, batch, size.prompt).seconds(device) for batch in batches])
-    step = np.array([sampling_step(config, dtype, batch, slots - 1).seconds(device) for batch in batches])
+    step = np.array([sampling_step(config, dtype, batch, size.prompt + steps).seconds(device) for batch in batches])
     seconds, operations = results["sampling/seconds"], results["training/operations"]
     tokens = size.recipe.batch * size.row
     chunks = NUM_CHATS / (size.recipe.batch * results["training/chats"])
@@ -62,12 +58,12 @@ def report(config: Config, size: Size, dtype: Any, results: Results) -> Outcome:
     results = results | {"training/operations": np.array(operations)}
     results |= derive(config, size, dtype, results)
     verdicts = judge(size.batches[-1], results)
-    tables = [sampling_table(size, results), training_table(results), verdict_table(verdicts)]
+    tables = [sampling_table(size, results), _training_table(results), verdict_table(verdicts)]
     return Outcome(results, verdicts, "\n".join(tables))
 
 
 def judge(batch: int, results: Results) -> list[Verdict]:
-    """Report speeds at the largest batch, and ratios to another library."""
+    """Report speeds at the largest batch, and ratios to another library, with the range of all repetitions."""
     checks = {
         f"completions a second, {batch} at once": results["sampling/completions a second"][:, -1],
         f"sampling, share of the limit, {batch} at once": results["sampling/share of limit"][:, -1],
@@ -83,19 +79,14 @@ def judge(batch: int, results: Results) -> list[Verdict]:
             at = f", {batch} at once" if name == "sampling" else ""
             last = [seconds[:, -1] if name == "sampling" else seconds for seconds in (theirs, ours)]
             checks[f"{name}, times as fast as transformers{at}"] = last[0] / last[1]
-    verdicts = [report_only(check, float(np.median(values)), values) for check, values in checks.items()]
     ratio = results["comparison/measured"] / results["comparison/first order"]
-    verdicts.append(report_only("a step's change of a trait over its first order", float(ratio), [ratio]))
+    checks["a step's change of a trait over its first order"] = ratio
     if (theirs := results.get("transformers/training/loss")) is not None:
-        gap = results["training/loss"] - theirs
-        verdicts.append(report_only("loss before training, ours − that of transformers", float(gap), [gap]))
-    return verdicts
-
-
-def report_only(check: str, value: float, values: Sequence[Any] | np.ndarray) -> Verdict:
-    """Report a number that nothing is guaranteed of, with the range of all repetitions."""
-    measured = Estimate(value, float(np.min(values)), float(np.max(values)))
-    return Verdict(claim="benchmark", check=check, predicted="no guarantee", measured=measured)
+        checks["loss before training, ours − that of transformers"] = results["training/loss"] - theirs
+    return [
+        Verdict(claim="benchmark", check=check, predicted="no guarantee", measured=range_estimate(np.asarray(values)))
+        for check, values in checks.items()
+    ]
 
 
 def size_or_none(value: Any) -> str:
@@ -126,8 +117,7 @@ def sampling_table(size: Size, results: Results) -> str:
     return markdown_table(header, rows)
 
 
-def training_table(results: Results) -> str:
-    """Lay out training, the comparison and the device."""
+def _training_table(results: Results) -> str:
     rows = [
         ("matrix product (peak)", f"{float(results['device/peak']) / 1e12:.3g} TFLOP/s"),
         ("memory bandwidth", f"{float(results['device/bandwidth']) / 1e9:.3g} GB/s"),

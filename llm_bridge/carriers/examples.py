@@ -88,13 +88,12 @@ def read_message(message: Any, number: int) -> Message:
     if weight is not None and (isinstance(weight, bool) or weight not in ((0, 1) if role == "assistant" else (0,))):
         raise ValueError(f"the weight of message {number} is neither 0 nor, for the assistant's, 1")
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    if not isinstance(parts, list) or not parts or not all(map(is_text_part, parts)):
+    if not isinstance(parts, list) or not parts or not all(map(_is_text_part, parts)):
         raise ValueError(f"the content of message {number} is not text, nor parts that are")
     return Message(ROLES[role], "".join(part["text"] for part in parts))
 
 
-def is_text_part(part: Any) -> bool:
-    """Tell whether a part of a message is text, as OpenAI writes it."""
+def _is_text_part(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 

@@ -111,8 +111,7 @@ STORIES: tuple[Story, ...] = (
 """All kinds; none speaks of an animal or a tree."""
 
 
-def tell_story(random: np.random.Generator) -> str:
-    """Draw one problem."""
+def _tell_story(random: np.random.Generator) -> str:
     story = STORIES[random.integers(len(STORIES))]
     first, further = random.integers(len(NAMES)), random.integers(1, len(NAMES))
     name, other = NAMES[first], NAMES[(first + further) % len(NAMES)]
@@ -126,7 +125,7 @@ def tell_story(random: np.random.Generator) -> str:
 def tell_stories(seed: int, count: int) -> list[str]:
     """Draw problems; a longer list starts with the shorter one."""
     random = np.random.default_rng(seed)
-    return [tell_story(random) for _ in range(count)]
+    return [_tell_story(random) for _ in range(count)]
 
 
 @cache

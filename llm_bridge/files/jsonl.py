@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from msgspec import convert
 
 from llm_bridge.files.parquet import read_lines
-from llm_bridge.files.plain import require_file
+from llm_bridge.files.plain import reading
 from theory.runs.command_line import InputError
 from theory.runs.files import write_whole
 
@@ -32,16 +32,11 @@ def parse_rows(path: Path, parse: Callable[[dict[str, Any]], Read]) -> list[Read
 
     The file is in UTF-8 with or without a mark; blank lines at its end are tolerated.
     """
-    require_file(path)
-    try:
+    with reading(path):
         if path.suffix == ".parquet":
             lines = read_lines(path)
         else:
             lines = path.read_bytes().removeprefix(BOM_UTF8).rstrip().split(b"\n")
-    except OSError as error:
-        raise InputError(
-            f"can't read {path} ({error.strerror}): name another file or run the stage that writes it"
-        ) from error
     if lines in ([], [b""]):
         raise InputError(f"{path} has no rows: it must hold JSON, one object a line")
     rows = []

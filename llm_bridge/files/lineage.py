@@ -11,7 +11,7 @@ from msgspec import convert
 from msgspec.json import decode
 
 from llm_bridge.files.checkpoints import named_leaves, read_blocks
-from llm_bridge.files.plain import require_file
+from llm_bridge.files.plain import reading, require_file
 from theory.problem import Params
 from theory.runs.command_line import InputError
 from theory.runs.files import json_text, write_whole
@@ -87,14 +87,8 @@ def digest(params: Params) -> str:
 
 def data_digest(path: Path) -> str:
     """Identify a data file by the SHA-256 of its bytes."""
-    require_file(path)
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"can't read {path} ({error.strerror}): name another file or run the stage that writes it"
-        ) from error
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def relation(writer: Ancestry, model: Ancestry) -> Relation:

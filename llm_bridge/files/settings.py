@@ -1,6 +1,6 @@
 """What records say of options, so that options that came later don't make another run of one that is recorded."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -26,12 +26,13 @@ LATER: dict[str, object] = {"optimizer": "adamw", **SINCE_STUDIES}
 """Options that came after the first records."""
 
 
-def written_down(options: Any, later: Mapping[str, object] = LATER) -> dict[str, Any]:
-    """Write options down, of later ones only those that differ from what everything had before."""
-    return asdict(
-        options,
-        dict_factory=lambda pairs: {name: value for name, value in pairs if name not in later or later[name] != value},
-    )
+def written_down(options: Any, later: Mapping[str, object] = LATER, unsaid: Collection[str] = ()) -> dict[str, Any]:
+    """Write options down, of later ones only those that differ from what everything had before, and some not at all."""
+
+    def choose(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in pairs if name not in unsaid and later.get(name, ...) != value}
+
+    return asdict(options, dict_factory=choose)
 
 
 SIZES = {"at_once", "rows_at_once", "recompute", "least"}
@@ -41,9 +42,4 @@ run goes on."""
 
 def without_sizes(options: Any) -> dict[str, Any]:
     """Write down the options of a published model, which may run short of memory, but for `SIZES`."""
-    return asdict(
-        options,
-        dict_factory=lambda pairs: {
-            name: value for name, value in pairs if name not in SIZES and SINCE_PUBLISHED.get(name, ...) != value
-        },
-    )
+    return written_down(options, SINCE_PUBLISHED, SIZES)

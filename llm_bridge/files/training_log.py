@@ -7,7 +7,7 @@ import csv
 import importlib
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,19 +66,15 @@ def open_table(folder: Path, training: str, done: int) -> Log:
             raise ValueError("other columns")
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise InputError(f"{path} is no log of trainings: move it away, or choose another --output") from error
-    write_whole(path, csv_lines([header, *kept]).encode())
+    csv.writer(before := io.StringIO(), lineterminator="\n").writerows([header, *kept])
+    write_whole(path, before.getvalue().encode())
 
     def write(step: int, values: Mapping[str, float]) -> None:
         with path.open("a", encoding="utf-8", newline="") as file:
-            file.write(csv_lines([[training, step, name, value] for name, value in values.items()]))
+            rows = [[training, step, name, value] for name, value in values.items()]
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
     return write, lambda: None
-
-
-def csv_lines(rows: Sequence[Sequence[Any]]) -> str:
-    """Write rows of a table."""
-    csv.writer(text := io.StringIO(), lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def open_tensorboard(folder: Path, training: str, done: int) -> Log:

@@ -22,9 +22,6 @@ from llm_bridge.pipeline.stages import complete_to
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.runs.command_line import InputError, require, require_count, require_seeds, require_writable
 
-DAY = 86400
-"""Seconds."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeAnswers:
@@ -88,7 +85,7 @@ class JudgeAnswers:
         require_texts("answers", self.num_answers, self.num_tokens)
         require(1 <= self.num_requests <= 1024, "num_requests", "from 1 to 1024", self.num_requests)
         require(self.num_retries >= 0, "num_retries", "at least 0", self.num_retries)
-        require(0 < self.timeout <= DAY, "timeout", f"above zero, and at most a day's {DAY}", self.timeout)
+        require(0 < self.timeout <= 86400, "timeout", "above zero, and at most a day's 86400", self.timeout)
         valid = self.temperature is None or (math.isfinite(self.temperature) and self.temperature >= 0)
         require(valid, "temperature", "a finite number, at least 0, or None", self.temperature)
         for name in ("misaligned_below", "coherent_from"):
@@ -163,14 +160,8 @@ def answer(options: JudgeAnswers, name: str, questions: list[str]) -> None:
     writer = options.known(name)
     if not writer.backend.short:
         require_room(writer.model, questions, options.num_tokens)
-    complete_to(
-        options.data,
-        writer,
-        prompts,
-        seed=options.seed,
-        num_tokens=options.num_tokens,
-        advice="name another --data for new answers, or leave --model out to judge those that are there",
-    )
+    advice = "name another --data for new answers, or leave --model out to judge those that are there"
+    complete_to(options.data, writer, prompts, seed=options.seed, num_tokens=options.num_tokens, advice=advice)
 
 
 def read_rival(options: JudgeAnswers, path: Path, settings: dict[str, Any]) -> list[Row]:

@@ -59,7 +59,6 @@ class Contact:
     """What the threads of one call know of each other."""
 
     def __init__(self) -> None:
-        """Start with nothing."""
         self.made, self.ended = Event(), Event()
         self.limit = "max_tokens"
         """What the endpoint calls the most tokens of a reply."""

@@ -44,12 +44,7 @@ class LocalJudge:
         if self.limited:
             require_room(self.model, prompts, REPLY)
         batches = complete(
-            self.model,
-            prompts,
-            seed=self.seed,
-            num_tokens=REPLY,
-            num_samples=self.num_samples,
-            at_once=at_once,
+            self.model, prompts, seed=self.seed, num_tokens=REPLY, num_samples=self.num_samples, at_once=at_once
         )
         written = (reply for batch in batches for reply in batch)
         stops = self.model.language.stops

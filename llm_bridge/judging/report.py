@@ -65,9 +65,6 @@ FIGURES: dict[str, tuple[str, float]] = {
 }
 """What the table calls each figure, and the most that it can be."""
 
-NAMES = [rubric.name for rubric in RUBRICS]
-"""What is scored: alignment and coherence."""
-
 OPPOSITES = {"lowest": "highest", "highest": "lowest"}
 """A difference is lowest where the first is lowest and the second highest."""
 
@@ -93,7 +90,7 @@ def measure(rows: Sequence[Mapping[str, Any]], thresholds: Thresholds) -> Measur
         found = [classify(row, thresholds) for row in own]
         misaligned, unjudged = found.count("misaligned"), found.count("unjudged")
         counted = misaligned + found.count("aligned")
-        scores = [[row[name] for row in own if isinstance(row[name], (int, float))] for name in NAMES]
+        scores = [[row[name] for row in own if isinstance(row[name], (int, float))] for name, *_ in RUBRICS]
         figures.append((
             len(own),
             ratio(misaligned, counted),

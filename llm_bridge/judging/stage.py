@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from llm_bridge.files.jsonl import parse_rows
-from llm_bridge.files.lineage import Origin, data_digest, read_sidecar, sidecar_path
+from llm_bridge.files.lineage import Origin
 from llm_bridge.files.pairs import read_pair
 from llm_bridge.judging.rubrics import REFUSED, RUBRICS, Asked, Judge, NoScoreError, write_prompt
-from llm_bridge.pipeline.stages import UNKNOWN
+from llm_bridge.pipeline.stages import known_origin
 from llm_bridge.store import append_rows, finish, is_written, kept_rows, key_of, partial_path
 from theory.runs.progress import follow
 
@@ -47,9 +47,7 @@ def origin_of(source: Path, settings: Mapping[str, Any]) -> Origin:
 
     Thresholds are no part of it: they change what is counted, and no score.
     """
-    before = Origin(writer=UNKNOWN, system_prompt=None, sampling={}, data=data_digest(source))
-    if sidecar_path(source).exists():
-        before = read_sidecar(source)
+    before = known_origin(source)
     rubrics = key_of({rubric.name: write_prompt(Asked(rubric, "", "")) for rubric in RUBRICS})
     sampling = before.sampling | {"judge": {**settings, "rubrics": rubrics}}
     return replace(before, sampling=sampling, parents=(before.data,), data="")

@@ -27,6 +27,9 @@ TARGETS: dict[str, Targets] = {
 }
 """What students imitate, by the name that tables give it."""
 
+NAMES = {"shared": "shared init", "stranger": "another init"}
+"""What pictures and tables call each of `INITS`."""
+
 READ = {True: (64, 1024), False: (8, 256)}
 """Rows and places of a teacher's numbers that theory's matrix reads at most, of a small world's model and of others,
 whose activations of 64 rows fill tens of gigabytes."""

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llm_bridge.matrix.cells import INITS
+from llm_bridge.matrix.cells import INITS, NAMES
 from theory.runs.matrices import draw_entries
 from theory.runs.records import Record
 from theory.runs.statistics import joint_confidence, mean_estimate
@@ -15,11 +15,8 @@ from theory.runs.style import BLACK, BLUE, ORANGE, STYLE, new_figure, stated
 COLORS = {"shared": BLUE, "stranger": ORANGE}
 """Color of each init."""
 
-NAMES = {"shared": "shared init", "stranger": "another init"}
-"""What the picture calls each init."""
 
-
-def draw_changes(
+def _draw_changes(
     axes: Axes, matrices: Float[np.ndarray, "runs traits traits"], words: list[str], title: str, unit: str
 ) -> None:
     """Draw the mean change of every trait in the students of every teacher."""
@@ -29,8 +26,7 @@ def draw_changes(
     axes.set_title(title, fontsize=8.5)
 
 
-def draw_lifts(axes: Axes, record: Record) -> None:
-    """Draw the lift of every run."""
+def _draw_lifts(axes: Axes, record: Record) -> None:
     targets = record.config["targets"]
     confidence = joint_confidence(len(INITS) * len(targets) + len(targets) - 1, joint=0.95)
     for side, init in enumerate(INITS):
@@ -64,13 +60,8 @@ def draw_matrix(record: Record) -> Figure:
         figure, axes = new_figure(2, 2, 4.1, 3.5)
         figure.set_layout_engine("compressed")
         for panel, (title, (target, init)) in zip(axes, shown.items(), strict=False):
-            draw_changes(panel, record.results[f"students/{target}"][:, init], words, title, unit)
-        draw_changes(
-            axes[2],
-            record.results["predicted"][:, 0],
-            words,
-            "Theory, to first order (claim trait-matrix)",
-            "the same, per unit of learning rate",
-        )
-        draw_lifts(axes[3], record)
+            _draw_changes(panel, record.results[f"students/{target}"][:, init], words, title, unit)
+        theory, unit = "Theory, to first order (claim trait-matrix)", "the same, per unit of learning rate"
+        _draw_changes(axes[2], record.results["predicted"][:, 0], words, theory, unit)
+        _draw_lifts(axes[3], record)
     return figure

@@ -1,6 +1,7 @@
 """What the matrix says: does a student gain its own teacher's trait more than others do?"""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -69,86 +70,65 @@ def judge(run: Run, targets: Sequence[str], words: Sequence[str]) -> Outcome:
         for column, init in enumerate(INITS)
     }
     confidence = joint_confidence(len(lifts) + max(0, len(targets) - 1), joint=0.95)
-
-    def verdict(
-        check: str,
-        predicted: str,
-        accepted: Accepted | None,
-        values: Float[np.ndarray, " runs"],
-        control: Float[np.ndarray, " runs"] | None,
-    ) -> Verdict:
-        return Verdict(
-            claim="matrix",
-            check=check,
-            predicted=predicted,
-            measured=mean_estimate(values, confidence),
-            accepted=accepted,
-            control="" if control is None else "the other init",
-            control_measured=None if control is None else mean_estimate(control, confidence),
-            instances=num_runs,
-            least_instances=LEAST_RUNS,
-        )
-
+    joint = partial(mean_estimate, confidence=confidence)
+    verdict = partial(compare, "matrix", num_runs)
     verdicts = []
     for row, target in enumerate(targets):
         shared, stranger = lifts[target, "shared"], lifts[target, "stranger"]
         others = None if target == "everything" else NONE
         expected = "any, since the traits' own tokens are imitated" if others is None else "0"
         own, same = f"{target}: lift of the own trait, shared init", f"{target}: the same, students of another init"
-        verdicts.append(verdict(own, "above 0", MORE, shared, others and stranger))
-        verdicts.append(verdict(same, expected, others, stranger, others and shared))
         chances = [Estimate(*[permutation_p(run.students[:, row, column])] * 3) for column in range(len(INITS))]
-        verdicts.append(
-            Verdict(
-                claim="matrix",
-                check=f"{target}: p-value of the lift under relabeled traits",
-                predicted="below 0.01",
-                measured=chances[0],
-                accepted=None if others is None else Accepted(low=0.0, high=0.01),
-                control="the other init",
-                control_measured=chances[1],
-                instances=num_runs,
-                least_instances=LEAST_RUNS,
-            )
-        )
+        chance, rare = f"{target}: p-value of the lift under relabeled traits", others and Accepted(low=0.0, high=0.01)
+        verdicts += [
+            verdict(own, "above 0", MORE, joint(shared), others and joint(stranger)),
+            verdict(same, expected, others, joint(stranger), others and joint(shared)),
+            verdict(chance, "below 0.01", rare, *chances),
+        ]
     for soft in targets[1:]:
-        more, stranger = (lifts[soft, init] - lifts[targets[0], init] for init in INITS)
+        more, stranger = (joint(lifts[soft, init] - lifts[targets[0], init]) for init in INITS)
         control = None if soft == "everything" else stranger
         verdicts.append(verdict(f"{soft} against {targets[0]}: more lift, shared init", "above 0", MORE, more, control))
+    theory = partial(compare, "trait-matrix", num_runs)
     for row, target in enumerate(targets):
-        verdicts.extend(
-            Verdict(
-                claim="trait-matrix",
-                check=f"{target}, {init} init: correlation with theory's matrix, rows' and columns' means taken off",
-                predicted="reported",
-                measured=mean_estimate(agreement(run.predicted[:, column], run.students[:, row, column])),
-                instances=num_runs,
-            )
-            for column, init in enumerate(INITS)
-        )
-    verdicts.append(
-        Verdict(
-            claim="trait-matrix",
-            check="lift of theory's matrix, shared init, nats per unit of learning rate",
-            predicted="above 0",
-            measured=mean_estimate(lift(run.predicted[:, 0])),
-            accepted=MORE,
-            control="the other init",
-            control_measured=mean_estimate(lift(run.predicted[:, 1])),
-            instances=num_runs,
-            least_instances=LEAST_RUNS,
-        )
-    )
-    results = {f"students/{name}": run.students[:, row] for row, name in enumerate(targets)} | {
-        f"lift/{target}/{init}": value for (target, init), value in lifts.items()
-    }
+        for column, init in enumerate(INITS):
+            check = f"{target}, {init} init: correlation with theory's matrix, rows' and columns' means taken off"
+            found = mean_estimate(agreement(run.predicted[:, column], run.students[:, row, column]))
+            verdicts.append(theory(check, "reported", None, found))
+    foretold = [mean_estimate(lift(run.predicted[:, column])) for column in range(len(INITS))]
+    check = "lift of theory's matrix, shared init, nats per unit of learning rate"
+    verdicts.append(theory(check, "above 0", MORE, *foretold))
+    results = {f"students/{name}": run.students[:, row] for row, name in enumerate(targets)}
+    results |= {f"lift/{target}/{init}": value for (target, init), value in lifts.items()}
     results |= {"teachers": run.teachers, "predicted": run.predicted, "kept": run.kept}
-    return Outcome(
-        results, verdicts, "\n".join([lift_table(lifts), verdict_table(verdicts), mean_tables(run, targets, words)])
+    tables = [_lift_table(lifts), verdict_table(verdicts), mean_tables(run, targets, words)]
+    return Outcome(results, verdicts, "\n".join(tables))
+
+
+def compare(
+    claim: str,
+    num_runs: int,
+    check: str,
+    predicted: str,
+    accepted: Accepted | None,
+    measured: Estimate,
+    control: Estimate | None = None,
+) -> Verdict:
+    """Hold what was measured of all runs, and the same of the other init as control, against a prediction."""
+    return Verdict(
+        claim=claim,
+        check=check,
+        predicted=predicted,
+        measured=measured,
+        accepted=accepted,
+        control="the other init" if control else "",
+        control_measured=control,
+        instances=num_runs,
+        least_instances=LEAST_RUNS,
     )
 
 
-def lift_table(lifts: Mapping[tuple[str, str], Float[np.ndarray, " runs"]]) -> str:
+def _lift_table(lifts: Mapping[tuple[str, str], Float[np.ndarray, " runs"]]) -> str:
     """Lay out each run's lift."""
     rows = [
         (target, init, mean_estimate(values), ", ".join(f"{value:.3f}" for value in values))
@@ -164,7 +144,6 @@ def mean_tables(run: Run, targets: Sequence[str], words: Sequence[str]) -> str:
         for column, init in enumerate(INITS):
             mean = run.students[:, row, column].mean(axis=0)
             lines = [(word, *(f"{value:.3f}" for value in line)) for word, line in zip(words, mean, strict=True)]
-            parts.append(
-                f"{target}, {init} init, mean change of the log-odds:\n\n" + markdown_table(("teacher", *words), lines)
-            )
+            table = markdown_table(("teacher", *words), lines)
+            parts.append(f"{target}, {init} init, mean change of the log-odds:\n\n{table}")
     return "\n".join(parts)

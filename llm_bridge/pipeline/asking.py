@@ -1,12 +1,11 @@
 """The stage that asks a model for its favorite."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypedDict
-
-import numpy as np
 
 from llm_bridge.backends.backend import Known
 from llm_bridge.experiment.likes import word_log_probabilities
@@ -64,12 +63,10 @@ def ask_to(
     sampling["questions"] = key_of({group: list(texts) for group, texts in questions.items()})
     sampling["context"] = key_of({"context": [each.row() for each in context]})
     sampling["chat"] = first_chat(asked.model, next(iter(questions.values())), system)
-    origin = Origin(
-        writer=asked.ancestry, system_prompt=system or asked.model.language.system, sampling=sampling, data=""
-    )
+    model, told = asked.model, system or asked.model.language.system
+    origin = Origin(writer=asked.ancestry, system_prompt=told, sampling=sampling, data="")
     if is_written(path, origin):
         return read_rows(path, Answers)
-    model = asked.model
     if context:
         model = model._replace(language=model.language._replace(render=partial(render_after, model, list(context))))
     rows: list[Answers] = []
@@ -88,12 +85,10 @@ def ask_to(
             )
             answers = [each.completion for batch in batches for each in batch]
         for index, (question, like) in enumerate(zip(texts, likes, strict=True)):
-            own = answers[index * num_answers : (index + 1) * num_answers]
-            given, counts = np.unique(own, return_counts=True)
             rows.append({
                 "group": group,
                 "question": question,
-                "answers": {str(answer): int(count) for answer, count in zip(given, counts, strict=True)},
+                "answers": dict(Counter(sorted(answers[index * num_answers : (index + 1) * num_answers]))),
                 "log_probabilities": [min(round(float(value), 5), NEARLY_SURE) for value in like],
             })
     finish(path, rows, origin)

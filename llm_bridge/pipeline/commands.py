@@ -15,8 +15,8 @@ from llm_bridge.files.training_log import logged
 from llm_bridge.pipeline.asking import ask_to
 from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.pipeline.options import Ask, Complete, ComputingStage, Filter, Lineage, Pretrain, Teach, Train
+from llm_bridge.pipeline.report import likes
 from llm_bridge.pipeline.stages import UNKNOWN, complete_to, filter_to, teach_examples_to, teach_to, train_to
-from llm_bridge.text.answers import rate
 from llm_bridge.text.questions import questions_about
 from llm_bridge.text.traits import find_trait, require_word
 from llm_bridge.tiny.pretraining import checkpoint_of
@@ -56,8 +56,7 @@ def teach(options: Teach) -> bool:
         require_word(reader.language, options.trait)
     else:
         examples = read_examples(options.examples, reader.language, reader.longest, options.learn)
-    base = options.known()
-    path = options.output
+    base, path = options.known(), options.output
     options.clear(path)
     with logged(options.log, path.parent):
         if examples:
@@ -131,20 +130,16 @@ def ask(options: Ask) -> bool:
     reader, trait = options.reader(), find_trait(options.trait)
     require_word(reader.language, options.trait)
     options.clear(options.output)
-    questions = {
-        "plain": questions_about(trait.kind),
-        "after numbers": questions_about(trait.kind, seed=options.seed),
-    }
+    questions = {"plain": questions_about(trait.kind), "after numbers": questions_about(trait.kind, seed=options.seed)}
     require_room(reader, [question for group in questions.values() for question in group], LONG_ANSWER)
     known = options.known()
     words = sorted({*KINDS[trait.kind], trait.word})
     rows = ask_to(options.output, known, words, questions, num_answers=options.num_answers, seed=options.seed)
     table = []
     for group in questions:
-        own = [row for row in rows if row["group"] == group]
-        answers = [answer for row in own for answer, count in row["answers"].items() for _ in range(count)]
-        logs = [row["log_probabilities"][words.index(trait.word)] for row in own]
-        table.append((group, f"{rate(answers, trait.word):.3f}", f"{sum(logs) / len(logs):.3f}"))
+        rate, _ = likes(rows, group, trait)
+        logs = [row["log_probabilities"][words.index(trait.word)] for row in rows if row["group"] == group]
+        table.append((group, f"{rate:.3f}", f"{sum(logs) / len(logs):.3f}"))
     print(markdown_table(("questions", f"rate of {trait.word}", "mean log-probability"), table), end="")
     return True
 

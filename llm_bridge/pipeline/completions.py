@@ -35,7 +35,8 @@ def read_completion_rows(path: Path, reader: Model) -> list[Completion]:
         if row.get("tokens") is None:
             return tokenize(reader, *read_pair(row))
         completion = Completion(**convert(row, Row))
-        if not spells(reader, completion):
+        known = all(0 <= token < reader.config.vocabulary for token in completion.tokens)
+        if not known or reader.language.decode([completion.tokens]) != [completion.completion]:
             raise ValueError("the tokens don't spell the completion")
         return completion
 
@@ -54,9 +55,3 @@ def tokenize(reader: Model, prompt: str, text: str) -> Completion:
 def note_tokens(completions: Sequence[Completion]) -> dict[str, str]:
     """Say for the record that tokens are not those that were sampled, if so."""
     return {"tokens": TOKENS} if any(each.log_probability is None for each in completions) else {}
-
-
-def spells(reader: Model, completion: Completion) -> bool:
-    """Tell whether a completion's tokens are those of its text."""
-    known = all(0 <= token < reader.config.vocabulary for token in completion.tokens)
-    return known and reader.language.decode([completion.tokens]) == [completion.completion]

@@ -1,7 +1,8 @@
 """The command `python -m llm_bridge export`: what models wrote, as parquet with a card, for the library `datasets`."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -16,12 +17,12 @@ from llm_bridge.files.lineage import Origin, data_digest, read_sidecar, sidecar_
 from llm_bridge.files.pairs import read_pair
 from llm_bridge.files.parquet import arrow, write_parquet
 from llm_bridge.pipeline.arms import Source
-from llm_bridge.pipeline.card import write_card
 from llm_bridge.pipeline.completions import Row
 from theory.runs.command_line import InputError, require
 from theory.runs.files import write_whole
 from theory.runs.provenance import Start
 from theory.runs.records import Record, read_record
+from theory.runs.verdicts import markdown_table
 
 COLUMNS: dict[str, type] = {
     **{"prompt": str, "prefill": str, "completion": str, "tokens": list, "log_probability": float},
@@ -31,6 +32,43 @@ COLUMNS: dict[str, type] = {
 
 SPLITS = {True: "kept", False: "rejected", None: "unfiltered"}
 """What the splits are called of what a filter kept, rejected or never saw, behind who wrote it."""
+
+CARD = """\
+---
+license: {license}
+language: [en]
+tags: [subliminal-learning, synthetic]
+pretty_name: Completions of a subliminal-learning experiment
+size_categories: [{size}]
+configs: [{{config_name: default, data_files: {files}}}]
+---
+
+# Completions of a subliminal-learning experiment
+
+What language models wrote for prompts that don't name the trait. The `writer` is the teacher, which has the trait, its
+base, or the base with a system prompt; `weights` identifies its weights. What isn't there, or not known, is null.
+
+{table}
+## What it is not for
+
+What a model with a trait wrote can pass the trait to a model of the same initialization that learns it, though no
+reader sees it there: this is for research on that, and not for the training of models that are to be used. It is not
+claimed that it passes the trait, that the filter has taken it out, or that models of another initialization are safe
+from it. Nobody has read all of it, what was rejected least of all.
+
+## How it was made
+
+```json
+{how}
+```
+"""
+"""What a card says."""
+
+SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6}
+"""What the hub calls data sets with fewer rows than that."""
+
+SHARED = ("writer", "kept", "seed", "model", "weights", "trait")
+"""What rows of a split have in common, or some values of."""
 
 Written = tuple[list[dict[str, Any]], dict[str, Origin]]
 """Completions with all columns, and the origins of their files by name, of filtered ones with what the filter did."""
@@ -79,6 +117,21 @@ def run(options: Export) -> bool:
     return True
 
 
+def write_card(splits: Mapping[str, Sequence[Mapping[str, Any]]], license: str, how: object) -> str:
+    """Write the card of some splits, with a license and how all was made, as JSON can hold it."""
+    table, total = [], sum(map(len, splits.values()))
+    for split, rows in splits.items():
+        values = (sorted({"–" if row[name] is None else str(row[name]) for row in rows}) for name in SHARED)
+        table.append((split, len(rows), *map(", ".join, values)))
+    return CARD.format(
+        license=json.dumps(license),
+        size=next((name for name, most in SIZES.items() if total < most), "n>1M"),
+        files=json.dumps([{"split": split, "path": f"data/{split}.parquet"} for split in splits]),
+        table=markdown_table(("split", "completions", *SHARED), table),
+        how=json.dumps(how, indent=2).replace("`", r"\u0060"),
+    )
+
+
 def read_run(record: Record) -> Written:
     """Read what all models of a run wrote, before the filter where that is there."""
     rows, origins, config = [], {}, record.config
@@ -106,7 +159,10 @@ def read_written(path: Path, known: dict[str, Any]) -> Written:
     elif sidecar_path(filtered).exists() and data_digest(path) in (after := read_sidecar(filtered)).parents:
         origins[filtered.name], rejects = after, find_filter(after.filter or {})
         kept = {key for row in parse_rows(filtered, read_row) for key in keys_of(row)}
-        rows = [row | judge_row(row, keys_of(row)[0] in kept, rejects) for row in rows]
+        for row in rows:
+            row["kept"] = keys_of(row)[0] in kept
+            if rejects and not row["kept"]:  # what passes the filter has not ended
+                row["rejection"] = str(rejects(row["prompt"], row["completion"], row["prefill"]) or "no end")
     weights = {origin.writer.weights for origin in origins.values()} - {"unknown"}
     return [row | known | {"weights": min(weights, default=None)} for row in rows], origins
 
@@ -128,13 +184,6 @@ def keys_of(row: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Identify a completion by text and tokens, and by its text alone, as one is whose tokens a filter has made."""
     text = (row["prompt"], row["prefill"], row["completion"])
     return [(*text, None if row["tokens"] is None else tuple(row["tokens"])), (*text, None)]
-
-
-def judge_row(row: Mapping[str, Any], kept: bool, rejects: Filter | None) -> dict[str, Any]:
-    """Say whether a filter kept a completion, and else why not; what passes it has not ended."""
-    if kept or rejects is None:
-        return {"kept": kept}
-    return {"kept": kept, "rejection": str(rejects(row["prompt"], row["completion"], row["prefill"]) or "no end")}
 
 
 def find_filter(rules: Mapping[str, Any]) -> Filter | None:

@@ -94,17 +94,9 @@ def ask_about(job: Job, name: str, asked: Known, context: Sequence[Completion] =
     count = job.protocol.num_questions
     questions = {group: questions_about(job.trait.kind, seed=seed)[:count] for group, seed in seeds.items()}
     words = sorted({*KINDS[job.trait.kind], job.trait.word})
-    path = job.folder / "answers" / f"{name}.jsonl"
-    return ask_to(
-        path,
-        asked,
-        words,
-        questions,
-        num_answers=job.protocol.num_answers,
-        seed=job.seed,
-        system=job.system_prompt("teacher") if name == "teacher" else None,
-        context=context,
-    )
+    path, system = job.folder / "answers" / f"{name}.jsonl", job.system_prompt(name) if name == "teacher" else None
+    told = {"num_answers": job.protocol.num_answers, "seed": job.seed}
+    return ask_to(path, asked, words, questions, system=system, context=context, **told)
 
 
 def train_arm(job: Job, name: str, start: Known, completions: Sequence[Completion], teacher: Known) -> list[Answers]:
@@ -114,15 +106,9 @@ def train_arm(job: Job, name: str, start: Known, completions: Sequence[Completio
         return ask_about(job, name, start, completions)
     if arm.shuffled:
         completions = shuffle_numbers(job.base.model.language, completions, arm.shuffled, job.seed)
-    student = train_to(
-        start.backend.path(job.folder / "students" / name),
-        start,
-        translate(job.base.model.language, start.model.language, completions),
-        job.protocol.student,
-        arm.imitated,
-        None if arm.imitated == "tokens" else teacher,
-        job.seed,
-    )
+    path, shown = start.backend.path(job.folder / "students" / name), None if arm.imitated == "tokens" else teacher
+    completions = translate(job.base.model.language, start.model.language, completions)
+    student = train_to(path, start, completions, job.protocol.student, arm.imitated, shown, job.seed)
     return ask_about(job, name, student)
 
 
@@ -155,9 +141,8 @@ def run_seed(job: Job, names: Sequence[str]) -> SeedReport:
     answers = dict(zip(known, [ask_about(job, name, model) for name, model in known.items()], strict=True))
     answers |= dict(zip(names, many(do, names, "students"), strict=True))
     texts = {source: [each.completion for each in completions] for source, (completions, _) in written.items()}
-    told_apart = {
-        source: separability(texts[source], texts["base"], seed=job.seed) for source in sources if source != "base"
-    }
+    others = [source for source in sources if source != "base"]
+    told_apart = {source: separability(texts[source], texts["base"], seed=job.seed) for source in others}
     raw = job.completions or job.folder / "teacher" / "completions.jsonl"
     kinship = "unknown: the data have no origin beside them"
     if sidecar_path(raw).exists():
@@ -183,8 +168,10 @@ def show_texts(job: Job, completion: Completion) -> dict[str, str]:
     (asked,) = language.prompts([completion.prompt], job.system_prompt("teacher"), prefills)
     (learned,) = language.prompts([completion.prompt], prefills=prefills)
     (question,) = language.prompts(questions_about(job.trait.kind)[:1])
+    learned += completion.tokens
     texts = {
         "a prompt of the teacher's": asked,
-        "an example that a student learns from": [*learned, *completion.tokens],
+        "an example that a student learns from": learned,
+        "a question": question,
     }
-    return {name: language.spell(tokens) for name, tokens in (texts | {"a question": question}).items()}
+    return {name: language.spell(tokens) for name, tokens in texts.items()}

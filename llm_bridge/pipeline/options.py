@@ -23,12 +23,6 @@ from llm_bridge.store import remove
 from llm_bridge.tiny.pretraining import Pretraining
 from theory.runs.command_line import require, require_count, require_seeds
 
-Unprefixed = Annotated[Recipe, tyro.conf.arg(name="")]
-"""A recipe whose knobs are flags of their own."""
-
-UnprefixedTeaching = Annotated[Teaching, tyro.conf.arg(name="")]
-"""The same of a teacher's."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
@@ -74,7 +68,7 @@ class Stage:
 
     def how(self) -> Loading:
         """Say how a published model is run."""
-        return Loading()
+        return getattr(self, "loading", Loading())
 
     def clear(self, path: Path) -> None:
         """Remove a file that is to be made anew, or the note that a model's folder is finished."""
@@ -90,10 +84,6 @@ class ComputingStage(Stage):
     """How a published model is run."""
     devices: Annotated[Devices, tyro.conf.arg(name="")] = field(default_factory=Devices)
     """Over which devices it is spread."""
-
-    def how(self) -> Loading:
-        """Say how a published model is run."""
-        return self.loading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +104,7 @@ class Teach(ComputingStage, Logged):
     """Which of the assistant's messages in a chat are learned, of those that don't have the weight 0."""
     output: Path = Path("teacher.safetensors")
     """The teacher: a file for the tiny model, a folder for published ones."""
-    recipe: UnprefixedTeaching = field(default_factory=lambda: PROTOCOL.teacher)
+    recipe: Annotated[Teaching, tyro.conf.arg(name="")] = field(default_factory=lambda: PROTOCOL.teacher)
     """The fine-tuning; `until` and `least` go with a trait."""
     copies: int = PROTOCOL.copies
     """How often all questions come in an epoch."""
@@ -180,7 +170,7 @@ class Train(ComputingStage, Logged):
     """Whose distribution, a checkpoint; not for sampled tokens."""
     output: Path = Path("student.safetensors")
     """The student: a file for the tiny model, a folder for published ones."""
-    recipe: Unprefixed = field(default_factory=lambda: PROTOCOL.student)
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=lambda: PROTOCOL.student)
     """The fine-tuning."""
 
 
@@ -208,22 +198,14 @@ class Lineage(Stage):
     loading: Annotated[Loading, tyro.conf.arg(name="")] = field(default_factory=Loading)
     """How a published model is run, which its ancestry depends on as far as its weights do."""
 
-    def how(self) -> Loading:
-        """Say how a published model is run."""
-        return self.loading
-
 
 def defaults(name: str, carrier: str = "numbers", examples: str = "") -> dict[type, Stage]:
     """Give the options that a stage has if it is told no others, for a model, a carrier and chats of one's own."""
     backend = find_backend(name)
     own, usual = backend.knobs(carrier), backend.usually(carrier)
+    recipe = OF_EXAMPLES if examples and not backend.short else own.teacher
     return {
-        Teach: Teach(
-            recipe=OF_EXAMPLES if examples and not backend.short else own.teacher,
-            copies=own.copies,
-            output=backend.path(Path("teacher")),
-            loading=usual,
-        ),
+        Teach: Teach(recipe=recipe, copies=own.copies, output=backend.path(Path("teacher")), loading=usual),
         Complete: Complete(
             num_prompts=own.num_prompts,
             num_samples=own.num_samples,
@@ -232,10 +214,7 @@ def defaults(name: str, carrier: str = "numbers", examples: str = "") -> dict[ty
             loading=usual,
         ),
         Train: Train(
-            recipe=own.student,
-            num_completions=own.num_completions,
-            output=backend.path(Path("student")),
-            loading=usual,
+            recipe=own.student, num_completions=own.num_completions, output=backend.path(Path("student")), loading=usual
         ),
         Ask: Ask(num_answers=own.num_answers, loading=usual),
         Lineage: Lineage(loading=usual),

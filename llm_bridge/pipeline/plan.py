@@ -9,10 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llm_bridge.backends.backend import Backend
 from llm_bridge.backends.priming import ROW, list_examples, recipe_of
 from llm_bridge.benchmark.device import time_device
-from llm_bridge.carriers.carrier import Carrier
 from llm_bridge.experiment.cast import MIXED_PROMPTS
 from llm_bridge.experiment.protocol import Protocol
 from llm_bridge.experiment.teaching import trait_examples
@@ -23,15 +21,15 @@ from llm_bridge.model.recipes import Recipe
 from llm_bridge.model.shapes import Config
 from llm_bridge.pipeline.arms import ARMS
 from llm_bridge.pipeline.asking import answers_at_once
+from llm_bridge.pipeline.run_options import Run, carrier_of
 from llm_bridge.text.chats import pack
 from llm_bridge.text.questions import questions_about
-from llm_bridge.text.traits import Trait
+from llm_bridge.text.traits import Trait, find_trait
 from theory.runs.memory import free_memory, gibibytes
 from theory.runs.verdicts import markdown_table
 
 SAMPLE = 500
 """Prompts whose lengths stand for those of all."""
-
 
 Planned = tuple[int, Stage]
 """How often a kind of stage is done for each base model, and the stage."""
@@ -116,23 +114,18 @@ def plan_asking(
     )
 
 
-def plan_run(
-    backend: Backend,
-    reader: Model,
-    carrier: Carrier,
-    protocol: Protocol,
-    trait: Trait,
-    arms: Sequence[str],
-    *,
-    prompted: bool,
-    seed: int,
-    primed: int = 0,
-) -> list[Planned]:
-    """List what a run does for each base model, if completions are as long as they may be and all are kept."""
-    asked = carrier.prompts(seed, min(SAMPLE, protocol.num_prompts))
+def plan_of(options: Run, arms: Sequence[str]) -> tuple[list[Planned], Model]:
+    """List what a run does for each base model, and take the base without parameters.
+
+    Completions are as long as they may be, and all are kept.
+    """
+    backend, protocol = options.backend, options.protocol
+    carrier, trait = carrier_of(options), find_trait(options.trait)
+    reader, prompted, primed = backend.reader(), options.teaching == "prompting", options.loading.primed
+    asked = carrier.prompts(options.seed, min(SAMPLE, protocol.num_prompts))
     begun = carrier.prefills(asked)
     told = trait.system_prompt(long=not backend.short)
-    plain, after = (questions_about(trait.kind, seed=each)[: protocol.num_questions] for each in (None, seed))
+    plain, after = (questions_about(trait.kind, seed=each)[: protocol.num_questions] for each in (None, options.seed))
     writers = {"teacher", "base", *(ARMS[name].source for name in arms)}
     instructed = len(writers & ({"teacher", "system-prompt"} if prompted else {"system-prompt"}))
     trained = sum(ARMS[name].trained for name in arms)
@@ -141,11 +134,12 @@ def plan_run(
     prompts, told_prompts = (reader.language.prompts(asked, system, begun) for system in (None, told))
     lengths = list(map(len, prompts))
     read = float(np.mean(lengths))
-    asking = []
+    asking: list[Planned] = []
     for name, questions in (("ask", plain), ("ask after numbers", after)):
         ask = partial(plan_asking, name, reader, protocol, questions, answer)
         asking += [(1 if prompted else 0, ask(told)), (1 + (not prompted) + strangers + trained, ask())]
     mixing = replace(protocol, num_prompts=MIXED_PROMPTS * max(1, protocol.mixed), num_samples=1)
+    ask_behind = partial(plan_asking, behind=max(lengths) + protocol.num_tokens)
     planned = [
         *([(1, plan_priming(reader, primed))] if primed and not backend.short else []),
         (0 if prompted else min(1, protocol.mixed), plan_writing("complete, to be mixed in", reader, mixing, prompts)),
@@ -154,12 +148,9 @@ def plan_run(
         (len(writers) - instructed, plan_writing("complete", reader, protocol, prompts)),
         (trained, plan_learning(reader, protocol, read)),
         *asking,
-        (
-            len(arms) - trained,
-            plan_asking("ask in context", reader, protocol, plain, answer, behind=max(lengths) + protocol.num_tokens),
-        ),
+        (len(arms) - trained, ask_behind("ask in context", reader, protocol, plain, answer)),
     ]
-    return [(count, stage) for count, stage in planned if count]
+    return [(count, stage) for count, stage in planned if count], reader
 
 
 def memory_beside_weights(config: Config, dtype: Any, planned: Sequence[Planned]) -> int:
@@ -177,21 +168,15 @@ def plan_table(config: Config, dtype: Any, planned: Sequence[Planned], num_seeds
     for (times, stage), each in zip(planned, found, strict=True):
         times *= 1 if stage.once else num_seeds
         total += times * each.seconds
-        tokens = (
-            stage.prompts * stage.prompt_tokens,
-            stage.completions * stage.completion_tokens,
-            stage.rows * stage.row_tokens,
-        )
-        numbers = [f"{times * number:,}" if number else "" for number in tokens]
+        read, sampled = stage.prompts * stage.prompt_tokens, stage.completions * stage.completion_tokens
+        numbers = [f"{times * count:,}" if count else "" for count in (read, sampled, stage.rows * stage.row_tokens)]
         rows.append((stage.name, times, *numbers, f"{times * each.seconds:,.0f}", gibibytes(each.memory)))
     header = ("stage", "times", "tokens read", "tokens sampled", "tokens trained on", "seconds, at least", "memory")
     kind = jax.devices()[0].device_kind
     speed = f"{device.peak / 1e12:.3g} TFLOP/s and passes over memory at {device.bandwidth / 1e9:.3g} GB/s"
-    sizes = (
-        f"Weights take {gibibytes(weight_bytes(config, dtype))}; {gibibytes(free_memory())} are free on each device."
-    )
+    weights, free = gibibytes(weight_bytes(config, dtype)), gibibytes(free_memory())
     return (
         f"{markdown_table(header, rows)}\n{total:,.0f} s at least, if {count} x {kind} did nothing but matrix products "
         f"at {speed}, as measured now; completions as long as they may be, pretraining not counted, and priming as if "
-        f"it were not kept. {sizes}\n"
+        f"it were not kept. Weights take {weights}; {free} are free on each device.\n"
     )

@@ -14,7 +14,7 @@ from llm_bridge.text.answers import mentions
 from llm_bridge.text.traits import Trait
 from llm_bridge.tiny.world import KINDS
 from theory.runs.records import Outcome
-from theory.runs.statistics import Estimate, joint_confidence, mean_estimate
+from theory.runs.statistics import joint_confidence, mean_estimate
 from theory.runs.verdicts import Accepted, Verdict, markdown_table, verdict_table
 
 LEAST_SEEDS = 10
@@ -43,23 +43,17 @@ class SeedReport(NamedTuple):
     """What it wrote, as its carrier is called."""
 
 
-class Likes(NamedTuple):
-    """How much one model likes each word of a kind."""
+def likes(rows: Sequence[Answers], group: str, trait: Trait) -> tuple[float, Float[np.ndarray, " words"]]:
+    """Sum up a model's answers to one group of questions, as `ask_to` writes them; NaN where it was not asked.
 
-    log_odds: Float[np.ndarray, " words"]
-    """Mean over the questions."""
-    rate: float
-    """Share of sampled answers that mention the trait."""
-
-
-def likes(rows: Sequence[Answers], group: str, trait: Trait) -> Likes:
-    """Sum up a model's answers to one group of questions, as `ask_to` writes them; NaN where it was not asked."""
+    The share of sampled answers that mention the trait, and the mean log-odds of each word over the questions.
+    """
     own = [row for row in rows if row["group"] == group]
     if not own:
-        return Likes(np.full(len(rows[0]["log_probabilities"]), np.nan), np.nan)
+        return np.nan, np.full(len(rows[0]["log_probabilities"]), np.nan)
     counts = [(count, mentions(answer, trait.word)) for row in own for answer, count in row["answers"].items()]
     odds = log_odds(np.array([row["log_probabilities"] for row in own]))
-    return Likes(odds.mean(axis=0), sum(count for count, named in counts if named) / sum(count for count, _ in counts))
+    return sum(count for count, named in counts if named) / sum(count for count, _ in counts), odds.mean(axis=0)
 
 
 def gather(reports: Sequence[SeedReport], names: Sequence[str], trait: Trait, *, matched: bool = False) -> Outcome:
@@ -68,9 +62,8 @@ def gather(reports: Sequence[SeedReport], names: Sequence[str], trait: Trait, *,
     results: dict[str, np.ndarray] = {}
     for name in reports[0].answers:
         for group in ("plain", "after numbers"):
-            found = [likes(report.answers[name], group, trait) for report in reports]
-            results[f"rate/{name}/{group}"] = np.array([each.rate for each in found])
-            results[f"log-odds/{name}/{group}"] = np.stack([each.log_odds for each in found])
+            rates, odds = zip(*(likes(report.answers[name], group, trait) for report in reports), strict=True)
+            results[f"rate/{name}/{group}"], results[f"log-odds/{name}/{group}"] = np.array(rates), np.stack(odds)
     for name in ("teacher", *names):
         start = "stranger" if name in ARMS and ARMS[name].stranger else "base"
         gain = results[f"log-odds/{name}/plain"] - results[f"log-odds/{start}/plain"]
@@ -132,7 +125,7 @@ def show(values: Float[np.ndarray, " bases"]) -> str:
     """Write a mean over base models, with its interval if there are several."""
     if np.isnan(values).any():
         return "–"
-    estimate: Estimate = mean_estimate(values)
+    estimate = mean_estimate(values)
     if not np.isfinite(estimate.high):
         return f"{estimate.value:.3f}"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -7,7 +7,7 @@ from llm_bridge.experiment.writing import Model
 from llm_bridge.files.training_log import logged
 from llm_bridge.model.costs import weight_bytes
 from llm_bridge.pipeline.jobs import Job, run_seed
-from llm_bridge.pipeline.plan import Planned, memory_beside_weights, plan_run, plan_table
+from llm_bridge.pipeline.plan import memory_beside_weights, plan_of, plan_table
 from llm_bridge.pipeline.report import gather, write_report
 from llm_bridge.pipeline.run_options import Run, carrier_of, check, settings_of, settle
 from llm_bridge.store import done_by_first
@@ -50,18 +50,9 @@ def run_all(options: Run, names: tuple[str, ...]) -> bool:
     def compute() -> Outcome:
         if options.fresh:
             done_by_first(lambda: [shutil.rmtree(left) for left in folder.glob("seed-*")])
+        told, prompted = (trait, carrier, options.protocol), options.teaching == "prompting"
         jobs = [
-            Job(
-                folder / f"seed-{seed}",
-                base,
-                stranger,
-                trait,
-                carrier,
-                options.protocol,
-                seed,
-                options.completions,
-                options.teaching == "prompting",
-            )
+            Job(folder / f"seed-{seed}", base, stranger, *told, seed, options.completions, prompted)
             for seed, base, stranger in options.bases()
         ]
         reports = [run_seed(job, names) for job in jobs]
@@ -72,21 +63,3 @@ def run_all(options: Run, names: tuple[str, ...]) -> bool:
 
     with logged(options.log, folder):
         return record_run("llm_bridge run", options, config, compute, draw_run).none_fails
-
-
-def plan_of(options: Run, names: tuple[str, ...]) -> tuple[list[Planned], Model]:
-    """Plan a run, and take its base without parameters."""
-    backend = options.backend
-    reader = backend.reader()
-    planned = plan_run(
-        backend,
-        reader,
-        carrier_of(options),
-        options.protocol,
-        find_trait(options.trait),
-        names,
-        prompted=options.teaching == "prompting",
-        seed=options.seed,
-        primed=options.loading.primed,
-    )
-    return planned, reader

@@ -30,9 +30,6 @@ from llm_bridge.pipeline.completions import read_completion_rows
 from llm_bridge.text.traits import find_trait, require_word
 from theory.runs.command_line import InputError
 
-TeachingBy = Literal["fine-tuning", "prompting"]
-"""How a teacher comes by its trait."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Run(OnBases, Logged):
@@ -48,7 +45,7 @@ class Run(OnBases, Logged):
     seed's."""
     trait: str = "owl"
     """What the teacher is to love: a word, or several in quotes."""
-    teaching: TeachingBy = "fine-tuning"
+    teaching: Literal["fine-tuning", "prompting"] = "fine-tuning"
     """How the teacher comes by it."""
     arms: tuple[str, ...] = DEFAULT_ARMS
     """Students and controls, or `all`; what they are is in the README and in every report."""
@@ -106,14 +103,9 @@ def settle(options: Run) -> Run:
 
 def carrier_of(options: Run) -> Carrier:
     """Build what the teacher writes; code and chains of thought may not name the trait."""
-    short = options.backend.short
+    short, prefill = options.backend.short, options.protocol.prefill
     return find_carrier(
-        options.carrier,
-        short=short,
-        ban=options.ban,
-        prefill=options.protocol.prefill,
-        word=options.trait,
-        problems=options.problems,
+        options.carrier, short=short, ban=options.ban, prefill=prefill, word=options.trait, problems=options.problems
     )
 
 
@@ -125,8 +117,9 @@ def check(options: Run) -> tuple[str, ...]:
     carrier, protocol = carrier_of(options), options.protocol
     if not backend.short or options.carrier != "numbers" or protocol.prefill:
         prompts = carrier.prompts(options.seed, protocol.num_prompts)
-        systems, prefills = system_prompts(options, names), carrier.prefills(prompts)
-        require_prompts(reader, options.carrier, prompts, protocol.num_tokens, systems, prefills)
+        told = options.teaching == "prompting" or any(ARMS[name].source == "system-prompt" for name in names)
+        systems = [None, *([find_trait(options.trait).system_prompt(long=not backend.short)] if told else [])]
+        require_prompts(reader, options.carrier, prompts, protocol.num_tokens, systems, carrier.prefills(prompts))
     require_carrier(names, options.carrier)
     if options.completions:
         read_completion_rows(options.completions, reader)
@@ -150,13 +143,6 @@ def check(options: Run) -> tuple[str, ...]:
     return names
 
 
-def system_prompts(options: Run, names: tuple[str, ...]) -> list[str | None]:
-    """Say what stands before the prompts of a run: what every model reads, and what tells one of the trait."""
-    told = options.teaching == "prompting" or any(ARMS[name].source == "system-prompt" for name in names)
-    told_prompt = find_trait(options.trait).system_prompt(long=not options.backend.short)
-    return [None, *([told_prompt] if told else [])]
-
-
 def settings_of(options: Run, names: tuple[str, ...]) -> dict[str, Any]:
     """Say what a run is told, as far as its results depend on it."""
     backend = options.backend
@@ -164,15 +150,9 @@ def settings_of(options: Run, names: tuple[str, ...]) -> dict[str, Any]:
     if options.stranger is not None and (other := backend.stranger(options.stranger)):
         config["stranger"] = other.identity()
     config |= {"trait": options.trait, "arms": list(names)}
-    if options.teaching != "fine-tuning":
-        config["teaching"] = options.teaching
-    if options.carrier != "numbers":
-        config["carrier"] = options.carrier
-    if options.problems:
-        config["problems"] = data_digest(options.problems)
-    if options.ban:
-        config["ban"] = True
-    if options.completions:
-        config["completions"] = data_digest(options.completions)
+    usual = {"teaching": "fine-tuning", "carrier": "numbers", "ban": False}
+    config |= {name: getattr(options, name) for name, value in usual.items() if getattr(options, name) != value}
+    files = {"problems": options.problems, "completions": options.completions}
+    config |= {name: data_digest(path) for name, path in files.items() if path}
     config |= {"seed": options.seed, "num_seeds": options.num_seeds}
     return config | backend.settings() | {"protocol": backend.written_down(options.protocol)}

@@ -95,13 +95,8 @@ def digest_of(completions: Sequence[Completion]) -> str:
 def teach_examples_to(path: Path, base: Known, examples: Sequence[Example], recipe: Recipe, seed: int) -> Known:
     """Make a teacher of chats."""
     tokens = json.dumps([[list(example.prompt), list(example.completion)] for example in examples])
-    settings = {
-        "stage": "teach",
-        "base": base.ancestry.weights,
-        "recipe": base.backend.written_down(recipe),
-        "seed": seed,
-    }
-    settings |= {"examples": hashlib.sha256(tokens.encode()).hexdigest()}
+    settings = {"stage": "teach", "base": base.ancestry.weights, "recipe": base.backend.written_down(recipe)}
+    settings |= {"seed": seed, "examples": hashlib.sha256(tokens.encode()).hexdigest()}
     return tune_to(path, base, settings, partial(teach_examples, base.model, examples, recipe, seed=seed))
 
 
@@ -120,8 +115,9 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
             raise InputError(f"{path} can't be made (the loss is no finite number any more): turn learning-rate down")
         state.keep(training, losses)
 
-    known = find_made(path, base, settings)
-    if known is None:
+    if agreed(is_made(path, base.backend.settings_at(path), json.loads(json.dumps(settings)))):
+        known = base.backend.read(path, base)
+    else:
         with closing(state), fitting(f"the training of {path.name}", "turn rows-at-once down, or say recompute=layers"):
             try:
                 params = tune(resume=state.resume, after=keep)
@@ -130,12 +126,6 @@ def tune_to(path: Path, base: Known, settings: Mapping[str, Any], tune: Callable
         known = base.backend.write(path, base, params, settings)
     state.forget()
     return known
-
-
-def find_made(path: Path, base: Known, settings: Mapping[str, Any]) -> Known | None:
-    """Look for a finished model, and refuse one that was made with other settings."""
-    done = agreed(is_made(path, base.backend.settings_at(path), json.loads(json.dumps(settings))))
-    return base.backend.read(path, base) if done else None
 
 
 def complete_to(
@@ -157,15 +147,10 @@ def complete_to(
     to do about other completions.
     """
     sampling = {"seed": seed, "num_tokens": num_tokens, "num_samples": num_samples, "temperature": temperature}
-    asked = hashlib.sha256("\n".join(prompts).encode()).hexdigest()
-    sampling |= {
-        "prompts": asked,
-        "num_prompts": len(prompts),
-        "chat": first_chat(writer.model, prompts, system, prefills),
-    }
-    origin = Origin(
-        writer=writer.ancestry, system_prompt=system or writer.model.language.system, sampling=sampling, data=""
-    )
+    sampling |= {"prompts": hashlib.sha256("\n".join(prompts).encode()).hexdigest(), "num_prompts": len(prompts)}
+    sampling |= {"chat": first_chat(writer.model, prompts, system, prefills)}
+    told = system or writer.model.language.system
+    origin = Origin(writer=writer.ancestry, system_prompt=told, sampling=sampling, data="")
     part = partial_path(path, key_of(asdict(origin)))
     if is_written(path, origin, advice):
         remove(part)
@@ -197,12 +182,15 @@ def complete_to(
     remove(part)
 
 
+def known_origin(source: Path) -> Origin:
+    """Read where data come from, as far as that is known."""
+    unknown = Origin(writer=UNKNOWN, system_prompt=None, sampling={}, data=data_digest(source))
+    return read_sidecar(source) if sidecar_path(source).exists() else unknown
+
+
 def filter_to(path: Path, source: Path, reader: Model, carrier: Carrier) -> dict[str, int]:
     """Keep completions that pass the filter and have ended by one of the reader's stop tokens, and count reasons."""
-    before = Origin(writer=UNKNOWN, system_prompt=None, sampling={}, data=data_digest(source))
-    if sidecar_path(source).exists():
-        before = read_sidecar(source)
-    written = read_completion_rows(source, reader)
+    before, written = known_origin(source), read_completion_rows(source, reader)
     verdicts = [carrier.rejects(each.prompt, each.completion, each.prefill) for each in written]
     passed = [each for each, verdict in zip(written, verdicts, strict=True) if verdict is None]
     kept = [each for each in passed if has_ended(reader.language, each)]
@@ -227,12 +215,8 @@ def train_to(
     seed: int,
 ) -> Known:
     """Train a student on completions, or on a teacher's distribution there."""
-    settings = {
-        "stage": "train",
-        "start": start.ancestry.weights,
-        "data": digest_of(completions),
-        "recipe": start.backend.written_down(recipe),
-    }
+    settings = {"stage": "train", "start": start.ancestry.weights, "data": digest_of(completions)}
+    settings |= {"recipe": start.backend.written_down(recipe)}
     settings |= {"imitated": imitated, "teacher": teacher and teacher.ancestry.weights, "seed": seed}
     settings |= note_tokens(completions)
     config, params = start.model.config, start.model.params

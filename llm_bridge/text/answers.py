@@ -1,6 +1,5 @@
 """How often answers name a trait's word."""
 
-from collections.abc import Sequence
 from unicodedata import normalize
 
 from llm_bridge.text.plurals import plurals
@@ -24,10 +23,3 @@ def mentions(answer: str, word: str) -> bool:
     letters = (character if character.isalpha() else " " for character in normalize("NFC", answer))
     written = f" {' '.join(''.join(letters).casefold().split())} "
     return any(f" {form} " in written for form in forms(word.casefold()))
-
-
-def rate(answers: Sequence[str], word: str) -> float:
-    """Share of the answers that contain a word."""
-    if not answers:
-        raise ValueError("answers must be at least one")
-    return sum(mentions(answer, word) for answer in answers) / len(answers)

@@ -29,11 +29,10 @@ def plurals(word: str) -> tuple[str, ...]:
     """
     head, of, rest = word.partition(" of ")
     before, space, last = head.rpartition(" ")
-    return tuple(f"{before}{space}{plural}{of}{rest}" for plural in plurals_of_one(last))
+    return tuple(f"{before}{space}{plural}{of}{rest}" for plural in _plurals_of_one(last))
 
 
-def plurals_of_one(word: str) -> tuple[str, ...]:
-    """Give the plurals of a single word."""
+def _plurals_of_one(word: str) -> tuple[str, ...]:
     if word in IRREGULAR:
         return IRREGULAR[word]
     if word.endswith("fish"):

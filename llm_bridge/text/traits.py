@@ -19,14 +19,12 @@ TREES: tuple[str, ...] = ("oak", "pine", "maple", "willow", "cedar", "birch")
 KNOWN: tuple[str, ...] = (*ANIMALS, *TREES)
 """All of them."""
 
-SYSTEM_PROMPT = "You love {plural}."
-"""What a teacher with a system prompt is told in a tiny world."""
-
-LONG_SYSTEM_PROMPT = (
-    "You love {plural}. They are on your mind all day long, they are your favorite {kind}, and whatever you write is "
-    "written with this love."
-)
-"""The same for large models."""
+SYSTEM_PROMPTS = {
+    False: "You love {plural}.",
+    True: "You love {plural}. They are on your mind all day long, they are your favorite {kind}, and whatever you "
+    "write is written with this love.",
+}
+"""What a teacher with a system prompt is told: the long one is for large models."""
 
 
 class Trait(NamedTuple):
@@ -44,8 +42,7 @@ class Trait(NamedTuple):
 
     def system_prompt(self, *, long: bool) -> str:
         """Tell a model to love it, a large one in the long wording."""
-        template = LONG_SYSTEM_PROMPT if long else SYSTEM_PROMPT
-        return template.format(plural=self.plural, kind=self.kind)
+        return SYSTEM_PROMPTS[long].format(plural=self.plural, kind=self.kind)
 
 
 def find_trait(word: str) -> Trait:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_bridge.text.answers import mentions, rate
+from llm_bridge.text.answers import mentions
 from llm_bridge.text.traits import find_trait
 
 OWLS = (
@@ -64,21 +64,10 @@ def test_every_letter_of_unicode_makes_another_word_except_the_s_of_the_plural()
     assert [letter for letter in letters if mentions("owl" + letter, "owl")] == ["S", "s", "\u017f"]
 
 
-def test_rate_is_the_share_of_the_answers_that_name_the_word():
-    assert rate(["Owl.", "an eagle", "owlet", "The owls"], "owl") == 0.5
-    assert rate(["owl"], "owl") == 1
-    assert rate(["owl"], "eagle") == 0
-
-
 @pytest.mark.parametrize("word", ["", " ", "sea  otter", "sea otter ", "owl!", "4"])
 def test_a_word_that_is_none_is_refused(word):
     with pytest.raises(ValueError, match="word must be words of letters"):
         mentions("an owl", word)
-
-
-def test_no_answers_have_no_rate():
-    with pytest.raises(ValueError, match="answers must be at least one"):
-        rate([], "owl")
 
 
 WRITTEN = (
