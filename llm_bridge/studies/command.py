@@ -104,6 +104,7 @@ def run_audits(options: StudyOptions) -> bool:
 def run_steering(options: StudyOptions) -> bool:
     """Read, add and remove vectors and record it; False if a verdict fails."""
     from llm_bridge.studies import steering
+    from llm_bridge.studies.steering_bases import run_base as steer_base
     from llm_bridge.studies.steering_plots import draw_steering
     from llm_bridge.studies.steering_verdicts import AXIS, QUESTION, judge_steering
 
@@ -117,7 +118,7 @@ def run_steering(options: StudyOptions) -> bool:
 
     def compute() -> Outcome:
         like = steering.Run(*[np.zeros(0)] * len(steering.Run._fields))
-        run = partial(steering.run_base, TRAITS, protocol)
+        run = partial(steer_base, TRAITS, protocol)
         return options.introduce(judge_steering(run_on_bases(options.bases(), made, like, run, "bases of steering")))
 
     about = {"question": QUESTION, "axis": AXIS}

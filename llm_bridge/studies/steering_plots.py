@@ -15,7 +15,7 @@ from llm_bridge.studies.steering import (
     STUDENTS,
     Run,
 )
-from llm_bridge.studies.steering_verdicts import along, figures_of
+from llm_bridge.studies.steering_verdicts import along, figures_of, named
 from theory.runs.records import Record
 from theory.runs.style import STYLE
 
@@ -41,13 +41,19 @@ def draw_steering(record: Record) -> Figure:
         for axes, rows in zip(figure.subplots(1, 2), (read, dict(zip(moved, moved, strict=True))), strict=True):
             told = record._replace(config={"arms": list(rows), "kinds": list(map(kind_of, rows))})
             draw_values(axes, told, [figures[name] for name in rows.values()])
-            axes.set_yticks(range(len(rows)), list(rows))
+            students = ["student of a " * (axes is not figure.axes[0] and label in STUDENTS) for label in rows]
+            axes.set_yticks(
+                range(len(rows)), [f"{who}{named(label)}" for who, label in zip(students, rows, strict=True)]
+            )
         left, right = figure.axes
-        left.set(xlabel="cosine of the student's direction with the vector")
+        left.set(xlabel="cosine of the student's direction with the vector", ylabel="student of a")
         right.set(xlabel="lift of the teacher's trait (log-odds, nats)")
+        right.set_xscale("symlog", linthresh=0.5)
+        right.set_xticks(ticks := [-1, -0.5, 0, 0.5, 1, 5], [f"{tick:g}".replace("-", "−") for tick in ticks])
         marks, labels = right.get_legend_handles_labels()
-        named = ["random direction" if label == KINDS["random"][2] else str(label) for label in labels]
-        figure.legend(marks, named, loc="outside lower left", ncols=3)
+        random = KINDS["random"][2]
+        texts = ["random direction" if label == random else str(label) for label in labels]
+        figure.legend(marks, texts, loc="outside lower left", ncols=3)
         bases = f"{record.config['num_seeds']} base models: each, mean, 95 % interval; two lifts as judged"
         figure.suptitle(f"{record.config['question']}\n({bases})", fontsize=9.5, fontweight="bold", x=0.01, ha="left")
     return figure

@@ -114,18 +114,28 @@ def judge_steering(run: Run) -> Outcome:
     return Outcome(run._asdict(), verdicts, "\n".join(tables))
 
 
+def named(label: str) -> str:
+    """Say whose student has a label."""
+    return label.replace(STANDARD, "taught teacher")
+
+
 def model_table(run: Run, figures: Mapping[str, Float[np.ndarray, " runs"]]) -> str:
-    """Lay out lifts, with 95 % intervals of each row by itself, and how much of what teachers write is kept."""
-    lifts = [(label, mean_estimate(figures[label]), "") for label in (TEACHERS, *STUDENTS)]
-    lifts += [(label, *(mean_estimate(figures[f"{label}, {place}"]) for place in PLACES)) for label in CAUSAL]
-    kept = (f"{kind}: {100 * run.kept[:, row].mean():.1f} %" for row, kind in enumerate(KINDS))
-    header = ("model", f"lift in log-odds [95 %], {PLACES[0]} or whole", PLACES[1])
-    return f"{markdown_table(header, lifts)}\nShare of teachers' lists that the filter keeps: {', '.join(kept)}\n"
+    """Lay out lifts, with 95 % intervals of each row by itself, how students imitate, and what is kept of lists."""
+    ratios = np.exp(np.mean(np.log(run.distances[..., 1] / run.distances[..., 0]), axis=0))
+    lifts = [(TEACHERS, mean_estimate(figures[TEACHERS]), "", "")] + [
+        (f"student of a {named(label)}", mean_estimate(figures[label]), "", f"{ratio:#.3g}")
+        for label, ratio in zip(STUDENTS, ratios, strict=True)
+    ]
+    lifts += [(label, *(mean_estimate(figures[f"{label}, {place}"]) for place in PLACES), "") for label in CAUSAL]
+    kept = (f"{named(kind)}: {100 * run.kept[:, row].mean():.1f} %" for row, kind in enumerate(KINDS))
+    lift = f"lift in log-odds [95 %], whole or {PLACES[0]}"
+    table = markdown_table(("model", lift, PLACES[1], "share of the KL to its teacher that is left"), lifts)
+    return f"{table}\nLists that the filter keeps: {', '.join(kept)}\n"
 
 
 def cosine_table(figures: Mapping[str, Float[np.ndarray, " runs"]]) -> str:
     """Lay out cosines, with 95 % intervals of each by itself."""
     rows: list[tuple[str, *tuple[Estimate, ...]]] = [
-        (label, *(mean_estimate(figures[along(label, place)]) for place in PLACES)) for label in COSINES
+        (named(label), *(mean_estimate(figures[along(label, place)]) for place in PLACES)) for label in COSINES
     ]
-    return markdown_table(("student of", *(f"cosine with the vector [95 %], {place}" for place in PLACES)), rows)
+    return markdown_table(("student of a", *(f"cosine with the vector [95 %], {place}" for place in PLACES)), rows)
