@@ -33,7 +33,7 @@ from llm_bridge.studies.steering import (
 )
 from llm_bridge.studies.steering_bases import center, cosine, draw_like
 from llm_bridge.studies.steering_verdicts import FINDINGS, figures_of, judge_steering
-from llm_bridge.studies.study import STANDARD, STRANGER, TEACHERS
+from llm_bridge.studies.study import STANDARD, TEACHERS
 from llm_bridge.tiny.pretraining import Pretraining
 from llm_bridge.tiny.world import World
 from theory.problem import Params
@@ -168,4 +168,4 @@ def test_a_vector_of_a_taught_teacher_makes_its_base_like_the_trait(tmp_path, sh
     assert np.all(after[1:] < before[1:])
     assert record.config["cosines"] == list(COSINES)
     assert {verdict["verdict"] for verdict in record.verdicts} == {"reported"}
-    assert STRANGER in (tmp_path / "out" / "table.md").read_text()
+    assert "student of a taught teacher, stranger" in (tmp_path / "out" / "table.md").read_text()
