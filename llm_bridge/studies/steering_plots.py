@@ -48,8 +48,11 @@ def draw_steering(record: Record) -> Figure:
         left, right = figure.axes
         left.set(xlabel="cosine of the student's direction with the vector", ylabel="student of a")
         right.set(xlabel="lift of the teacher's trait (log-odds, nats)")
-        right.set_xscale("symlog", linthresh=0.5)
-        right.set_xticks(ticks := [-1, -0.5, 0, 0.5, 1, 5], [f"{tick:g}".replace("-", "−") for tick in ticks])
+        right.set_xscale("symlog", linthresh=1)
+        right.margins(x=0.05)
+        right.set_xticks(ticks := [-5, -1, 0, 0.5, 1, 5], [f"{tick:g}".replace("-", "−") for tick in ticks])
+        right.minorticks_off()
+        right.autoscale(axis="x")
         marks, labels = right.get_legend_handles_labels()
         random = KINDS["random"][2]
         texts = ["random direction" if label == random else str(label) for label in labels]
