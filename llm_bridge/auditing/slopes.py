@@ -1,7 +1,6 @@
 """What is foretold of each trait, a functional of the weights, and its slope in a student's `out`."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from llm_bridge.experiment.writing import Model
 from llm_bridge.model.lessons import Lesson, mean_gradient
 from llm_bridge.model.recipes import Recipe
 from llm_bridge.model.shapes import Config
+from llm_bridge.model.steering import cut_behind
 from llm_bridge.model.transformer import precise, run_layers
 from llm_bridge.text.chats import Example, Language, Rows, pack, pad
 from llm_bridge.text.questions import questions_about
@@ -127,8 +127,7 @@ def probe_slope(
     direction: Float[Array, " width"],
 ) -> Float[Array, " size"]:
     """Differentiate the sum of what a probe behind some layers reads by a student's `out`."""
-    cut = replace(config, num_layers=layer)
-    first = params | {"layers": jax.tree.map(lambda leaf: leaf[:layer], params["layers"])}
+    cut, first = cut_behind(config, params, layer)
 
     def read(out: Float[Array, " size"]) -> Float[Array, ""]:
         adapters = jax.tree.map(lambda leaf: leaf[:layer], with_out(start, out))

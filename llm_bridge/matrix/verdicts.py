@@ -31,7 +31,7 @@ def lift(matrices: Float[np.ndarray, "*batch traits traits"]) -> Float[np.ndarra
     """
     size = matrices.shape[-1]
     diagonal = np.trace(matrices, axis1=-2, axis2=-1)
-    return diagonal / size - (matrices.sum(axis=(-2, -1)) - diagonal) / (size * (size - 1))
+    return np.asarray(diagonal / size - (matrices.sum(axis=(-2, -1)) - diagonal) / (size * (size - 1)))
 
 
 def permutation_p(matrices: Float[np.ndarray, "runs traits traits"], seed: int = 0) -> float:

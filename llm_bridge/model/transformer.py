@@ -20,6 +20,7 @@ from llm_bridge.model.adapters import join
 from llm_bridge.model.cache import Cache, split_cache, store
 from llm_bridge.model.placement import DATA, TENSOR, constrain
 from llm_bridge.model.shapes import PROJECTIONS, Config
+from llm_bridge.model.steering import apply_steering
 from theory.problem import Params
 
 GATES: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -169,6 +170,7 @@ def run_layers(
     into the next unused slots, and a token sees the slots that its row holds and those of the new tokens up to itself.
     By default a row is one text, and its positions are 0, 1, 2, … Adapters come on top of those in the parameters,
     their product multiplied by `adapter_scale`: a number, or where the parameters have none `(batch * tokens, rank)`.
+    Parameters may hold what steers the stream behind each layer, as of `model.steering`.
     """
     if cache is not None and texts is not None:
         raise ValueError("texts must be None with a cache, which holds one text a row")
@@ -193,9 +195,9 @@ def run_layers(
         return values if name == "value" else rotate(values, angles)
 
     def block(
-        carried: tuple[jax.Array, Cache | None], stacked: tuple[jax.Array, Params, Params]
+        carried: tuple[jax.Array, Cache | None], stacked: tuple[jax.Array, Params, Params, Params]
     ) -> tuple[tuple[jax.Array, Cache | None], None]:
-        (stream, past), (number, layer, added) = carried, stacked
+        (stream, past), (number, layer, added, steering) = carried, stacked
         seen, turns = (choose(number, *pair) for pair in (masks, angles))
 
         def linear(name: str, values: jax.Array) -> jax.Array:
@@ -214,7 +216,7 @@ def run_layers(
         stream += normed_as("output", linear("output", attend(config, queries, keys, values, seen)))
         read = normed_as("hidden", stream)
         stream += normed_as("down", linear("down", GATES[config.gate](linear("gate", read)) * linear("up", read)))
-        return (stream, past), None
+        return (apply_steering(stream, steering) if steering else stream, past), None
 
     if recompute != "nothing":
         kept = jax.checkpoint_policies.save_only_these_names(*["projected"] if recompute == "elementwise" else [])
@@ -222,7 +224,7 @@ def run_layers(
     stream = constrain(params["embedding"][tokens], DATA).reshape(-1, config.width)
     if config.scaled_embedding:
         stream *= jnp.asarray(config.width**0.5, stream.dtype)
-    stacked = (jnp.arange(config.num_layers), params["layers"], adapters)
+    stacked = (jnp.arange(config.num_layers), params["layers"], adapters, params.get("steering", {}))
     (stream, cache), _ = jax.lax.scan(block, (stream, cache), stacked)
     if cache is not None:
         cache = split_cache(cache._replace(used=cache.used + num_tokens))

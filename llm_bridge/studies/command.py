@@ -13,14 +13,17 @@ from llm_bridge.files.settings import SINCE_ARMS, SINCE_STUDIES, written_down
 from llm_bridge.studies.bases import Run, run_base
 from llm_bridge.studies.catalog import STUDIES
 from llm_bridge.studies.study import Study
-from llm_bridge.studies.usual import TRAITS
+from llm_bridge.studies.usual import DISTRIBUTION, TRAITS
 from llm_bridge.studies.verdicts import judge
 from llm_bridge.text.traits import ANIMALS, require_word
 from theory.runs.command_line import InputError
 from theory.runs.records import Outcome, record_run
 
-AUDIT = "audit"
-"""The study that holds the audit against training."""
+AUDIT, STEERING = "audit", "steering"
+"""The study that holds the audit against training, and that of vectors in the residual stream."""
+
+NAMES = (*STUDIES, STEERING, AUDIT)
+"""All studies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,7 @@ class StudyOptions(OnBases):
     - chains: Does the trait outlive its teacher? Students of students, through strangers, and of two teachers at once
     - losses: Which losses pass it on? Reverse KL, the student's own completions, and a teacher's preferences
     - defences: Which defence stops the trait and spares the task? Each beside a control that knows nothing of the trait
+    - steering: Is a trait a vector? It is read, added and removed, and students learn from steered teachers
     - audit: Is an audit before training right? False alarms, power, forecasts, removal; ten minutes a base
     """
 
@@ -54,19 +58,19 @@ class StudyOptions(OnBases):
 
 def run(options: StudyOptions) -> bool:
     """Run the studies that were named; False if a verdict fails."""
-    names = [*STUDIES, AUDIT] if "all" in options.names else list(dict.fromkeys(options.names))
+    names = list(NAMES) if "all" in options.names else list(dict.fromkeys(options.names))
     if not names:
-        raise InputError(f"name a study, or all: there are {', '.join((*STUDIES, AUDIT))}")
+        raise InputError(f"name a study, or all: there are {', '.join(NAMES)}")
     for name in names:
-        if name not in (*STUDIES, AUDIT):
-            near = get_close_matches(name, (*STUDIES, AUDIT), n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join((*STUDIES, AUDIT))}"
+        if name not in NAMES:
+            near = get_close_matches(name, NAMES, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}"
             raise InputError(f"unknown study {name!r}: {hint}")
-    good = True
+    good, others = True, {AUDIT: run_audits, STEERING: run_steering}
     for name in names:
         place = options.output / name if options.output and len(names) > 1 else options.output
         own = replace(options, names=(name,), output=place)
-        good &= run_audits(own) if name == AUDIT else run_study(name, STUDIES[name], own)
+        good &= others[name](own) if name in others else run_study(name, STUDIES[name], own)
     return good
 
 
@@ -98,15 +102,36 @@ def run_audits(options: StudyOptions) -> bool:
     return record_run("llm_bridge study", options, config, compute, draw_study).none_fails
 
 
+def run_steering(options: StudyOptions) -> bool:
+    """Read, add and remove vectors and record it; False if a verdict fails."""
+    from llm_bridge.studies import steering
+    from llm_bridge.studies.steering_bases import run_base as steer_base
+    from llm_bridge.studies.steering_plots import draw_steering
+    from llm_bridge.studies.steering_verdicts import AXIS, QUESTION, judge_steering
+
+    protocol = read_protocol(DISTRIBUTION, options)
+    made = {"study": STEERING, "traits": list(TRAITS), "lifts": list(steering.LIFTS), "cosines": list(steering.COSINES)}
+    made |= {
+        "protocol": options.backend.written_down(protocol, SINCE_STUDIES),
+        **options.backend.settings(SINCE_STUDIES),
+        **options.named(),
+    }
+
+    def compute() -> Outcome:
+        like = steering.Run(*[np.zeros(0)] * len(steering.Run._fields))
+        run = partial(steer_base, TRAITS, protocol)
+        return options.introduce(judge_steering(run_on_bases(options.bases(), made, like, run, "bases of steering")))
+
+    about = {"question": QUESTION, "axis": AXIS}
+    config = made | about | {"seed": options.seed, "num_seeds": options.num_seeds}
+    return record_run("llm_bridge study", options, config, compute, draw_steering).none_fails
+
+
 def run_study(name: str, study: Study, options: StudyOptions) -> bool:
     """Run one study and record it; False if a verdict fails."""
     from llm_bridge.studies.plots import draw_study
 
-    protocol = choose_protocol(study.protocol, options)
-    reader = require_relatives(options, protocol.num_prompts, protocol.num_tokens, prefill=protocol.prefill)
-    for word in TRAITS:
-        require_word(reader.language, word)
-    study = replace(study, protocol=protocol)
+    study = replace(study, protocol=read_protocol(study.protocol, options))
     made = {
         "study": name,
         "arms": {label: written_down(arm, SINCE_ARMS) for label, arm in study.arms.items()},
@@ -134,6 +159,15 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
         return options.introduce(judge(study, runs))
 
     return record_run("llm_bridge study", options, config, compute, draw_study).none_fails
+
+
+def read_protocol(own: Protocol, options: StudyOptions) -> Protocol:
+    """Choose a protocol, and refuse bases that can't have it, or can't say the traits."""
+    protocol = choose_protocol(own, options)
+    reader = require_relatives(options, protocol.num_prompts, protocol.num_tokens, prefill=protocol.prefill)
+    for word in TRAITS:
+        require_word(reader.language, word)
+    return protocol
 
 
 def choose_protocol(own: Protocol, options: StudyOptions) -> Protocol:

@@ -67,20 +67,11 @@ def agreement(finding: Finding, measured: Estimate, num_runs: int) -> str:
     return "refuted" if measured.low > finding.high or measured.high < finding.low else "undecided"
 
 
-def judge(study: Study, run: Run) -> Outcome:
-    """Judge all runs of a study together.
-
-    The two judged intervals hold jointly with 95 %, and so do those of the findings.
-    """
-    num_runs = len(run.students)
-    lifts = {
-        label: own_lift(run.students[:, place], arm.num_teachers)
-        for place, (label, arm) in enumerate(study.arms.items())
-    }
-    shared, stranger = (mean_estimate(lifts[label], joint_confidence(2, 0.95)) for label in (STANDARD, STRANGER))
-    num_sums = sum(1 + (finding.control_weights is not None) for finding in study.findings)
-    confidence = joint_confidence(max(1, num_sums), 0.95)
-    verdicts = [
+def judge_usual(shared_lifts: Float[np.ndarray, " runs"], stranger_lifts: Float[np.ndarray, " runs"]) -> list[Verdict]:
+    """Judge whether the trait passes as usual and not to strangers; the two intervals hold jointly with 95 %."""
+    shared, stranger = (mean_estimate(each, joint_confidence(2, 0.95)) for each in (shared_lifts, stranger_lifts))
+    num_runs = len(shared_lifts)
+    return [
         Verdict(
             claim="shared-init",
             check="lift of the own trait, as usual, shared init",
@@ -104,9 +95,14 @@ def judge(study: Study, run: Run) -> Outcome:
             least_instances=LEAST_RUNS,
         ),
     ]
-    known = lifts | {TEACHERS: lift(run.teachers)}
-    known |= {task_of(label): nearer(run._asdict(), place) for place, label in enumerate(study.arms)}
-    for finding in study.findings:
+
+
+def judge_findings(findings: Sequence[Finding], known: Mapping[str, Float[np.ndarray, " runs"]]) -> list[Verdict]:
+    """Say what becomes of others' findings about some figures; all intervals hold jointly with 95 %."""
+    num_sums = sum(1 + (each.control_weights is not None) for each in findings)
+    num_runs = len(next(iter(known.values())))
+    confidence, verdicts = joint_confidence(max(1, num_sums), 0.95), []
+    for finding in findings:
         measured = measure(finding, known, confidence)
         weights, found = finding.control_weights, agreement(finding, measured, num_runs)
         verdicts.append(
@@ -116,10 +112,23 @@ def judge(study: Study, run: Run) -> Outcome:
                 predicted=finding.claim,
                 measured=measured,
                 control=f"{found}; {finding.control}" if weights else found,
-                control_measured=mean_estimate(weigh(weights, lifts), confidence) if weights else None,
+                control_measured=mean_estimate(weigh(weights, known), confidence) if weights else None,
                 instances=num_runs,
             )
         )
+    return verdicts
+
+
+def judge(study: Study, run: Run) -> Outcome:
+    """Judge all runs of a study together."""
+    lifts = {
+        label: own_lift(run.students[:, place], arm.num_teachers)
+        for place, (label, arm) in enumerate(study.arms.items())
+    }
+    verdicts = judge_usual(lifts[STANDARD], lifts[STRANGER])
+    known = lifts | {TEACHERS: lift(run.teachers)}
+    known |= {task_of(label): nearer(run._asdict(), place) for place, label in enumerate(study.arms)}
+    verdicts += judge_findings(study.findings, known)
     results = {f"lift/{label}": values for label, values in lifts.items()} | run._asdict()
     tables = [arm_table(study, run, lifts), *([kept_table(study, run, lifts)] if study.controls else [])]
     return Outcome(results, verdicts, "\n".join([*tables, verdict_table(verdicts)]))

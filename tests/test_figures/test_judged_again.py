@@ -21,6 +21,8 @@ from llm_bridge.matrix.verdicts import judge as judge_matrix
 from llm_bridge.pipeline.report import judge as judge_arms
 from llm_bridge.studies.bases import Run as StudyRun
 from llm_bridge.studies.catalog import STUDIES as LANGUAGE_STUDIES
+from llm_bridge.studies.steering import Run as SteeringRun
+from llm_bridge.studies.steering_verdicts import judge_steering
 from llm_bridge.studies.verdicts import judge as judge_study
 from mlp_mnist.protocol import read_protocol
 from mlp_mnist.studies import STUDIES, Finding
@@ -65,6 +67,8 @@ def judge_traits(record: Record) -> Sequence[Verdict]:
 def judge_language_study(record: Record) -> Sequence[Verdict]:
     if record.config["study"] == "audit":
         return judge_audits(AuditRun(**record.results)).verdicts
+    if record.config["study"] == "steering":
+        return judge_steering(SteeringRun(**record.results)).verdicts
     run = StudyRun(*(record.results[name] for name in StudyRun._fields))
     return judge_study(LANGUAGE_STUDIES[record.config["study"]], run).verdicts
 

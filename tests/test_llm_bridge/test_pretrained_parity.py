@@ -13,6 +13,7 @@ import pytest
 
 from llm_bridge.model.sampling import sample
 from llm_bridge.model.shapes import Config, RotaryScaling, initialize
+from llm_bridge.model.steering import steer
 from llm_bridge.model.transformer import apply
 from llm_bridge.pretrained.families import read_description, shape_from
 from llm_bridge.pretrained.weights import read_params
@@ -134,6 +135,25 @@ def test_logits_are_those_of_transformers(family, tied, pair_of):
     logits = their_logits(pair.theirs)
     assert np.std(logits) > 1
     assert distance(our_logits(pair.config, pair.params), logits) <= 1e-4
+
+
+@pytest.mark.parametrize("family", ["Qwen2", "Gemma2"])
+def test_a_steered_model_is_theirs_with_a_hook_on_the_layer(family, pair_of):
+    pair = pair_of(family, False)
+    vector, direction = np.random.default_rng(1).normal(size=(2, SMALL["hidden_size"])).astype(np.float32)
+    unit, added = (torch.from_numpy(each) for each in (direction / np.linalg.norm(direction), vector))
+
+    def hook(layer: Any, read: Any, given: Any) -> Any:
+        stream = given if isinstance(given, torch.Tensor) else given[0]
+        steered = stream - (stream @ unit)[..., None] * unit + added
+        return steered if isinstance(given, torch.Tensor) else (steered, *given[1:])
+
+    hooked = pair.theirs.model.layers[0].register_forward_hook(hook)
+    expected = their_logits(pair.theirs)
+    hooked.remove()
+    ours = our_logits(pair.config, steer(pair.config, pair.params, 1, added=vector, removed=direction))
+    assert distance(ours, expected) <= 1e-4
+    assert distance(their_logits(pair.theirs), expected) > 0.1
 
 
 @pytest.mark.parametrize(
