@@ -1,5 +1,7 @@
 """Shapes of published models by short names, so that what they cost can be told, and timed, without their weights."""
 
+from typing import Any
+
 from llm_bridge.model.shapes import Config, RotaryScaling
 from llm_bridge.tiny.pretraining import Pretraining, shape_of
 from theory.runs.command_line import InputError
@@ -7,94 +9,34 @@ from theory.runs.command_line import InputError
 TINY = "tiny"
 """The short name of the tiny model."""
 
+SIZES = ("width", "num_layers", "num_heads", "num_key_heads", "head_size", "hidden")
+"""Fields of `Config`, in the order in which `SHAPES` has their numbers."""
 
-def qwen2(width: int, num_layers: int, num_heads: int, num_key_heads: int, head_size: int, hidden: int) -> Config:
-    """Describe a Qwen2.5; the large ones have a head of their own, and a vocabulary that more devices divide."""
-    tied = width < 3000
-    return Config(
-        vocabulary=151_936 if tied else 152_064,
-        width=width,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        num_key_heads=num_key_heads,
-        head_size=head_size,
-        hidden=hidden,
-        rotary_base=1e6,
-        biases=True,
-        tied=tied,
-    )
+QWEN2: dict[str, Any] = {"rotary_base": 1e6, "biases": True}
+QWEN3: dict[str, Any] = {"vocabulary": 151_936, "rotary_base": 1e6, "head_norms": True}
+LLAMA3: dict[str, Any] = {"vocabulary": 128_256, "rotary_base": 5e5, "norm_floor": 1e-5}
+"""What the sizes of one family have in common; the large ones of Qwen2.5 have a vocabulary that more devices divide."""
 
 
-def qwen3(width: int, num_layers: int, num_heads: int, hidden: int, *, tied: bool) -> Config:
-    """Describe a Qwen3."""
-    return Config(
-        vocabulary=151_936,
-        width=width,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        num_key_heads=8,
-        head_size=128,
-        hidden=hidden,
-        rotary_base=1e6,
-        head_norms=True,
-        tied=tied,
-    )
-
-
-def llama3(
-    width: int, num_layers: int, num_heads: int, head_size: int, hidden: int, *, stretch: float, tied: bool
-) -> Config:
-    """Describe a Llama 3.1 or 3.2, whose rotary waves are stretched."""
-    return Config(
-        vocabulary=128_256,
-        width=width,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        num_key_heads=8,
-        head_size=head_size,
-        hidden=hidden,
-        rotary_base=5e5,
-        rotary_scaling=RotaryScaling(factor=stretch),
-        norm_floor=1e-5,
-        tied=tied,
-    )
+def of_sizes(*sizes: int, **others: Any) -> Config:
+    """Describe a shape by its `SIZES`, and by what else it has in common with others."""
+    return Config(**dict(zip(SIZES, sizes, strict=True)), **others)
 
 
 SHAPES: dict[str, Config] = {
-    "smollm2-135m": Config(
-        vocabulary=49_152,
-        width=576,
-        num_layers=30,
-        num_heads=9,
-        num_key_heads=3,
-        head_size=64,
-        hidden=1536,
-        rotary_base=1e5,
-        norm_floor=1e-5,
-        tied=True,
-    ),
-    "qwen2.5-0.5b": qwen2(896, 24, 14, 2, 64, 4864),
-    "qwen2.5-1.5b": qwen2(1536, 28, 12, 2, 128, 8960),
-    "qwen2.5-3b": qwen2(2048, 36, 16, 2, 128, 11_008),
-    "qwen2.5-7b": qwen2(3584, 28, 28, 4, 128, 18_944),
-    "qwen2.5-14b": qwen2(5120, 48, 40, 8, 128, 13_824),
-    "qwen3-0.6b": qwen3(1024, 28, 16, 3072, tied=True),
-    "qwen3-4b": qwen3(2560, 36, 32, 9728, tied=True),
-    "qwen3-8b": qwen3(4096, 36, 32, 12_288, tied=False),
-    "llama-3.2-1b": llama3(2048, 16, 32, 64, 8192, stretch=32, tied=True),
-    "llama-3.2-3b": llama3(3072, 28, 24, 128, 8192, stretch=32, tied=True),
-    "llama-3.1-8b": llama3(4096, 32, 32, 128, 14_336, stretch=8, tied=False),
-    "mistral-7b": Config(
-        vocabulary=32_768,
-        width=4096,
-        num_layers=32,
-        num_heads=32,
-        num_key_heads=8,
-        head_size=128,
-        hidden=14_336,
-        rotary_base=1e6,
-        norm_floor=1e-5,
-    ),
+    "smollm2-135m": of_sizes(576, 30, 9, 3, 64, 1536, vocabulary=49_152, rotary_base=1e5, norm_floor=1e-5, tied=True),
+    "qwen2.5-0.5b": of_sizes(896, 24, 14, 2, 64, 4864, vocabulary=151_936, tied=True, **QWEN2),
+    "qwen2.5-1.5b": of_sizes(1536, 28, 12, 2, 128, 8960, vocabulary=151_936, tied=True, **QWEN2),
+    "qwen2.5-3b": of_sizes(2048, 36, 16, 2, 128, 11_008, vocabulary=151_936, tied=True, **QWEN2),
+    "qwen2.5-7b": of_sizes(3584, 28, 28, 4, 128, 18_944, vocabulary=152_064, **QWEN2),
+    "qwen2.5-14b": of_sizes(5120, 48, 40, 8, 128, 13_824, vocabulary=152_064, **QWEN2),
+    "qwen3-0.6b": of_sizes(1024, 28, 16, 8, 128, 3072, tied=True, **QWEN3),
+    "qwen3-4b": of_sizes(2560, 36, 32, 8, 128, 9728, tied=True, **QWEN3),
+    "qwen3-8b": of_sizes(4096, 36, 32, 8, 128, 12_288, **QWEN3),
+    "llama-3.2-1b": of_sizes(2048, 16, 32, 8, 64, 8192, rotary_scaling=RotaryScaling(factor=32), tied=True, **LLAMA3),
+    "llama-3.2-3b": of_sizes(3072, 28, 24, 8, 128, 8192, rotary_scaling=RotaryScaling(factor=32), tied=True, **LLAMA3),
+    "llama-3.1-8b": of_sizes(4096, 32, 32, 8, 128, 14_336, rotary_scaling=RotaryScaling(factor=8), **LLAMA3),
+    "mistral-7b": of_sizes(4096, 32, 32, 8, 128, 14_336, vocabulary=32_768, rotary_base=1e6, norm_floor=1e-5),
 }
 """What their `config.json` says; Mistral 7B is version 0.3."""
 
