@@ -62,19 +62,20 @@ def arrays_of(report: Report) -> dict[str, np.ndarray]:
 def report_of(record: Record) -> Report:
     """Read a report back from its record."""
     found = record.results
-    doses, shifts = ([Finding(*map(float, row)) for row in found[name]] for name in ("doses", "shifts"))
+    doses, shifts, suspects = (
+        [Finding(*row) for row in found[name].reshape(-1, len(Finding._fields)).tolist()]
+        for name in ("doses", "shifts", "suspected")
+    )
+    plain = {name: found[name].tolist() for name in ("joint", "surprise", "num_texts", "paired")}
     return Report(
         words=tuple(record.config["words"]),
         doses=doses,
         shifts=shifts,
         blurred=found["blurred"],
-        joint=float(found["joint"]),
-        divergence=(float(found["divergence"][0]), float(found["divergence"][1])),
-        surprise=float(found["surprise"]),
-        num_texts=int(found["num_texts"]),
-        paired=bool(found["paired"]),
+        divergence=tuple(found["divergence"].tolist()),
         moved=found["moved"],
-        suspected=Finding(*map(float, found["suspected"])) if len(found["suspected"]) else None,
+        suspected=suspects[0] if suspects else None,
+        **plain,
     )
 
 

@@ -208,11 +208,6 @@ def ends(results: Results) -> np.ndarray:
     return np.abs(end / results["ranks/rates"][:, -1])
 
 
-def lead(results: Results, high: int, low: int, time: int) -> np.ndarray:
-    """How much more the log-odds rise at one place on the axis of ranks than at another."""
-    return results["ranks/rises"][:, high, time] - results["ranks/rises"][:, low, time]
-
-
 ADAPTERS = (
     check(
         f"(∇o·AAᵀg / ∇o·g − 1) / σ_r, A drawn, r = {', '.join(map(str, RANKS))}, mean, worst",
@@ -251,7 +246,9 @@ ADAPTERS = (
         check(
             f"rise of log-odds on the teacher's tokens, {name}, t = {RANK_TIMES[time]}",
             predicted,
-            partial(lead, high=high, low=low, time=time),
+            lambda results, high=high, low=low, time=time: np.subtract(
+                results["ranks/rises"][:, high, time], results["ranks/rises"][:, low, time]
+            ),
         )
         for time in range(len(RANK_TIMES))
         for name, predicted, high, low in (
