@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from llm_bridge.linearized.quantities import SCALES
-from llm_bridge.linearized.results import STRANGER, Quantity, Results, check
+from llm_bridge.linearized.results import STRANGER, Quantity, Results, check, stated
 from theory.runs.checks import SECOND_ORDER, Check, every
 from theory.runs.statistics import fitted_order
 
@@ -47,9 +47,8 @@ def _orders(*remainders: Quantity) -> Quantity:
     return lambda results: np.concatenate([fit(remainder(results)) for remainder in remainders], axis=1)
 
 
-def _check_order(says: str, *remainders: Quantity, control: str, broken: Quantity) -> Check:
-    of, against = _orders(*remainders), _orders(broken)
-    return check(f"order in {says}", "2.00", of, every, SECOND_ORDER, control=control, broken=against)
+def _second(*remainders: Quantity, control: str, broken: Quantity) -> Check:
+    return check("2.00", _orders(*remainders), every, SECOND_ORDER, control=control, broken=_orders(broken))
 
 
 def _alignments(results: Results) -> np.ndarray:
@@ -82,35 +81,31 @@ def _strange_divergence(results: Results) -> np.ndarray:
 
 
 ORDERS = {
-    "first-step": [
-        _check_order(
-            "s of (Δ_S(s) − Δ_S(0))·Δ_T − sB(Δ_T, Δ_T), teachers at θ⁰ + sΔ_T, each init",
+    "first-step": stated({
+        "order in s of (Δ_S(s) − Δ_S(0))·Δ_T − sB(Δ_T, Δ_T), teachers at θ⁰ + sΔ_T, each init": _second(
             lambda results: size(_alignments(results), 2),
             control="stranger, s = 0 student not subtracted",
             broken=lambda results: size(_drifting_alignments(results), 1),
         )
-    ],
-    "trait-change": [
-        _check_order(
-            "s of all words' change of log-odds − sαB(v, Δ_T), each init and teacher",
+    }),
+    "trait-change": stated({
+        "order in s of all words' change of log-odds − sαB(v, Δ_T), each init and teacher": _second(
             *(partial(_changes, target=target) for target in ("numbers", "tokens")),
             control="predicted from another init",
             broken=partial(_changes, target="numbers", turn=1),
         ),
-        _check_order(
-            "α of all words' change of log-odds − α∇o·Δ_S, whole teacher, each init",
+        "order in α of all words' change of log-odds − α∇o·Δ_S, whole teacher, each init": _second(
             lambda results: _of_longer_steps(results)[:, :, 0],
             control="predicted from another init's step",
             broken=lambda results: _of_longer_steps(results)[:, :, 1],
         ),
-    ],
-    "divergence": [
-        _check_order(
-            "s of KL/s − sA/2, teachers of layers and of everything",
+    }),
+    "divergence": stated({
+        "order in s of KL/s − sA/2, teachers of layers and of everything": _second(
             lambda results: size(_divergence(results) - np.array(SCALES) / 2, 1),
             control="B(Δ_T, Δ_T) of a stranger for A",
             broken=_strange_divergence,
         )
-    ],
+    }),
 }
 """What predictions of first order leave out must be of second order: by claim."""

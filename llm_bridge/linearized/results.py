@@ -1,6 +1,7 @@
 """What `compare` has measured, by name: the axes of its arrays, and how verdicts, tables and pictures read them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,6 @@ def of(quantity: Quantity) -> Select:
 
 
 def check(
-    says: str,
     predicted: str,
     quantity: Quantity,
     by: Figure = OVER_SEEDS,
@@ -57,15 +57,14 @@ def check(
     control: str = "",
     broken: Quantity | None = None,
 ) -> Check:
-    """Check a quantity of all base models, and what it is with an assumption broken."""
+    """Check a quantity of all base models, and what it is with an assumption broken; `stated` says what it is."""
     against = None if broken is None else of(broken)
     return Check(
-        says=says, predicted=predicted, of=of(quantity), by=by, accepted=accepted, control=control, broken=against
+        says="", predicted=predicted, of=of(quantity), by=by, accepted=accepted, control=control, broken=against
     )
 
 
 def check_init(
-    says: str,
     predicted: str,
     quantity: Callable[[Results, int], np.ndarray],
     by: Figure = OVER_SEEDS,
@@ -75,4 +74,9 @@ def check_init(
 ) -> Check:
     """Check a quantity of students of one init, with those of a stranger as the control."""
     own, strange = (lambda results, place=place: quantity(results, place) for place in (init, STRANGER))
-    return check(says, predicted, own, by, accepted, control="stranger", broken=strange)
+    return check(predicted, own, by, accepted, control="stranger", broken=strange)
+
+
+def stated(checks: Mapping[str, Check]) -> tuple[Check, ...]:
+    """Say of each check what is checked."""
+    return tuple(replace(check, says=says) for says, check in checks.items())

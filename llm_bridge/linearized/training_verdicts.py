@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from llm_bridge.linearized.quantities import SCALES
-from llm_bridge.linearized.results import IMITATED, SHARED, Quantity, Results, check, check_init, read
+from llm_bridge.linearized.results import IMITATED, SHARED, Quantity, Results, check, check_init, read, stated
 from llm_bridge.linearized.tables import head_shares
 from llm_bridge.linearized.training_run import RANK_TIMES, RANKS, TRAINED
 from theory.claim import Claim
@@ -47,36 +47,23 @@ def whole(results: Results, *targets: str) -> np.ndarray:
 
 LAYERS, EVERYTHING = ("numbers", "tokens"), ("everything",)
 
-FINITE = (
-    check_init(
-        f"sΔ_S·Δ_T − Jeffreys + E[(p_T − p₀)·r], relative, s = 1 to {SCALES[-1]:.2g}, every teacher of layers",
-        "0 (rounding)",
-        mismatch,
-        every,
-        Accepted(low=0.0, high=VANISHING),
+FINITE = stated({
+    f"sΔ_S·Δ_T − Jeffreys + E[(p_T − p₀)·r], relative, s = 1 to {SCALES[-1]:.2g}, every teacher of layers": check_init(
+        "0 (rounding)", mismatch, every, Accepted(low=0.0, high=VANISHING)
     ),
-    check_init(
-        "sΔ_S·Δ_T / Jeffreys where |E[(p_T − p₀)·r]| < Jeffreys, every teacher of layers",
-        "> 0, as the identity holds",
-        towards,
-        every,
+    "sΔ_S·Δ_T / Jeffreys where |E[(p_T − p₀)·r]| < Jeffreys, every teacher of layers": check_init(
+        "> 0, as the identity holds", towards, every
     ),
-    *(
-        check(
-            f"E[(p_T − p₀)·r] / Jeffreys of whole teachers of {name}, every teacher",
-            "no guarantee; sure within ±1",
-            lambda results, targets=targets: whole(results, *targets),
-            every,
+    **{
+        f"E[(p_T − p₀)·r] / Jeffreys of whole teachers of {name}, every teacher": check(
+            "no guarantee; sure within ±1", lambda results, targets=targets: whole(results, *targets), every
         )
         for name, targets in (("layers", LAYERS), ("everything", EVERYTHING))
+    },
+    "share of whole teachers within the radius": check(
+        "no guarantee", lambda results: np.abs(whole(results, *LAYERS, *EVERYTHING)) < 1, share()
     ),
-    check(
-        "share of whole teachers within the radius",
-        "no guarantee",
-        lambda results: np.abs(whole(results, *LAYERS, *EVERYTHING)) < 1,
-        share(),
-    ),
-)
+})
 """Claim finite-step."""
 
 
@@ -93,38 +80,28 @@ def lost(results: Results) -> np.ndarray:
     return np.mean(read_off[..., -1] - read_off[..., 0], axis=1)
 
 
-TOKENS = (
-    *(
-        check_init(
-            f"(Δ_T·(θ_S − θ⁰) − Σa²s) / σ_t, whole teacher, one token a place, t = {epochs.TIMES[place]}",
-            "0 if linear",
-            partial(scores, place=place),
-            mean(),
+TOKENS = stated({
+    **{
+        f"(Δ_T·(θ_S − θ⁰) − Σa²s) / σ_t, whole teacher, one token a place, t = {epochs.TIMES[place]}": check_init(
+            "0 if linear", partial(scores, place=place), mean()
         )
         for place in range(0, TRAINED, 2)
-    ),
-    *(
-        check(
-            f"mean square of the same, t = {epochs.TIMES[place]}",
-            "1 if linear",
-            partial(scores, init=SHARED, place=place, power=2),
-            mean(),
+    },
+    **{
+        f"mean square of the same, t = {epochs.TIMES[place]}": check(
+            "1 if linear", partial(scores, init=SHARED, place=place, power=2), mean()
         )
         for place in range(0, TRAINED, 2)
+    },
+    f"standard deviations after {epochs.TIMES[TRAINED - 1]} epochs less those after 1, same students": check(
+        "< 0 if linear", lost, mean()
     ),
-    check(
-        f"standard deviations after {epochs.TIMES[TRAINED - 1]} epochs less those after 1, same students",
-        "< 0 if linear",
-        lost,
-        mean(),
-    ),
-    check(
-        "SNR₁ / √(2N·KL), whole teacher",
+    "SNR₁ / √(2N·KL), whole teacher": check(
         "1 if quadratic",
         lambda results: results["epochs/tokens/signal"][:, 0] / results["epochs/tokens/ceiling"],
         every,
     ),
-)
+})
 """Claim epochs, where it guarantees nothing: with the whole teacher and few tokens."""
 
 
@@ -133,24 +110,20 @@ def follows(results: Results, init: int, place: int) -> np.ndarray:
     return results[f"adam/{'whole' if init == SHARED else 'stranger'}/cosine"][:, place]
 
 
-ADAM = tuple(
-    each
+ADAM = stated({
+    says: each
     for place, time in enumerate(adam.TIMES)
-    for each in (
-        check(
-            f"distance from Adam on linearized gradients, relative, whole teacher, t = {time}",
+    for says, each in {
+        f"distance from Adam on linearized gradients, relative, whole teacher, t = {time}": check(
             "0 if linear",
             lambda results, place=place: (results["adam/whole/error"] / results["adam/whole/distance"])[:, place, 0],
             every,
         ),
-        check_init(
-            f"cosine of Adam's student's displacement with Δ_T, whole teacher, t = {time}",
-            "no guarantee",
-            partial(follows, place=place),
-            every,
+        f"cosine of Adam's student's displacement with Δ_T, whole teacher, t = {time}": check_init(
+            "no guarantee", partial(follows, place=place), every
         ),
-    )
-)
+    }.items()
+})
 """Claim adam, with the whole teacher."""
 
 
@@ -166,29 +139,22 @@ def by_adam(results: Results) -> np.ndarray:
     return speed[:, 1] / speed[:, 0]
 
 
-GAINS = (
-    *(
-        check(
-            f"mean of (Pu)ᵀH(Pu) over drawn tokens / mean size, {name}",
-            "no guarantee; the best fall needs it positive",
-            partial(definite, name="gains/bends", step=step),
-            every,
+GAINS = stated({
+    **{
+        f"mean of (Pu)ᵀH(Pu) over drawn tokens / mean size, {name}": check(
+            "no guarantee; the best fall needs it positive", partial(definite, name="gains/bends", step=step), every
         )
         for step, name in enumerate(("plain", "Adam's P"))
+    },
+    "rise by Adam's P over a plain step of the same length, ∇o·Pg / √E‖Pu‖², flat trait loss": check(
+        "no guarantee", by_adam, every
     ),
-    check(
-        "rise by Adam's P over a plain step of the same length, ∇o·Pg / √E‖Pu‖², flat trait loss",
-        "no guarantee",
-        by_adam,
-        every,
-    ),
-    check(
-        "the same less what it is in students of drawn tokens, as a share of it, mean",
+    "the same less what it is in students of drawn tokens, as a share of it, mean": check(
         "0 if linear",
         lambda results: 1 - np.divide(*results["gains/rises"].mean(axis=-1)[:, ::-1].T) / by_adam(results),
         mean(),
     ),
-)
+})
 """Claim adaptive-gain."""
 
 
@@ -208,9 +174,13 @@ def ends(results: Results) -> np.ndarray:
     return np.abs(end / results["ranks/rates"][:, -1])
 
 
-ADAPTERS = (
-    check(
-        f"(∇o·AAᵀg / ∇o·g − 1) / σ_r, A drawn, r = {', '.join(map(str, RANKS))}, mean, worst",
+def lead(results: Results, high: int, low: int, time: int) -> np.ndarray:
+    """How much more the log-odds rise at one place on the axis of ranks than at another."""
+    return results["ranks/rises"][:, high, time] - results["ranks/rises"][:, low, time]
+
+
+ADAPTERS = stated({
+    f"(∇o·AAᵀg / ∇o·g − 1) / σ_r, A drawn, r = {', '.join(map(str, RANKS))}, mean, worst": check(
         "0",
         excess(1),
         worst_mean(NO_EXCESS),
@@ -218,45 +188,29 @@ ADAPTERS = (
         control="entries of variance 2/r",
         broken=excess(1, factor=2.0),
     ),
-    check(
-        "mean square of the same, σ_r² = 2‖sym S‖²/r(∇o·g)²",
-        "1",
-        excess(2),
-        worst_mean(ONE),
-        ONE,
-        control="rank 1's at every rank",
-        broken=excess(2, ranks=slice(1)),
+    "mean square of the same, σ_r² = 2‖sym S‖²/r(∇o·g)²": check(
+        "1", excess(2), worst_mean(ONE), ONE, control="rank 1's at every rank", broken=excess(2, ranks=slice(1))
     ),
-    *(
-        check(
-            f"mean of {name} / mean size, drawn tokens",
-            "no guarantee; r* and G∞ need it positive",
-            partial(definite, name=f"ranks/{field}"),
-            every,
+    **{
+        f"mean of {name} / mean size, drawn tokens": check(
+            "no guarantee; r* and G∞ need it positive", partial(definite, name=f"ranks/{field}"), every
         )
         for field, name in (("cost", "uᵀHu, adapted matrices"), ("spread", "what the adapters' spread adds to it"))
+    },
+    "step at which tokens' noise costs all of the gain, |2∇o·g/Q|, in steps of the descent; stable: 2 / speed": check(
+        "no guarantee", ends, every
     ),
-    check(
-        "step at which tokens' noise costs all of the gain, |2∇o·g/Q|, in steps of the descent; stable: 2 / speed",
-        "no guarantee",
-        ends,
-        every,
-    ),
-    *(
-        check(
-            f"rise of log-odds on the teacher's tokens, {name}, t = {RANK_TIMES[time]}",
-            predicted,
-            lambda results, high=high, low=low, time=time: np.subtract(
-                results["ranks/rises"][:, high, time], results["ranks/rises"][:, low, time]
-            ),
+    **{
+        f"rise of log-odds on the teacher's tokens, {name}, t = {RANK_TIMES[time]}": check(
+            predicted, partial(lead, high=high, low=low, time=time)
         )
         for time in range(len(RANK_TIMES))
         for name, predicted, high, low in (
             (f"r = {RANKS[-1]} less r = {RANKS[0]}", "no guarantee; > 0 in an increasing one", len(RANKS) - 1, 0),
             (f"r = {RANKS[2]} less r = {RANKS[-1]}", "no guarantee; > 0 in an inverted U", 2, len(RANKS) - 1),
         )
-    ),
-)
+    },
+})
 """Claim rank-noise, and the moments of low-rank."""
 
 
@@ -266,24 +220,22 @@ def leads(results: Results, target: int, head: int) -> np.ndarray:
     return np.mean(np.argmax(lifts, axis=-1) == np.arange(lifts.shape[1]), axis=-1)
 
 
-HEADS = (
-    *(
-        check(
-            f"share of teachers whose own word is foretold to rise the most, stranger with their head, {name}",
+HEADS = stated({
+    **{
+        f"share of teachers whose own word is foretold to rise the most, stranger with their head, {name}": check(
             "no guarantee for bodies that were trained; a random body learns m/(m + κ)",
             partial(leads, target=target, head=1),
             control="stranger with its own head",
             broken=partial(leads, target=target, head=0),
         )
         for target, name in enumerate(IMITATED[:2])
-    ),
-    check_init(
-        "share of B(v, Δ_T) from head to head, all tokens, teacher of everything",
+    },
+    "share of B(v, Δ_T) from head to head, all tokens, teacher of everything": check_init(
         "≈ 0: heads decide the sign, nothing travels in them",
         lambda results, init: head_shares(results)[:, init, IMITATED.index("all tokens")],
         every,
     ),
-)
+})
 """Claim shared-heads."""
 
 CHECKS = {
@@ -318,10 +270,7 @@ def in_limit(claim: Claim, *first: Check) -> list[Check]:
 
 def judge_training(results: Results) -> list[Verdict]:
     """Judge the whole training run: in their limits by the claims' own checks, and beyond by these."""
-    limits = (
-        (epochs.CLAIM, "epochs/limit", epochs.moments(pooled=True)),
-        (adam.CLAIM, "adam/limit", ()),
-    )
+    limits = ((epochs.CLAIM, "epochs/limit", epochs.moments(pooled=True)), (adam.CLAIM, "adam/limit", ()))
     judged = [
         (claim.name, in_limit(claim, *first), Evidence({prefix: read(claim.measurement, prefix, results)}, None))
         for claim, prefix, first in limits

@@ -17,6 +17,7 @@ from llm_bridge.linearized.results import (
     Results,
     check,
     check_init,
+    stated,
 )
 from llm_bridge.linearized.tables import channel_table, course_table, data_table, epoch_table, rank_table, step_table
 from llm_bridge.linearized.training_verdicts import judge_training
@@ -46,12 +47,12 @@ def judge_compare(results: Results, words: Sequence[str], extent: Extent) -> Out
         The outcome: measurements of every seed, verdicts, tables.
     """
     tables = [step_table(results), data_table(results, extent), course_table(results, words[0], extent)]
-    groups: list[tuple[str, Sequence[Check]]] = [("symmetry", [MATCHED_COURSE]), ("first-step", SIGNS)]
+    groups: list[tuple[str, Sequence[Check]]] = [("symmetry", MATCHED_COURSE), ("first-step", SIGNS)]
     if extent.whole:
-        exact, forms = [*ORDERS.items(), ("symmetry", [SAME_ANSWERS])], [("trait-matrix", check_matrix(len(words)))]
+        exact, forms = [*ORDERS.items(), ("symmetry", SAME_ANSWERS)], [("trait-matrix", check_matrix(len(words)))]
         groups = [*exact, *groups, *forms, ("channels", CHANNELS)]
         tables += [table(results) for table in (channel_table, epoch_table, rank_table)]
-    groups += [*report_information(extent), ("many-steps", report_courses(extent))]
+    groups += [*report_information(extent).items(), ("many-steps", report_courses(extent))]
     evidence = Evidence(results, None)
     verdicts = [verdict for claim, checks in groups for check in checks for verdict in check.judge(claim, evidence)]
     verdicts += judge_training(results) if extent.whole else []
@@ -68,22 +69,18 @@ def _end(results: Results, init: int) -> np.ndarray:
     return ends[:, init] / np.abs(ends[:, SHARED])
 
 
-SAME_ANSWERS = check_init(
-    "words' log-odds of a matched student before training − those of the teachers' base / their size",
-    "0 (to rounding)",
-    _apart,
-    every,
-    ZERO,
-    init=MATCHED,
-)
+SAME_ANSWERS = stated({
+    "words' log-odds of a matched student before training − those of the teachers' base / their size": check_init(
+        "0 (to rounding)", _apart, every, ZERO, init=MATCHED
+    )
+})
 """A matched student behaves as the teachers' base does."""
 
-MATCHED_COURSE = check_init(
-    "linearized course of the trait's log-odds of a matched student over the shared init's size",
-    "no guarantee",
-    _end,
-    init=MATCHED,
-)
+MATCHED_COURSE = stated({
+    "linearized course of the trait's log-odds of a matched student over the shared init's size": check_init(
+        "no guarantee", _end, init=MATCHED
+    )
+})
 """How alike their courses are is reported."""
 
 
@@ -92,23 +89,17 @@ def _deviations(results: Results, init: int) -> np.ndarray:
     return results["directions/cosines"][:, init, 0, 0] * np.sqrt(results["size"])
 
 
-SIGNS = (
-    check_init(
-        f"√p × cosine of the first step with Δ_T, whole teacher, {TARGETS[0]}, every seed",
-        "> 0; N(0, 1) by chance",
-        _deviations,
-        every,
-        NO_CHANCE,
+SIGNS = stated({
+    f"√p × cosine of the first step with Δ_T, whole teacher, {TARGETS[0]}, every seed": check_init(
+        "> 0; N(0, 1) by chance", _deviations, every, NO_CHANCE
     ),
-    *(
-        check_init(
-            f"cosine of the first step with the student's own −∇L_T, {target}",
-            "no guarantee",
-            lambda results, init, place=place: results["directions/cosines"][:, init, place, 1],
+    **{
+        f"cosine of the first step with the student's own −∇L_T, {target}": check_init(
+            "no guarantee", lambda results, init, place=place: results["directions/cosines"][:, init, place, 1]
         )
         for place, target in enumerate(TARGETS)
-    ),
-)
+    },
+})
 """Where the first step behind the whole teacher goes; how well it serves the trait is reported."""
 
 
@@ -128,12 +119,11 @@ def _leads(results: Results, init: int) -> np.ndarray:
     return np.mean(np.argmax(predicted, axis=-1) == np.arange(predicted.shape[-1]), axis=-1)
 
 
-def check_matrix(num_words: int) -> list[Check]:
+def check_matrix(num_words: int) -> tuple[Check, ...]:
     """Check the Gram matrix of what all teachers have learned, and report which trait it foretells to rise the most."""
-    return [
-        check_init("asymmetry of Δ_iᵀKΔ_j, number tokens / its size", "0 (to rounding)", _asymmetry, every, ZERO),
-        check(
-            "smallest eigenvalue of Δ_iᵀKΔ_j, number tokens / its size",
+    return stated({
+        "asymmetry of Δ_iᵀKΔ_j, number tokens / its size": check_init("0 (to rounding)", _asymmetry, every, ZERO),
+        "smallest eigenvalue of Δ_iᵀKΔ_j, number tokens / its size": check(
             "≥ 0",
             lambda results: _smallest_eigenvalue(results["gram"][:, SHARED]),
             every,
@@ -141,12 +131,10 @@ def check_matrix(num_words: int) -> list[Check]:
             control="teachers exchanged",
             broken=lambda results: _smallest_eigenvalue(np.roll(results["gram"][:, SHARED], 1, axis=-2)),
         ),
-        check_init(
-            "share of teachers whose own word is foretold to rise the most in their student, number tokens",
-            f"no guarantee; chance {1 / num_words:.2g}",
-            _leads,
+        "share of teachers whose own word is foretold to rise the most in their student, number tokens": check_init(
+            f"no guarantee; chance {1 / num_words:.2g}", _leads
         ),
-    ]
+    })
 
 
 def _gram_of_groups(results: Results) -> np.ndarray:
@@ -162,9 +150,8 @@ def _strangers_share(results: Results, place: int) -> np.ndarray:
     return (whole[:, :, STRANGER] / whole[:, :, SHARED]).mean(axis=1)
 
 
-CHANNELS = (
-    check(
-        "B(v, Δ_T) summed over groups − B(v, Δ_T), in bounds of rounding",
+CHANNELS = stated({
+    "B(v, Δ_T) summed over groups − B(v, Δ_T), in bounds of rounding": check(
         "0 (≤ 1)",
         lambda results: _in_rounding(results, results["channels/own"].sum(axis=(-1, -2)) - results["channels/whole"]),
         every,
@@ -172,8 +159,7 @@ CHANNELS = (
         control="largest channel left out",
         broken=lambda results: _in_rounding(results, np.abs(results["channels/own"]).max(axis=(-1, -2))),
     ),
-    check(
-        "smallest eigenvalue of B(P_g Δ_T, P_h Δ_T) by group / its size, teacher of everything",
+    "smallest eigenvalue of B(P_g Δ_T, P_h Δ_T) by group / its size, teacher of everything": check(
         "≥ 0",
         lambda results: _smallest_eigenvalue(_gram_of_groups(results)),
         every,
@@ -181,19 +167,17 @@ CHANNELS = (
         control="the student's groups exchanged",
         broken=lambda results: _smallest_eigenvalue(np.roll(_gram_of_groups(results), 1, axis=-2)),
     ),
-    *(
-        check(
-            f"a stranger's B(v, Δ_T) over the shared init's, v = −∇L_T, {imitated}, mean of both teachers",
-            "no sign of its own",
-            partial(_strangers_share, place=place),
+    **{
+        f"a stranger's B(v, Δ_T) over the shared init's, v = −∇L_T, {imitated}, mean of both teachers": check(
+            "no sign of its own", partial(_strangers_share, place=place)
         )
         for place, imitated in enumerate(IMITATED)
-    ),
-)
+    },
+})
 """The table of channels; how much of a trait it foretells a stranger to pick up is reported."""
 
 
-def report_information(extent: Extent) -> list[tuple[str, list[Check]]]:
+def report_information(extent: Extent) -> dict[str, tuple[Check, ...]]:
     """The teachers' divergence at its full size, and how far sampled tokens carry it."""
 
     def over_quadratic(results: Results, place: int) -> np.ndarray:
@@ -204,32 +188,30 @@ def report_information(extent: Extent) -> list[tuple[str, list[Check]]]:
         found = results["directions/added"][:, init, TARGETS.index("sampled tokens"), 0] / noise
         return found - np.sqrt(2 * extent.num_places * results["divergence/nats"][:, 0, 0])
 
-    quadratic = [
-        check(
-            f"KL of the whole teacher of {teacher} over A/2",
-            "1 if quadratic",
-            partial(over_quadratic, place=place),
-        )
+    quadratic = stated({
+        f"KL of the whole teacher of {teacher} over A/2": check("1 if quadratic", partial(over_quadratic, place=place))
         for place, teacher in enumerate(TEACHERS if extent.whole else TEACHERS[:1])
-    ]
-    sampled = f"alignment by {extent.num_places} sampled tokens in σ = √(A/N), less √(2N·KL)"
-    return [("divergence", quadratic), ("sampled-tokens", [check_init(sampled, "0 ± 1 a seed", beyond_signal)])]
+    })
+    sampled = stated({
+        f"alignment by {extent.num_places} sampled tokens in σ = √(A/N), less √(2N·KL)": check_init(
+            "0 ± 1 a seed", beyond_signal
+        )
+    })
+    return {"divergence": quadratic, "sampled-tokens": sampled}
 
 
-def report_courses(extent: Extent) -> list[Check]:
+def report_courses(extent: Extent) -> tuple[Check, ...]:
     """How far the first order and the linearized student reach along a descent."""
 
     def ratio(results: Results, prediction: str, place: int) -> np.ndarray:
         measured = results["course/raw"] - results["course/idle"]
         return (measured / results[f"course/{prediction}"])[:, SHARED, place, 0]
 
-    compared = [(f"the linearized student's, t = {time}", "predicted", at) for at, time in enumerate(extent.times)]
-    compared.append((f"tα∇o·b, t = {extent.times[-1]}", "first order", -1))
-    return [
-        check(
-            f"rise of the trait's log-odds by t steps over {expected}, shared init",
-            "1 if linear",
-            partial(ratio, prediction=prediction, place=place),
+    compared = {f"the linearized student's, t = {time}": ("predicted", at) for at, time in enumerate(extent.times)}
+    compared[f"tα∇o·b, t = {extent.times[-1]}"] = ("first order", -1)
+    return stated({
+        f"rise of the trait's log-odds by t steps over {expected}, shared init": check(
+            "1 if linear", partial(ratio, prediction=prediction, place=place)
         )
-        for expected, prediction, place in compared
-    ]
+        for expected, (prediction, place) in compared.items()
+    })
