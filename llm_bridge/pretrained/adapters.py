@@ -115,14 +115,16 @@ def stack_layers(folder: Path, config: Config, recipe: Recipe, tensors: dict[str
     for name in recipe.projections:
         inputs, outputs = config.sizes()[name]
         shapes = {"A": (recipe.rank, inputs), "B": (outputs, recipe.rank)}
+        places = list(product(recipe.layers or range(config.num_layers), shapes))
+        for layer, side in places:
+            found = tensors[tensor_name(layer, name, side)].shape
+            if found != shapes[side]:
+                wrong = f"{tensor_name(layer, name, side)} has shape {found}, not {shapes[side]}"
+                raise InputError(f"the adapters in {folder} are for another base: {wrong}")
         into = np.zeros((config.num_layers, inputs, recipe.rank), np.float32)
         out = np.zeros((config.num_layers, recipe.rank, outputs), np.float32)
-        for layer, side in product(recipe.layers or range(config.num_layers), shapes):
-            own = tensor_name(layer, name, side)
-            if (found := tensors[own].shape) != shapes[side]:
-                wrong = f"{own} has shape {found}, not {shapes[side]}"
-                raise InputError(f"the adapters in {folder} are for another base: {wrong}")
-            (into if side == "A" else out)[layer] = tensors[own].T
+        for layer, side in places:
+            (into if side == "A" else out)[layer] = tensors[tensor_name(layer, name, side)].T
         params[name] = {"into": jnp.asarray(into, dtype), "out": jnp.asarray(out, dtype)}
     return params
 
