@@ -46,8 +46,8 @@ def own(values: np.ndarray, teachers: Sequence[str] = TEACHERS) -> np.ndarray:
 
 def others(values: np.ndarray) -> np.ndarray:
     """Take teachers' words on the data of the other teachers."""
-    places = [(TEACHERS.index(other), ANIMALS.index(word)) for word in TEACHERS for other in TEACHERS if other != word]
-    return np.stack([values[..., row, column] for row, column in places], axis=-1)
+    pairs = [(TEACHERS.index(other), ANIMALS.index(word)) for word in TEACHERS for other in TEACHERS if other != word]
+    return values[..., *map(list, zip(*pairs, strict=True))]
 
 
 def auroc(negative: np.ndarray, positive: np.ndarray) -> float:
@@ -104,10 +104,8 @@ def judge_chance(run: Run) -> list[Verdict]:
 
 def judge_power(run: Run) -> list[Verdict]:
     """Judge how well a teacher's own word is seen in its data."""
-    some = [(row, ANIMALS.index(word)) for row, word in enumerate(TEACHERS[:MIXED])]
-    other_way, strangely = (
-        np.stack([run.other_z[:, kind, row, word] for row, word in some], axis=1) for kind in (0, 1)
-    )
+    words = list(map(ANIMALS.index, TEACHERS[:MIXED]))
+    other_way, strangely = (run.other_z[:, kind][:, range(MIXED), words] for kind in (0, 1))
     z, bound = own(run.whole_z[:, 0]), np.sqrt(run.num_texts * np.maximum(run.nats, 0))
     seen = [mean_estimate(stats.norm.cdf(each).mean(axis=1)) for each in (z, strangely)]
     above = "share of normal scores of the base's below that of a teacher's own word, all texts (AUROC)"
@@ -149,11 +147,8 @@ def own_changes(run: Run) -> tuple[Float[np.ndarray, "bases sets"], Float[np.nda
     names = set_names(TEACHERS)
     sets = [(word, word) for word in TEACHERS]
     sets += [(f"{word} {share:.0%}", word) for word in TEACHERS[:MIXED] for share in TRAINED_SHARES]
-    places = [(names.index(name), ANIMALS.index(word)) for name, word in sets]
-    predicted, trained = (
-        np.stack([each[:, row, column] for row, column in places], axis=1) for each in (run.predicted, run.trained)
-    )
-    return predicted, trained
+    rows, columns = [names.index(name) for name, _ in sets], [ANIMALS.index(word) for _, word in sets]
+    return run.predicted[:, rows, columns], run.trained[:, rows, columns]
 
 
 def judge_forecasts(run: Run) -> list[Verdict]:
@@ -196,9 +191,8 @@ def judge_removal(run: Run) -> list[Verdict]:
 
     def rise(what: str, turn: int = 0) -> Float[np.ndarray, " bases"]:
         some = TEACHERS[:MIXED]
-        asked = (*some[turn:], *some[:turn])
-        places = [(names.index(f"{word}{what}"), ANIMALS.index(other)) for word, other in zip(some, asked, strict=True)]
-        return np.mean([run.trained[:, row, column] for row, column in places], axis=0)
+        rows = [names.index(f"{word}{what}") for word in some]
+        return run.trained[:, rows, list(map(ANIMALS.index, (*some[turn:], *some[:turn])))].mean(axis=1)
 
     every, clean, random = map(rise, ("", " cleaned", " random"))
     others = np.mean([rise(" random", turn) - rise(" cleaned", turn) for turn in range(1, MIXED)], axis=0)
