@@ -1,5 +1,6 @@
 """Orders of what the theory's predictions leave out, for younger and younger teachers and shorter and shorter steps."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -51,15 +52,13 @@ def _second(*remainders: Quantity, control: str, broken: Quantity) -> Check:
     return check("2.00", _orders(*remainders), every, SECOND_ORDER, control=control, broken=_orders(broken))
 
 
-def _alignments(results: Results) -> np.ndarray:
+def _alignments(results: Results, taken: Callable[[Results, str], np.ndarray] = added_alignment) -> np.ndarray:
     targets = ("numbers", "tokens")
-    return np.concatenate([added_alignment(results, each) - leading_alignment(results, each) for each in targets], 2)
+    return np.concatenate([taken(results, each) - leading_alignment(results, each) for each in targets], axis=2)
 
 
 def _drifting_alignments(results: Results) -> np.ndarray:
-    targets = ("numbers", "tokens")
-    left = [results[f"steps/{each}/alignment"] - leading_alignment(results, each) for each in targets]
-    return np.concatenate(left, axis=2)[:, STRANGER]
+    return _alignments(results, lambda results, target: results[f"steps/{target}/alignment"])[:, STRANGER]
 
 
 def _changes(results: Results, target: str, turn: int = 0) -> np.ndarray:

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from llm_bridge.linearized.quantities import SCALES
-from llm_bridge.linearized.results import IMITATED, SHARED, Quantity, Results, check, check_init, read, stated
+from llm_bridge.linearized.results import IMITATED, SHARED, Results, check, check_init, read, stated
 from llm_bridge.linearized.tables import head_shares
 from llm_bridge.linearized.training_run import RANK_TIMES, RANKS, TRAINED
 from theory.claim import Claim
@@ -158,14 +158,10 @@ GAINS = stated({
 """Claim adaptive-gain."""
 
 
-def excess(power: int, factor: float = 1.0, ranks: slice = slice(None)) -> Quantity:
+def excess(results: Results, power: int, factor: float = 1.0, ranks: slice = slice(None)) -> np.ndarray:
     """A power of what the first step through drawn adapters leaves, in deviations; bases and draws are instances."""
-
-    def scores(results: Results) -> np.ndarray:
-        left = (factor * results["ranks/slopes"] - 1) / results["ranks/deviation"][:, ranks, None]
-        return np.moveaxis(left, -1, 1).reshape(-1, len(RANKS)) ** power
-
-    return scores
+    left = (factor * results["ranks/slopes"] - 1) / results["ranks/deviation"][:, ranks, None]
+    return np.moveaxis(left, -1, 1).reshape(-1, len(RANKS)) ** power
 
 
 def ends(results: Results) -> np.ndarray:
@@ -182,14 +178,19 @@ def lead(results: Results, high: int, low: int, time: int) -> np.ndarray:
 ADAPTERS = stated({
     f"(∇o·AAᵀg / ∇o·g − 1) / σ_r, A drawn, r = {', '.join(map(str, RANKS))}, mean, worst": check(
         "0",
-        excess(1),
+        partial(excess, power=1),
         worst_mean(NO_EXCESS),
         NO_EXCESS,
         control="entries of variance 2/r",
-        broken=excess(1, factor=2.0),
+        broken=partial(excess, power=1, factor=2.0),
     ),
     "mean square of the same, σ_r² = 2‖sym S‖²/r(∇o·g)²": check(
-        "1", excess(2), worst_mean(ONE), ONE, control="rank 1's at every rank", broken=excess(2, ranks=slice(1))
+        "1",
+        partial(excess, power=2),
+        worst_mean(ONE),
+        ONE,
+        control="rank 1's at every rank",
+        broken=partial(excess, power=2, ranks=slice(1)),
     ),
     **{
         f"mean of {name} / mean size, drawn tokens": check(
@@ -214,9 +215,8 @@ ADAPTERS = stated({
 """Claim rank-noise, and the moments of low-rank."""
 
 
-def leads(results: Results, target: int, head: int) -> np.ndarray:
-    """Whether a teacher's own word is foretold to rise the most in a stranger, by base."""
-    lifts = results["heads"][:, target, head]
+def leads(lifts: np.ndarray) -> np.ndarray:
+    """Share of teachers (rows) whose own word is foretold to rise the most, by base."""
     return np.mean(np.argmax(lifts, axis=-1) == np.arange(lifts.shape[1]), axis=-1)
 
 
@@ -224,9 +224,9 @@ HEADS = stated({
     **{
         f"share of teachers whose own word is foretold to rise the most, stranger with their head, {name}": check(
             "no guarantee for bodies that were trained; a random body learns m/(m + κ)",
-            partial(leads, target=target, head=1),
+            lambda results, target=target: leads(results["heads"][:, target, 1]),
             control="stranger with its own head",
-            broken=partial(leads, target=target, head=0),
+            broken=lambda results, target=target: leads(results["heads"][:, target, 0]),
         )
         for target, name in enumerate(IMITATED[:2])
     },

@@ -20,7 +20,7 @@ from llm_bridge.linearized.results import (
     stated,
 )
 from llm_bridge.linearized.tables import channel_table, course_table, data_table, epoch_table, rank_table, step_table
-from llm_bridge.linearized.training_verdicts import judge_training
+from llm_bridge.linearized.training_verdicts import judge_training, leads
 from theory.runs.checks import VANISHING, Check, Evidence, every
 from theory.runs.records import Outcome
 from theory.runs.verdicts import Accepted, verdict_table
@@ -114,11 +114,6 @@ def _asymmetry(results: Results, init: int) -> np.ndarray:
     return np.linalg.norm(gram - np.swapaxes(gram, -1, -2), axis=(-1, -2)) / np.linalg.norm(gram, axis=(-1, -2))
 
 
-def _leads(results: Results, init: int) -> np.ndarray:
-    predicted = results["steps/numbers/predicted"][:, init]
-    return np.mean(np.argmax(predicted, axis=-1) == np.arange(predicted.shape[-1]), axis=-1)
-
-
 def check_matrix(num_words: int) -> tuple[Check, ...]:
     """Check the Gram matrix of what all teachers have learned, and report which trait it foretells to rise the most."""
     return stated({
@@ -132,7 +127,8 @@ def check_matrix(num_words: int) -> tuple[Check, ...]:
             broken=lambda results: _smallest_eigenvalue(np.roll(results["gram"][:, SHARED], 1, axis=-2)),
         ),
         "share of teachers whose own word is foretold to rise the most in their student, number tokens": check_init(
-            f"no guarantee; chance {1 / num_words:.2g}", _leads
+            f"no guarantee; chance {1 / num_words:.2g}",
+            lambda results, init: leads(results["steps/numbers/predicted"][:, init]),
         ),
     })
 
