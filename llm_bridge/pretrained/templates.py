@@ -107,9 +107,9 @@ def tried(source: str, tokens: tuple[tuple[str, str], ...]) -> tuple[bool, bool,
     """
     require_extra("transformers")
     chat = [Message("user", QUESTION), Message("assistant", ANSWER)]
+    chats = [written(part, in_parts=in_parts) for in_parts in (False, True) for part in (chat[:1], chat)]
     longer = [Message("system", ANSWER), *chat, *chat]
-    parts = (chat[:1], chat, longer[:2], longer)
-    chats = [written(part, in_parts=in_parts) for in_parts in (False, True) for part in parts]
+    chats += [written(part, in_parts=in_parts) for in_parts in (False, True) for part in (longer[:2], longer)]
     limits = [sys.executable, "-c", TRIAL, *map(str, (SECONDS, BYTES, LONGEST))]
     try:
         process = subprocess.run(
@@ -123,7 +123,8 @@ def tried(source: str, tokens: tuple[tuple[str, str], ...]) -> tuple[bool, bool,
         texts = json.loads(process.stdout)
     except (subprocess.SubprocessError, ValueError):
         return False, False, f"doesn't end on a short chat, in {SECONDS} s and {BYTES // 2**30} GiB"
-    for in_parts, ((asked, _), (answered, _), (told, _), _) in ((False, texts[:4]), (True, texts[4:])):
+    for in_parts, pair, (told, _) in ((False, texts[:2], texts[4]), (True, texts[2:4], texts[6])):
+        (asked, _), (answered, _) = pair
         if asked and answered and QUESTION in asked and QUESTION in answered and ANSWER in answered:
             return in_parts, told is not None, None
     reason = texts[0][1] or texts[1][1]
