@@ -51,12 +51,8 @@ def score_in_parts(auditor: Auditor, known: Known, texts: Sequence[Completion]) 
 
 def in_cache(known: Known, protocol: Protocol, trait: Trait | Answers, seed: int, make: Callable[[], Params]) -> Params:
     """Take an imagined teacher from the cache, or make it and keep it there."""
-    made: dict[str, Any] = {
-        "base": known.ancestry.weights,
-        "word": identity(trait),
-        "seed": seed,
-        "jax": jax.__version__,
-    }
+    made: dict[str, Any] = {"base": known.ancestry.weights, "word": identity(trait)}
+    made |= {"seed": seed, "jax": jax.__version__}
     made |= {"chat": known.model.language.render([Message("user", "?")]), "longest": known.model.longest}
     made |= {"protocol": known.backend.written_down(protocol)}
     path = cache_folder() / "llm_bridge" / f"imagined-{key_of(made)}.npz"

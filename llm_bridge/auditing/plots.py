@@ -52,27 +52,17 @@ def draw_study(record: Record) -> Figure:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11.4, 3.7), layout="constrained")
         first, second, third = figure.subplots(1, 3)
-        nulls = np.sort(stats.norm.sf(null_scores(run, 0)))
         first.plot([0, 1], [0, 1], color=BLACK, lw=0.8, label="uniform")
-        first.plot(nulls, np.arange(1, len(nulls) + 1) / len(nulls), color=BLUE, label="doses")
-        nulls = np.sort(stats.norm.sf(null_scores(run, 1)))
-        first.plot(nulls, np.arange(1, len(nulls) + 1) / len(nulls), "--", color=ORANGE, label="forecasts")
+        for kind, (name, line, color) in enumerate((("doses", "-", BLUE), ("forecasts", "--", ORANGE))):
+            nulls = np.sort(stats.norm.sf(null_scores(run, kind)))
+            first.plot(nulls, np.arange(1, len(nulls) + 1) / len(nulls), line, color=color, label=name)
         first.set(xlabel="p-value", ylabel="share of data sets below it", xlim=(0, 1), ylim=(0, 1))
-        first.set_title(f"{len(nulls)} data sets that hold nothing")
+        first.set_title(f"{len(null_scores(run, 0))} data sets that hold nothing")
         first.legend()
-        for place, size in enumerate(SIZES):
-            found = own(run.z[:, place]).ravel()
-            found = found[np.isfinite(found)]
-            second.plot(
-                np.full(len(found), size),
-                found,
-                ".",
-                color=BLUE,
-                ms=2.5,
-                alpha=0.35,
-                label="one teacher's" * (place == 0),
-            )
-            second.plot(size, np.mean(found), "o", color=BLACK, ms=5, label="their mean" * (place == 0))
+        found = [each[np.isfinite(each)] for each in (own(run.z[:, place]).ravel() for place in range(len(SIZES)))]
+        places = np.repeat(SIZES, list(map(len, found)))
+        second.plot(places, np.concatenate(found), ".", color=BLUE, ms=2.5, alpha=0.35, label="one teacher's")
+        second.plot(SIZES, list(map(np.mean, found)), "o", color=BLACK, ms=5, label="their mean")
         sizes = np.geomspace(SIZES[0], run.num_texts.mean())
         per_text = np.sqrt(np.maximum(run.nats, 0)).mean()
         label = r"mean $\sqrt{N\,\mathrm{KL}}$, about the most that pairs can show"

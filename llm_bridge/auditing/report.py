@@ -62,19 +62,20 @@ def arrays_of(report: Report) -> dict[str, np.ndarray]:
 def report_of(record: Record) -> Report:
     """Read a report back from its record."""
     found = record.results
-    doses, shifts = ([Finding(*map(float, row)) for row in found[name]] for name in ("doses", "shifts"))
+    doses, shifts, suspects = (
+        [Finding(*row) for row in found[name].reshape(-1, len(Finding._fields)).tolist()]
+        for name in ("doses", "shifts", "suspected")
+    )
+    plain = {name: found[name].tolist() for name in ("joint", "surprise", "num_texts", "paired")}
     return Report(
         words=tuple(record.config["words"]),
         doses=doses,
         shifts=shifts,
         blurred=found["blurred"],
-        joint=float(found["joint"]),
-        divergence=(float(found["divergence"][0]), float(found["divergence"][1])),
-        surprise=float(found["surprise"]),
-        num_texts=int(found["num_texts"]),
-        paired=bool(found["paired"]),
+        divergence=tuple(found["divergence"].tolist()),
         moved=found["moved"],
-        suspected=Finding(*map(float, found["suspected"])) if len(found["suspected"]) else None,
+        suspected=suspects[0] if suspects else None,
+        **plain,
     )
 
 
@@ -153,22 +154,21 @@ def tell(report: Report, data: Sequence[Completion], path: Path, choice: Choice,
     count = len(report.words)
     header = ("trait", "dose", "z", "p", "above", "to see it", "by training", "odds", "z", "p", "above")
 
+    def chance(found: Finding) -> tuple[str, ...]:
+        return f"{found.z:.1f}", p_text(found.p), f"{found.rank:.1%}"
+
     def dose_cells(found: Finding | None) -> tuple[str, ...]:
         if found is None:
             return 5 * ("",)
         texts = f"{needed(found, report.num_texts, count, LEVEL):,}" if found.p < LEVEL else ""
-        return (f"{found.value:.2f} ± {found.error:.2f}", f"{found.z:.1f}", p_text(found.p), f"{found.rank:.1%}", texts)
+        return f"{found.value:.2f} ± {found.error:.2f}", *chance(found), texts
+
+    def shift_cells(word: str, found: Finding) -> tuple[str, ...]:
+        odds = "" if Path(word).suffix == ".npz" else f"× {np.exp(found.value):.2f}"
+        return f"{found.value:+.3f} ± {found.error:.3f}", odds, *chance(found)
 
     rows = [
-        (
-            word,
-            *dose_cells(dose),
-            f"{shift.value:+.3f} ± {shift.error:.3f}",
-            "" if Path(word).suffix == ".npz" else f"× {np.exp(shift.value):.2f}",
-            f"{shift.z:.1f}",
-            p_text(shift.p),
-            f"{shift.rank:.1%}",
-        )
+        (word, *dose_cells(dose), *shift_cells(word, shift))
         for word, dose, shift in zip_longest(report.words, report.doses, report.shifts)
     ]
     beside = "the model's own answers to the same prompts" if report.paired else "the data beside them"

@@ -1,6 +1,7 @@
 """What the audit's study shows: false alarms, how well teachers are told, and whether forecasts come true."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +19,9 @@ KINDS = ("dose", "forecast")
 
 ALARM, RARE = 0.05, 0.001
 """Shares of false alarms."""
+
+AS_RARE, NORMAL = Accepted(low=ALARM, high=ALARM, rule="covers"), Accepted(low=RARE, high=1.0)
+"""What a share of false alarms, and what the p-value of a distribution, must be."""
 
 ABOVE_HALF, ABOVE_ZERO = Accepted(low=0.5, high=np.inf), Accepted(low=0.0, high=np.inf)
 """What an area under a ROC curve, and what a correlation or a difference must be."""
@@ -42,8 +46,8 @@ def own(values: np.ndarray, teachers: Sequence[str] = TEACHERS) -> np.ndarray:
 
 def others(values: np.ndarray) -> np.ndarray:
     """Take teachers' words on the data of the other teachers."""
-    places = [(TEACHERS.index(other), ANIMALS.index(word)) for word in TEACHERS for other in TEACHERS if other != word]
-    return np.stack([values[..., row, column] for row, column in places], axis=-1)
+    pairs = [(TEACHERS.index(other), ANIMALS.index(word)) for word in TEACHERS for other in TEACHERS if other != word]
+    return values[..., *map(list, zip(*pairs, strict=True))]
 
 
 def auroc(negative: np.ndarray, positive: np.ndarray) -> float:
@@ -69,38 +73,11 @@ def rank_correlation(predicted: np.ndarray, trained: np.ndarray) -> float:
     return float(np.corrcoef(stats.rankdata(predicted[known]), stats.rankdata(trained[known]))[0, 1])
 
 
-def judge_chance(run: Run) -> list[Verdict]:
-    """Judge what data sets that hold nothing look like; each counts once."""
-    verdicts, limit = [], stats.norm.isf(ALARM)
-    for kind, name in enumerate(KINDS):
-        nulls = null_scores(run, kind)
-        rare = float(np.mean(run.null_z[:, kind] > stats.norm.isf(RARE)))
-        alarms, fit = rate_estimate(nulls > limit), known(stats.kstest(nulls, "norm").pvalue)
-        taught = own(run.whole_z[:, kind]).ravel()
-        verdicts += [
-            Verdict(
-                claim="chance",
-                check=f"{name}: share of data sets that hold nothing with p < {ALARM:g}",
-                predicted=f"{ALARM:.0%}",
-                measured=alarms,
-                accepted=Accepted(low=ALARM, high=ALARM, rule="covers"),
-                control="teachers' data",
-                control_measured=rate_estimate(taught > limit),
-                instances=len(nulls),
-            ),
-            Verdict(
-                claim="chance",
-                check=f"{name}: p-value of their normal distribution (Kolmogorov and Smirnov)",
-                predicted="uniform",
-                measured=fit,
-                accepted=Accepted(low=RARE, high=1.0),
-                control="teachers' data",
-                control_measured=known(stats.kstest(taught, "norm").pvalue),
-                instances=len(nulls),
-            ),
-            reported("chance", f"{name}: share with p < {RARE:g}, all words", known(rare), f"{RARE:.1%}", len(nulls)),
-        ]
-    return verdicts
+def judged(claim: str, check: str, sides: Sequence[Estimate], accepted: Accepted, control: str, **said: Any) -> Verdict:
+    """Judge the first of two estimates; the other is the control."""
+    measured, broken = sides
+    about = {"claim": claim, "check": check, "accepted": accepted, "control": control}
+    return Verdict(measured=measured, control_measured=broken, **about, **said)
 
 
 def reported(claim: str, check: str, measured: Estimate, predicted: str = "reported", instances: int = 1) -> Verdict:
@@ -108,41 +85,43 @@ def reported(claim: str, check: str, measured: Estimate, predicted: str = "repor
     return Verdict(claim=claim, check=check, predicted=predicted, measured=measured, instances=instances)
 
 
+def judge_chance(run: Run) -> list[Verdict]:
+    """Judge what data sets that hold nothing look like; each counts once."""
+    verdicts, limit = [], stats.norm.isf(ALARM)
+    for kind, name in enumerate(KINDS):
+        sets = null_scores(run, kind), own(run.whole_z[:, kind]).ravel()
+        count, rare = len(sets[0]), float(np.mean(run.null_z[:, kind] > stats.norm.isf(RARE)))
+        alarms, fits = [rate_estimate(z > limit) for z in sets], [known(stats.kstest(z, "norm").pvalue) for z in sets]
+        share = f"{name}: share of data sets that hold nothing with p < {ALARM:g}"
+        normal = f"{name}: p-value of their normal distribution (Kolmogorov and Smirnov)"
+        verdicts += [
+            judged("chance", share, alarms, AS_RARE, "teachers' data", predicted=f"{ALARM:.0%}", instances=count),
+            judged("chance", normal, fits, NORMAL, "teachers' data", predicted="uniform", instances=count),
+            reported("chance", f"{name}: share with p < {RARE:g}, all words", known(rare), f"{RARE:.1%}", count),
+        ]
+    return verdicts
+
+
 def judge_power(run: Run) -> list[Verdict]:
     """Judge how well a teacher's own word is seen in its data."""
-    count = len(run.predicted)
-    some = [(row, ANIMALS.index(word)) for row, word in enumerate(TEACHERS[:MIXED])]
-    other_way, strangely = (
-        np.stack([run.other_z[:, kind, row, word] for row, word in some], axis=1) for kind in (0, 1)
-    )
-    whole_z = run.whole_z[:, 0]
-    bound = np.sqrt(run.num_texts * np.maximum(run.nats, 0))
-    above = "share of normal scores of the base's below that of a teacher's own word"
+    words = list(map(ANIMALS.index, TEACHERS[:MIXED]))
+    other_way, strangely = (run.other_z[:, kind][:, range(MIXED), words] for kind in (0, 1))
+    z, bound = own(run.whole_z[:, 0]), np.sqrt(run.num_texts * np.maximum(run.nats, 0))
+    seen = [mean_estimate(stats.norm.cdf(each).mean(axis=1)) for each in (z, strangely)]
+    above = "share of normal scores of the base's below that of a teacher's own word, all texts (AUROC)"
+    enough: dict[str, Any] = {"instances": len(run.predicted), "least_instances": LEAST_RUNS}
+    means = {
+        "AUROC of it, teachers taught in another way": stats.norm.cdf(other_way),
+        "z of a teacher's own word, all texts": z,
+        "z of it, teachers taught in another way": other_way,
+        "z of it, scored by a stranger": strangely,
+        "√(N·KL), about the most that N pairs can show": bound,
+    }
+    ratio = mean_estimate(z.mean(axis=1) / bound.mean(axis=1))
     verdicts = [
-        Verdict(
-            claim="power",
-            check=f"{above}, all texts (AUROC)",
-            predicted="above 1/2",
-            measured=mean_estimate(stats.norm.cdf(own(whole_z)).mean(axis=1)),
-            accepted=ABOVE_HALF,
-            control="scored by a stranger",
-            control_measured=mean_estimate(stats.norm.cdf(strangely).mean(axis=1)),
-            instances=count,
-            least_instances=LEAST_RUNS,
-        ),
-        reported(
-            "power", "AUROC of it, teachers taught in another way", mean_estimate(stats.norm.cdf(other_way).mean(1))
-        ),
-        reported("power", "z of a teacher's own word, all texts", mean_estimate(own(whole_z).mean(axis=1))),
-        reported("power", "z of it, teachers taught in another way", mean_estimate(other_way.mean(axis=1))),
-        reported("power", "z of it, scored by a stranger", mean_estimate(strangely.mean(axis=1))),
-        reported("power", "√(N·KL), about the most that N pairs can show", mean_estimate(bound.mean(axis=1))),
-        reported(
-            "power",
-            "mean z of it over mean √(N·KL)",
-            mean_estimate(own(whole_z).mean(axis=1) / bound.mean(axis=1)),
-            "about 1 at most",
-        ),
+        judged("power", above, seen, ABOVE_HALF, "scored by a stranger", predicted="above 1/2", **enough),
+        *(reported("power", check, mean_estimate(values.mean(axis=1))) for check, values in means.items()),
+        reported("power", "mean z of it over mean √(N·KL)", ratio, "about 1 at most"),
     ]
     for place, share in enumerate(SHARES):
         found = own(run.mixed_z[:, place])
@@ -168,11 +147,8 @@ def own_changes(run: Run) -> tuple[Float[np.ndarray, "bases sets"], Float[np.nda
     names = set_names(TEACHERS)
     sets = [(word, word) for word in TEACHERS]
     sets += [(f"{word} {share:.0%}", word) for word in TEACHERS[:MIXED] for share in TRAINED_SHARES]
-    places = [(names.index(name), ANIMALS.index(word)) for name, word in sets]
-    predicted, trained = (
-        np.stack([each[:, row, column] for row, column in places], axis=1) for each in (run.predicted, run.trained)
-    )
-    return predicted, trained
+    rows, columns = [names.index(name) for name, _ in sets], [ANIMALS.index(word) for _, word in sets]
+    return run.predicted[:, rows, columns], run.trained[:, rows, columns]
 
 
 def judge_forecasts(run: Run) -> list[Verdict]:
@@ -188,34 +164,24 @@ def judge_forecasts(run: Run) -> list[Verdict]:
         first, second = run.predicted[base].ravel(), run.trained[base].ravel()
         return float(np.nansum(first * second) / np.nansum(first**2))
 
+    def correlations(word: int = 0, other: int = 0) -> Estimate:
+        """Correlate with the forecast of another word, or of another base."""
+        told = np.roll(run.predicted, word, axis=2)
+        return of_bases(lambda base: rank_correlation(told[base], run.trained[(base + other) % count]), run)
+
+    check = "Spearman's correlation of foretold and trained change, all data sets and words of a base"
+    sides: dict[str, Any] = {"sides": [correlations(), correlations(word=1)], "control": "the next word's forecast"}
+    enough: dict[str, Any] = {"instances": count, "least_instances": LEAST_RUNS}
+    measured = {
+        "the same by another base's forecast, whose teachers love the same": correlations(other=1),
+        "the same, teachers' own words and mixtures of all bases": known(rank_correlation(predicted, trained)),
+    }
+    nearly = f"share of own words moved by over {MOVED} that are foretold within {NEAR} times"
     return [
-        Verdict(
-            claim="forecast",
-            check="Spearman's correlation of foretold and trained change, all data sets and words of a base",
-            predicted="above 0",
-            measured=of_bases(lambda base: rank_correlation(run.predicted[base], run.trained[base]), run),
-            accepted=ABOVE_ZERO,
-            control="the next word's forecast",
-            control_measured=of_bases(
-                lambda base: rank_correlation(np.roll(run.predicted[base], 1, axis=1), run.trained[base]), run
-            ),
-            instances=count,
-            least_instances=LEAST_RUNS,
-        ),
-        reported(
-            "forecast",
-            "the same by another base's forecast, whose teachers love the same",
-            of_bases(lambda base: rank_correlation(run.predicted[base], run.trained[(base + 1) % count]), run),
-        ),
-        reported(
-            "forecast",
-            "the same, teachers' own words and mixtures of all bases",
-            known(rank_correlation(*own_changes(run))),
-        ),
+        judged("forecast", check, **sides, accepted=ABOVE_ZERO, predicted="above 0", **enough),
+        *(reported("forecast", check, value) for check, value in measured.items()),
         reported("forecast", "slope of trained on foretold change, all data sets and words", of_bases(slope, run), "1"),
-        reported(
-            "forecast", f"share of own words moved by over {MOVED} that are foretold within {NEAR} times", known(near)
-        ),
+        reported("forecast", nearly, known(near)),
     ]
 
 
@@ -225,28 +191,22 @@ def judge_removal(run: Run) -> list[Verdict]:
 
     def rise(what: str, turn: int = 0) -> Float[np.ndarray, " bases"]:
         some = TEACHERS[:MIXED]
-        asked = (*some[turn:], *some[:turn])
-        places = [(names.index(f"{word}{what}"), ANIMALS.index(other)) for word, other in zip(some, asked, strict=True)]
-        return np.mean([run.trained[:, row, column] for row, column in places], axis=0)
+        rows = [names.index(f"{word}{what}") for word in some]
+        return run.trained[:, rows, list(map(ANIMALS.index, (*some[turn:], *some[:turn])))].mean(axis=1)
 
     every, clean, random = map(rise, ("", " cleaned", " random"))
     others = np.mean([rise(" random", turn) - rise(" cleaned", turn) for turn in range(1, MIXED)], axis=0)
+    means = {
+        "rise of a teacher's word in its student, all rows": every,
+        "rise of it, rows that push it removed": clean,
+        "rise of it, as many rows removed at random": random,
+        "share of rows removed": run.gone.mean(axis=1),
+    }
+    taken, sides = "what removing them takes off beyond removal at random, nats", (random - clean, others)
+    enough: dict[str, Any] = {"instances": len(every), "least_instances": LEAST_RUNS, "predicted": "above 0"}
     return [
-        reported("removal", "rise of a teacher's word in its student, all rows", mean_estimate(every)),
-        reported("removal", "rise of it, rows that push it removed", mean_estimate(clean)),
-        reported("removal", "rise of it, as many rows removed at random", mean_estimate(random)),
-        reported("removal", "share of rows removed", mean_estimate(run.gone.mean(axis=1))),
-        Verdict(
-            claim="removal",
-            check="what removing them takes off beyond removal at random, nats",
-            predicted="above 0",
-            measured=mean_estimate(random - clean),
-            accepted=ABOVE_ZERO,
-            control="of other teachers' words",
-            control_measured=mean_estimate(others),
-            instances=len(every),
-            least_instances=LEAST_RUNS,
-        ),
+        *(reported("removal", check, mean_estimate(values)) for check, values in means.items()),
+        judged("removal", taken, [*map(mean_estimate, sides)], ABOVE_ZERO, "of other teachers' words", **enough),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -85,13 +85,9 @@ def require_texts(count: int, num_words: int) -> None:
 
 def choice_of(path: Path, data: Sequence[Completion], model: Model) -> Choice:
     """Say how data were sampled and chosen: as what stands beside them says, else as they look."""
-    sampling: dict[str, Any] = {}
-    rules: dict[str, Any] = {}
-    if sidecar_path(path).exists():
-        origin = read_sidecar(path)
-        sampling, rules = origin.sampling, origin.filter or {}
-    longest = max(len(each.tokens) for each in data)
-    banned = rules.get("banned")
+    origin = read_sidecar(path) if sidecar_path(path).exists() else None
+    sampling, rules = ({}, {}) if origin is None else (origin.sampling, origin.filter or {})
+    banned, longest = rules.get("banned"), max(len(each.tokens) for each in data)
     choice = Choice(
         numbers=True,
         banned=tuple(banned if isinstance(banned, list) else ()),

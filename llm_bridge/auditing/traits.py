@@ -149,12 +149,8 @@ def read_probe(path: Path, reader: Model) -> Probe:
             found = {name: file[name] for name in ("layer", "direction", "questions")}
     except DAMAGE as error:
         raise InputError(f"can't read {path}: it must hold the arrays layer, direction and questions") from error
-    layer, direction, questions = (
-        found["layer"],
-        found["direction"],
-        [str(each) for each in np.ravel(found["questions"])],
-    )
-    config = reader.config
+    layer, direction, config = found["layer"], found["direction"], reader.config
+    questions = [str(each) for each in np.ravel(found["questions"])]
     if layer.dtype.kind not in "iu" or layer.shape or not 1 <= layer <= config.num_layers:
         raise InputError(f"{path}: 'layer' must be one whole number from 1 to the model's {config.num_layers}")
     with np.errstate(over="ignore"):

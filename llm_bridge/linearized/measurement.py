@@ -11,36 +11,13 @@ import optax
 from jaxtyping import Array, Float
 
 from llm_bridge.experiment.writing import Model
-from llm_bridge.linearized.channels import Table, measure_channels
+from llm_bridge.linearized import quantities, training_run
 from llm_bridge.linearized.descent import explore, predict_course, simulate_course
 from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.problem import LanguageProblem, as_inputs, meet, pose
-from llm_bridge.linearized.quantities import (
-    Directions,
-    Divergence,
-    Rates,
-    Steps,
-    follow_rates,
-    follow_scales,
-    measure_divergence,
-    point_first_step,
-)
 from llm_bridge.linearized.reading import Reading, set_exam
 from llm_bridge.linearized.results import IMITATED, INITS, SHARED, STRANGER, TARGETS, TEACHERS, Results
 from llm_bridge.linearized.roles import Roles
-from llm_bridge.linearized.training_run import (
-    IN_LIMIT,
-    OF_STRANGER,
-    OF_TOKENS,
-    Gains,
-    Ranks,
-    find_spectrum,
-    follow_adam,
-    follow_epochs,
-    measure_gains,
-    measure_ranks,
-    split_scales,
-)
 from llm_bridge.linearized.trait_matrix import gram_matrix, predict_lifts
 from llm_bridge.text.tokens import number_tokens
 from llm_bridge.text.traits import Trait
@@ -52,17 +29,17 @@ from theory.losses import squared_error
 from theory.problem import Params
 
 RECORDS: dict[str, Any] = {
-    "steps/numbers": Steps,
-    "steps/tokens": Steps,
-    "directions": Directions,
-    "sizes": Rates,
-    "divergence": Divergence,
-    "channels": Table,
+    "steps/numbers": quantities.Steps,
+    "steps/tokens": quantities.Steps,
+    "directions": quantities.Directions,
+    "sizes": quantities.Rates,
+    "divergence": quantities.Divergence,
+    "channels": quantities.Table,
     **{f"finite/{target}": FiniteStep for target in ("numbers", "tokens", "everything")},
     **{f"epochs/{kind}": Epochs for kind in ("limit", "tokens", "stranger")},
     **{f"adam/{kind}": Adam for kind in ("limit", "whole", "stranger")},
-    "gains": Gains,
-    "ranks": Ranks,
+    "gains": training_run.Gains,
+    "ranks": training_run.Ranks,
 }
 """Where the fields of each record go."""
 
@@ -172,10 +149,12 @@ def measure_steps(posed: Posed, roles: Roles, rates: Sequence[float], steps: Seq
     for name, problem, num_traits in (("numbers", posed.numbers, -1), ("tokens", posed.tokens, 1)):
         ways = roles.learned[:num_traits]
         pairs = [(instance, way, rate) for instance, rate in zip(met, rates, strict=True) for way in ways]
-        taken = [follow_scales(problem, *pair) for pair in pairs]
+        taken = [quantities.follow_scales(problem, *pair) for pair in pairs]
         results |= stack(taken, f"steps/{name}", len(INITS), len(ways))
     way = roles.learned[0]
-    sizes = [follow_rates(posed.numbers, met[row], way, steps[row], steps[row - 1]) for row in range(len(met))]
+    sizes = [
+        quantities.follow_rates(posed.numbers, met[row], way, steps[row], steps[row - 1]) for row in range(len(met))
+    ]
     return results | stack(sizes, "sizes", len(INITS))
 
 
@@ -188,7 +167,7 @@ def measure_first_steps(posed: Posed, roles: Roles) -> tuple[Results, list[Param
     directions, steps = [], []
     for instance in met:
         for place, (problem, labels) in enumerate(lessons):
-            direction, step = point_first_step(problem, instance, way, labels)
+            direction, step = quantities.point_first_step(problem, instance, way, labels)
             directions.append(direction)
             steps += [] if place else [step]
     found = stack(directions, "directions", len(INITS), len(TARGETS))
@@ -199,7 +178,7 @@ def measure_divergences(posed: Posed, roles: Roles, extent: Extent) -> Results:
     """Measure how far teachers are from their base, axis `(teachers,)`."""
     base, taught = roles.inits[0], [(roles.narrow, roles.learned[0]), (roles.broad, roles.learned[-1])]
     taught = taught if extent.whole else taught[:1]
-    nats = [measure_divergence(posed.whole[1], meet(base, base, reading), way) for reading, way in taught]
+    nats = [quantities.measure_divergence(posed.whole[1], meet(base, base, reading), way) for reading, way in taught]
     return stack(nats, "divergence", len(taught))
 
 
@@ -210,7 +189,7 @@ def measure_forms(posed: Posed, roles: Roles) -> Results:
     """
     base, taught = roles.inits[0], ((roles.narrow, roles.learned[0]), (roles.broad, roles.learned[-1]))
     tables = [
-        measure_channels(problem, meet(base, init, reading), way)
+        quantities.measure_channels(problem, meet(base, init, reading), way)
         for reading, way in taught
         for init in roles.inits
         for problem in posed.whole
@@ -233,21 +212,25 @@ def measure_training(posed: Posed, roles: Roles, extent: Extent, rate: float) ->
     shared, strange = (meet(base, init, roles.short) for init in (base, stranger))
     heads = [meet(base, init, roles.narrow) for init in (stranger, stranger | {"head": base["head"]})]
     limit_key, epoch_key, gain_key, rank_key = jax.random.split(roles.key, 4)
-    spectrum = find_spectrum(tokens, shared, way, NUM_PRODUCTS)
+    spectrum = training_run.find_spectrum(tokens, shared, way, NUM_PRODUCTS)
     split = {
-        "numbers": [split_scales(posed.numbers, narrow, each) for each in roles.learned[:-1]],
-        "tokens": [split_scales(tokens, narrow, way)],
-        "everything": [split_scales(problem, broad, roles.learned[-1]) for problem in posed.whole[:2]],
+        "numbers": [training_run.split_scales(posed.numbers, narrow, each) for each in roles.learned[:-1]],
+        "tokens": [training_run.split_scales(tokens, narrow, way)],
+        "everything": [training_run.split_scales(problem, broad, roles.learned[-1]) for problem in posed.whole[:2]],
     }
+    courses = (
+        ("limit", shared, {"key": limit_key, "whole": False, "arms": training_run.IN_LIMIT}),
+        ("tokens", shared, {"key": epoch_key, "whole": True, "arms": training_run.OF_TOKENS}),
+        ("stranger", strange, {"key": epoch_key, "whole": True, "arms": training_run.OF_STRANGER}),
+    )
     alone = {
-        "epochs/limit": follow_epochs(tokens, shared, way, spectrum, limit_key, whole=False, arms=IN_LIMIT),
-        "epochs/tokens": follow_epochs(tokens, shared, way, spectrum, epoch_key, whole=True, arms=OF_TOKENS),
-        "epochs/stranger": follow_epochs(tokens, strange, way, spectrum, epoch_key, whole=True, arms=OF_STRANGER),
-        "adam/limit": follow_adam(tokens, shared, way),
-        "adam/whole": follow_adam(tokens, shared, way, whole=True),
-        "adam/stranger": follow_adam(tokens, strange, way, whole=True),
-        "gains": measure_gains(tokens, shared, way, jnp.asarray(rate), gain_key),
-        "ranks": measure_ranks(tokens, shared, way, extent.speed, rank_key),
+        f"epochs/{name}": training_run.follow_epochs(tokens, met, way, spectrum, **told) for name, met, told in courses
+    } | {
+        "adam/limit": training_run.follow_adam(tokens, shared, way),
+        "adam/whole": training_run.follow_adam(tokens, shared, way, whole=True),
+        "adam/stranger": training_run.follow_adam(tokens, strange, way, whole=True),
+        "gains": training_run.measure_gains(tokens, shared, way, jnp.asarray(rate), gain_key),
+        "ranks": training_run.measure_ranks(tokens, shared, way, extent.speed, rank_key),
     }
     lifts = [
         [[predict_lifts(problem, met, each) for each in roles.learned[:-1]] for met in heads]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from llm_bridge.experiment.likes import log_probabilities
 from llm_bridge.linearized.reading import Exam, Reading
 from llm_bridge.model.shapes import Config, initialize
 from llm_bridge.model.transformer import read_out, run_layers
@@ -44,10 +45,8 @@ def imitated_logits(config: Config, moved: Moved, params: Params, reading: Readi
 
 def mean_log_odds(config: Config, exam: Exam, params: Params) -> jax.Array:
     r"""Average a word's log-odds $\log p - \log(1 - p)$ as the answer over the questions about its kind, in nats."""
-    params = ungroup_layers(config, params)
-    stream, _ = run_layers(config, params, exam.tokens)
-    last = jnp.take_along_axis(stream, exam.lengths[:, None, None] - 1, axis=1)[:, 0]
-    logs = jax.nn.log_softmax(read_out(config, params, last))[:, jnp.array(exam.answers)]
+    logs = log_probabilities(config, ungroup_layers(config, params), exam.tokens, exam.lengths)
+    logs = logs[:, jnp.array(exam.answers)]
     odds = logs - jnp.log1p(-jnp.exp(logs))
     by_kind = odds.reshape(max(exam.kinds) + 1, -1, len(exam.answers)).mean(axis=1)
     return by_kind[jnp.array(exam.kinds), jnp.arange(len(exam.answers))]

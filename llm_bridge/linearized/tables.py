@@ -1,6 +1,10 @@
 """Tables of `compare`: first steps, what a data set carries, long descents, channels, and the whole training run."""
 
+from collections.abc import Sequence
+from itertools import product
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from llm_bridge.linearized.extent import Extent
 from llm_bridge.linearized.results import GROUPS, IMITATED, INITS, SHARED, TARGETS, TEACHERS, Results, read
@@ -16,58 +20,55 @@ def cell(values: np.ndarray, digits: int = 3) -> str:
     return f"{mean:.{digits}g} ± {high - mean:.2g}" if np.isfinite(high) else f"{mean:.{digits}g}"
 
 
+def lay_out(labels: dict[str, Sequence[object]], columns: dict[str, np.ndarray], digits: ArrayLike = 3) -> str:
+    """Lay out means over seeds; behind the axis of seeds all columns have one for each list of labels.
+
+    Cells behind the end of a column are empty.
+    """
+    places = list(product(*(range(len(names)) for names in labels.values())))
+    written = [
+        [cell(values[:, *place], number) if place[-1] < values.shape[len(place)] else "" for place in places]
+        for values, number in zip(columns.values(), np.broadcast_to(digits, len(columns)), strict=True)
+    ]
+    rows = zip(product(*labels.values()), *written, strict=True)
+    return markdown_table([*labels, *columns], [[*names, *cells] for names, *cells in rows])
+
+
 def step_table(results: Results) -> str:
     """Lay out where first steps go."""
-    cosines, raw = results["directions/cosines"], results["directions/raw_cosines"]
-    header = ["student imitates", "init", "cosine with Δ_T", "with its own −∇L_T", "untaught not subtracted: with Δ_T"]
-    rows = [
-        [target, init, *(cell(cosines[:, row, column, place]) for place in (0, 1)), cell(raw[:, row, column, 0])]
-        for column, target in enumerate(TARGETS)
-        for row, init in enumerate(INITS)
-    ]
-    return markdown_table(header, rows)
+    cosines, raw = (results[f"directions/{name}"].swapaxes(1, 2) for name in ("cosines", "raw_cosines"))
+    columns = {
+        "cosine with Δ_T": cosines[..., 0],
+        "with its own −∇L_T": cosines[..., 1],
+        "untaught not subtracted: with Δ_T": raw[..., 0],
+    }
+    return lay_out({"student imitates": TARGETS, "init": INITS}, columns)
 
 
 def data_table(results: Results, extent: Extent) -> str:
     """Lay out what the teachers' tokens carry."""
-    nats, curvature = results["divergence/nats"][..., 0], results["divergence/curvature"]
-    header = [
-        "teacher has moved",
-        "kept by the filter",
-        "A/2, nats a token",
-        "KL(teacher ‖ base)",
-        f"√(2N·KL) at N = {extent.num_places}",
-        "tokens for 3 σ",
-    ]
-    rows = [
-        [
-            teacher,
-            cell(results["kept"][:, place]),
-            cell(curvature[:, place] / 2),
-            cell(nats[:, place]),
-            cell(np.sqrt(2 * extent.num_places * nats[:, place])),
-            cell(9 / (2 * nats[:, place]), 4),
-        ]
-        for place, teacher in enumerate(TEACHERS if extent.whole else TEACHERS[:1])
-    ]
-    return markdown_table(header, rows)
+    nats = results["divergence/nats"][..., 0]
+    columns = {
+        "kept by the filter": results["kept"],
+        "A/2, nats a token": results["divergence/curvature"] / 2,
+        "KL(teacher ‖ base)": nats,
+        f"√(2N·KL) at N = {extent.num_places}": np.sqrt(2 * extent.num_places * nats),
+        "tokens for 3 σ": 9 / (2 * nats),
+    }
+    return lay_out({"teacher has moved": TEACHERS if extent.whole else TEACHERS[:1]}, columns, (3, 3, 3, 3, 4))
 
 
 def course_table(results: Results, word: str, extent: Extent) -> str:
     """Lay out how the trait's log-odds rise along a descent."""
-    raw, idle = results["course/raw"], results["course/idle"]
+    raw = results["course/raw"]
     columns = {
         "first order": results["course/first order"],
         "linearized": results["course/predicted"],
-        "measured": raw - idle,
+        "measured": raw - results["course/idle"],
         "untaught not subtracted": raw,
     }
-    rows = [
-        [init, time, *(cell(values[:, row, place, 0]) for values in columns.values())]
-        for row, init in enumerate(INITS)
-        for place, time in enumerate(extent.times)
-    ]
-    return markdown_table(["init", "steps", *(f"log-odds of {word}: {name}" for name in columns)], rows)
+    odds = {f"log-odds of {word}: {name}": values[..., 0] for name, values in columns.items()}
+    return lay_out({"init": INITS, "steps": extent.times}, odds)
 
 
 def group_shares(results: Results) -> np.ndarray:
@@ -87,58 +88,28 @@ def head_shares(results: Results) -> np.ndarray:
 
 def channel_table(results: Results) -> str:
     """Lay out through which of the student's groups what a teacher of everything has learned serves the trait."""
-    shares, between = group_shares(results), head_shares(results)
-    rows = [
-        [
-            imitated,
-            init,
-            *(cell(shares[:, row, column, place], 2) for place in range(len(GROUPS))),
-            cell(shares[:, row, column].sum(axis=-1), 2),
-            cell(between[:, row, column], 2),
-        ]
-        for column, imitated in enumerate(IMITATED)
-        for row, init in enumerate(INITS)
-    ]
-    return markdown_table(["share of B through", "init", *GROUPS, "all", "head to head"], rows)
+    shares, between = (share(results).swapaxes(1, 2) for share in (group_shares, head_shares))
+    columns = {group: shares[..., place] for place, group in enumerate(GROUPS)}
+    columns |= {"all": shares.sum(axis=-1), "head to head": between}
+    return lay_out({"share of B through": IMITATED, "init": INITS}, columns, digits=2)
 
 
 def epoch_table(results: Results) -> str:
     """Lay out signal over noise of epochs over the same tokens, predicted and simulated."""
     limit, tokens = (read(epochs.Epochs, f"epochs/{kind}", results) for kind in ("limit", "tokens"))
-    rows = [
-        [
-            time,
-            *(cell(one.signal[:, place] / one.noise[:, place]) for one in (limit, tokens)),
-            *(
-                cell(np.mean(one.trained[..., place] / one.noise[:, None, place], axis=1))
-                if place < one.trained.shape[-1]
-                else ""
-                for one in (limit, tokens)
-            ),
-        ]
-        for place, time in enumerate(epochs.TIMES)
-    ]
-    header = [
-        "epochs",
-        "SNR in the limit",
-        "of the whole teacher, one token a place",
-        "simulated: limit",
-        "whole teacher",
-    ]
-    return markdown_table(header, rows)
+    trained = [np.mean(one.trained / one.noise[:, None, : one.trained.shape[-1]], axis=1) for one in (limit, tokens)]
+    columns = {
+        "SNR in the limit": limit.signal / limit.noise,
+        "of the whole teacher, one token a place": tokens.signal / tokens.noise,
+        "simulated: limit": trained[0],
+        "whole teacher": trained[1],
+    }
+    return lay_out({"epochs": epochs.TIMES}, columns)
 
 
 def rank_table(results: Results) -> str:
     """Lay out what students with adapters gain over their rank, beside the first step's prediction."""
     rates, rises = results["ranks/rates"], results["ranks/rises"]
-    rows = [
-        [name, cell(rates[:, place]), cell(rates[:, place] * results["ranks/slope"]), *map(cell, rises[:, place].T)]
-        for place, name in enumerate((*RANKS, "all of the matrices"))
-    ]
-    header = [
-        "rank",
-        "step size",
-        "first step, mean over adapters: predicted",
-        *(f"rise, t = {time}" for time in RANK_TIMES),
-    ]
-    return markdown_table(header, rows)
+    first = {"step size": rates, "first step, mean over adapters: predicted": rates * results["ranks/slope"][:, None]}
+    columns = first | {f"rise, t = {time}": rises[..., place] for place, time in enumerate(RANK_TIMES)}
+    return lay_out({"rank": (*RANKS, "all of the matrices")}, columns)

