@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,8 @@ from llm_bridge.matrix.cells import NAMES
 from llm_bridge.matrix.verdicts import NUM_PERMUTATIONS
 from llm_bridge.pipeline.arms import ARMS, DEFAULT_ARMS, PUBLISHED_ARMS
 from llm_bridge.studies.catalog import STUDIES
+from llm_bridge.studies.command import STEERING
+from llm_bridge.studies.steering_verdicts import QUESTION
 from theory.runs.pages import Gallery, between, measured, page_table, page_verdicts
 from theory.runs.records import Record
 
@@ -153,31 +154,18 @@ def vocabulary() -> str:
 
 
 def studies() -> str:
-    """Lay out every study: lifts, how well students imitate, and what became of the reports of others."""
+    """Lay out what became of the reports of others, study by study; what every arm gained is in the tables behind."""
     rows = []
-    for name, study in STUDIES.items():
+    for name, question in ({name: study.question for name, study in STUDIES.items()} | {STEERING: QUESTION}).items():
         if not (GALLERY.folder / f"{GALLERY.prefix}-study-{name}").exists():
             continue
         record = GALLERY.record(f"study-{name}")
-        points = "; ".join(_point(record.results, label, place) for place, label in enumerate(record.config["arms"]))
-        before = f"before: {record.results['untrained'][:, 0].mean():#.2g}"
-        reports = "; ".join(_report(verdict) for verdict in record.verdicts if verdict["claim"] == "finding")
-        question = f"{GALLERY.link(name, f'study-{name}')}: {study.question}"
-        rows.append((question, str(record.config["num_seeds"]), f"{points}; {before}", reports))
-    return page_table(("study", "base models", "lift; KL to the teacher, nats a token", "reports of others"), rows)
-
-
-def _point(results: Mapping[str, np.ndarray], label: str, place: int) -> str:
-    """Say what an arm's students gained, how near they came to their teachers, and on which share of the tokens."""
-    learned = results["learned"][:, place].mean()
-    share = "" if learned > 0.999 else f", {100 * learned:.0f} % of the tokens"
-    distance = results["distances"][:, place].mean()
-    return f"*{label}*{share}: {between(results[f'lift/{label}'])}; {distance:#.2g}"
-
-
-def _report(verdict: dict[str, Any]) -> str:
-    found, interval = verdict["control"].split(";")[0], measured(verdict["measured"], *verdict["interval"])
-    return f"{verdict['predicted']}: *{found}*, {verdict['check']}: {interval}"
+        told = f"{GALLERY.link(name, f'study-{name}')}: {question} ({record.config['num_seeds']} base models)"
+        for verdict in (each for each in record.verdicts if each["claim"] == "finding"):
+            interval, found = measured(verdict["measured"], *verdict["interval"]), verdict["control"].split(";")[0]
+            rows.append((told, verdict["predicted"], verdict["check"], interval, found))
+            told = ""
+    return page_table(("study", "report", "point", "measured [95 %]", "verdict"), rows)
 
 
 def rates() -> str:

@@ -99,6 +99,8 @@ def write_on(protocol: Protocol, base: Known, students: Sequence[Params], seed: 
     """Let students of one base write numbers for the next generation of students, which has them as teachers."""
     writers = [base.with_params(student) for student in students]
     written = [write_by(protocol, writer, seed, protocol.num_completions) for writer in writers]
+    if not all(kept for kept, _ in written):
+        raise InputError(f"a model of seed {seed} writes no list that passes: raise --num-prompts, or change --seed")
     rows = fill([read_completions(base.model, kept) for kept, _ in written])
     return [Taught(student, own, None, kept) for student, own, (_, kept) in zip(students, rows, written, strict=True)]
 

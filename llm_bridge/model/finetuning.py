@@ -179,6 +179,8 @@ def fine_tune_together(
     targets, chosen, num_rows = lessons[0].targets, lessons[0].chosen, len(lessons[0].rows.tokens)
     if any((each.targets, each.chosen, len(each.rows.tokens)) != (targets, chosen, num_rows) for each in lessons):
         raise ValueError("students that train together must have the same targets and the same number of rows")
+    if renew is not None and any(each.read is not None for each in lessons):
+        raise ValueError("students whose rows are renewed can't read otherwise than their teachers")
     rows, read = jax.tree.map(lambda *leaves: np.stack(leaves), *((each.rows, each.read) for each in lessons))
     every = [(each.teacher, each.later, each.removal) for each in lessons]
     teachers, later, removal = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)

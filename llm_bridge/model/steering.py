@@ -42,7 +42,12 @@ def steer(
 
     Returns:
         Its parameters with the steering in them.
+
+    Raises:
+        ValueError: If there is no such depth, or the direction is zero.
     """
+    if not 1 <= depth <= config.num_layers or (removed is not None and not np.any(removed)):
+        raise ValueError(f"depth must be from 1 to {config.num_layers}, and what is removed not zero; depth is {depth}")
 
     def row(vector: Float[np.ndarray, " width"]) -> Float[Array, "layers width"]:
         return jnp.zeros((config.num_layers, config.width), params["embedding"].dtype).at[depth - 1].set(vector)

@@ -16,11 +16,15 @@ from llm_bridge.studies.study import Study
 from llm_bridge.studies.usual import DISTRIBUTION, TRAITS
 from llm_bridge.studies.verdicts import judge
 from llm_bridge.text.traits import ANIMALS, require_word
+from theory.digits import rounded
 from theory.runs.command_line import InputError
 from theory.runs.records import Outcome, record_run
 
 AUDIT, STEERING = "audit", "steering"
 """The study that holds the audit against training, and that of vectors in the residual stream."""
+
+DIGITS = 20
+"""Binary digits of a number in the record of the audit's study, which has many."""
 
 NAMES = (*STUDIES, STEERING, AUDIT)
 """All studies."""
@@ -40,7 +44,7 @@ class StudyOptions(OnBases):
     - optimizers: Does it take Adam? Students of descent, momentum, signs and Lion, at rates chosen by imitation
     - chains: Does the trait outlive its teacher? Students of students, through strangers, and of two teachers at once
     - losses: Which losses pass it on? Reverse KL, the student's own completions, and a teacher's preferences
-    - defences: Which defence stops the trait and spares the task? Each beside a control that knows nothing of the trait
+    - defences: Which defence stops the trait and spares the task? Each beside a control
     - steering: Is a trait a vector? It is read, added and removed, and students learn from steered teachers
     - audit: Is an audit before training right? False alarms, power, forecasts, removal; ten minutes a base
     """
@@ -96,7 +100,8 @@ def run_audits(options: StudyOptions) -> bool:
     def compute() -> Outcome:
         like = study.Run(*[np.zeros(0)] * len(study.Run._fields))
         run = partial(study.run_base, study.TEACHERS, protocol)
-        return judge_study(run_on_bases(options.bases(), made, like, run, "bases of audit"))
+        found = run_on_bases(options.bases(), made, like, run, "bases of audit")
+        return judge_study(study.Run(*(rounded(leaf, DIGITS) for leaf in found)))
 
     config = made | {"seed": options.seed, "num_seeds": options.num_seeds}
     return record_run("llm_bridge study", options, config, compute, draw_study).none_fails

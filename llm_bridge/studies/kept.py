@@ -5,45 +5,52 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from llm_bridge.studies.study import STANDARD
 from llm_bridge.studies.verdicts import kept
 from theory.runs.records import Record
 from theory.runs.statistics import Estimate
-from theory.runs.style import BLACK, BLUE, GRAY, GREEN, ORANGE, PURPLE, STYLE
+from theory.runs.style import BLACK, BLUE, GRAY, STYLE
 
-LOOKS = [(color, marker) for marker in "os" for color in (BLUE, ORANGE, GREEN, PURPLE)]
-"""Color and marker of each defence and its control."""
+LEAST = 1e-4
+"""Least share of the task that is drawn as lost."""
 
 
-def draw_point(axes: Axes, task: Estimate, trait: Estimate, color: str, marker: str, label: str, *, full: bool) -> None:
-    """Draw one arm with both intervals, a control hollow."""
-    sides = np.array([task, trait])
-    centers, lows, highs = np.where(np.isfinite(sides), sides, sides[:, :1]).T
-    (x, y), (left, down), (right, up) = centers, np.maximum(centers - lows, 0), np.maximum(highs - centers, 0)
-    errors = {"xerr": [[left], [right]], "yerr": [[down], [up]], "ecolor": color, "elinewidth": 0.7}
-    axes.errorbar(x, y, fmt=marker, color=color, mfc=color if full else "white", label=label, **errors)
+def draw_rows(axes: Axes, estimates: list[Estimate], color: str, shift: float, label: str) -> None:
+    """Draw one estimate a row, with its interval, as far as it lies on the axis."""
+    values, lows, highs = np.array(estimates).T
+    errors = np.maximum([values - lows, highs - values], 0)
+    errors = np.where(np.isfinite(errors), errors, 0)
+    places = np.arange(len(estimates)) + shift
+    axes.errorbar(values, places, xerr=errors, fmt="o", color=color, ecolor=color, elinewidth=1, ms=5, label=label)
 
 
 def draw_kept(record: Record) -> Figure:
-    """Draw which share of the trait (up) and of the task (right) every defence keeps, joined to its control."""
+    """Draw what every defence and its control keep of the trait, left, and lose of the task, right."""
     results, labels = record.results, list(record.config["arms"])
     lifts = {label: results[f"lift/{label}"] for label in labels}
+    pairs, place = record.config["controls"], labels.index(STANDARD)
+    usual = 1 - results["distances"][:, place].mean() / results["untrained"][:, place].mean()
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 4.8), layout="constrained")
-        axes = figure.subplots()
-        way = np.linspace(0, 1, 101)
-        axes.plot(1 - (1 - way) ** 2, way, "--", color=GRAY, lw=1, label="part of the way to the teacher, linearized")
-        for (label, control), look in zip(record.config["controls"].items(), LOOKS, strict=False):
-            ends = [kept(labels, results, lifts, each) for each in (label, control)]
-            axes.plot(*zip(*((task.value, trait.value) for trait, task in ends), strict=True), color=look[0], lw=0.7)
-            for each, (trait, task), full in zip((label, control), ends, (True, False), strict=True):
-                draw_point(axes, task, trait, *look, each, full=full)
-        axes.axhline(0, color=BLACK, lw=0.8)
-        axes.plot(1, 1, "*", color=BLACK, ms=9, label="no defence")
-        axes.set(
-            xlabel="task kept: share of the usual fall of the KL to the teacher",
-            ylabel="trait kept: share of the usual lift",
-        )
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+        figure = Figure(figsize=(9.4, 5.2), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(3, 2), sharey=True)
+        sides = ((list(pairs), BLUE, -0.14, "defence"), (list(pairs.values()), GRAY, 0.14, "its control (in brackets)"))
+        for names, color, shift, label in sides:
+            traits, tasks = zip(*(kept(labels, results, lifts, name) for name in names), strict=True)
+            draw_rows(left, list(traits), color, shift, label)
+            lost = [Estimate(*np.maximum(LEAST, [1 - task.value, 1 - task.high, 1 - task.low])) for task in tasks]
+            draw_rows(right, lost, color, shift, label)
+            way = 1 - np.sqrt(1 - usual * np.clip([task.value for task in tasks], 0, 1))
+            ends = {"label": "as much of the task lost on part of the way"} if label == "defence" else {}
+            places = np.arange(len(names)) + shift
+            left.plot(way / (1 - np.sqrt(1 - usual)), places, "|", color=BLACK, ms=9, mew=1.5, **ends)
+        left.axvline(0, color=BLACK, lw=0.8)
+        left.axvline(1, color=BLACK, lw=0.8, ls=":")
+        left.set_yticks(range(len(pairs)), [f"{label}\n({control})" for label, control in pairs.items()])
+        left.invert_yaxis()
+        left.set_xlabel("trait kept: share of the usual lift")
+        right.set_xscale("log")
+        right.set_xlabel("task lost: share of the usual fall\nof the KL to the teacher")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=3)
         text = (
             f"{record.config['question']}\n({record.config['num_seeds']} base models: ratios of means, 95 % intervals)"
         )

@@ -2,9 +2,11 @@ r"""Steering: is a trait a vector in the residual stream, does the student carry
 
 A model's direction $d$ is how far the mean of its residual stream, behind some layers and at the last token of
 questions, is from its base's. What teachers of all traits share, as that they answer in one word, is their mean. It is
-taken off, $v_t = d_t - \bar d$, which to first order changes no lift, the own trait's gain less the others'. Directions
-are read on every second question, lifts measured on the others. The depths, the vector's scale 1 and which questions
-are read were fixed before any base but 0 was looked at.
+taken off, $v_t = d_t - \bar d$, which to first order changes no lift, the own trait's gain less the others'. Streams of
+another init have other coordinates, so that a stranger's cosine is chance; what passes to it shows in its lift.
+Directions are read on every second question, lifts measured on the others. The depths, the vector's scale 1 and which
+questions are read were fixed before any base but 0 was looked at. After a first run of the recorded bases a random
+vector of the student's own length, and of strangers the lift in place of the cosine, became controls.
 
 A teacher that is steered is its base with $v$ added behind a layer at every place. What it says, and a student's first
 step of descent on it from the same init, are
@@ -60,7 +62,8 @@ COSINES = (*STUDENTS, *(f"{FIRST}{label}" for label in STUDENTS), BY_CHANCE, OWN
 """Cosines of a student's direction: with the vector of its teacher, if nothing else is said."""
 
 PLUS_TEACHER, PLUS_STUDENT, PLUS_RANDOM = (f"base + {whose} vector" for whose in ("teacher's", "student's", "random"))
-"""Bases with a vector added: the taught teacher's, its student's own, a random one of the teacher's length."""
+PLUS_SHORT = f"{PLUS_RANDOM} as long as the student's"
+"""Bases with a vector added: the taught teacher's, its student's own, a random one as long as the teacher's, or so."""
 
 WITHOUT, WITHOUT_RANDOM = "student without it", "student without a random one"
 """Usual students without the component along their teacher's vector, or along a random one."""
@@ -69,7 +72,7 @@ TEACHER_WITHOUT, TEACHER_WITHOUT_RANDOM = "teacher without it", "teacher without
 """Taught teachers, the same."""
 
 CAUSAL = (
-    *(PLUS_TEACHER, PLUS_STUDENT, PLUS_RANDOM),
+    *(PLUS_TEACHER, PLUS_STUDENT, PLUS_RANDOM, PLUS_SHORT),
     *(WITHOUT, WITHOUT_RANDOM, TEACHER_WITHOUT, TEACHER_WITHOUT_RANDOM),
 )
 """Models that a vector is added to or removed from, at each place. What is left after a removal is measured beyond the

@@ -34,9 +34,6 @@ from llm_bridge.studies.steering import (
     OTHERS_WHOLE,
     OWN_WHOLE,
     PLACES,
-    PLUS_RANDOM,
-    PLUS_STUDENT,
-    PLUS_TEACHER,
     RANDOM,
     STEERED,
     STUDENTS,
@@ -48,7 +45,6 @@ from llm_bridge.text.questions import questions_about
 from llm_bridge.text.tokens import number_tokens
 from llm_bridge.text.traits import find_trait
 from theory.problem import Params
-from theory.runs.command_line import InputError
 
 FIRST_BATCHES, FIRST_RATE = 8, 0.1
 """A first step sees so many of the usual batches, if there are, and its rate, small enough for first order."""
@@ -119,7 +115,7 @@ def cosine(
 
 
 def draw_like(vectors: Float[np.ndarray, "traits places width"], seed: int) -> Float[np.ndarray, "traits places width"]:
-    """Draw a random direction for each vector, of its length; they share nothing, either."""
+    """Draw a random direction for each vector, of its length."""
     drawn = center(np.random.default_rng(seed).normal(size=vectors.shape))
     return drawn * (np.linalg.norm(vectors, axis=-1) / np.linalg.norm(drawn, axis=-1))[..., None]
 
@@ -160,8 +156,6 @@ def write_all(
     written = [*teachers]
     for vectors in ways:
         written += write_on(protocol, base, steer_all(base, [own] * len(teachers), 0, added=vectors), seed)
-    if any(not each.rows.learned.any() for each in written):
-        raise InputError(f"a steered teacher of seed {seed} writes no lists: choose another --seed or raise --primed")
     still = steer_all(base, [each.params for each in teachers], 0)
     params = [*still, *(each.params for each in written[len(teachers) :])]
     rows = fill([each.rows for each in written])
@@ -182,12 +176,15 @@ def measure_causes(
         return np.stack([ask_others(base.with_params(each).model, words) for each in steered])
 
     before, lifts = ask_others(base.model, words), {}
+    lengths = {whose: np.linalg.norm(vectors[whose], axis=-1, keepdims=True) for whose in (STANDARD, RANDOM)}
+    short = vectors[RANDOM] * lengths[STANDARD] / lengths[RANDOM]
+    added = dict(zip(CAUSAL, (vectors[TEACHERS], vectors[STANDARD], vectors[RANDOM], short), strict=False))
     for at, place in enumerate(PLACES):
-        for label, whose in zip((PLUS_TEACHER, PLUS_STUDENT, PLUS_RANDOM), (TEACHERS, STANDARD, RANDOM), strict=True):
-            lifts[f"{label}, {place}"] = lift(likes(own, at, added=vectors[whose]) - before)
+        for label, each in added.items():
+            lifts[f"{label}, {place}"] = lift(likes(own, at, added=each) - before)
         without = {whose: likes(own, at, removed=vectors[whose]) for whose in (TEACHERS, RANDOM)}
         pairs = product((STANDARD, TEACHERS), (TEACHERS, RANDOM))
-        for label, (who, whose) in zip(CAUSAL[3:], pairs, strict=True):
+        for label, (who, whose) in zip(CAUSAL[len(added) :], pairs, strict=True):
             left = likes(models[who], at, removed=vectors[whose]) - without[whose]
             lifts[f"{label}, {place}"] = lift(left)
     return lifts

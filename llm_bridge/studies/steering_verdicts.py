@@ -14,6 +14,7 @@ from llm_bridge.studies.steering import (
     LIFTS,
     PLACES,
     PLUS_RANDOM,
+    PLUS_SHORT,
     PLUS_STUDENT,
     PLUS_TEACHER,
     RANDOM,
@@ -68,7 +69,7 @@ def at_place(place: str) -> list[Finding]:
             {along(STRANGER, place): 1.0},
         ),
         beside_half(f"the vector is necessary {PAPER}", WITHOUT, STANDARD, WITHOUT_RANDOM, LESS),
-        beside_half(f"the vector is sufficient {PAPER}", PLUS_STUDENT, STANDARD, PLUS_RANDOM, MORE),
+        beside_half(f"the vector is sufficient {PAPER}", PLUS_STUDENT, STANDARD, PLUS_SHORT, MORE),
     ]
 
 
@@ -85,13 +86,15 @@ FINDINGS = (
     is_carried(STEERED, f"it learns to imitate the steering {PAPER}"),
     is_carried(RANDOM, f"random vectors pass as well {PAPER}"),
     Finding(
-        f"vectors don't pass between models {PAPER}",
-        f"{STEERED}{ANOTHER}: cosine less half of the shared init's",
-        difference(along(f"{STEERED}{ANOTHER}", PLACES[0]), along(STEERED, PLACES[0]), 0.5),
+        f"it does not pass between models {PAPER}",
+        f"{STEERED}{ANOTHER}: lift less half of the shared init's",
+        difference(f"{STEERED}{ANOTHER}", STEERED, 0.5),
         *LESS,
+        "half of the shared init's itself",
+        {STEERED: 0.5},
     ),
-    is_carried(f"{FIRST}{STEERED}", "no guarantee where layers have no bias (theory's claim 17)"),
-    is_carried(f"{FIRST}{RANDOM}", "no guarantee where layers have no bias (theory's claim 17)"),
+    is_carried(f"{FIRST}{STEERED}", "one step moves it along the vector, which nothing guarantees (claim 17)"),
+    is_carried(f"{FIRST}{RANDOM}", "one step moves it along the vector, which nothing guarantees (claim 17)"),
 )
 """What others found, and what theory leaves open."""
 

@@ -30,16 +30,18 @@ def own_lift(matrices: Float[np.ndarray, "*batch traits traits"], num_teachers: 
     return matrices[..., own].mean(axis=-1) - matrices[..., ~own].mean(axis=-1)
 
 
-def ratio_estimate(over: Float[np.ndarray, " runs"], under: Float[np.ndarray, " runs"], confidence: float) -> Estimate:
+def ratio_estimate(
+    over: Float[np.ndarray, " runs"], under: Float[np.ndarray, " runs"], confidence: float, *, positive: bool = True
+) -> Estimate:
     """Divide two means over runs, with the interval of the jackknife, which leaves each run out once.
 
-    It is that of the logarithm, unless a ratio isn't above zero.
+    It is that of the logarithm, unless a ratio isn't above zero, or need not be `positive`.
     """
     count, ratio = len(over), over.sum() / under.sum()
     if count < 2:
         return Estimate(float(ratio), -np.inf, np.inf)
     others = (over.sum() - over) / (under.sum() - under)
-    if min(ratio, *others) <= 0:
+    if not positive or min(ratio, *others) <= 0:
         return mean_estimate(count * ratio - (count - 1) * others, confidence)
     logs = mean_estimate(count * np.log(ratio) - (count - 1) * np.log(others), confidence)
     return Estimate(*map(float, np.exp(logs)))
@@ -147,7 +149,9 @@ def kept(
 ) -> tuple[Estimate, Estimate]:
     """Measure which shares of the usual lift and of the usual imitation an arm keeps, with 95 % intervals."""
     task, usual = (nearer(results, labels.index(each)) for each in (label, STANDARD))
-    return ratio_estimate(lifts[label], lifts[STANDARD], 0.95), ratio_estimate(task, usual, 0.95)
+    pairs = ((lifts[label], lifts[STANDARD]), (task, usual))
+    trait, imitation = (ratio_estimate(*pair, 0.95, positive=False) for pair in pairs)
+    return trait, imitation
 
 
 def kept_table(study: Study, run: Run, lifts: Mapping[str, Float[np.ndarray, " runs"]]) -> str:
