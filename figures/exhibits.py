@@ -6,6 +6,7 @@ import numpy as np
 
 from llm_bridge.pipeline.arms import ARMS
 from llm_bridge.studies.catalog import STUDIES as LANGUAGE_STUDIES
+from llm_bridge.studies.steering_verdicts import QUESTION as STEERING_QUESTION
 from mlp_mnist.studies import STUDIES
 from theory.claim import all_claims
 
@@ -56,7 +57,11 @@ WHOLE_VOCABULARY = (
 )
 """Strangers that imitate a distribution for long: what is part of it."""
 
-FIRST_BASES = {"divergence": "16", "layers": "20", "rank": "20", "optimizers": "20"}
+FIRST_BASES = {
+    "divergence": "16",
+    **dict.fromkeys(("layers", "rank", "optimizers"), "20"),
+    **dict.fromkeys(("chains", "losses", "defences"), "40"),
+}
 """First base of each study of the language model that the gallery shows."""
 
 SCRIPT = "runs/run_mnist_experiment.py"
@@ -185,6 +190,14 @@ EXHIBITS = (
             arguments=(name, "--seed", first_base),
         )
         for name, first_base in FIRST_BASES.items()
+    ),
+    Exhibit(
+        folder="llm-bridge-study-steering",
+        title=STEERING_QUESTION,
+        claim="Students learn numbers of taught, of steered and of randomly steered teachers; varied is what is added "
+        "to the residual stream, or taken out of it.",
+        command=("llm_bridge", "study"),
+        arguments=("steering", "--seed", "40"),
     ),
     Exhibit(
         folder="llm-bridge-compare",

@@ -49,6 +49,10 @@ FULL = {
     "llm-bridge-study-layers": 6,
     "llm-bridge-study-rank": 6,
     "llm-bridge-study-optimizers": 6,
+    "llm-bridge-study-chains": 10,
+    "llm-bridge-study-losses": 10,
+    "llm-bridge-study-defences": 10,
+    "llm-bridge-study-steering": 10,
     "llm-bridge-study-audit": 8,
 }
 """Seeds of each run in the publication preset; the comparison trains twice as many students a seed, and the theory's
