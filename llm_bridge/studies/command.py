@@ -23,7 +23,7 @@ from theory.runs.records import Outcome, record_run
 AUDIT, STEERING = "audit", "steering"
 """The study that holds the audit against training, and that of vectors in the residual stream."""
 
-DIGITS = 20
+DIGITS = 16
 """Binary digits of a number in the record of the audit's study, which has many."""
 
 NAMES = (*STUDIES, STEERING, AUDIT)
