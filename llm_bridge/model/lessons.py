@@ -30,25 +30,6 @@ PLACES_AT_ONCE = 256
 """Places whose logits exist at once, where there are more: in a vocabulary of 150,000 they take 0.15 GB in float32."""
 
 
-class Lesson(NamedTuple):
-    """What a student learns from."""
-
-    rows: Rows
-    """Packed chats."""
-    targets: Aim = "tokens"
-    """What it learns there."""
-    teacher: Params | tuple[Params, ...] | None = None
-    """Whose distribution; its parameters, adapters merged. Of several teachers it is the mean of theirs."""
-    chosen: tuple[int, ...] = ()
-    """The chosen tokens."""
-    read: Rows | None = None
-    """What teachers read, if not `rows`; what is learned stands at the same places of both."""
-    later: Params | tuple[Params, ...] | None = None
-    """Teachers from the middle of the steps on, if others than before; as many."""
-    removal: "Removal | None" = None
-    """What is taken out of every step, if anything."""
-
-
 class Removal(NamedTuple):
     r"""What is taken out of every step: its component along the gradient of a trait's loss, where both lower that loss.
 
@@ -66,6 +47,25 @@ class Removal(NamedTuple):
     direction; or zeros, so that nothing is."""
     from_steps: Params
     """The same for what the optimizer makes of gradients."""
+
+
+class Lesson(NamedTuple):
+    """What a student learns from."""
+
+    rows: Rows
+    """Packed chats."""
+    targets: Aim = "tokens"
+    """What it learns there."""
+    teacher: Params | tuple[Params, ...] | None = None
+    """Whose distribution; its parameters, adapters merged. Of several teachers it is the mean of theirs."""
+    chosen: tuple[int, ...] = ()
+    """The chosen tokens."""
+    read: Rows | None = None
+    """What teachers read, if not `rows`; what is learned stands at the same places of both."""
+    later: Params | tuple[Params, ...] | None = None
+    """Teachers from the middle of the steps on, if others than before; as many."""
+    removal: Removal | None = None
+    """What is taken out of every step, if anything."""
 
 
 def take_out(vector: Params, slope: Params, signs: Params) -> Params:

@@ -122,7 +122,8 @@ def test_findings_are_reproduced_where_a_trait_is_a_vector_that_passes_and_refut
     assert [check for check, each in found.items() if each == "undecided"] == [FINDINGS[-1].check]
     broken: dict[str, Any] = {f"{PLUS_TEACHER}, middle": 0.1, f"{WITHOUT}, middle": 0.9, STEERED: -0.2}
     refuted = [check for check, each in zip(found, said(made_up(**broken)), strict=True) if each == "refuted"]
-    assert refuted == [FINDINGS[0].check, FINDINGS[2].check, f"{STEERED}: lift"]
+    passes = f"{STEERED}{ANOTHER}: lift less half of the shared init's"
+    assert refuted == [FINDINGS[0].check, FINDINGS[2].check, f"{STEERED}: lift", passes]
     assert set(said(made_up(num_runs=4))) == {"undecided"}
 
 
