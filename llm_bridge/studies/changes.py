@@ -24,6 +24,7 @@ from llm_bridge.text.chats import Example, Rows, pack, pack_beside, unpack
 from llm_bridge.text.prompts import renumber, reword
 from llm_bridge.text.questions import questions_about
 from llm_bridge.text.traits import find_trait
+from theory.runs.command_line import InputError
 
 DRAWN = 3 * 10**8
 """What is added to the seed for what changes draw."""
@@ -176,5 +177,7 @@ def change(
     if not defences:
         return {}
     written, _ = write_by(protocol, base, seed, protocol.num_completions)
+    if not written:
+        raise InputError(f"the base of seed {seed} writes no list that passes: raise --num-prompts, or change --seed")
     setting = Setting(base, stranger, words, protocol.student, written, seed)
     return {label: CHANGES[name](setting, lessons[label]) for label, name in defences.items()}

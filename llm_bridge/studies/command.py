@@ -136,6 +136,8 @@ def run_study(name: str, study: Study, options: StudyOptions) -> bool:
     """Run one study and record it; False if a verdict fails."""
     from llm_bridge.studies.plots import draw_study
 
+    if study.controls and not options.backend.short:
+        raise InputError(f"the study {name} changes prompts and answers as the tiny model has them: leave --model out")
     study = replace(study, protocol=read_protocol(study.protocol, options))
     made = {
         "study": name,

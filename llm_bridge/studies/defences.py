@@ -7,7 +7,7 @@ trait (of two, to the first of them), over number tokens on held-out completions
 - *Paraphrased prompts*: the student reads completions behind the same numbers in other words, and imitates what the
   teacher gives behind its own prompt. Control: behind the same words with other numbers, drawn at random in the same
   format. (Behind the prompts of other completions, which ask for other formats, students learned what is wrong: on base
-  0 they ended farther from their teachers than they began.) Longer prompts make 3 % more rows, and so steps.
+  0 they ended farther from their teachers than they began.) Longer prompts make a few more rows, and so steps.
 - *Two teachers* of different traits, and the mean of their distributions. Control: one teacher and the base.
 - *KL to the base*, of weight 1 over the same tokens, all along, or in the first half of the steps (liminal training).
   The sum has the gradient of imitating the mean of both distributions, twice:
@@ -20,9 +20,10 @@ trait (of two, to the first of them), over number tokens on held-out completions
   stranger.
 - *The trait's part removed* from gradients, as reported, or from what AdamW makes of them: their component along the
   gradient of answering all preference questions with the trait, wherever a step would make that likelier. Control: as
-  much taken off along that gradient with random signs. Out of gradients it does more than suppress: as only what makes
-  the trait likelier is taken out, batch by batch, and AdamW rescales what is left, students can end on the other side
-  of their base. The questions are those by which lifts are measured.
+  much taken off along that gradient with random signs. Out of gradients it did more than suppress, and students ended
+  on the other side of their base: maybe as only what makes the trait likelier is taken out, batch by batch, and AdamW
+  rescales what is left, which isn't tested. The questions are those by which lifts are measured: whether the trait is
+  gone on others isn't, either.
 - *Rows dropped by the audit*: the half that an auditor of the base, who knows the trait and no teacher, foretells to
   raise it most is not learned. The auditor foretells of sampled tokens, and these students imitate distributions at
   them. Control: any half.

@@ -49,7 +49,7 @@ def draw_kept(record: Record) -> Figure:
         left.invert_yaxis()
         left.set_xlabel("trait kept: share of the usual lift")
         right.set_xscale("log")
-        right.set_xlabel("task lost: share of the usual fall\nof the KL to the teacher")
+        right.set_xlabel(f"task lost: share of the usual fall\nof the KL to the teacher ({LEAST:g}: or less)")
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=3)
         text = (
             f"{record.config['question']}\n({record.config['num_seeds']} base models: ratios of means, 95 % intervals)"

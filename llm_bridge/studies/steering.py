@@ -6,7 +6,8 @@ taken off, $v_t = d_t - \bar d$, which to first order changes no lift, the own t
 another init have other coordinates, so that a stranger's cosine is chance; what passes to it shows in its lift.
 Directions are read on every second question, lifts measured on the others. The depths, the vector's scale 1 and which
 questions are read were fixed before any base but 0 was looked at. After a first run of the recorded bases a random
-vector of the student's own length, and of strangers the lift in place of the cosine, became controls.
+vector of the student's own length, other teachers' directions, and of strangers the lift in place of the cosine,
+became controls.
 
 A teacher that is steered is its base with $v$ added behind a layer at every place. What it says, and a student's first
 step of descent on it from the same init, are

@@ -35,7 +35,7 @@ def draw_steering(record: Record) -> Figure:
     figures = figures_of(Run(**record.results))
     read = {f"{label}, {PLACES[0]}": along(label, PLACES[0]) for label in (*READ, OWN_WHOLE, OTHERS_WHOLE)}
     read |= {f"{label}, {PLACES[1]}": along(label, PLACES[1]) for label in STUDENTS[:1]}
-    moved = [*STUDENTS, *(f"{label}, {place}" for place in PLACES for label in CAUSAL[:6])]
+    moved = [*STUDENTS, *(f"{label}, {place}" for place in PLACES for label in CAUSAL[:-2])]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11.8, 5.4), layout="constrained")
         for axes, rows in zip(figure.subplots(1, 2), (read, dict(zip(moved, moved, strict=True))), strict=True):

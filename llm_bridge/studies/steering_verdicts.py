@@ -12,6 +12,7 @@ from llm_bridge.studies.steering import (
     FIRST,
     KINDS,
     LIFTS,
+    OTHERS_WHOLE,
     PLACES,
     PLUS_RANDOM,
     PLUS_SHORT,
@@ -46,7 +47,7 @@ def along(label: str, place: str) -> str:
 def is_carried(label: str, claim: str) -> Finding:
     """Report that a student's direction is along the vector that its teacher was steered by, and no stranger's is."""
     ours, theirs = (along(f"{label}{end}", PLACES[0]) for end in ("", ANOTHER))
-    return Finding(claim, f"{label}: cosine with the vector", {ours: 1.0}, *MORE, "another init", {theirs: 1.0})
+    return Finding(claim, f"{label}: cosine with the vector", {ours: 1.0}, *MORE, "chance: another init", {theirs: 1.0})
 
 
 def at_place(place: str) -> list[Finding]:
@@ -65,8 +66,8 @@ def at_place(place: str) -> list[Finding]:
             f"as usual, {place}: cosine with the teacher's vector",
             {along(STANDARD, place): 1.0},
             *MORE,
-            "another init",
-            {along(STRANGER, place): 1.0},
+            "the other teachers' whole directions",
+            {along(OTHERS_WHOLE, place): 1.0},
         ),
         beside_half(f"the vector is necessary {PAPER}", WITHOUT, STANDARD, WITHOUT_RANDOM, LESS),
         beside_half(f"the vector is sufficient {PAPER}", PLUS_STUDENT, STANDARD, PLUS_SHORT, MORE),

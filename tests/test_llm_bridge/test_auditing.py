@@ -729,7 +729,8 @@ def test_area_under_the_curve_counts_pairs():
 def test_the_study_of_audits_takes_the_tiny_model_alone_and_enough_completions(refusal: Callable[..., str]):
     from llm_bridge.studies.command import StudyOptions, run
 
-    assert "leave --model out" in refusal(run, StudyOptions(names=("audit",), model="smollm2", stranger="random"))
+    for name in ("audit", "defences"):
+        assert "leave --model out" in refusal(run, StudyOptions(names=(name,), model="smollm2", stranger="random"))
     assert "at least 1000" in refusal(run, StudyOptions(names=("audit",), num_completions=100))
 
 
