@@ -22,8 +22,8 @@ trait (of two, to the first of them), over number tokens on held-out completions
   gradient of answering all preference questions with the trait, wherever a step would make that likelier. Control: as
   much taken off along that gradient with random signs. Out of gradients it did more than suppress, and students ended
   on the other side of their base: maybe as only what makes the trait likelier is taken out, batch by batch, and AdamW
-  rescales what is left, which isn't tested. The questions are those by which lifts are measured: whether the trait is
-  gone on others isn't, either.
+  rescales what is left, which isn't tested. The questions are those by which lifts are measured: of others this record
+  says nothing.
 - *Rows dropped by the audit*: the half that an auditor of the base, who knows the trait and no teacher, foretells to
   raise it most is not learned. The auditor foretells of sampled tokens, and these students imitate distributions at
   them. Control: any half.
